@@ -1,0 +1,3 @@
+"""digits_sweep: how long an epoch takes at each batch size, and after how many epochs the loss is below a threshold."""
+
+__version__ = "0.1.0"

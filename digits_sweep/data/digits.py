@@ -1,0 +1,51 @@
+"""The digits as tensors, and the scales that a network can see them in."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# MNIST's training images scaled to [0, 1] have this mean and standard deviation.
+MEAN, STD = 0.1307, 0.3081
+
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {
+    "unit": lambda images: images / 255,
+    "standard": lambda images: (images / 255 - MEAN) / STD,
+    "raw": lambda images: images,
+}
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A data set on the CPU: images (n, 28, 28) uint8 and labels (n,) int64, to train on and to test with."""
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    digest: str
+
+    @classmethod
+    def of(
+        cls, name: str, train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor
+    ) -> "Digits":
+        """The data set with its digest: SHA-256 over the bytes of the four tensors, in the order given here."""
+        tensors = (train_images, train_labels, test_images, test_labels)
+        digest = hashlib.sha256()
+        for tensor in tensors:
+            digest.update(tensor.contiguous().numpy())
+        return cls(name, *tensors, digest.hexdigest())
+
+
+def scale(images: Tensor, how: str) -> Tensor:
+    """Images (n, 28, 28) uint8 as a network sees them, (n, 1, 28, 28) float32, contiguous.
+
+    `how` is `unit` (0 to 1), `standard` (`unit` less `MEAN`, over `STD`) or `raw` (0 to 255). Raises ValueError for
+    anything else.
+    """
+    if how not in SCALES:
+        raise ValueError(f"scale={how}: choose {' or '.join(SCALES)}")
+    return SCALES[how](images.unsqueeze(1).to(torch.float32)).contiguous()

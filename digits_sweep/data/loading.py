@@ -1,0 +1,41 @@
+"""One sweep, one data set: which digits a configuration comes to, and the digits themselves."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from digits_sweep.config import DataConfig
+from digits_sweep.data.digits import Digits
+from digits_sweep.data.mnist import DataUnavailable, load_mnist
+from digits_sweep.data.sample import load_sample
+
+
+def make_ready(data: DataConfig, report: Callable[[str], None]) -> tuple[Digits, str | None]:
+    """The digits that `data` asks for, downloaded where they must be, and why they are others, where they are.
+
+    Where no mirror answers and `data.fallback` allows it, these are the embedded sample's and the second value says
+    so. Raises `DataUnavailable` where it does not allow it.
+    """
+    try:
+        return load(data, data.name, report), None
+    except DataUnavailable as unavailable:
+        if data.fallback is None:
+            raise
+        return load(data, data.fallback, report), f"{data.name} could not be had: {unavailable}"
+
+
+def load(data: DataConfig, name: str, report: Callable[[str], None]) -> Digits:
+    """The data set `name`, read from where `data` says. Read once a process: runs of one sweep share it."""
+    if name == "mnist_sample":
+        return _sample()
+    return _mnist(Path(data.root).expanduser(), tuple(data.mirrors), data.timeout_seconds, report)
+
+
+@lru_cache(maxsize=1)
+def _sample() -> Digits:
+    return load_sample()
+
+
+@lru_cache(maxsize=1)
+def _mnist(root: Path, mirrors: tuple[str, ...], timeout_seconds: float, report: Callable[[str], None]) -> Digits:
+    return load_mnist(root, mirrors, timeout_seconds, report)

@@ -1,0 +1,1 @@
+"""Learning: from digits to epochs. Knows no file and no screen."""

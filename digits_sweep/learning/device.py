@@ -1,0 +1,36 @@
+"""Which device a run computes on, and with how many threads."""
+
+import os
+
+import torch
+
+
+class DeviceUnavailable(Exception):
+    """The device that was asked for does not exist here. The text names the key, the value and what would be right."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device behind `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    `auto` takes a CUDA GPU, else Apple's, else the CPU. Raises `DeviceUnavailable` where PyTorch sees no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= seen:
+            raise DeviceUnavailable(f"device={name}: PyTorch sees {seen} CUDA devices here; choose auto or cpu")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceUnavailable("device=mps: PyTorch sees no Apple GPU here; choose auto or cpu")
+    return device
+
+
+def resolve_threads(num_threads: int | str) -> int:
+    """The CPU threads that one run computes with: as asked, or for `auto` one for every core it may use."""
+    if num_threads != "auto":
+        return int(num_threads)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

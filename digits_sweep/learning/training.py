@@ -1,0 +1,49 @@
+"""The epoch loop: order, time, losses, and when to stop."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from digits_sweep.config import TrainerConfig
+from digits_sweep.data.epoch_order import epoch_order
+from digits_sweep.learning.engines.protocol import Engine
+from digits_sweep.learning.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch that is over: its number (from 1), the seconds it took, and (iterations,) float32 losses on the CPU."""
+
+    number: int
+    seconds: float
+    losses: Tensor
+
+    @property
+    def loss_mean(self) -> float:
+        """The mean over iterations: a smaller last batch counts as one iteration, like every other."""
+        return self.losses.double().mean().item()
+
+    @property
+    def loss_std(self) -> float:
+        """The standard deviation over iterations (dividing by their number; 0 where there is only one)."""
+        return self.losses.double().std(correction=0).item()
+
+
+def train(
+    engine: Engine, trainer: TrainerConfig, seed: int, num_samples: int, stopwatch: Stopwatch, first_epoch: int = 1
+) -> Iterator[Epoch]:
+    """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is over.
+
+    Ends early after an epoch whose mean loss is not a finite number, and, where `stop_at_threshold` asks for it, after
+    the first one below the threshold. An epoch's seconds run from before its shuffle to after its last step.
+    """
+    for number in range(first_epoch, trainer.num_epochs + 1):
+        with stopwatch.running():
+            losses = engine.run_epoch(epoch_order(seed, number, num_samples))
+        epoch = Epoch(number, stopwatch.seconds, losses.cpu())
+        yield epoch
+        reached = epoch.loss_mean < trainer.loss_threshold
+        if not math.isfinite(epoch.loss_mean) or (reached and trainer.stop_at_threshold):
+            return

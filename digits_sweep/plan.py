@@ -1,0 +1,101 @@
+"""What a command line would run, worked out, and refused where it is wrong, before anything runs.
+
+Hydra composes the runs of a sweep again when it launches them; this looks at the same runs first, with the same
+grammar, so that a mistake in the last of them stops the first.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from digits_sweep.config import CONF, Config, InvalidConfig, to_config
+from digits_sweep.folders import run_folder
+from digits_sweep.refusal import explained
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep: the name of its folder and its whole configuration."""
+
+    folder: str
+    config: Config
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every run of a command line, in order, and the keys that are swept. `is_sweep` is False for a single run."""
+
+    runs: tuple[PlannedRun, ...]
+    swept: tuple[str, ...]
+    is_sweep: bool
+
+    @property
+    def outputs(self) -> Path:
+        return Path(self.runs[0].config.outputs)
+
+    def folders_for_hydra(self, sweep_dir: Path) -> list[str]:
+        """The overrides that make Hydra write where this plan says."""
+        keys = ",".join(f"'{key}'" for key in self.swept)
+        run_folder = f"${{run_folder:{keys}}}"
+        return [
+            f'hydra.run.dir="{sweep_dir}/{run_folder}"',
+            f'hydra.sweep.dir="{sweep_dir}"',
+            f'hydra.sweep.subdir="{run_folder}"',
+        ]
+
+
+def plan(arguments: Sequence[str]) -> Plan:
+    """What `python -m digits_sweep` would do with these `arguments`.
+
+    Raises `InvalidConfig` with a line for every mistake, each with key, value and what would be right.
+    """
+    parsed = get_args_parser().parse_args(list(arguments))
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), explained(parsed.overrides):
+        overrides = OverridesParser.create().parse_overrides(parsed.overrides)
+        fixed = [each.input_line for each in overrides if not each.is_sweep_override()]
+        base = compose("config", fixed, return_hydra_config=True)
+        is_sweep = parsed.multirun or base.hydra.mode == RunMode.MULTIRUN
+        if not is_sweep:
+            refuse_sweeps_without_multirun(overrides)
+            return Plan((_planned(compose("config", fixed, return_hydra_config=True), ()),), (), False)
+        jobs, swept = _expand(base, overrides)
+        runs = tuple(_planned(compose("config", job, return_hydra_config=True), swept) for job in jobs)
+    refuse_same_runs(runs)
+    return Plan(runs, swept, True)
+
+
+def refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:
+    for each in overrides:
+        if each.is_sweep_override():
+            raise InvalidConfig(f"{each.input_line}: several values are a sweep; add -m")
+
+
+def refuse_same_runs(runs: Sequence[PlannedRun]) -> None:
+    for folder, times in Counter(run.folder for run in runs).items():
+        if times > 1:
+            raise InvalidConfig(f"{folder}: {times} runs of this sweep are the same; name every value once")
+
+
+def _expand(base: DictConfig, overrides: Sequence[Override]) -> tuple[list[list[str]], tuple[str, ...]]:
+    """The overrides of every run, as Hydra's own grid sweeper makes them, and the keys that differ among them."""
+    from_config = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
+    everything = [*OverridesParser.create().parse_overrides(from_config), *overrides]
+    (jobs,) = BasicSweeper.split_arguments(everything, max_batch_size=None)
+    swept = dict.fromkeys(each.key_or_group for each in everything if each.is_sweep_override())
+    return [list(job) for job in jobs], tuple(swept)
+
+
+def _planned(composed: DictConfig, swept: Sequence[str]) -> PlannedRun:
+    folder = run_folder(*swept, _root_=composed)
+    with open_dict(composed):
+        del composed["hydra"]
+    return PlannedRun(folder, to_config(composed))

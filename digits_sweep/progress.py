@@ -1,0 +1,76 @@
+"""What a person sees while a sweep runs: on a terminal a bar with the time left, elsewhere plain lines."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from digits_sweep.report.table import short_table
+from digits_sweep.results.outcome import EpochRow
+
+
+class Screen:
+    """Standard output as this program uses it. Control characters are written only where it is a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One line, above the bar where there is one."""
+        self.console.print(Text(text))
+
+    @contextmanager
+    def run(self, title: str, num_epochs: int) -> Iterator["RunOnScreen"]:
+        """Announce a run; on a terminal its bar stays at the bottom until the block ends."""
+        self.say(title)
+        bar = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs,"),
+            TimeElapsedColumn(),
+            TextColumn("gone,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        with bar:
+            yield RunOnScreen(self, bar, num_epochs)
+
+    def table(self, summary: pd.DataFrame, sweep_dir: Path, outputs: Path) -> None:
+        """The sweep's short table, and where the files are."""
+        header, *rows = short_table(summary)
+        table = Table(*(Column(each, no_wrap=True) for each in header), box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self.say("")
+        self.console.print(table, soft_wrap=False, width=self.console.width if self.console.is_terminal else 200)
+        self.say("")
+        self.say(f"table      {outputs / 'summary.csv'}")
+        self.say(f"this sweep {sweep_dir}")
+
+
+class RunOnScreen:
+    """One run's lines and its bar."""
+
+    def __init__(self, screen: Screen, bar: Progress, num_epochs: int) -> None:
+        self.screen = screen
+        self.bar = bar
+        self.num_epochs = num_epochs
+        self.task = bar.add_task("", total=num_epochs)
+
+    def epoch(self, row: EpochRow) -> None:
+        """One line for an epoch that is over."""
+        width = len(str(self.num_epochs))
+        self.screen.say(
+            f"  epoch {row.epoch:{width}}/{self.num_epochs}  "
+            f"loss {row.loss_mean:.4f} +- {row.loss_std:.4f}  {row.seconds:.2f} s"
+        )
+        self.bar.update(self.task, completed=row.epoch)

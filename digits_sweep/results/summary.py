@@ -1,0 +1,82 @@
+"""From the records of a sweep to one table: a row a run, always rebuilt, never appended to."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from digits_sweep.results.files import replace_file
+from digits_sweep.results.record import Record, UnreadableRecord, read_record
+
+# Every column of summary.csv, in its order, with the type that keeps whole numbers whole and misses empty.
+COLUMNS = {
+    "batch_size": "Int64",
+    "lr": "Float64",
+    "weight_decay": "Float64",
+    "seed": "Int64",
+    "seconds_per_epoch": "Float64",
+    "first_epoch_below_threshold": "Int64",
+    "loss_threshold": "Float64",
+    "seconds_to_threshold": "Float64",
+    "final_loss": "Float64",
+    "epochs": "Int64",
+    "status": "string",
+    "dataset": "string",
+    "train_samples": "Int64",
+    "model": "string",
+    "hidden_size": "Int64",
+    "optimizer": "string",
+    "engine": "string",
+    "device": "string",
+    "num_threads": "Int64",
+    "iterations_per_epoch": "Int64",
+    "seconds_first_epoch": "Float64",
+    "examples_per_second": "Float64",
+    "test_accuracy": "Float64",
+    "classes_never_predicted": "Int64",
+    "concurrent_runs": "Int64",
+    "torch_version": "string",
+    "git_commit": "string",
+    "started_at": "string",
+    "run_dir": "string",
+}
+
+
+def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
+    """The table of a sweep, from the records in its run folders: a row a run in the sweep's order, `COLUMNS` wide.
+
+    A run that never got below the threshold has NA in `first_epoch_below_threshold`; a run whose record cannot be read
+    is there as `failed`, with nothing but its folder. `run_dir` is relative to the sweep's folder.
+    """
+    sweep_dir = Path(sweep_dir)
+    folders = sorted(path.parent for path in sweep_dir.glob("*/record.json"))
+    rows = sorted((_row(folder) for folder in folders), key=lambda row: (row["number"], row["run_dir"]))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    try:
+        record = read_record(folder)
+    except UnreadableRecord as error:
+        record = Record(number=2**31, status="failed", error=str(error))
+    return {**record.summary, "status": record.status, "run_dir": folder.name, "number": record.number}
+
+
+def write_summary(sweep_dir: Path) -> pd.DataFrame:
+    """Rebuild the sweep's own `summary.csv` and return the table. Raises OSError where it cannot be written."""
+    table = load_sweep(sweep_dir)
+    replace_file(sweep_dir / "summary.csv", table.to_csv(index=False, lineterminator="\n"))
+    return table
+
+
+def publish_summary(sweep_dir: Path, outputs: Path) -> pd.DataFrame:
+    """Rebuild the sweep's own table and put it at `outputs/summary.csv` too, `run_dir` relative to `outputs`."""
+    table = write_summary(sweep_dir)
+    published = table.assign(run_dir=[_relative(sweep_dir / name, outputs) for name in table["run_dir"]])
+    replace_file(outputs / "summary.csv", published.astype(COLUMNS).to_csv(index=False, lineterminator="\n"))
+    return published
+
+
+def _relative(folder: Path, start: Path) -> str:
+    folder, start = folder.resolve(), start.resolve()
+    return folder.relative_to(start).as_posix() if folder.is_relative_to(start) else folder.as_posix()

@@ -1,0 +1,159 @@
+"""One run: build, train, record. The only place where data, learning and results meet."""
+
+import logging
+import math
+import traceback
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from digits_sweep.config import Config, check_batch_size
+from digits_sweep.data.digits import Digits, scale
+from digits_sweep.data.loading import load, make_ready
+from digits_sweep.data.mnist import DataUnavailable
+from digits_sweep.learning.device import resolve_device, resolve_threads
+from digits_sweep.learning.engines import ENGINES, choose_engine
+from digits_sweep.learning.engines.protocol import Engine, Workload
+from digits_sweep.learning.evaluation import evaluate
+from digits_sweep.learning.model import build_model
+from digits_sweep.learning.stopwatch import Stopwatch
+from digits_sweep.learning.training import train
+from digits_sweep.progress import Screen
+from digits_sweep.results.environment import describe_environment, git_commit
+from digits_sweep.results.manifest import Manifest
+from digits_sweep.results.outcome import EpochRow, outcome
+from digits_sweep.results.record import Record, write_history, write_record
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | None = None) -> Record:
+    """Train once as `config` says and record it in `run_dir`.
+
+    `number` is the run's place in its sweep, from 0, and `manifest` the sweep's; without one the run makes its own
+    digits ready. What goes wrong inside the run is not raised: it is told, logged and recorded with its traceback, and
+    the record's `status` says so, because the other runs of a sweep go on. Raises OSError where nothing can be
+    recorded at all, and KeyboardInterrupt where the user stops it.
+    """
+    screen = Screen()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    record = Record(number, config=asdict(config), environment=describe_environment())
+    record.summary = _known_from_the_start(config)
+    write_record(run_dir, record)
+    try:
+        digits = _digits(config, manifest, record, screen)
+        engine = _build(config, digits, record)
+        position = f"run {number + 1} of {len(manifest.runs)}: " if manifest else ""
+        _train(config, run_dir, record, engine, digits, screen, position)
+        _evaluate(config, record, engine, digits)
+        record.status = "completed" if math.isfinite(record.summary["final_loss"]) else "diverged"
+    except KeyboardInterrupt:
+        log.warning("interrupted after epoch %s", record.summary["epochs"])
+        raise
+    except Exception as error:
+        record.status, record.error = "failed", traceback.format_exc()
+        log.error("%s", record.error)
+        screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
+        screen.say(f"  its traceback: {run_dir / 'record.json'}")
+    finally:
+        write_record(run_dir, record)
+    if record.status == "diverged":
+        screen.say(f"  diverged: the mean loss of epoch {record.summary['epochs']} is {record.summary['final_loss']}")
+    return record
+
+
+def _known_from_the_start(config: Config) -> dict[str, object]:
+    return {
+        "batch_size": config.data.batch_size,
+        "lr": config.optimizer.lr,
+        "weight_decay": config.optimizer.weight_decay,
+        "seed": config.seed,
+        "loss_threshold": config.trainer.loss_threshold,
+        "epochs": 0,
+        "dataset": config.data.name,
+        "model": config.model.name if config.model.head == "softmax" else f"{config.model.name}_{config.model.head}",
+        "hidden_size": config.model.hidden_size,
+        "optimizer": config.optimizer.name,
+        "concurrent_runs": 1,
+        "torch_version": torch.__version__,
+        "git_commit": git_commit(),
+        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _digits(config: Config, manifest: Manifest | None, record: Record, screen: Screen) -> Digits:
+    """The digits that the sweep settled on, the same bytes for all of its runs."""
+    if manifest is None:
+        digits, note = make_ready(config.data, screen.say)
+        if note:
+            screen.say(f"WARNING: training on {digits.name}: {note}")
+    else:
+        choice = manifest.dataset(config.data.name)
+        digits = load(config.data, choice.used, screen.say)
+        if digits.digest != choice.digest:
+            raise DataUnavailable(f"{choice.used} in {config.data.root} is not what it was when this sweep started")
+    num_samples = len(digits.train_labels)
+    check_batch_size(config, digits.name, num_samples)
+    record.dataset_digest = digits.digest
+    record.summary |= {
+        "dataset": digits.name,
+        "train_samples": num_samples,
+        "iterations_per_epoch": math.ceil(num_samples / config.data.batch_size),
+    }
+    return digits
+
+
+def _build(config: Config, digits: Digits, record: Record) -> Engine:
+    """Settle device, threads and engine, and build the engine; its seconds are the run's `seconds_setup`."""
+    device = resolve_device(config.device)
+    threads = resolve_threads(config.num_threads)
+    torch.set_num_threads(threads)
+    stopwatch = Stopwatch(device)
+    with stopwatch.running():
+        workload = Workload(
+            images=digits.train_images,
+            labels=digits.train_labels,
+            scale=config.data.scale,
+            model=build_model(config.model, config.seed),
+            optimizer=config.optimizer,
+            batch_size=config.data.batch_size,
+            device=device,
+            num_workers=config.data.num_workers,
+        )
+        name, record.engine_reason = choose_engine(config.engine.name, workload)
+        flushes = ENGINES[name].flushes_denormals
+        record.flush_denormal = torch.set_flush_denormal(flushes) and flushes
+        engine = ENGINES[name](workload)
+    record.seconds_setup = stopwatch.seconds
+    record.summary |= {"engine": name, "device": str(device), "num_threads": threads}
+    return engine
+
+
+def _train(
+    config: Config, run_dir: Path, record: Record, engine: Engine, digits: Digits, screen: Screen, position: str
+) -> None:
+    """Every epoch is on disk before the next one starts."""
+    known = record.summary
+    title = f"{position}{run_dir.name}  ({digits.name}, engine {known['engine']}, {known['device']})"
+    history: list[EpochRow] = []
+    stopwatch = Stopwatch(torch.device(known["device"]))
+    with screen.run(title, config.trainer.num_epochs) as shown:
+        for epoch in train(engine, config.trainer, config.seed, known["train_samples"], stopwatch):
+            speed = known["train_samples"] / epoch.seconds
+            history.append(EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, speed))
+            record.summary |= outcome(history, config.trainer.loss_threshold, known["train_samples"])
+            write_history(run_dir, history)
+            write_record(run_dir, record)
+            log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
+            shown.epoch(history[-1])
+
+
+def _evaluate(config: Config, record: Record, engine: Engine, digits: Digits) -> None:
+    device = torch.device(record.summary["device"])
+    images = scale(digits.test_images, config.data.scale).to(device)
+    evaluation = evaluate(engine.model, images, digits.test_labels.to(device))
+    record.test_answers = evaluation.answers_per_class
+    record.summary["test_accuracy"] = evaluation.accuracy
+    record.summary["classes_never_predicted"] = evaluation.classes_never_predicted
