@@ -131,7 +131,7 @@ RULES = (
     ),
     Rule("optimizer.eps", lambda eps: 0 < eps < float("inf"), "must be a number above 0"),
     Rule("optimizer.momentum", lambda momentum: 0 <= momentum < 1, "must be from 0 up to, not including, 1"),
-    _one_of("engine.name", "auto", "lesson", "eager"),
+    _one_of("engine.name", "auto", "lesson", "eager", "closed_form", "cuda_graph"),
     _whole_number_from("trainer.num_epochs", 1),
     Rule("trainer.loss_threshold", lambda loss: 0 < loss < float("inf"), "must be a number above 0"),
     Rule("seed", lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to 2**63 - 1"),

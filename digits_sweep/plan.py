@@ -61,14 +61,15 @@ def plan(arguments: Sequence[str]) -> Plan:
     parsed = get_args_parser().parse_args(list(arguments))
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), explained(parsed.overrides):
         overrides = OverridesParser.create().parse_overrides(parsed.overrides)
+        refuse_added_and_removed_keys(overrides)
         fixed = [each.input_line for each in overrides if not each.is_sweep_override()]
         base = compose("config", fixed, return_hydra_config=True)
         is_sweep = parsed.multirun or base.hydra.mode == RunMode.MULTIRUN
         if not is_sweep:
             refuse_sweeps_without_multirun(overrides)
-            return Plan((_planned(compose("config", fixed, return_hydra_config=True), ()),), (), False)
+            return Plan((_planned(fixed, ()),), (), False)
         jobs, swept = _expand(base, overrides)
-        runs = tuple(_planned(compose("config", job, return_hydra_config=True), swept) for job in jobs)
+        runs = tuple(_planned(job, swept) for job in jobs)
     refuse_same_runs(runs)
     return Plan(runs, swept, True)
 
@@ -77,6 +78,14 @@ def refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:
     for each in overrides:
         if each.is_sweep_override():
             raise InvalidConfig(f"{each.input_line}: several values are a sweep; add -m")
+
+
+def refuse_added_and_removed_keys(overrides: Sequence[Override]) -> None:
+    for each in overrides:
+        if each.is_delete():
+            raise InvalidConfig(f"{each.input_line}: no key can be taken out; give it another value")
+        if each.is_add() and "/" not in each.key_or_group and not each.is_hydra_override():
+            raise InvalidConfig(f"{each.input_line}: no key can be added; leave out the +")
 
 
 def refuse_same_runs(runs: Sequence[PlannedRun]) -> None:
@@ -94,8 +103,10 @@ def _expand(base: DictConfig, overrides: Sequence[Override]) -> tuple[list[list[
     return [list(job) for job in jobs], tuple(swept)
 
 
-def _planned(composed: DictConfig, swept: Sequence[str]) -> PlannedRun:
-    folder = run_folder(*swept, _root_=composed)
-    with open_dict(composed):
-        del composed["hydra"]
-    return PlannedRun(folder, to_config(composed))
+def _planned(job: Sequence[str], swept: Sequence[str]) -> PlannedRun:
+    with explained(job):
+        composed = compose("config", list(job), return_hydra_config=True)
+        folder = run_folder(*swept, _root_=composed)
+        with open_dict(composed):
+            del composed["hydra"]
+        return PlannedRun(folder, to_config(composed))

@@ -1,5 +1,6 @@
 """What a person sees while a sweep runs: on a terminal a bar with the time left, elsewhere plain lines."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from digits_sweep.report.table import short_table
@@ -18,11 +19,13 @@ class Screen:
     """Standard output as this program uses it. Control characters are written only where it is a terminal."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        # Elsewhere than on a terminal no column is cut, whatever width the surroundings claim.
+        is_terminal = sys.stdout.isatty()
+        self.console = Console(highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240)
 
     def say(self, text: str) -> None:
         """One line, above the bar where there is one."""
-        self.console.print(Text(text))
+        self.console.print(Text(text), soft_wrap=True)
 
     @contextmanager
     def run(self, title: str, num_epochs: int) -> Iterator["RunOnScreen"]:
@@ -47,11 +50,11 @@ class Screen:
     def table(self, summary: pd.DataFrame, sweep_dir: Path, outputs: Path) -> None:
         """The sweep's short table, and where the files are."""
         header, *rows = short_table(summary)
-        table = Table(*(Column(each, no_wrap=True) for each in header), box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        table = Table(*header, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for row in rows:
             table.add_row(*map(Text, row))
         self.say("")
-        self.console.print(table, soft_wrap=False, width=self.console.width if self.console.is_terminal else 200)
+        self.console.print(table)
         self.say("")
         self.say(f"table      {outputs / 'summary.csv'}")
         self.say(f"this sweep {sweep_dir}")

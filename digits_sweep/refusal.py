@@ -27,7 +27,7 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
         raise InvalidConfig(_missing_choice(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-        raise InvalidConfig(_wrong_value(cause, overrides) or _first_line(error)) from error
+        raise InvalidConfig(_wrong_value(cause, overrides) or _wrong_group(overrides) or _first_line(error)) from error
 
 
 def _missing_choice(error: MissingConfigException) -> str:
@@ -45,10 +45,23 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str]) -> str |
         return None
     typed = next((each for each in overrides if each.lstrip("+~").partition("=")[0] == key), key)
     known = _keys(Config)
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) or key not in known:
+    if key in known and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return f"{typed}: there is no such key with this {key.partition('.')[0]}"
+    if key not in known:
         close = difflib.get_close_matches(key, [*known, *_groups()], n=1, cutoff=0.5)
         return f"{typed}: there is no such key" + (f"; did you mean {close[0]}?" if close else " here")
     return f"{typed}: must be {KINDS.get(known[key], 'of another type')}"
+
+
+def _wrong_group(overrides: Sequence[str]) -> str | None:
+    """The first override that gives a group something which is not the name of a choice."""
+    loader = GlobalHydra.instance().config_loader()
+    for each in overrides:
+        group, _, choice = each.lstrip("+").partition("=")
+        options = loader.get_group_options(group) if group in _groups() else []
+        if options and choice not in options:
+            return f"{each}: there is no such choice; choose {' or '.join(options)}"
+    return None
 
 
 def _keys(node: type) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from digits_sweep.config import Config, check_batch_size
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.data.mnist import DataUnavailable
-from digits_sweep.learning.device import resolve_device, resolve_threads
+from digits_sweep.learning.device import resolve_device, usable_cores
 from digits_sweep.learning.engines import ENGINES, choose_engine
 from digits_sweep.learning.engines.protocol import Engine, Workload
 from digits_sweep.learning.evaluation import evaluate
@@ -108,8 +108,6 @@ def _digits(config: Config, manifest: Manifest | None, record: Record, screen: S
 def _build(config: Config, digits: Digits, record: Record) -> Engine:
     """Settle device, threads and engine, and build the engine; its seconds are the run's `seconds_setup`."""
     device = resolve_device(config.device)
-    threads = resolve_threads(config.num_threads)
-    torch.set_num_threads(threads)
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         workload = Workload(
@@ -123,6 +121,9 @@ def _build(config: Config, digits: Digits, record: Record) -> Engine:
             num_workers=config.data.num_workers,
         )
         name, record.engine_reason = choose_engine(config.engine.name, workload)
+        auto = config.num_threads == "auto"
+        threads = ENGINES[name].threads(config.data.batch_size, usable_cores()) if auto else int(config.num_threads)
+        torch.set_num_threads(threads)
         flushes = ENGINES[name].flushes_denormals
         record.flush_denormal = torch.set_flush_denormal(flushes) and flushes
         engine = ENGINES[name](workload)

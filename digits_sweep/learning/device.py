@@ -29,8 +29,6 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_threads(num_threads: int | str) -> int:
-    """The CPU threads that one run computes with: as asked, or for `auto` one for every core it may use."""
-    if num_threads != "auto":
-        return int(num_threads)
+def usable_cores() -> int:
+    """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

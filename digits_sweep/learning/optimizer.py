@@ -8,10 +8,13 @@ from torch.optim import SGD, Adam, Optimizer
 from digits_sweep.config import AdamConfig, OptimizerConfig, SGDConfig
 
 
-def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter], fused: bool) -> Optimizer:
+def build_optimizer(
+    config: OptimizerConfig, parameters: Iterable[nn.Parameter], fused: bool, capturable: bool = False
+) -> Optimizer:
     """Adam or SGD with L2 weight decay added to the gradient (coupled; not AdamW's).
 
     `fused` takes PyTorch's single-kernel step; otherwise PyTorch chooses, as it does when nothing is said.
+    `capturable` keeps Adam's step count on the device, for a CUDA graph.
     """
     choice = True if fused else None
     match config:
@@ -23,6 +26,7 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter],
                 eps=config.eps,
                 weight_decay=config.weight_decay,
                 fused=choice,
+                capturable=capturable,
             )
         case SGDConfig():
             return SGD(

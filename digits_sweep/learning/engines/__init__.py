@@ -1,5 +1,7 @@
 """The engines, and how one is chosen. A new engine is one file here, one line below and one YAML in `conf/engine`."""
 
+from digits_sweep.learning.engines.closed_form import ClosedFormEngine
+from digits_sweep.learning.engines.cuda_graph import CudaGraphEngine
 from digits_sweep.learning.engines.eager import EagerEngine
 from digits_sweep.learning.engines.lesson import LessonEngine
 from digits_sweep.learning.engines.protocol import Engine, Workload
@@ -7,10 +9,12 @@ from digits_sweep.learning.engines.protocol import Engine, Workload
 ENGINES: dict[str, type[Engine]] = {
     "lesson": LessonEngine,
     "eager": EagerEngine,
+    "closed_form": ClosedFormEngine,
+    "cuda_graph": CudaGraphEngine,
 }
 
 # What `auto` tries, fastest first. The lesson's loop is a baseline: only a name takes it.
-FASTEST_FIRST = ("eager",)
+FASTEST_FIRST = ("cuda_graph", "closed_form", "eager")
 
 
 class EngineRefused(Exception):

@@ -18,6 +18,10 @@ class EagerEngine:
     def refusal(workload: Workload) -> str | None:
         return None
 
+    @staticmethod
+    def threads(batch_size: int, cores: int) -> int:
+        return min(cores, max(1, batch_size // 10))
+
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model.to(workload.device)
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)

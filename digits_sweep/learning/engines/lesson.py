@@ -47,6 +47,10 @@ class LessonEngine:
     def refusal(workload: Workload) -> str | None:
         return None
 
+    @staticmethod
+    def threads(batch_size: int, cores: int) -> int:
+        return cores
+
     def __init__(self, workload: Workload) -> None:
         self.device = workload.device
         self.model = workload.model.to(workload.device)

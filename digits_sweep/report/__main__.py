@@ -1,0 +1,34 @@
+"""`python -m digits_sweep.report`: the newest sweep's table in Markdown."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from digits_sweep.report.table import as_markdown
+from digits_sweep.results.summary import load_sweep
+
+
+def newest_sweep(outputs: Path) -> Path:
+    """The folder of the sweep that was started last. Raises FileNotFoundError where there is none."""
+    sweeps = sorted(path.parent for path in (outputs / "sweeps").glob("*/sweep.json"))
+    if not sweeps:
+        raise FileNotFoundError(f"{outputs / 'sweeps'}: no sweep here yet; run python -m digits_sweep -m first")
+    return sweeps[-1]
+
+
+def main() -> None:
+    """Print the table of one sweep."""
+    parser = argparse.ArgumentParser(prog="python -m digits_sweep.report", description=__doc__)
+    parser.add_argument("sweep", nargs="?", type=Path, help="the folder of a sweep; the newest one if not given")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the sweeps are (outputs)")
+    chosen = parser.parse_args()
+    try:
+        sweep_dir = chosen.sweep or newest_sweep(chosen.outputs)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    print(f"{sweep_dir}\n")
+    print(as_markdown(load_sweep(sweep_dir)), end="")
+
+
+if __name__ == "__main__":
+    main()
