@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import hydra
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from digits_sweep import __version__
 from digits_sweep.config import CONF, InvalidConfig, to_config
-from digits_sweep.plan import Plan, plan
+from digits_sweep.plan import plan
 
 QUESTIONS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 
@@ -24,7 +25,8 @@ def job(composed: DictConfig) -> str:
 
     config = to_config(composed)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    number = OmegaConf.select(HydraConfig.get(), "job.num", default=0, throw_on_missing=False) or 0
+    # A single run has no number.
+    number = 0 if OmegaConf.is_missing(HydraConfig.get().job, "num") else HydraConfig.get().job.num
     try:
         return run(config, run_dir, number, read_manifest(run_dir.parent)).status
     finally:
@@ -45,7 +47,7 @@ def main() -> None:
 
 def _asks_for_numbers(arguments: Sequence[str]) -> bool:
     """Whether this is `--cfg job`, which is of no use with `${...}` in it."""
-    return any(pair in (("--cfg", "job"), ("-c", "job")) for pair in zip(arguments, arguments[1:], strict=False))
+    return any(pair in (("--cfg", "job"), ("-c", "job")) for pair in pairwise(arguments))
 
 
 def _sweep(arguments: Sequence[str]) -> int | str:

@@ -23,6 +23,8 @@ CONF = next(
 
 @dataclass
 class DataConfig:
+    """conf/data: which digits, how many at a time, and where they come from."""
+
     name: str = MISSING
     batch_size: int = MISSING
     num_workers: int = MISSING
@@ -35,6 +37,8 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
+    """conf/model: the network."""
+
     name: str = MISSING
     hidden_size: int = MISSING
     hidden_layers: int = MISSING
@@ -45,6 +49,8 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
+    """conf/optimizer: what every optimizer has."""
+
     name: str = MISSING
     lr: float = MISSING
     weight_decay: float = MISSING
@@ -52,23 +58,31 @@ class OptimizerConfig:
 
 @dataclass
 class AdamConfig(OptimizerConfig):
+    """What Adam has besides."""
+
     betas: list[float] = MISSING
     eps: float = MISSING
 
 
 @dataclass
 class SGDConfig(OptimizerConfig):
+    """What stochastic gradient descent has besides."""
+
     momentum: float = MISSING
     nesterov: bool = MISSING
 
 
 @dataclass
 class EngineConfig:
+    """conf/engine: how an epoch is computed."""
+
     name: str = MISSING
 
 
 @dataclass
 class TrainerConfig:
+    """conf/trainer: how long, and what is looked for."""
+
     num_epochs: int = MISSING
     loss_threshold: float = MISSING
     stop_at_threshold: bool = MISSING
@@ -95,6 +109,8 @@ class InvalidConfig(Exception):
 
 @dataclass(frozen=True)
 class Rule:
+    """What a key's value must keep, and in words what would be right."""
+
     key: str
     holds: Callable[[Any], bool]
     right: str

@@ -61,26 +61,26 @@ def plan(arguments: Sequence[str]) -> Plan:
     parsed = get_args_parser().parse_args(list(arguments))
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), explained(parsed.overrides):
         overrides = OverridesParser.create().parse_overrides(parsed.overrides)
-        refuse_added_and_removed_keys(overrides)
-        fixed = [each.input_line for each in overrides if not each.is_sweep_override()]
+        _refuse_added_and_removed_keys(overrides)
+        fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
         base = compose("config", fixed, return_hydra_config=True)
         is_sweep = parsed.multirun or base.hydra.mode == RunMode.MULTIRUN
         if not is_sweep:
-            refuse_sweeps_without_multirun(overrides)
+            _refuse_sweeps_without_multirun(overrides)
             return Plan((_planned(fixed, ()),), (), False)
         jobs, swept = _expand(base, overrides)
         runs = tuple(_planned(job, swept) for job in jobs)
-    refuse_same_runs(runs)
+    _refuse_same_runs(runs)
     return Plan(runs, swept, True)
 
 
-def refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:
+def _refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:
     for each in overrides:
         if each.is_sweep_override():
             raise InvalidConfig(f"{each.input_line}: several values are a sweep; add -m")
 
 
-def refuse_added_and_removed_keys(overrides: Sequence[Override]) -> None:
+def _refuse_added_and_removed_keys(overrides: Sequence[Override]) -> None:
     for each in overrides:
         if each.is_delete():
             raise InvalidConfig(f"{each.input_line}: no key can be taken out; give it another value")
@@ -88,7 +88,7 @@ def refuse_added_and_removed_keys(overrides: Sequence[Override]) -> None:
             raise InvalidConfig(f"{each.input_line}: no key can be added; leave out the +")
 
 
-def refuse_same_runs(runs: Sequence[PlannedRun]) -> None:
+def _refuse_same_runs(runs: Sequence[PlannedRun]) -> None:
     for folder, times in Counter(run.folder for run in runs).items():
         if times > 1:
             raise InvalidConfig(f"{folder}: {times} runs of this sweep are the same; name every value once")

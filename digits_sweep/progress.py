@@ -43,6 +43,8 @@ class Screen:
             console=self.console,
             disable=not self.console.is_terminal,
             transient=True,
+            # Drawn after every epoch only: a bar that moved by itself would take time from the epoch it shows.
+            auto_refresh=False,
         )
         with bar:
             yield RunOnScreen(self, bar, num_epochs)
@@ -76,4 +78,4 @@ class RunOnScreen:
             f"  epoch {row.epoch:{width}}/{self.num_epochs}  "
             f"loss {row.loss_mean:.4f} +- {row.loss_std:.4f}  {row.seconds:.2f} s"
         )
-        self.bar.update(self.task, completed=row.epoch)
+        self.bar.update(self.task, completed=row.epoch, refresh=True)

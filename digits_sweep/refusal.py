@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's complaints in this program's words: one line that names key, value and what would be right."""
+"""Hydra's and OmegaConf's complaints in this program's words: one line with key, value and what would be right."""
 
 import difflib
 import re

@@ -13,11 +13,9 @@ from digits_sweep.config import Config, check_batch_size
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.data.mnist import DataUnavailable
-from digits_sweep.learning.device import resolve_device, usable_cores
-from digits_sweep.learning.engines import ENGINES, choose_engine
-from digits_sweep.learning.engines.protocol import Engine, Workload
+from digits_sweep.learning.building import BuiltEngine, build_engine
+from digits_sweep.learning.device import flush_denormals_from_now_on
 from digits_sweep.learning.evaluation import evaluate
-from digits_sweep.learning.model import build_model
 from digits_sweep.learning.stopwatch import Stopwatch
 from digits_sweep.learning.training import train
 from digits_sweep.progress import Screen
@@ -37,6 +35,7 @@ def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | Non
     the record's `status` says so, because the other runs of a sweep go on. Raises OSError where nothing can be
     recorded at all, and KeyboardInterrupt where the user stops it.
     """
+    flush_denormals_from_now_on()
     screen = Screen()
     run_dir.mkdir(parents=True, exist_ok=True)
     record = Record(number, config=asdict(config), environment=describe_environment())
@@ -44,10 +43,11 @@ def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | Non
     write_record(run_dir, record)
     try:
         digits = _digits(config, manifest, record, screen)
-        engine = _build(config, digits, record)
+        built = _build(config, digits, record)
         position = f"run {number + 1} of {len(manifest.runs)}: " if manifest else ""
-        _train(config, run_dir, record, engine, digits, screen, position)
-        _evaluate(config, record, engine, digits)
+        title = f"{position}{run_dir.name}  ({digits.name}, engine {built.name}, {built.device})"
+        _train(config, run_dir, record, built, screen, title)
+        _evaluate(config, record, built, digits)
         record.status = "completed" if math.isfinite(record.summary["final_loss"]) else "diverged"
     except KeyboardInterrupt:
         log.warning("interrupted after epoch %s", record.summary["epochs"])
@@ -105,56 +105,33 @@ def _digits(config: Config, manifest: Manifest | None, record: Record, screen: S
     return digits
 
 
-def _build(config: Config, digits: Digits, record: Record) -> Engine:
-    """Settle device, threads and engine, and build the engine; its seconds are the run's `seconds_setup`."""
-    device = resolve_device(config.device)
-    stopwatch = Stopwatch(device)
-    with stopwatch.running():
-        workload = Workload(
-            images=digits.train_images,
-            labels=digits.train_labels,
-            scale=config.data.scale,
-            model=build_model(config.model, config.seed),
-            optimizer=config.optimizer,
-            batch_size=config.data.batch_size,
-            device=device,
-            num_workers=config.data.num_workers,
-        )
-        name, record.engine_reason = choose_engine(config.engine.name, workload)
-        auto = config.num_threads == "auto"
-        threads = ENGINES[name].threads(config.data.batch_size, usable_cores()) if auto else int(config.num_threads)
-        torch.set_num_threads(threads)
-        flushes = ENGINES[name].flushes_denormals
-        record.flush_denormal = torch.set_flush_denormal(flushes) and flushes
-        engine = ENGINES[name](workload)
-    record.seconds_setup = stopwatch.seconds
-    record.summary |= {"engine": name, "device": str(device), "num_threads": threads}
-    return engine
+def _build(config: Config, digits: Digits, record: Record) -> BuiltEngine:
+    built = build_engine(config, digits)
+    record.flush_denormal = built.settle()
+    record.engine_reason = built.reason
+    record.seconds_setup = built.seconds_setup
+    record.summary |= {"engine": built.name, "device": str(built.device), "num_threads": built.num_threads}
+    return built
 
 
-def _train(
-    config: Config, run_dir: Path, record: Record, engine: Engine, digits: Digits, screen: Screen, position: str
-) -> None:
+def _train(config: Config, run_dir: Path, record: Record, built: BuiltEngine, screen: Screen, title: str) -> None:
     """Every epoch is on disk before the next one starts."""
-    known = record.summary
-    title = f"{position}{run_dir.name}  ({digits.name}, engine {known['engine']}, {known['device']})"
+    num_samples = record.summary["train_samples"]
     history: list[EpochRow] = []
-    stopwatch = Stopwatch(torch.device(known["device"]))
     with screen.run(title, config.trainer.num_epochs) as shown:
-        for epoch in train(engine, config.trainer, config.seed, known["train_samples"], stopwatch):
-            speed = known["train_samples"] / epoch.seconds
+        for epoch in train(built.engine, config.trainer, config.seed, num_samples, Stopwatch(built.device)):
+            speed = num_samples / epoch.seconds
             history.append(EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, speed))
-            record.summary |= outcome(history, config.trainer.loss_threshold, known["train_samples"])
+            record.summary |= outcome(history, config.trainer.loss_threshold, num_samples)
             write_history(run_dir, history)
             write_record(run_dir, record)
             log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
             shown.epoch(history[-1])
 
 
-def _evaluate(config: Config, record: Record, engine: Engine, digits: Digits) -> None:
-    device = torch.device(record.summary["device"])
-    images = scale(digits.test_images, config.data.scale).to(device)
-    evaluation = evaluate(engine.model, images, digits.test_labels.to(device))
+def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:
+    images = scale(digits.test_images, config.data.scale).to(built.device)
+    evaluation = evaluate(built.engine.model, images, digits.test_labels.to(built.device))
     record.test_answers = evaluation.answers_per_class
     record.summary["test_accuracy"] = evaluation.accuracy
     record.summary["classes_never_predicted"] = evaluation.classes_never_predicted

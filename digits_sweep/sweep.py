@@ -9,7 +9,7 @@ from digits_sweep.data.loading import make_ready
 from digits_sweep.data.mnist import DataUnavailable, UnusableRoot
 from digits_sweep.data.torchvision_import import MismatchedTorchvision
 from digits_sweep.folders import claim_sweep_folder
-from digits_sweep.learning.device import DeviceUnavailable, resolve_device
+from digits_sweep.learning.device import DeviceUnavailable, flush_denormals_from_now_on, resolve_device
 from digits_sweep.plan import Plan
 from digits_sweep.progress import Screen
 from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
@@ -25,6 +25,7 @@ def start(plan: Plan, command: Sequence[str], screen: Screen) -> Path:
     Raises one of `REFUSALS` where a run cannot be trained here, the digits cannot be had or the outputs cannot be
     written; nothing is left behind then.
     """
+    flush_denormals_from_now_on()
     for run in plan.runs:
         resolve_device(run.config.device)
     datasets = []

@@ -68,7 +68,9 @@ def load_mnist(root: Path, mirrors: Sequence[str], timeout_seconds: float, repor
                 _make_whole(raw, mirrors, timeout_seconds, report)
             contents = {name: _whole(raw / name) for name in FILES}
     except OSError as error:
-        raise UnusableRoot(f"data.root={root}: {error.strerror or error}; choose a folder that can be written") from error
+        raise UnusableRoot(
+            f"data.root={root}: {error.strerror or error}; choose a folder that can be written"
+        ) from error
     tensors = [_tensor(name, content) for name, content in contents.items() if content is not None]
     return Digits.of("mnist", *tensors)
 

@@ -32,3 +32,13 @@ def resolve_device(name: str) -> torch.device:
 def usable_cores() -> int:
     """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def flush_denormals_from_now_on() -> None:
+    """Take float32 numbers below 1.2e-38 as 0 in this thread, and in PyTorch's threads if none is running yet.
+
+    The setting belongs to a thread, and the threads of PyTorch's pool inherit it from the one whose operation first
+    needs them: so this comes before the first operation on a tensor. An engine that wants denormals after all gets
+    them in the main thread alone.
+    """
+    torch.set_flush_denormal(True)

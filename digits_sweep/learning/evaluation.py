@@ -23,8 +23,8 @@ class Evaluation:
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = 2_000) -> Evaluation:
     """Evaluate on `images` (n, 1, 28, 28) float32 and `labels` (n,) int64, both on the model's device."""
     scores = torch.cat([model(batch) for batch in images.split(batch_size)])
-    answers = scores.argmax(dim=1)
+    answers = scores.argmax(dim=1).cpu()
     return Evaluation(
-        accuracy=(answers == labels).double().mean().item() if labels.device.type != "mps" else (answers == labels).float().mean().item(),
-        answers_per_class=torch.bincount(answers.cpu(), minlength=scores.shape[1]).tolist(),
+        accuracy=(answers == labels.cpu()).double().mean().item(),
+        answers_per_class=torch.bincount(answers, minlength=scores.shape[1]).tolist(),
     )

@@ -1,6 +1,7 @@
 """The lesson's network: a multilayer perceptron (MLP) with a softmax, or without it."""
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class MLP(nn.Module):
         super().__init__()
         sizes = [in_features] + [hidden_size] * hidden_layers
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
         self.features = nn.Sequential(*layers)
         self.output = nn.Linear(hidden_size, num_classes)

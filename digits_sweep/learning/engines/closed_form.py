@@ -32,7 +32,7 @@ class ClosedFormEngine:
 
     @staticmethod
     def threads(batch_size: int, cores: int) -> int:
-        return min(cores, max(1, batch_size // 10))
+        return min(cores, max(1, batch_size // 50))
 
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model

@@ -33,9 +33,7 @@ class CudaGraphEngine:
     def __init__(self, workload: Workload) -> None:
         device, num_samples = workload.device, len(workload.labels)
         self.model = workload.model.to(device)
-        self.optimizer = build_optimizer(
-            workload.optimizer, self.model.parameters(), fused=True, capturable=True
-        )
+        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True, capturable=True)
         self.images = scale(workload.images, workload.scale).to(device)
         self.labels = workload.labels.to(device)
         self.order = torch.arange(num_samples, device=device)

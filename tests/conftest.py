@@ -1,0 +1,48 @@
+"""What several tests need: real digits, and the program as a user starts it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def mnist_archives() -> Path:
+    """The folder with the four MNIST archives that DIGITS_SWEEP_TEST_MNIST names."""
+    folder = os.environ.get("DIGITS_SWEEP_TEST_MNIST")
+    if folder is None:
+        pytest.skip("set DIGITS_SWEEP_TEST_MNIST to a folder with the four MNIST archives")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mnist_root(mnist_archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data.root that MNIST has been unpacked into."""
+    from digits_sweep.data.mnist import load_mnist
+
+    root = tmp_path_factory.mktemp("mnist")
+    load_mnist(root, [mnist_archives.as_uri()], timeout_seconds=10, report=lambda line: None)
+    return root
+
+
+class Program:
+    """`python -m digits_sweep` in a folder of its own, as a user would start it, its output piped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.outputs = folder / "outputs"
+
+    def __call__(self, *arguments: str, module: str = "digits_sweep") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=300
+        )
+
+    def sweeps(self) -> list[Path]:
+        return sorted((self.outputs / "sweeps").glob("*"))
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    return Program(tmp_path)

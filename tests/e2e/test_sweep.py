@@ -1,0 +1,180 @@
+"""Whole sweeps, as a user types them, on the embedded sample."""
+
+import csv
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from digits_sweep.results.summary import COLUMNS
+
+QUICK = ("data=mnist_sample", "trainer.num_epochs=2")
+
+
+def losses(history: Path) -> list[dict[str, str]]:
+    with history.open() as file:
+        return [{name: row[name] for name in ("epoch", "loss_mean", "loss_std")} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    from tests.conftest import Program
+
+    program = Program(tmp_path_factory.mktemp("sweep"))
+    return program.outputs, program("-m", "data.batch_size=100,20,5", *QUICK)
+
+
+def test_a_sweep_ends_well_and_writes_one_row_a_run_in_its_order(sweep):
+    outputs, finished = sweep
+    assert finished.returncode == 0, finished.stderr
+    table = pd.read_csv(outputs / "summary.csv")
+    assert list(table["batch_size"]) == [100, 20, 5]
+    assert list(table["status"]) == ["completed"] * 3
+
+
+def test_the_table_has_every_column_of_the_contract_in_order(sweep):
+    outputs, _ = sweep
+    assert list(pd.read_csv(outputs / "summary.csv").columns) == list(COLUMNS)
+
+
+def test_batch_size_5_gets_the_lower_rates(sweep):
+    outputs, _ = sweep
+    table = pd.read_csv(outputs / "summary.csv")
+    assert list(table["lr"]) == [1e-4, 1e-4, 1e-6]
+    assert list(table["weight_decay"]) == [5e-4, 5e-4, 5e-6]
+
+
+def test_a_threshold_that_was_not_reached_is_empty_in_the_file_and_words_on_the_terminal(sweep):
+    outputs, finished = sweep
+    table = pd.read_csv(outputs / "summary.csv")
+    assert table["first_epoch_below_threshold"].isna().all()
+    assert table["seconds_to_threshold"].isna().all()
+    assert finished.stdout.count("not reached in 2 epochs") == 3
+
+
+def test_every_run_keeps_record_history_log_and_configuration(sweep):
+    outputs, _ = sweep
+    for run_dir in pd.read_csv(outputs / "summary.csv")["run_dir"]:
+        kept = {path.name for path in (outputs / run_dir).iterdir()}
+        assert {"record.json", "history.csv", "digits_sweep.log", ".hydra"} <= kept
+
+
+def test_the_record_holds_the_resolved_numbers_and_where_they_were_made(sweep):
+    outputs, _ = sweep
+    run_dir = pd.read_csv(outputs / "summary.csv")["run_dir"][2]
+    record = json.loads((outputs / run_dir / "record.json").read_text())
+    assert record["config"]["optimizer"]["lr"] == 1e-6
+    assert record["environment"]["packages"]["torch"]
+    assert record["environment"]["cpu"]
+    assert record["flush_denormal"] is True
+    assert sum(record["test_answers"]) == 1_000
+
+
+def test_the_history_has_a_row_an_epoch(sweep):
+    outputs, _ = sweep
+    history = pd.read_csv(outputs / pd.read_csv(outputs / "summary.csv")["run_dir"][0] / "history.csv")
+    assert list(history.columns) == ["epoch", "loss_mean", "loss_std", "seconds", "examples_per_second"]
+    assert list(history["epoch"]) == [1, 2]
+
+
+def test_piped_output_is_plain_lines(sweep):
+    _, finished = sweep
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", finished.stdout + finished.stderr)
+    assert len(re.findall(r"epoch \d/2  loss \d\.\d{4} \+- \d\.\d{4}  \d+\.\d\d s", finished.stdout)) == 6
+
+
+def test_the_terminal_says_where_the_files_are(sweep):
+    _, finished = sweep
+    assert "outputs/summary.csv" in finished.stdout
+    assert "outputs/sweeps/" in finished.stdout
+
+
+def test_the_same_command_gives_the_same_losses_twice(program, sweep):
+    outputs, _ = sweep
+    program("-m", "data.batch_size=100,20,5", *QUICK)
+    for name in ("batch_size=100", "batch_size=20", "batch_size=5"):
+        (first,) = outputs.glob(f"sweeps/*/{name}/history.csv")
+        (second,) = program.outputs.glob(f"sweeps/*/{name}/history.csv")
+        assert losses(first) == losses(second)
+
+
+def test_a_typed_rate_wins_over_the_lower_one(program):
+    program("data.batch_size=5", "optimizer.lr=3e-4", "data=mnist_sample", "trainer.num_epochs=1")
+    assert list(pd.read_csv(program.outputs / "summary.csv")["lr"]) == [3e-4]
+
+
+def test_one_run_without_m_is_a_sweep_of_one(program):
+    finished = program("data=mnist_sample", "trainer.num_epochs=1")
+    assert finished.returncode == 0, finished.stderr
+    assert len(pd.read_csv(program.outputs / "summary.csv")) == 1
+
+
+def test_the_lesson_experiment_runs_its_four_rows_once_each(program):
+    finished = program("-m", "experiment=lesson", "data=mnist_sample", "trainer.num_epochs=1")
+    assert finished.returncode == 0, finished.stderr
+    table = pd.read_csv(program.outputs / "summary.csv")
+    assert list(zip(table["batch_size"], table["lr"], table["weight_decay"], strict=True)) == [
+        (100, 1e-4, 5e-4),
+        (20, 1e-4, 5e-4),
+        (5, 1e-6, 5e-6),
+        (5, 1e-4, 5e-4),
+    ]
+
+
+def test_any_grid_can_be_swept_and_every_run_has_its_own_folder(program):
+    finished = program(
+        "-m", "data.batch_size=range(1000,3000,1000)", "seed=0,1", "model=mlp,mlp_logits",
+        "model.hidden_size=8,16", "optimizer=adam,sgd", "data=mnist_sample", "trainer.num_epochs=1",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    table = pd.read_csv(program.outputs / "summary.csv")
+    assert len(table) == 32
+    assert table["run_dir"].nunique() == 32
+    assert set(table["model"]) == {"mlp", "mlp_logits"}
+
+
+def test_a_smaller_last_batch_is_trained_on(program):
+    program("data.batch_size=7", "data=mnist_sample", "trainer.num_epochs=1")
+    assert list(pd.read_csv(program.outputs / "summary.csv")["iterations_per_epoch"]) == [572]
+
+
+def test_a_run_may_stop_at_the_threshold(program):
+    program("data=mnist_sample", "trainer.loss_threshold=2.1", "trainer.stop_at_threshold=true")
+    (row,) = pd.read_csv(program.outputs / "summary.csv").itertuples()
+    assert row.epochs == row.first_epoch_below_threshold < 30
+    assert row.status == "completed"
+
+
+def test_a_diverged_run_says_so_the_others_go_on_and_the_exit_code_is_not_zero(program):
+    finished = program("-m", "optimizer=sgd", "model=mlp_logits", "data.scale=raw", "optimizer.lr=1e6,1e-6", *QUICK)
+    table = pd.read_csv(program.outputs / "summary.csv")
+    assert list(table["status"]) == ["diverged", "completed"]
+    assert finished.returncode == 1
+    assert "diverged" in finished.stdout
+
+
+def test_a_failed_run_keeps_its_traceback_and_its_row_and_the_others_go_on(program):
+    finished = program("-m", "engine=closed_form,eager", "model.activation=tanh", *QUICK)
+    table = pd.read_csv(program.outputs / "summary.csv")
+    assert list(table["status"]) == ["failed", "completed"]
+    assert finished.returncode == 1
+    assert "failed: EngineRefused" in finished.stdout
+    failed = program.outputs / table["run_dir"][0]
+    assert "Traceback" in json.loads((failed / "record.json").read_text())["error"]
+    assert "Traceback" in (failed / "digits_sweep.log").read_text()
+
+
+def test_the_report_prints_the_newest_sweep_in_markdown(program):
+    program("-m", "data.batch_size=100,20", *QUICK)
+    printed = program(module="digits_sweep.report")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.count("| not reached in 2 epochs |") == 2
+
+
+def test_the_report_says_where_it_looked_when_there_is_no_sweep(program):
+    printed = program(module="digits_sweep.report")
+    assert printed.returncode == 1
+    assert "no sweep here yet" in printed.stderr

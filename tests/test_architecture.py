@@ -1,0 +1,68 @@
+"""Which part may know which: data -> learning -> results -> report, read from the imports themselves."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "digits_sweep"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What the modules of each part may import from this package; a part may always import itself.
+MAY_IMPORT = {
+    "data": {"config"},
+    "learning": {"config", "data"},
+    "results": set(),
+    "report": {"results"},
+    "progress": {"report", "results"},
+    "folders": set(),
+    "config": {"folders"},
+    "refusal": {"config"},
+    "plan": {"config", "folders", "refusal"},
+    "run": {"config", "data", "learning", "progress", "results"},
+    "sweep": {"config", "data", "folders", "learning", "plan", "progress", "results"},
+    "bench": {"config", "data", "learning", "progress", "results"},
+    "__main__": {"__version__", "config", "plan", "progress", "results", "run", "sweep"},
+    "__init__": set(),
+}
+
+MAY_IMPORT_HYDRA = {"__main__", "config", "plan", "refusal", "bench"}
+
+
+def part(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(module: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_imports_point_the_way_the_data_flows(module):
+    own = {name.split(".")[1] for name in imported(module) if name.startswith("digits_sweep.")}
+    assert own - {part(module)} <= MAY_IMPORT[part(module)]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_only_the_ways_in_know_hydra(module):
+    if any(name.split(".")[0] == "hydra" for name in imported(module)):
+        assert part(module) in MAY_IMPORT_HYDRA
+
+
+@pytest.mark.parametrize("module", ["digits_sweep", "digits_sweep.results.summary", "digits_sweep.report.__main__"])
+def test_results_and_report_start_without_torch_and_without_hydra(module):
+    program = f"import sys, {module}; print({{'torch', 'hydra', 'torchvision'}} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_planning_a_sweep_needs_no_torch():
+    program = "import sys, digits_sweep.plan; print({'torch', 'torchvision', 'pandas'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
