@@ -64,7 +64,7 @@ def _wrong_group(overrides: Sequence[str]) -> str | None:
     return None
 
 
-def _keys(node: type) -> dict[str, Any]:
+def _keys(node: Any) -> dict[str, Any]:
     """Every key that the schema knows, and its type."""
     hints = get_type_hints(node)
     found: dict[str, Any] = {}

@@ -39,7 +39,7 @@ def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | Non
     screen = Screen()
     run_dir.mkdir(parents=True, exist_ok=True)
     record = Record(number, config=asdict(config), environment=describe_environment())
-    record.summary = _known_from_the_start(config)
+    record.summary |= _known_from_the_start(config)
     write_record(run_dir, record)
     try:
         digits = _digits(config, manifest, record, screen)
@@ -48,7 +48,7 @@ def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | Non
         title = f"{position}{run_dir.name}  ({digits.name}, engine {built.name}, {built.device})"
         _train(config, run_dir, record, built, screen, title)
         _evaluate(config, record, built, digits)
-        record.status = "completed" if math.isfinite(record.summary["final_loss"]) else "diverged"
+        record.status = "completed" if math.isfinite(float(record.summary["final_loss"])) else "diverged"
     except KeyboardInterrupt:
         log.warning("interrupted after epoch %s", record.summary["epochs"])
         raise

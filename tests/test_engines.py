@@ -70,7 +70,7 @@ def device_of(name: str) -> str:
     return "cuda" if name == "cuda_graph" else "cpu"
 
 
-@pytest.mark.parametrize(("head", "optimizer"), product(["softmax", "logits"], [ADAM, SGD, PLAIN_SGD]))
+@pytest.mark.parametrize(("head", "optimizer"), list(product(["softmax", "logits"], [ADAM, SGD, PLAIN_SGD])))
 def test_every_iteration_has_the_loss_of_the_plain_loop(engine_name, head, optimizer):
     expected, _ = plain_loop(workload(head=head, optimizer=optimizer), epochs=2)
     losses, _ = trained(engine_name, workload(head=head, optimizer=optimizer, device=device_of(engine_name)))
@@ -162,9 +162,7 @@ def test_auto_takes_eager_for_an_activation_that_the_closed_form_does_not_know_a
 
 
 def test_an_engine_asked_for_by_name_is_never_replaced():
-    with pytest.raises(
-        EngineRefused, match=r"engine=closed_form: it knows the gradient of model\.activation=relu only"
-    ):
+    with pytest.raises(EngineRefused, match=r"engine=closed_form: it knows the gradient of .* only"):
         choose_engine("closed_form", workload(activation="tanh"))
     with pytest.raises(EngineRefused, match="engine=cuda_graph: it needs an NVIDIA GPU"):
         choose_engine("cuda_graph", workload())

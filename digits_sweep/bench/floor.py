@@ -5,7 +5,7 @@ over all parameters, on fixed tensors: no shuffle, no batch, no activation, no b
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from digits_sweep.learning.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.learning.model import MLP
@@ -16,9 +16,8 @@ class BareKernels:
 
     def __init__(self, model: MLP, images: Tensor) -> None:
         """`images` (batch, features) float32 are multiplied as they are, again and again."""
-        layers = [layer for layer in model.features if isinstance(layer, nn.Linear)]
         self.images = images
-        self.weights = [layer.weight.detach().clone() for layer in [*layers, model.output]]
+        self.weights = [layer.weight.detach().clone() for layer in [*model.hidden_layers, model.output]]
         self.gradients = [torch.empty_like(weight) for weight in self.weights]
         self.outputs = [torch.rand(len(images), len(weight)) for weight in self.weights]
         self.deltas = [torch.empty_like(output) for output in self.outputs]

@@ -36,7 +36,7 @@ class Digits:
         tensors = (train_images, train_labels, test_images, test_labels)
         digest = hashlib.sha256()
         for tensor in tensors:
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy().tobytes())
         return cls(name, *tensors, digest.hexdigest())
 
 

@@ -35,6 +35,11 @@ class MLP(nn.Module):
         self.output = nn.Linear(hidden_size, num_classes)
         self.head = nn.Softmax(dim=1) if head == "softmax" else nn.Identity()
 
+    @property
+    def hidden_layers(self) -> list[nn.Linear]:
+        """The Linear layers of `features`, from the images on."""
+        return [layer for layer in self.features if isinstance(layer, nn.Linear)]
+
     def forward(self, images: Tensor) -> Tensor:
         """Scores for `images` (batch, 1, 28, 28) float32 -> (batch, num_classes): probabilities or logits."""
         return self.head(self.output(self.features(images.view(images.shape[0], -1))))

@@ -1,5 +1,7 @@
 """The summary as a short table: the columns that answer the question, in words."""
 
+from typing import Any
+
 import pandas as pd
 
 # Shown too where the runs of a sweep differ in them.
@@ -41,7 +43,7 @@ def _first_epoch(run: pd.Series) -> str:
     return f"not reached in {run['epochs']} epoch{'s' if run['epochs'] != 1 else ''}"
 
 
-def _text(value: object, form: str = "") -> str:
+def _text(value: Any, form: str = "") -> str:
     return "-" if pd.isna(value) else format(value, form)
 
 

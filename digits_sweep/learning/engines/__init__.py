@@ -30,7 +30,7 @@ def choose_engine(name: str, workload: Workload) -> tuple[str, str]:
         if refusal := ENGINES[name].refusal(workload):
             raise EngineRefused(f"engine={name}: {refusal}; engine=auto picks one that works")
         return name, "asked for"
-    passed_over = []
+    passed_over: list[str] = []
     for candidate in FASTEST_FIRST:
         refusal = ENGINES[candidate].refusal(workload)
         if refusal is None:

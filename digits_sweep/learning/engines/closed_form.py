@@ -6,6 +6,8 @@ backpropagation (Rumelhart, Hinton and Williams 1986) gives the rest. All weight
 kernel steps them all; the model's parameters and the optimizer's moments are views of such vectors.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,7 +22,7 @@ from digits_sweep.learning.optimizer import build_optimizer
 class ClosedFormEngine:
     """Forward, backward and step on preallocated tensors, for ReLU networks on the CPU."""
 
-    flushes_denormals = True
+    flushes_denormals: ClassVar[bool] = True
 
     @staticmethod
     def refusal(workload: Workload) -> str | None:
@@ -81,7 +83,7 @@ class Step:
     """The gradient of one batch of `size` digits, computed into the model's flat gradient through fixed buffers."""
 
     def __init__(self, model: MLP, flat: FlatParameters, size: int) -> None:
-        layers = [layer for layer in model.features if isinstance(layer, nn.Linear)]
+        layers = model.hidden_layers
         output = model.output
         like = output.weight.data
         self.size = size

@@ -5,6 +5,8 @@ optimizer's among them, and is launched as one. It reads where it is in the epoc
 an epoch is nothing but replays: no copy, no synchronisation.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -20,7 +22,7 @@ WARM_UP_STEPS = 3
 class CudaGraphEngine:
     """Autograd's step, captured: one graph for full batches and one for the ragged last one, if there is one."""
 
-    flushes_denormals = True
+    flushes_denormals: ClassVar[bool] = True
 
     @staticmethod
     def refusal(workload: Workload) -> str | None:

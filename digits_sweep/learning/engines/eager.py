@@ -1,5 +1,7 @@
 """Autograd over digits that already lie on the device, with a fused optimizer: any model, any device."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -12,7 +14,7 @@ from digits_sweep.learning.optimizer import build_optimizer
 class EagerEngine:
     """One batch at a time: index, forward, backward, step. No iteration waits for the device."""
 
-    flushes_denormals = True
+    flushes_denormals: ClassVar[bool] = True
 
     @staticmethod
     def refusal(workload: Workload) -> str | None:

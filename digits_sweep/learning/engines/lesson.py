@@ -5,6 +5,8 @@ differentiates, and the optimizer is the one that PyTorch picks by default. Only
 outside, so that the losses can be compared with every other engine's.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -41,7 +43,7 @@ class TransformedDigits(Dataset):
 class LessonEngine:
     """For every batch: to the device, forward, loss, loss kept on the CPU, zero_grad, backward, step."""
 
-    flushes_denormals = False  # as PyTorch does when nothing is said
+    flushes_denormals: ClassVar[bool] = False  # as PyTorch does when nothing is said
 
     @staticmethod
     def refusal(workload: Workload) -> str | None:

@@ -1,0 +1,117 @@
+"""A mirror on the loopback interface: a real HTTP server for a folder, with faults that a test chooses."""
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+@dataclass
+class Mirror:
+    """`downloads` counts, by file name, what was asked for; `gate` lets the answers that are `held` go on."""
+
+    folder: Path
+    faults: Mapping[str, "Fault"]
+    address: str = ""
+    downloads: Counter[str] = field(default_factory=Counter)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+
+class Answer(BaseHTTPRequestHandler):
+    def __init__(self, mirror: Mirror, *connection: object) -> None:
+        self.mirror = mirror
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        name = Path(self.path).name
+        # torchvision first asks where an address leads to: a GET with this header, whose answer it does not read.
+        is_probe = self.headers.get("Method") == "HEAD"
+        self.mirror.downloads[name] += not is_probe
+        fault = self.mirror.faults.get(name, whole)
+        with suppress(ConnectionError):
+            fault(self, b"" if is_probe else (self.mirror.folder / name).read_bytes())
+
+    def start(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+Fault = Callable[[Answer, bytes], None]
+
+
+def whole(answer: Answer, body: bytes) -> None:
+    answer.start(body)
+    answer.wfile.write(body)
+
+
+def not_found(answer: Answer, body: bytes) -> None:
+    answer.send_error(404)
+
+
+def closed_without_a_word(answer: Answer, body: bytes) -> None:
+    answer.close_connection = True
+
+
+def stalled(answer: Answer, body: bytes) -> None:
+    answer.start(body)
+    answer.wfile.write(body[: len(body) // 2])
+    if body:
+        answer.mirror.gate.wait()
+
+
+def held(answer: Answer, body: bytes) -> None:
+    if body:
+        answer.mirror.gate.wait()
+    whole(answer, body)
+
+
+def truncated(answer: Answer, body: bytes) -> None:
+    answer.start(body)
+    answer.wfile.write(body[: len(body) // 2])
+
+
+def flipped(answer: Answer, body: bytes) -> None:
+    middle = len(body) // 2
+    whole(answer, body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :])
+
+
+def dripping(answer: Answer, body: bytes) -> None:
+    """A byte every 20 ms: never silent for long, never done."""
+    answer.start(body)
+    for byte in body:
+        answer.wfile.write(bytes([byte]))
+        if answer.mirror.gate.wait(0.02):
+            return
+
+
+@contextmanager
+def mirror(folder: Path, faults: Mapping[str, Fault] | None = None) -> Iterator[Mirror]:
+    """Serve `folder` until the block ends; `faults` has, by file name, what goes wrong with it."""
+    serving = Mirror(folder, faults or {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Answer, serving)) as server:
+        serving.address = f"http://127.0.0.1:{server.server_port}/"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield serving
+        finally:
+            serving.gate.set()
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def nobody_there() -> Iterator[str]:
+    """An address that refuses every connection until the block ends."""
+    with socket.socket() as bound_but_deaf:
+        bound_but_deaf.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}/"
