@@ -58,7 +58,7 @@ def test_scaling_leaves_the_digits_as_they_are():
 
 
 def test_an_unknown_scale_is_refused_with_the_ones_there_are():
-    with pytest.raises(ValueError, match="^scale=loud: choose unit or standard or raw$"):
+    with pytest.raises(ValueError, match=r"^scale=loud: choose unit or standard or raw$"):
         scale(images(1), "loud")
 
 

@@ -31,7 +31,8 @@ def recorded(sweep_dir, number: int, name: str, **columns) -> Record:
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path):
-    assert read_record(tmp_path / "run") == recorded(tmp_path, 3, "run", lr=1e-6)
+    written = recorded(tmp_path, 3, "run", lr=1e-6)
+    assert read_record(tmp_path / "run") == written
 
 
 def test_a_new_record_says_interrupted_until_the_run_ends():

@@ -32,7 +32,7 @@ class MLP(nn.Module):
         for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
         self.features = nn.Sequential(*layers)
-        self.output = nn.Linear(hidden_size, num_classes)
+        self.output: nn.Linear = nn.Linear(hidden_size, num_classes)
         self.head = nn.Softmax(dim=1) if head == "softmax" else nn.Identity()
 
     @property

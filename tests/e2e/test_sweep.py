@@ -178,3 +178,35 @@ def test_the_report_says_where_it_looked_when_there_is_no_sweep(program):
     printed = program(module="digits_sweep.report")
     assert printed.returncode == 1
     assert "no sweep here yet" in printed.stderr
+
+
+def test_offline_every_run_trains_on_the_sample_and_everything_says_so(program):
+    finished = program(
+        "-m", "data.batch_size=100,20", "trainer.num_epochs=1",
+        f"data.root={program.folder / 'data'}", "data.mirrors=[http://127.0.0.1:9/]",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert "WARNING: every run trains on mnist_sample, not on mnist." in finished.stdout
+    assert finished.stdout.count("(mnist_sample, ") == 2
+    assert list(pd.read_csv(program.outputs / "summary.csv")["dataset"]) == ["mnist_sample"] * 2
+
+
+def test_offline_without_a_fallback_nothing_is_trained(program):
+    finished = program(
+        f"data.root={program.folder / 'data'}", "data.mirrors=[http://127.0.0.1:9/]", "data.fallback=null"
+    )
+    assert finished.returncode == 1
+    assert "http://127.0.0.1:9/" in finished.stderr
+    assert not program.outputs.exists()
+
+
+def test_the_lessons_loop_and_the_fast_one_agree_on_real_mnist(program, mnist_root):
+    finished = program(
+        "-m", "engine=lesson,eager,closed_form", "data.batch_size=1000", "trainer.num_epochs=2", "data.num_workers=2",
+        f"data.root={mnist_root}", "data.mirrors=[]",
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    histories = [pd.read_csv(path)["loss_mean"] for path in program.outputs.glob("sweeps/*/*/history.csv")]
+    assert len(histories) == 3
+    for history in histories[1:]:
+        assert (history - histories[0]).abs().max() < 1e-5

@@ -97,7 +97,7 @@ class Step:
             (layer.bias.data, layer.weight.data.t(), hidden) for layer, hidden in zip(layers, self.hidden, strict=True)
         ]
         self.output = (output.bias.data, output.weight.data.t())
-        above = [*layers, output]
+        above: list[nn.Linear] = [*layers, output]
         self.gradients = [
             (delta.t(), flat.gradient_of[layer.weight], flat.gradient_of[layer.bias])
             for layer, delta in zip(above, self.deltas, strict=True)

@@ -21,7 +21,7 @@ class FlatParameters:
         for parameter, view in self.views_of(self.values).items():
             parameter.data = view
 
-    def views_of(self, vector: Tensor) -> dict[nn.Parameter, Tensor]:
+    def views_of(self, vector: Tensor) -> dict[Tensor, Tensor]:
         """Every parameter's part of `vector`, in the parameter's shape."""
         parts = vector.split([parameter.numel() for parameter in self.parameters])
         return {each: part.view(each.shape) for each, part in zip(self.parameters, parts, strict=True)}
@@ -46,8 +46,8 @@ def fused_update(optimizer: Optimizer, flat: FlatParameters) -> Callable[[], Non
         case SGD():
             momenta = torch.zeros_like(flat.values)
             if group["momentum"]:
-                for each, view in flat.views_of(momenta).items():
-                    optimizer.state[each] = {"momentum_buffer": view}
+                for parameter, momentum in flat.views_of(momenta).items():
+                    optimizer.state[parameter] = {"momentum_buffer": momentum}
             return _sgd(group, values, gradients, [momenta] if group["momentum"] else [])
     raise TypeError(f"no fused step is known for {type(optimizer).__name__}")
 

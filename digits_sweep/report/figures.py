@@ -1,0 +1,52 @@
+"""Figures of a sweep, each a function that draws on a matplotlib axis."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from digits_sweep.results.record import read_history
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+SOFTMAX_FLOOR = -math.log(math.e / (math.e + 9))
+
+
+def loss_against_epoch(summary: pd.DataFrame, sweep_dir: Path, axis: Axes) -> None:
+    """Every run's mean loss against the epoch, a band of one standard deviation around it, threshold and floor named.
+
+    `summary` is what `load_sweep(sweep_dir)` gives. A run without a history is left out.
+    """
+    for (_, run), colour in zip(summary.iterrows(), COLOURS * len(summary), strict=False):
+        if not (sweep_dir / run["run_dir"] / "history.csv").exists():
+            continue
+        history = read_history(sweep_dir / run["run_dir"])
+        epochs = [row.epoch for row in history]
+        losses = [row.loss_mean for row in history]
+        label = f"batch size {run['batch_size']}, lr {run['lr']:g}"
+        axis.plot(epochs, losses, color=colour, label=label, marker=".", markersize=4, linewidth=1.4)
+        low = [max(row.loss_mean - row.loss_std, SOFTMAX_FLOOR) for row in history]
+        high = [row.loss_mean + row.loss_std for row in history]
+        axis.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
+    for threshold in summary["loss_threshold"].dropna().unique():
+        axis.axhline(threshold, color="#555555", linewidth=0.9, linestyle="--")
+        axis.annotate(f"threshold {threshold:g}", (1, threshold), xytext=(2, 3), textcoords="offset points", fontsize=8)
+    if not summary["model"].dropna().str.endswith("logits").any():
+        axis.axhline(SOFTMAX_FLOOR, color="#555555", linewidth=0.9, linestyle=":")
+        axis.annotate("floor 1.4612", (1, SOFTMAX_FLOOR), xytext=(2, 3), textcoords="offset points", fontsize=8)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("mean loss of the epoch's iterations")
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw(summary: pd.DataFrame, sweep_dir: Path, path: Path) -> None:
+    """Write `loss_against_epoch` to `path`; its ending says the format, such as .svg or .png."""
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    figure.patch.set_facecolor("white")
+    loss_against_epoch(summary, sweep_dir, figure.subplots())
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

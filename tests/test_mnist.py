@@ -1,0 +1,295 @@
+"""Where MNIST comes from: the folder, its archives, one mirror after the other, and what is said when all fail."""
+
+import gzip
+import os
+import pty
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from digits_sweep.data import DataUnavailable, Digits, UnusableRoot, load_mnist
+from tests import mirror as faulty
+from tests.mirror import Fault, mirror, nobody_there
+
+IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+ARCHIVES = (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS)
+
+LOAD = """
+import sys
+from pathlib import Path
+from digits_sweep.data import load_mnist
+digits = load_mnist(Path(sys.argv[1]), sys.argv[2:], timeout_seconds=60, report=lambda line: print(line, flush=True))
+print(len(digits.train_labels), *sorted({"torchvision", "mlxtend", "hydra", "omegaconf"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def load(tmp_path: Path, told: list[str]) -> Callable[..., Digits]:
+    def load_here(*mirrors: str, timeout_seconds: float = 10) -> Digits:
+        return load_mnist(tmp_path, mirrors, timeout_seconds, told.append)
+
+    return load_here
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def filled(raw: Path, mnist_root: Path) -> Path:
+    shutil.copytree(mnist_root / "MNIST" / "raw", raw, dirs_exist_ok=True)
+    return raw
+
+
+@pytest.fixture(scope="module")
+def mnist(mnist_root: Path) -> Digits:
+    return load_mnist(mnist_root, mirrors=[])
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+# What is loaded
+
+
+def test_mnist_has_60000_digits_to_train_on_and_10000_to_test_with(mnist):
+    assert mnist.name == "mnist"
+    assert (mnist.train_images.shape, mnist.train_images.dtype) == ((60_000, 28, 28), torch.uint8)
+    assert (mnist.train_labels.shape, mnist.train_labels.dtype) == ((60_000,), torch.int64)
+    assert (mnist.test_images.shape, mnist.test_images.dtype) == ((10_000, 28, 28), torch.uint8)
+    assert (mnist.test_labels.shape, mnist.test_labels.dtype) == ((10_000,), torch.int64)
+
+
+def test_torchvision_reads_the_same_digits_from_the_same_folder(mnist, mnist_root):
+    from torchvision.datasets import MNIST
+
+    train, test = MNIST(mnist_root, train=True), MNIST(mnist_root, train=False)
+    assert torch.equal(train.data, mnist.train_images)
+    assert torch.equal(train.targets, mnist.train_labels)
+    assert torch.equal(test.data, mnist.test_images)
+    assert torch.equal(test.targets, mnist.test_labels)
+
+
+# Where it comes from
+
+
+def test_files_that_are_whole_are_read_without_a_word_and_without_a_mirror(filled, load, told, mnist):
+    assert load().digest == mnist.digest
+    assert told == []
+
+
+def test_an_http_mirror_is_asked_for_each_archive_once(load, told, mnist, mnist_archives, tmp_path):
+    with mirror(mnist_archives) as serving:
+        assert load(serving.address).digest == mnist.digest
+        assert serving.downloads == dict.fromkeys(ARCHIVES, 1)
+        raw = tmp_path / "MNIST" / "raw"
+        assert told == [f"fetching {serving.address}{archive} to {raw}" for archive in ARCHIVES]
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_a_folder_can_be_a_mirror_with_and_without_a_slash_at_its_end(ending, load, mnist, mnist_archives):
+    assert load(mnist_archives.as_uri() + ending).digest == mnist.digest
+
+
+def test_archives_alone_are_unpacked_without_a_mirror(raw, load, mnist, mnist_archives):
+    for archive in ARCHIVES:
+        shutil.copy(mnist_archives / archive, raw)
+    assert load().digest == mnist.digest
+
+
+# What is damaged
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, empty])
+def test_a_damaged_file_is_thrown_away_and_unpacked_again_without_a_mirror(damage, filled, load, told, mnist):
+    damaged = filled / TEST_IMAGES.removesuffix(".gz")
+    damage(damaged)
+    assert load().digest == mnist.digest
+    assert told == [f"{damaged} is damaged: thrown away"]
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, empty])
+def test_a_damaged_archive_is_thrown_away_and_it_alone_is_fetched_again(
+    damage, filled, load, told, mnist, mnist_archives
+):
+    (filled / TEST_IMAGES.removesuffix(".gz")).unlink()
+    damage(filled / TEST_IMAGES)
+    with mirror(mnist_archives) as serving:
+        assert load(serving.address).digest == mnist.digest
+        assert serving.downloads == {TEST_IMAGES: 1}
+    assert told[0] == f"{filled / TEST_IMAGES} is damaged: thrown away"
+
+
+def test_a_whole_archive_of_something_else_is_not_mistaken_for_mnist(filled, load, told, mnist, mnist_archives):
+    (filled / LABELS.removesuffix(".gz")).unlink()
+    (filled / LABELS).write_bytes(gzip.compress(b"something else"))
+    assert load(mnist_archives.as_uri()).digest == mnist.digest
+    assert told[0] == f"{filled / LABELS} is damaged: thrown away"
+
+
+# What a mirror may do
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (faulty.not_found, f"HTTP 404 for {IMAGES}"),
+        (faulty.truncated, f"{IMAGES} is corrupt (md5 differs)"),
+        (faulty.flipped, f"{IMAGES} is corrupt (md5 differs)"),
+        (faulty.stalled, "no answer within 1 s"),
+        (faulty.held, "no answer within 1 s"),
+        (faulty.closed_without_a_word, f"Remote end closed connection without response for {IMAGES}"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_mirror_that_fails_is_named_with_its_reason_and_leaves_nothing_behind(
+    fault: Fault, reason, raw, load, told, mnist_archives
+):
+    with mirror(mnist_archives, {IMAGES: fault}) as serving, pytest.raises(DataUnavailable) as unavailable:
+        load(serving.address, timeout_seconds=1)
+    assert str(unavailable.value) == f"MNIST is not in {raw}, and no mirror gave it:\n  {serving.address}: {reason}"
+    assert told[-1] == f"giving up {serving.address}: {reason}"
+    assert names(raw) == set()
+
+
+def test_a_mirror_that_is_never_silent_and_never_done_is_given_up(raw, load, mnist_archives):
+    dripping = mirror(mnist_archives, {IMAGES: faulty.dripping})
+    with dripping as serving, pytest.raises(DataUnavailable, match=r": not done after 6 s$"):
+        load(serving.address, timeout_seconds=0.2)
+    assert names(raw) == set()
+
+
+def test_the_next_mirror_gives_what_the_one_before_did_not(load, told, mnist, mnist_archives):
+    with mirror(mnist_archives, {TEST_IMAGES: faulty.truncated}) as first, mirror(mnist_archives) as second:
+        assert load(first.address, second.address).digest == mnist.digest
+        assert second.downloads == {TEST_IMAGES: 1, TEST_LABELS: 1}
+        assert f"giving up {first.address}: {TEST_IMAGES} is corrupt (md5 differs)" in told
+
+
+def test_a_mirror_is_left_alone_when_the_one_before_gave_everything(load, mnist_archives):
+    with mirror(mnist_archives) as first, mirror(mnist_archives) as second:
+        load(first.address, second.address)
+        assert second.downloads == {}
+
+
+def test_when_every_mirror_fails_each_has_a_line_with_its_reason(raw, load, mnist_archives, tmp_path):
+    shutil.copy(mnist_archives / IMAGES, tmp_path)
+    cut_short(tmp_path / IMAGES)
+    with nobody_there() as silent, pytest.raises(DataUnavailable) as unavailable:
+        load(silent, (raw / "nothing").as_uri(), tmp_path.as_uri(), "mirror", "ftp://mirror", "http://[mirror")
+    assert str(unavailable.value).splitlines() == [
+        f"MNIST is not in {raw}, and no mirror gave it:",
+        f"  {silent}: Connection refused for {IMAGES}",
+        f"  {(raw / 'nothing').as_uri()}: No such file or directory for {IMAGES}",
+        f"  {tmp_path.as_uri()}: {IMAGES} is corrupt",
+        "  mirror: not an address that begins with https:, http: or file:",
+        "  ftp://mirror: not an address that begins with https:, http: or file:",
+        f"  http://[mirror: Invalid IPv6 URL for {IMAGES}",
+    ]
+
+
+def test_no_mirror_at_all_is_told_as_such(load, raw):
+    with pytest.raises(DataUnavailable) as unavailable:
+        load()
+    assert str(unavailable.value) == f"MNIST is not in {raw}, and data.mirrors names no mirror"
+
+
+def test_other_connections_of_this_process_keep_their_own_time_limit(load, mnist_archives):
+    before = socket.getdefaulttimeout()
+    with mirror(mnist_archives, {IMAGES: faulty.stalled}) as serving, pytest.raises(DataUnavailable):
+        load(serving.address, timeout_seconds=0.5)
+    assert socket.getdefaulttimeout() == before
+
+
+# A folder that cannot be used
+
+
+def test_a_root_that_is_a_file_is_refused_by_name(tmp_path):
+    root = tmp_path / "digits"
+    root.write_text("a file")
+    with pytest.raises(UnusableRoot) as refusal:
+        load_mnist(root, mirrors=[])
+    assert str(refusal.value).startswith(f"data.root={root}: Not a directory: {root}")
+    assert str(refusal.value).endswith("; choose a folder that can be read and written")
+
+
+def test_a_disk_that_takes_no_more_is_the_folders_fault_and_not_the_mirrors(raw, tmp_path, mnist_archives):
+    small_disk = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, -1))" + LOAD
+    with mirror(mnist_archives) as serving:
+        finished = subprocess.run(
+            [sys.executable, "-c", small_disk, tmp_path, serving.address], capture_output=True, text=True, timeout=60
+        )
+    assert f"UnusableRoot: data.root={tmp_path}: File too large" in finished.stderr
+    assert names(raw) == set()
+
+
+# What a process does
+
+
+def test_two_processes_that_start_together_download_each_archive_once(tmp_path, mnist_archives):
+    said = [tmp_path / "one", tmp_path / "other"]
+    with mirror(mnist_archives, {IMAGES: faulty.held}) as serving:
+        command = [sys.executable, "-c", LOAD, tmp_path / "root", serving.address]
+        processes = [subprocess.Popen(command, stdout=path.open("w"), stderr=subprocess.STDOUT) for path in said]
+        give_up = time.monotonic() + 60
+        while not any("waiting for another process" in path.read_text() for path in said):
+            assert time.monotonic() < give_up, [path.read_text() for path in said]
+            time.sleep(0.05)
+        serving.gate.set()
+        assert [process.wait(60) for process in processes] == [0, 0]
+        assert serving.downloads == dict.fromkeys(ARCHIVES, 1)
+    waiting = f"waiting for another process that is downloading MNIST to {tmp_path / 'root'}\n60000\n"
+    downloading = "".join(f"fetching {serving.address}{each} to {tmp_path}/root/MNIST/raw\n" for each in ARCHIVES)
+    # Nothing else is written, and no control character, where the output is no terminal.
+    assert {path.read_text() for path in said} == {waiting, f"{downloading}60000 torchvision\n"}
+
+
+def test_a_terminal_is_shown_how_far_a_download_is(tmp_path, mnist_archives):
+    ours, theirs = pty.openpty()
+    with mirror(mnist_archives) as serving, os.fdopen(ours, "rb", buffering=0) as terminal:
+        command = [sys.executable, "-c", LOAD, tmp_path, serving.address]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        shown = terminal.read(1_000_000)
+        while re.search(rb"\d%", shown) is None and (more := terminal.read(1_000_000)):
+            shown += more
+        process.kill()
+        process.wait()
+    assert re.search(rb"\r.*\d%", shown)
+
+
+def test_reading_files_that_are_there_loads_no_library_that_only_fetching_needs(mnist_root):
+    finished = subprocess.run([sys.executable, "-c", LOAD, mnist_root], capture_output=True, text=True, timeout=60)
+    assert finished.stdout == "60000\n", finished.stderr
