@@ -5,6 +5,7 @@ optimizer's among them, and is launched as one. It reads where it is in the epoc
 an epoch is nothing but replays: no copy, no synchronisation.
 """
 
+import warnings
 from typing import ClassVar
 
 import torch
@@ -63,7 +64,9 @@ class CudaGraphEngine:
         weights = [parameter.detach().clone() for parameter in self.model.parameters()]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            # Adam warns where a capturable step runs uncaptured, which is what warming up is.
+            warnings.simplefilter("ignore", UserWarning)
             for _ in range(WARM_UP_STEPS):
                 self.iteration.zero_()
                 self.first_digit.zero_()
