@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from http.client import HTTPException
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -245,6 +246,8 @@ def _download(raw: Path, name: str, folder: str, timeout_seconds: float) -> str 
     except (OSError, RuntimeError, HTTPException, ValueError) as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
+        # torchvision's frames keep the refused answers, whose connections would stay open.
+        clear_frames(error.__traceback__)
         return _reason(error, name, timeout_seconds)
     finally:
         socket.setdefaulttimeout(before)
