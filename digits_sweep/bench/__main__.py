@@ -31,9 +31,7 @@ from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import replace_file
 
 BATCH_SIZES = (100, 20, 5)
-ROUNDS = 4
-# The lesson's loop takes minutes where the others take seconds, and starts its workers in every epoch alike.
-LESSON_ROUNDS = {100: 2, 20: 1, 5: 1}
+ROUNDS = 3
 
 
 class Contestant:
@@ -43,7 +41,7 @@ class Contestant:
         self.config = config
         self.built: BuiltEngine = build_engine(config, digits)
         self.num_samples = len(digits.train_labels)
-        self.rounds = LESSON_ROUNDS[config.data.batch_size] if self.built.name == "lesson" else ROUNDS
+        self.rounds = _rounds(self.built.name, config.data.batch_size)
         self.epochs: Iterator[Epoch] = train(
             self.built.engine, config.trainer, config.seed, self.num_samples, Stopwatch(self.built.device)
         )
@@ -76,6 +74,13 @@ class Contestant:
             "seconds_setup": self.built.seconds_setup,
             "epochs_measured": len(self.seconds[1:] if len(self.seconds) > 2 else self.seconds),
         }
+
+
+def _rounds(engine: str, batch_size: int) -> int:
+    """The lesson's loop takes minutes where the others take seconds, and starts its workers in every epoch alike."""
+    if engine == "lesson":
+        return 2 if batch_size >= 100 else 1
+    return ROUNDS
 
 
 def _typical(seconds: list[float]) -> float:
@@ -113,9 +118,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m digits_sweep.bench", description=__doc__)
     parser.add_argument("overrides", nargs="*", help="keys of the sweep, such as data.root=... or num_threads=1")
     flush_denormals_from_now_on()
-    screen = Screen()
-    overrides = parser.parse_args().overrides
-    rows = [row for batch_size in BATCH_SIZES for row in contest(batch_size, screen, overrides)]
+    parser.add_argument(
+        "--batch-sizes", type=int, nargs="+", default=BATCH_SIZES, metavar="N", help="100 20 5 if not given"
+    )
+    chosen = parser.parse_args()
+    screen, overrides = Screen(), chosen.overrides
+    rows = [row for batch_size in chosen.batch_sizes for row in contest(batch_size, screen, overrides)]
     table = pd.DataFrame(rows)
     screen.say("")
     screen.say(table.to_string(index=False, float_format="{:.2f}".format, na_rep="-"))

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.data.digits import scale
 from digits_sweep.learning.engines.protocol import Workload
+from digits_sweep.learning.engines.threads import sparing_threads
 from digits_sweep.learning.optimizer import build_optimizer
 
 
@@ -22,7 +23,7 @@ class EagerEngine:
 
     @staticmethod
     def threads(batch_size: int, cores: int) -> int:
-        return min(cores, max(1, batch_size // 50))
+        return sparing_threads(batch_size, cores)
 
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model.to(workload.device)
