@@ -32,16 +32,23 @@ def loss_against_epoch(summary: pd.DataFrame, sweep_dir: Path, axis: Axes) -> No
         high = [row.loss_mean + row.loss_std for row in history]
         axis.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
     for threshold in summary["loss_threshold"].dropna().unique():
-        axis.axhline(threshold, color="#555555", linewidth=0.9, linestyle="--")
-        axis.annotate(f"threshold {threshold:g}", (1, threshold), xytext=(2, 3), textcoords="offset points", fontsize=8)
+        _named_line(axis, threshold, f"threshold {threshold:g}", "--")
     if not summary["model"].dropna().str.endswith("logits").any():
-        axis.axhline(SOFTMAX_FLOOR, color="#555555", linewidth=0.9, linestyle=":")
-        axis.annotate("floor 1.4612", (1, SOFTMAX_FLOOR), xytext=(2, 3), textcoords="offset points", fontsize=8)
+        _named_line(axis, SOFTMAX_FLOOR, f"floor {SOFTMAX_FLOOR:.4f}", ":")
+        axis.set_ylim(bottom=SOFTMAX_FLOOR - 0.07)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("epoch")
     axis.set_ylabel("mean loss of the epoch's iterations")
     axis.legend(frameon=False, fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _named_line(axis: Axes, loss: float, name: str, style: str) -> None:
+    axis.axhline(loss, color="#555555", linewidth=0.9, linestyle=style)
+    axis.annotate(
+        name, (1, loss), xycoords=("axes fraction", "data"), xytext=(0, -3), textcoords="offset points",
+        ha="right", va="top", fontsize=8,
+    )  # fmt: skip
 
 
 def draw(summary: pd.DataFrame, sweep_dir: Path, path: Path) -> None:

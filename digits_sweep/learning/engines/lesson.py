@@ -5,6 +5,7 @@ differentiates, and the optimizer is the one that PyTorch picks by default. Only
 outside, so that the losses can be compared with every other engine's.
 """
 
+import warnings
 from typing import ClassVar
 
 import torch
@@ -62,9 +63,12 @@ class LessonEngine:
         self.num_workers = workload.num_workers
 
     def run_epoch(self, order: Tensor) -> Tensor:
-        loader = DataLoader(
-            self.dataset, batch_size=self.batch_size, sampler=order.tolist(), num_workers=self.num_workers
-        )
+        with warnings.catch_warnings():
+            # The lesson's four workers are meant, on two cores too.
+            warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+            loader = DataLoader(
+                self.dataset, batch_size=self.batch_size, sampler=order.tolist(), num_workers=self.num_workers
+            )
         losses = []
         for images, labels in loader:
             images, labels = images.to(self.device), labels.to(self.device)
