@@ -10,9 +10,10 @@ from torch import Tensor
 # MNIST's training images scaled to [0, 1] have this mean and standard deviation.
 MEAN, STD = 0.1307, 0.3081
 
+# In place, because 60,000 images are 188 MB and a second copy is felt.
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
-    "unit": lambda images: images / 255,
-    "standard": lambda images: (images / 255 - MEAN) / STD,
+    "unit": lambda images: images.div_(255),
+    "standard": lambda images: images.div_(255).sub_(MEAN).div_(STD),
     "raw": lambda images: images,
 }
 
