@@ -47,6 +47,10 @@ def test_no_seed_repeats_in_a_later_epoch_what_its_neighbour_did_in_an_earlier_o
     assert len(orders) == 900
 
 
+def test_the_first_epoch_of_seed_42_is_the_same_in_every_version():
+    assert epoch_order(42, 1, 10).tolist() == [1, 3, 6, 5, 7, 9, 0, 2, 4, 8]
+
+
 def test_drawing_an_order_leaves_other_random_numbers_as_they_were():
     torch.manual_seed(0)
     expected = torch.rand(3)

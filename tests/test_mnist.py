@@ -136,6 +136,12 @@ def test_an_http_mirror_is_asked_for_each_archive_once(load, told, mnist, mnist_
         assert told == [f"fetching {serving.address}{archive} to {raw}" for archive in ARCHIVES]
 
 
+def test_every_class_has_as_many_digits_as_were_published(mnist):
+    trained_on = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert mnist.train_labels.bincount().tolist() == trained_on
+    assert mnist.test_labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
 @pytest.mark.parametrize("ending", ["", "/"])
 def test_a_folder_can_be_a_mirror_with_and_without_a_slash_at_its_end(ending, load, mnist, mnist_archives):
     assert load(mnist_archives.as_uri() + ending).digest == mnist.digest
@@ -216,6 +222,39 @@ def test_the_next_mirror_gives_what_the_one_before_did_not(load, told, mnist, mn
         assert f"giving up {first.address}: {TEST_IMAGES} is corrupt (md5 differs)" in told
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (faulty.not_found, f"HTTP 404 for {LABELS}"),
+        (faulty.stalled, "no answer within 1 s"),
+        (faulty.truncated, f"{LABELS} is corrupt (md5 differs)"),
+        (faulty.flipped, f"{LABELS} is corrupt (md5 differs)"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_after_a_mirror_that_fails_the_next_one_is_used_and_the_report_says_why(
+    fault: Fault, reason, filled, load, told, mnist, mnist_archives
+):
+    for name in (LABELS, LABELS.removesuffix(".gz")):
+        (filled / name).unlink()
+    with mirror(mnist_archives, {LABELS: fault}) as first, mirror(mnist_archives) as second:
+        assert load(first.address, second.address, timeout_seconds=1).digest == mnist.digest
+        assert second.downloads == {LABELS: 1}
+        assert told == [
+            f"fetching {first.address}{LABELS} to {filled}",
+            f"giving up {first.address}: {reason}",
+            f"fetching {second.address}{LABELS} to {filled}",
+        ]
+
+
+def test_after_a_mirror_that_refuses_the_connection_the_next_one_is_used(filled, load, told, mnist, mnist_archives):
+    for name in (LABELS, LABELS.removesuffix(".gz")):
+        (filled / name).unlink()
+    with nobody_there() as silent, mirror(mnist_archives) as second:
+        assert load(silent, second.address).digest == mnist.digest
+    assert f"giving up {silent}: Connection refused for {LABELS}" in told
+
+
 def test_a_mirror_is_left_alone_when_the_one_before_gave_everything(load, mnist_archives):
     with mirror(mnist_archives) as first, mirror(mnist_archives) as second:
         load(first.address, second.address)
@@ -244,11 +283,19 @@ def test_no_mirror_at_all_is_told_as_such(load, raw):
     assert str(unavailable.value) == f"MNIST is not in {raw}, and data.mirrors names no mirror"
 
 
-def test_other_connections_of_this_process_keep_their_own_time_limit(load, mnist_archives):
+@pytest.mark.parametrize("limit", [None, 77.0])
+def test_other_connections_of_this_process_keep_their_own_time_limit(limit, load, mnist_archives):
     before = socket.getdefaulttimeout()
-    with mirror(mnist_archives, {IMAGES: faulty.stalled}) as serving, pytest.raises(DataUnavailable):
-        load(serving.address, timeout_seconds=0.5)
-    assert socket.getdefaulttimeout() == before
+    socket.setdefaulttimeout(limit)
+    try:
+        with mirror(mnist_archives, {IMAGES: faulty.stalled}) as bad, pytest.raises(DataUnavailable):
+            load(bad.address, timeout_seconds=1)
+        assert socket.getdefaulttimeout() == limit
+        with mirror(mnist_archives) as good:
+            load(good.address)
+        assert socket.getdefaulttimeout() == limit
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 # A folder that cannot be used
@@ -290,6 +337,24 @@ def test_two_processes_that_start_together_download_each_archive_once(tmp_path, 
     # Nothing else is written, and no control character, where the output is no terminal. The process that finds the
     # files ready names no library: it has loaded none of those that only fetching, the sample or a sweep needs.
     assert {path.read_text() for path in said} == {waiting, f"{downloading}60000 torchvision\n"}
+
+
+def test_files_that_are_whole_are_read_without_importing_torchvision(mnist_root, tmp_path):
+    said = tmp_path / "said"
+    assert start([sys.executable, "-c", LOAD, mnist_root], said).wait(60) == 0
+    assert said.read_text() == "60000\n"
+
+
+def test_a_pipe_is_sent_no_control_characters_even_where_a_mirror_fails(filled, mnist_archives, tmp_path):
+    for name in (TEST_IMAGES, TEST_IMAGES.removesuffix(".gz")):
+        (filled / name).unlink()
+    said = tmp_path / "said"
+    with mirror(mnist_archives, {TEST_IMAGES: faulty.flipped}) as first, mirror(mnist_archives) as second:
+        command = [sys.executable, "-c", LOAD, tmp_path, first.address, second.address]
+        assert start(command, said).wait(60) == 0
+    # As bytes: read as text, a carriage return would come back as a line's end.
+    assert not set(said.read_bytes()) & (set(range(32)) - {ord("\n")})
+    assert f"giving up {first.address}" in said.read_text()
 
 
 def test_a_terminal_is_shown_how_far_a_download_is(tmp_path, mnist_archives):

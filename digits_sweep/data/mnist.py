@@ -42,7 +42,7 @@ def load_mnist(
         if contents is None:
             raw.mkdir(parents=True, exist_ok=True)
             with _only_process(root, report):
-                contents = _maderead_whole(raw, mirrors, timeout_seconds, report)
+                contents = _made_whole(raw, mirrors, timeout_seconds, report)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         why = f"{error.strerror or error}{where}; choose a folder that can be read and written"
@@ -78,7 +78,7 @@ def _only_process(root: Path, report: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _maderead_whole(
+def _made_whole(
     raw: Path, mirrors: Sequence[str], timeout_seconds: float, report: Callable[[str], None]
 ) -> list[bytes]:
     """Unpack what is packed, then try mirror after mirror; the contents of the four files."""

@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 class MismatchedTorchvision(Exception):
-    """torch and torchvision are installed but do not work together. The text says which they are and what to do."""
+    """torch and torchvision do not work together, or one is missing. The text says which they are and what to do."""
 
 
 def import_torchvision(module: str = "torchvision") -> ModuleType:
@@ -17,6 +17,10 @@ def import_torchvision(module: str = "torchvision") -> ModuleType:
     """
     try:
         return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise
+        raise MismatchedTorchvision("torchvision is not installed; pip install torch torchvision") from error
     except (ImportError, RuntimeError) as error:
         raise MismatchedTorchvision(
             f"torch {version('torch')} and torchvision {version('torchvision')} do not work together ({error}); "
