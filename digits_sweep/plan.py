@@ -32,11 +32,10 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every run of a command line, in order, and the keys that are swept. `is_sweep` is False for a single run."""
+    """Every run of a command line, in order, and the keys that are swept: none for a single run."""
 
     runs: tuple[PlannedRun, ...]
     swept: tuple[str, ...]
-    is_sweep: bool
 
     @property
     def outputs(self) -> Path:
@@ -64,14 +63,13 @@ def plan(arguments: Sequence[str]) -> Plan:
         _refuse_added_and_removed_keys(overrides)
         fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
         base = compose("config", fixed, return_hydra_config=True)
-        is_sweep = parsed.multirun or base.hydra.mode == RunMode.MULTIRUN
-        if not is_sweep:
+        if not parsed.multirun and base.hydra.mode != RunMode.MULTIRUN:
             _refuse_sweeps_without_multirun(overrides)
-            return Plan((_planned(fixed, ()),), (), False)
+            return Plan((_planned(fixed, ()),), ())
         jobs, swept = _expand(base, overrides)
         runs = tuple(_planned(job, swept) for job in jobs)
     _refuse_same_runs(runs)
-    return Plan(runs, swept, True)
+    return Plan(runs, swept)
 
 
 def _refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:

@@ -1,7 +1,6 @@
 """Hydra's and OmegaConf's complaints in this program's words: one line with key, value and what would be right."""
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -33,7 +32,7 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
 def _missing_choice(error: MissingConfigException) -> str:
     wanted = str(error.missing_cfg_file)
     group, _, choice = wanted.rpartition("/")
-    options = [each for each in error.options or [] if each not in ("",)]
+    options = error.options
     if not options:
         return f"{group or wanted}={choice}: there is no such group; choose among {', '.join(_groups())}"
     return f"{group}={choice}: there is no such choice; choose {' or '.join(options)}"
@@ -84,4 +83,4 @@ def _groups() -> list[str]:
 
 
 def _first_line(error: BaseException) -> str:
-    return re.split(r"\n", str(error).strip())[0]
+    return str(error).strip().partition("\n")[0]

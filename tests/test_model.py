@@ -8,7 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config import ModelConfig
 from digits_sweep.learning.evaluation import evaluate
-from digits_sweep.learning.model import build_model, softmax_floor
+from digits_sweep.learning.model import build_model
+from digits_sweep.results.outcome import softmax_floor
 
 
 def config(head: str = "softmax", hidden_layers: int = 2) -> ModelConfig:

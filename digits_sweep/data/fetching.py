@@ -32,15 +32,15 @@ class _TooSlow(Exception):
 
 def fetch(raw: Path, mirror: str, timeout_seconds: float, report: Callable[[str], None]) -> str | None:
     """Fetch from one mirror what is missing; why that failed, where it did. What is not whole is not kept."""
-    fetch = {"file": _copy, "http": _download, "https": _download}.get(mirror.partition(":")[0].lower())
-    if fetch is None:
+    fetch_one = {"file": _copy, "http": _download, "https": _download}.get(mirror.partition(":")[0].lower())
+    if fetch_one is None:
         return "not an address that begins with https:, http: or file:"
     folder, seconds = mirror.rstrip("/") + "/", TIMEOUTS_PER_MIRROR * timeout_seconds
     try:
         with _at_most(seconds):
             for name in [name for name in FILES if not (raw / name).exists()]:
                 report(f"fetching {folder}{name}.gz to {raw}")
-                failure = fetch(raw, name, folder, timeout_seconds)
+                failure = fetch_one(raw, name, folder, timeout_seconds)
                 if failure or read_whole(raw / name) is None:
                     return failure or f"{name}.gz is corrupt"
         return None

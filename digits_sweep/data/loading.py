@@ -1,7 +1,6 @@
 """One sweep, one data set: which digits a configuration comes to, and the digits themselves."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from digits_sweep.config import DataConfig
@@ -26,16 +25,15 @@ def make_ready(data: DataConfig, report: Callable[[str], None]) -> tuple[Digits,
 
 def load(data: DataConfig, name: str, report: Callable[[str], None]) -> Digits:
     """The data set `name`, read from where `data` says. Read once a process: runs of one sweep share it."""
-    if name == "mnist_sample":
-        return _sample()
-    return _mnist(Path(data.root).expanduser(), tuple(data.mirrors), data.timeout_seconds, report)
+    key = (name, data.root)
+    if key not in _loaded:
+        _loaded[key] = LOADERS[name](data, report)
+    return _loaded[key]
 
 
-@lru_cache(maxsize=1)
-def _sample() -> Digits:
-    return load_sample()
+LOADERS: dict[str, Callable[[DataConfig, Callable[[str], None]], Digits]] = {
+    "mnist": lambda data, report: load_mnist(Path(data.root).expanduser(), data.mirrors, data.timeout_seconds, report),
+    "mnist_sample": lambda data, report: load_sample(),
+}
 
-
-@lru_cache(maxsize=1)
-def _mnist(root: Path, mirrors: tuple[str, ...], timeout_seconds: float, report: Callable[[str], None]) -> Digits:
-    return load_mnist(root, mirrors, timeout_seconds, report)
+_loaded: dict[tuple[str, str], Digits] = {}

@@ -1,6 +1,5 @@
 """The lesson's network: a multilayer perceptron (MLP) with a softmax, or without it."""
 
-import math
 from itertools import pairwise
 
 import torch
@@ -20,7 +19,7 @@ class MLP(nn.Module):
     """Linear + activation pairs (`features`), a Linear layer (`output`) and a `head`.
 
     The head is a softmax, as in the lesson, or nothing (`logits`). Cross-entropy on a softmax's output squashes
-    twice: with C classes the loss starts at ln C and never falls below `softmax_floor(C)`.
+    twice: with C classes the loss starts at ln C and never falls below -ln(e / (e + C - 1)).
     """
 
     def __init__(
@@ -57,8 +56,3 @@ def build_model(config: ModelConfig, seed: int, in_features: int = 28 * 28) -> M
             config.activation,
             config.head,
         )
-
-
-def softmax_floor(num_classes: int) -> float:
-    """The least cross-entropy that probabilities can reach: -ln(e / (e + C - 1)), 1.4612 for ten classes."""
-    return -math.log(math.e / (math.e + num_classes - 1))

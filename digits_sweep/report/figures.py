@@ -1,6 +1,5 @@
 """Figures of a sweep, each a function that draws on a matplotlib axis."""
 
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -8,11 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from digits_sweep.results.outcome import softmax_floor
 from digits_sweep.results.record import read_history
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-SOFTMAX_FLOOR = -math.log(math.e / (math.e + 9))
+SOFTMAX_FLOOR = softmax_floor(10)
 
 
 def loss_against_epoch(summary: pd.DataFrame, sweep_dir: Path, axis: Axes) -> None:

@@ -49,3 +49,8 @@ OUTCOME_COLUMNS = (
     "seconds_first_epoch",
     "examples_per_second",
 )
+
+
+def softmax_floor(num_classes: int) -> float:
+    """The least cross-entropy that probabilities can reach: -ln(e / (e + C - 1)), 1.4612 for ten classes."""
+    return -math.log(math.e / (math.e + num_classes - 1))
