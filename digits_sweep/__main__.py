@@ -10,8 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from digits_sweep import __version__
-from digits_sweep.config import CONF, InvalidConfig, to_config
+from digits_sweep.config import CONF
 from digits_sweep.plan import plan
+from digits_sweep.rules import InvalidConfig, to_config
 
 QUESTIONS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 

@@ -17,9 +17,10 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from digits_sweep.config import CONF, Config, InvalidConfig, to_config
+from digits_sweep.config import CONF, Config
 from digits_sweep.folders import run_folder
 from digits_sweep.refusal import explained
+from digits_sweep.rules import InvalidConfig, to_config
 
 
 @dataclass(frozen=True)

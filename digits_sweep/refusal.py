@@ -10,7 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from digits_sweep.config import AdamConfig, Config, InvalidConfig, SGDConfig
+from digits_sweep.config import AdamConfig, Config, SGDConfig
+from digits_sweep.rules import InvalidConfig
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list[str]: "a list [a,b]"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from digits_sweep.config import Config, check_batch_size
+from digits_sweep.config import Config
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.data.mnist import DataUnavailable
@@ -23,6 +23,7 @@ from digits_sweep.results.environment import describe_environment, git_commit
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.outcome import EpochRow, outcome
 from digits_sweep.results.record import Record, write_history, write_record
+from digits_sweep.rules import check_batch_size
 
 log = logging.getLogger(__name__)
 

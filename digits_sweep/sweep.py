@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from digits_sweep.config import DataConfig, InvalidConfig, check_batch_size
+from digits_sweep.config import DataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import make_ready
 from digits_sweep.data.mnist import DataUnavailable, UnusableRoot
@@ -14,6 +14,7 @@ from digits_sweep.plan import Plan
 from digits_sweep.progress import Screen
 from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
 from digits_sweep.results.summary import publish_summary
+from digits_sweep.rules import InvalidConfig, check_batch_size
 
 # Everything that `start` refuses to go on with; the text of each is meant for the user.
 REFUSALS = (InvalidConfig, DeviceUnavailable, DataUnavailable, UnusableRoot, MismatchedTorchvision, OSError)

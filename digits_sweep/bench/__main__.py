@@ -17,7 +17,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from digits_sweep.bench.floor import BareKernels
-from digits_sweep.config import CONF, Config, to_config
+from digits_sweep.config import CONF, Config
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import make_ready
 from digits_sweep.learning.building import BuiltEngine, build_engine
@@ -29,6 +29,7 @@ from digits_sweep.learning.training import Epoch, train
 from digits_sweep.progress import Screen
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import replace_file
+from digits_sweep.rules import to_config
 
 BATCH_SIZES = (100, 20, 5)
 ROUNDS = 3
