@@ -1,6 +1,7 @@
 """The contract that every engine keeps: the same batches, the same losses, whatever computes them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -13,13 +14,12 @@ from torch.nn.functional import cross_entropy
 from digits_sweep.data.digits import scale
 from digits_sweep.data.epoch_order import epoch_order
 from digits_sweep.learning.engines import ENGINES, EngineRefused, choose_engine
-from digits_sweep.learning.engines.closed_form import Step
-from digits_sweep.learning.engines.flat_parameters import FlatParameters
+from digits_sweep.learning.engines.closed_form import ClosedFormEngine
 from digits_sweep.learning.engines.protocol import Workload
 from digits_sweep.learning.evaluation import evaluate
 from digits_sweep.learning.model import MLP
 from digits_sweep.learning.optimizer import build_optimizer
-from tests.workloads import ADAM, PLAIN_SGD, SGD, workload
+from tests.workloads import ADAM, PLAIN_SGD, SGD, STEP_OF_ONE, workload
 
 # An epoch here is some tens of steps. Each rounds a loss near 2 to 2.4e-7 at best, and the next one starts from weights
 # that differ in their last bits, so a hundred such steps are allowed; a wrong term anywhere shows as 1e-3 and more.
@@ -77,10 +77,10 @@ def test_every_iteration_has_the_loss_of_the_plain_loop(engine_name, head, optim
     assert (losses - expected).abs().max() < TOLERANCE
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100, 203])
-def test_any_batch_size_from_one_to_the_whole_data_set_gives_these_losses(engine_name, batch_size):
-    expected, _ = plain_loop(workload(batch_size=batch_size), epochs=2)
-    losses, _ = trained(engine_name, workload(batch_size=batch_size, device=device_of(engine_name)))
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(203, 1), (203, 7), (203, 100), (203, 203), (2_500, 300)])
+def test_any_batch_size_from_one_to_the_whole_data_set_gives_these_losses(engine_name, num_samples, batch_size):
+    expected, _ = plain_loop(workload(num_samples, batch_size), epochs=2)
+    losses, _ = trained(engine_name, workload(num_samples, batch_size, device=device_of(engine_name)))
     assert losses.shape == expected.shape
     assert (losses - expected).abs().max() < TOLERANCE
 
@@ -138,15 +138,16 @@ def test_building_an_engine_leaves_the_initial_weights_as_they_are(engine_name):
 )
 def test_the_closed_form_is_autograds_gradient_in_float64(batch, hidden_size, hidden_layers, head, seed):
     torch.manual_seed(seed)
-    model = MLP(17, hidden_size, hidden_layers, 10, "relu", head).double()
-    images, labels = torch.rand(batch, 17, dtype=torch.float64), torch.randint(0, 10, (batch,))
-    cross_entropy(model(images), labels).backward()
-    expected = [parameter.grad.clone() for parameter in model.parameters()]
-    flat = FlatParameters(model)
-    targets = -torch.nn.functional.one_hot(labels, 10).double() / batch
-    Step(model, flat, batch).differentiate(images, targets, torch.empty(batch, 10, dtype=torch.float64))
-    for parameter, gradient in zip(model.parameters(), expected, strict=True):
-        torch.testing.assert_close(flat.gradient_of[parameter], gradient, rtol=1e-10, atol=1e-13)
+    given = replace(
+        workload(num_samples=batch, batch_size=batch, optimizer=STEP_OF_ONE),
+        model=MLP(28 * 28, hidden_size, hidden_layers, 10, "relu", head).double(),
+    )
+    initial = [parameter.detach().clone() for parameter in given.model.parameters()]
+    cross_entropy(given.model(scale(given.images, "unit").double()), given.labels).backward()
+    gradients = [parameter.grad.clone() for parameter in given.model.parameters()]
+    ClosedFormEngine(given).run_epoch(torch.arange(batch))
+    for parameter, before, gradient in zip(given.model.parameters(), initial, gradients, strict=True):
+        torch.testing.assert_close(before - parameter.detach(), gradient, rtol=1e-10, atol=1e-13)
 
 
 def test_auto_takes_the_closed_form_for_the_lessons_network_on_a_cpu():

@@ -2,22 +2,25 @@
 
 With h_0 the batch, h_k = relu(h_{k-1} W_k' + b_k), scores s = softmax(h_n W' + b) (or without the softmax), targets y
 (one-hot) and B digits in the batch, cross-entropy on s has the gradient (softmax(s) - y) / B with respect to s, and
-backpropagation (Rumelhart, Hinton and Williams 1986) gives the rest. All weights lie in one vector, so that one fused
+backpropagation (Rumelhart, Hinton and Williams 1986) gives the rest. Every h ends with a column of ones, so that a
+bias is one more row of its weights and costs no operation of its own. All weights lie in one vector, so that one fused
 kernel steps them all; the model's parameters and the optimizer's moments are views of such vectors.
 """
 
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from digits_sweep.data.digits import scale
 from digits_sweep.learning.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.learning.engines.protocol import Workload
 from digits_sweep.learning.engines.threads import sparing_threads
-from digits_sweep.learning.model import MLP
 from digits_sweep.learning.optimizer import build_optimizer
+
+# Digits brought into the epoch's order at a time: few enough to be in the cache still when their batch is trained on.
+PORTION = 1_000
 
 
 class ClosedFormEngine:
@@ -40,105 +43,105 @@ class ClosedFormEngine:
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
-        self.batch_size = workload.batch_size
         self.labels = workload.labels
-        dtype = self.model.output.weight.dtype
-        self.images = scale(workload.images, workload.scale).flatten(1).to(dtype)
-        self.shuffled = torch.empty_like(self.images)
-        self.scores = torch.empty(len(self.images), self.model.output.out_features, dtype=dtype)
         flat = FlatParameters(self.model)
-        self.update = fused_update(self.optimizer, flat)
-        sizes = {self.batch_size, len(self.images) % self.batch_size} - {0}
-        self.steps = {size: Step(self.model, flat, size) for size in sizes}
+        self.epoch_update = fused_update(self.optimizer, flat)
+        self.images = flat.values.new_ones(len(workload.images), workload.images[0].numel() + 1)
+        # Part by part: a second copy of all digits in float32 would be the most memory that a run ever needs.
+        for inputs, images in zip(self.images.split(PORTION), workload.images.split(PORTION), strict=True):
+            inputs[:, :-1] = scale(images, workload.scale).flatten(1)
+        size, squashes = workload.batch_size, isinstance(self.model.head, nn.Softmax)
+        ragged = len(self.images) % size
+        self.full = Portion(flat, size, max(1, PORTION // size), squashes)
+        self.ragged = Portion(flat, ragged, 1, squashes) if ragged else None
 
     @torch.inference_mode()
     def run_epoch(self, order: Tensor) -> Tensor:
-        torch.index_select(self.images, 0, order, out=self.shuffled)
-        labels = self.labels[order]
-        targets = self._scaled_targets(labels)
-        step, update = self.steps[self.batch_size], self.update
-        batches = zip(
-            self.shuffled.split(self.batch_size),
-            targets.split(self.batch_size),
-            self.scores.split(self.batch_size),
-            strict=True,
-        )
-        for images, target, scores in batches:
-            if len(images) != step.size:
-                step = self.steps[len(images)]
-            step.differentiate(images, target, scores)
-            update()
-        losses = cross_entropy(self.scores, labels, reduction="none")
-        return torch.stack([batch.mean() for batch in losses.split(self.batch_size)])
+        update = self.epoch_update(-(-len(order) // self.full.size))
+        losses = []
+        for portion, rows in self._portions(order):
+            portion.fill(self.images, self.labels, rows)
+            losses.append(portion.train(len(rows), update))
+        return torch.cat(losses)
 
-    def _scaled_targets(self, labels: Tensor) -> Tensor:
-        """The one-hot labels (n, classes), each over minus the size of its batch: what the gradient adds."""
-        targets = torch.zeros_like(self.scores)
-        targets.scatter_(1, labels.unsqueeze(1), -1 / self.batch_size)
-        if ragged := len(labels) % self.batch_size:
-            targets[-ragged:] *= self.batch_size / ragged
-        return targets
+    def _portions(self, order: Tensor) -> Iterator[tuple["Portion", Tensor]]:
+        """What to train on together, and the buffers to do it in."""
+        ragged = len(order) % self.full.size
+        for rows in order[: len(order) - ragged].split(self.full.size * len(self.full.batches)):
+            yield self.full, rows
+        if self.ragged is not None:
+            yield self.ragged, order[-ragged:]
 
 
-class Step:
-    """The gradient of one batch of `size` digits, computed into the model's flat gradient through fixed buffers."""
+class Portion:
+    """Up to `count` batches of `size` digits, one after the other in fixed buffers, and the step on each of them."""
 
-    def __init__(self, model: MLP, flat: FlatParameters, size: int) -> None:
-        layers = model.hidden_layers
-        output = model.output
-        like = output.weight.data
-        self.size = size
-        self.squashes = isinstance(model.head, nn.Softmax)
-        self.ones = like.new_ones(size)
-        self.logits = like.new_empty(size, output.out_features)
-        self.gradient = torch.empty_like(self.logits)
-        self.hidden = [like.new_empty(size, layer.out_features) for layer in layers]
-        self.deltas = [*(torch.empty_like(hidden) for hidden in self.hidden), torch.empty_like(self.logits)]
-        self.forward = [
-            (layer.bias.data, layer.weight.data.t(), hidden) for layer, hidden in zip(layers, self.hidden, strict=True)
-        ]
-        self.output = (output.bias.data, output.weight.data.t())
-        above: list[nn.Linear] = [*layers, output]
-        self.gradients = [
-            (delta.t(), flat.gradient_of[layer.weight], flat.gradient_of[layer.bias])
-            for layer, delta in zip(above, self.deltas, strict=True)
-        ]
-        # From the output layer down: which delta goes through which weights to which hidden layer's.
+    def __init__(self, flat: FlatParameters, size: int, count: int, squashes: bool) -> None:
+        weights, gradients = flat.blocks_of(flat.values), flat.blocks_of(flat.gradients)
+        new, classes = flat.values.new_empty, weights[-1].shape[1]
+        self.size, self.squashes = size, squashes
+        self.images = new(size * count, weights[0].shape[0])
+        self.targets, self.log_scores = new(size * count, classes), new(size * count, classes)
+        # What the gradient adds for a label: minus the one-hot row, over the number of digits in the batch.
+        self.target_of = new(classes, classes).zero_().fill_diagonal_(-1 / size)
+        of_batches = (each.split(size) for each in (self.images, self.targets, self.log_scores))
+        self.batches = [(images, images.t(), targets, log) for images, targets, log in zip(*of_batches, strict=True)]
+        self.scores, self.probabilities, self.gradient = (new(size, classes) for _ in range(3))
+        self._connect(weights, gradients)
+
+    def _connect(self, weights: list[Tensor], gradients: list[Tensor]) -> None:
+        """The operands of every product, layer by layer, in the order in which a step takes them."""
+        new, ones = self.scores.new_empty, self.scores.new_ones
+        activations = [ones(self.size, weight.shape[1] + 1) for weight in weights[:-1]]
+        hidden = [each[:, :-1] for each in activations]
+        # The gradient with respect to what goes into an activation, and into the head.
+        deltas = [new(self.size, weight.shape[1]) for weight in weights]
+        self.delta, self.slope = deltas[-1], new(self.size, len(weights[-1]) - 1)
+        self.first = (weights[0], hidden[0], activations[0], deltas[0], gradients[0])
+        self.forward = list(zip(activations, weights[1:], hidden[1:], activations[1:], strict=False))
+        self.last = (activations[-1], weights[-1])
         self.backward = [
-            (self.deltas[k + 1], *self.gradients[k + 1], above[k + 1].weight.data, self.hidden[k], self.deltas[k])
-            for k in reversed(range(len(layers)))
+            (activations[k].t(), deltas[k + 1], gradients[k + 1], weights[k + 1][:-1].t(), hidden[k], deltas[k])
+            for k in reversed(range(len(hidden)))
         ]
 
-    def differentiate(self, images: Tensor, targets: Tensor, scores: Tensor) -> None:
-        """Write the head's output for `images` (size, features) into `scores` and the mean loss's gradient into place.
+    def fill(self, images: Tensor, labels: Tensor, rows: Tensor) -> None:
+        """Copy in the digits that `rows` (n,) int64 names."""
+        torch.index_select(images, 0, rows, out=self.images[: len(rows)])
+        torch.index_select(self.target_of, 0, labels[rows], out=self.targets[: len(rows)])
 
-        `targets` (size, classes) are the one-hot labels over minus `size`.
-        """
-        addmm, mm, mv = torch.addmm, torch.mm, torch.mv
-        below = images
-        for bias, weight, hidden in self.forward:
-            addmm(bias, below, weight, out=hidden)
-            below = hidden.relu_()
-        self._head(below, targets, scores)
-        for delta, delta_t, weight_gradient, bias_gradient, weight, hidden, delta_below in self.backward:
-            mm(delta_t, hidden, out=weight_gradient)
-            mv(delta_t, self.ones, out=bias_gradient)
-            mm(delta, weight, out=delta_below)
-            delta_below.mul_(hidden.sign_())
-        delta_t, weight_gradient, bias_gradient = self.gradients[0]
-        mm(delta_t, images, out=weight_gradient)
-        mv(delta_t, self.ones, out=bias_gradient)
+    def train(self, num_samples: int, update: Callable[[], object]) -> Tensor:
+        """A step on every batch of the first `num_samples` digits; the loss of each, (batches,)."""
+        mm, relu_, sign = torch.mm, torch.relu_, torch.sign
+        first_weight, first_hidden, first_activation, first_delta, first_gradient = self.first
+        last_activation, last_weight = self.last
+        count = num_samples // self.size
+        for images, images_t, targets, log_scores in self.batches[:count]:
+            mm(images, first_weight, out=first_hidden)
+            relu_(first_activation)
+            for below, weight, hidden, activation in self.forward:
+                mm(below, weight, out=hidden)
+                relu_(activation)
+            mm(last_activation, last_weight, out=self.scores)
+            self._head(targets, log_scores)
+            for below_t, delta, gradient, weight_t, hidden, delta_below in self.backward:
+                mm(below_t, delta, out=gradient)
+                mm(delta, weight_t, out=delta_below)
+                # Where ReLU let something through, its slope is 1: the sign of its output.
+                delta_below.mul_(sign(hidden, out=self.slope))
+            mm(images_t, first_delta, out=first_gradient)
+            update()
+        losses = self.log_scores[: count * self.size] * self.targets[: count * self.size]
+        return losses.view(count, -1).sum(1)
 
-    def _head(self, below: Tensor, targets: Tensor, scores: Tensor) -> None:
-        """The scores, and the gradient of the mean loss with respect to the logits, in the last of the deltas."""
-        bias, weight = self.output
+    def _head(self, targets: Tensor, log_scores: Tensor) -> None:
+        """From the last layer's outputs to log-probabilities, and to the mean loss's gradient before the head."""
+        delta, dtype = self.delta, self.scores.dtype
         if not self.squashes:
-            torch.addmm(bias, below, weight, out=scores)
-            torch.softmax(scores, 1, out=self.gradient)
-            torch.add(targets, self.gradient, alpha=1 / self.size, out=self.deltas[-1])
+            torch._log_softmax(self.scores, 1, False, out=log_scores)
+            torch._log_softmax_backward_data(targets, log_scores, 1, dtype, out=delta)
             return
-        torch.addmm(bias, below, weight, out=self.logits)
-        torch.softmax(self.logits, 1, out=scores)
-        torch.softmax(scores, 1, out=self.gradient)
-        torch.add(targets, self.gradient, alpha=1 / self.size, out=self.gradient)
-        torch._softmax_backward_data(self.gradient, scores, 1, scores.dtype, grad_input=self.deltas[-1])
+        torch._softmax(self.scores, 1, False, out=self.probabilities)
+        torch._log_softmax(self.probabilities, 1, False, out=log_scores)
+        torch._log_softmax_backward_data(targets, log_scores, 1, dtype, out=self.gradient)
+        torch._softmax_backward_data(self.gradient, self.probabilities, 1, dtype, grad_input=delta)
