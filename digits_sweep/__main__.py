@@ -1,37 +1,55 @@
 """The way in: `python -m digits_sweep`."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from digits_sweep import __version__
+from digits_sweep import __version__, dry_run
 from digits_sweep.config import CONF
 from digits_sweep.plan import plan
+from digits_sweep.resume import sweep_to_resume
 from digits_sweep.rules import InvalidConfig, to_config
 
+if TYPE_CHECKING:
+    from digits_sweep.progress import Screen
+
 QUESTIONS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+
+# What a shell reports for a program that SIGINT or SIGTERM ended.
+INTERRUPTED, TERMINATED = 130, 143
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(composed: DictConfig) -> str:
-    """One run of a sweep, in whatever process Hydra's launcher starts it; returns its status."""
+    """One run of a sweep, in whatever process Hydra's launcher starts it; returns its status.
+
+    Raises SystemExit where the sweep must not go on: nothing can be recorded, the folder is another process's, or
+    `fail_fast` asks for it.
+    """
+    from digits_sweep.lock import FolderInUse
     from digits_sweep.results.manifest import read_manifest
     from digits_sweep.results.summary import publish_summary
-    from digits_sweep.run import run
+    from digits_sweep.run import CannotRecord, run
 
     config = to_config(composed)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     # A single run has no number.
     number = 0 if OmegaConf.is_missing(HydraConfig.get().job, "num") else HydraConfig.get().job.num
     try:
-        return run(config, run_dir, number, read_manifest(run_dir.parent)).status
-    finally:
+        status = run(config, run_dir, number, read_manifest(run_dir.parent)).status
         publish_summary(run_dir.parent, Path(config.outputs))
+    except (CannotRecord, FolderInUse, OSError) as error:
+        sys.exit(f"stopped: {error}")
+    if config.fail_fast and status != "completed":
+        sys.exit(f"stopped: {run_dir.name} {status}, and fail_fast=true ends the sweep there")
+    return status
 
 
 def main() -> None:
@@ -43,7 +61,10 @@ def main() -> None:
         sys.argv += ["--resolve"] if _asks_for_numbers(arguments) else []
         job()
     else:
-        sys.exit(_sweep(arguments))
+        try:
+            sys.exit(_sweep(arguments))
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
 
 def _asks_for_numbers(arguments: Sequence[str]) -> bool:
@@ -57,27 +78,51 @@ def _sweep(arguments: Sequence[str]) -> int | str:
     Returns the exit code, or what is wrong with the command line or the digits, a line each.
     """
     try:
-        planned = plan(arguments)
+        planned, earlier = plan(arguments), None
+        if planned.settings.resume:
+            planned, earlier = sweep_to_resume(planned)
     except InvalidConfig as error:
         return str(error)
-    # Only now torch is needed: a mistake on the command line is told in a second.
-    from digits_sweep import sweep
+    # Only now pandas and torch are needed: a mistake on the command line is told in a second.
     from digits_sweep.progress import Screen
 
     screen = Screen()
+    if planned.settings.dry_run:
+        screen.table(dry_run.HEADER, dry_run.preview(planned, earlier))
+        return 0
+    from digits_sweep import sweep
+
     try:
-        sweep_dir = sweep.start(planned, arguments, screen)
+        with sweep.opened(planned, earlier, screen) as sweep_dir:
+            sys.argv[1:] = [*planned.arguments, *planned.folders_for_hydra(sweep_dir)]
+            code = _launch(screen)
+            return max(code, sweep.finish(planned, sweep_dir, screen))
     except sweep.REFUSALS as error:
         return str(error)
-    sys.argv += planned.folders_for_hydra(sweep_dir)
-    code = 0
+
+
+def _launch(screen: "Screen") -> int:
+    """Let Hydra run every job; the exit code. Stopped by hand or by a scheduler, what was running is left as it is."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         job()
+    except Terminated:
+        return TERMINATED
     except KeyboardInterrupt:
-        code = 130
-    except SystemExit as error:
-        code = int(error.code or 0)
-    return max(code, sweep.finish(planned, sweep_dir, screen))
+        return INTERRUPTED
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            screen.say(end.code)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a scheduler sends before it kills."""
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise Terminated
 
 
 if __name__ == "__main__":

@@ -98,6 +98,9 @@ class Config:
     device: str = MISSING
     num_threads: int | str = MISSING
     outputs: str = MISSING
+    resume: str | None = MISSING
+    dry_run: bool = MISSING
+    fail_fast: bool = MISSING
 
 
 def _by_batch_size(default: float, exceptions: DictConfig, *, _root_: DictConfig) -> float:

@@ -22,6 +22,9 @@ from digits_sweep.folders import run_folder
 from digits_sweep.refusal import explained
 from digits_sweep.rules import InvalidConfig, to_config
 
+# Keys that no run of a sweep may have to itself.
+OF_THE_SWEEP = ("outputs", "resume", "dry_run", "fail_fast")
+
 
 @dataclass(frozen=True)
 class PlannedRun:
@@ -33,14 +36,20 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every run of a command line, in order, and the keys that are swept: none for a single run."""
+    """A command line, every run that it makes, in order, and the keys that are swept: none for a single run."""
 
+    arguments: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
     swept: tuple[str, ...]
 
     @property
+    def settings(self) -> Config:
+        """Where to read what holds for the whole sweep, such as `outputs`: no run may have its own."""
+        return self.runs[0].config
+
+    @property
     def outputs(self) -> Path:
-        return Path(self.runs[0].config.outputs)
+        return Path(self.settings.outputs)
 
     def folders_for_hydra(self, sweep_dir: Path) -> list[str]:
         """The overrides that make Hydra write where this plan says."""
@@ -62,15 +71,16 @@ def plan(arguments: Sequence[str]) -> Plan:
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), explained(parsed.overrides):
         overrides = OverridesParser.create().parse_overrides(parsed.overrides)
         _refuse_added_and_removed_keys(overrides)
+        _refuse_sweeping_what_holds_for_all(overrides)
         fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
         base = compose("config", fixed, return_hydra_config=True)
         if not parsed.multirun and base.hydra.mode != RunMode.MULTIRUN:
             _refuse_sweeps_without_multirun(overrides)
-            return Plan((_planned(fixed, ()),), ())
+            return Plan(tuple(arguments), (_planned(fixed, ()),), ())
         jobs, swept = _expand(base, overrides)
         runs = tuple(_planned(job, swept) for job in jobs)
     _refuse_same_runs(runs)
-    return Plan(runs, swept)
+    return Plan(tuple(arguments), runs, swept)
 
 
 def _refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:
@@ -85,6 +95,12 @@ def _refuse_added_and_removed_keys(overrides: Sequence[Override]) -> None:
             raise InvalidConfig(f"{each.input_line}: no key can be taken out; give it another value")
         if each.is_add() and "/" not in each.key_or_group and not each.is_hydra_override():
             raise InvalidConfig(f"{each.input_line}: no key can be added; leave out the +")
+
+
+def _refuse_sweeping_what_holds_for_all(overrides: Sequence[Override]) -> None:
+    for each in overrides:
+        if each.is_sweep_override() and each.key_or_group in OF_THE_SWEEP:
+            raise InvalidConfig(f"{each.input_line}: this holds for a whole sweep; give it one value")
 
 
 def _refuse_same_runs(runs: Sequence[PlannedRun]) -> None:

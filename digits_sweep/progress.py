@@ -1,17 +1,14 @@
 """What a person sees while a sweep runs: on a terminal a bar with the time left, elsewhere plain lines."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
-import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from digits_sweep.report.table import short_table
 from digits_sweep.results.outcome import EpochRow
 
 
@@ -28,8 +25,8 @@ class Screen:
         self.console.print(Text(text), soft_wrap=True)
 
     @contextmanager
-    def run(self, title: str, num_epochs: int) -> Iterator["RunOnScreen"]:
-        """Announce a run; on a terminal its bar stays at the bottom until the block ends."""
+    def run(self, title: str, num_epochs: int, done: int = 0) -> Iterator["RunOnScreen"]:
+        """Announce a run, `done` epochs of it behind it; on a terminal its bar stays below until the block ends."""
         self.say(title)
         bar = Progress(
             TextColumn("  {task.description}"),
@@ -47,29 +44,26 @@ class Screen:
             auto_refresh=False,
         )
         with bar:
-            yield RunOnScreen(self, bar, num_epochs)
+            yield RunOnScreen(self, bar, num_epochs, done)
 
-    def table(self, summary: pd.DataFrame, sweep_dir: Path, outputs: Path) -> None:
-        """The sweep's short table, and where the files are."""
-        header, *rows = short_table(summary)
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table of text between two empty lines."""
         table = Table(*header, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for row in rows:
             table.add_row(*map(Text, row))
         self.say("")
         self.console.print(table)
         self.say("")
-        self.say(f"table      {outputs / 'summary.csv'}")
-        self.say(f"this sweep {sweep_dir}")
 
 
 class RunOnScreen:
     """One run's lines and its bar."""
 
-    def __init__(self, screen: Screen, bar: Progress, num_epochs: int) -> None:
+    def __init__(self, screen: Screen, bar: Progress, num_epochs: int, done: int) -> None:
         self.screen = screen
         self.bar = bar
         self.num_epochs = num_epochs
-        self.task = bar.add_task("", total=num_epochs)
+        self.task = bar.add_task("", total=num_epochs, completed=done)
 
     def epoch(self, row: EpochRow) -> None:
         """One line for an epoch that is over."""

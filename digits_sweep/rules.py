@@ -69,6 +69,7 @@ RULES = (
         "must be auto or a whole number from 1 up",
     ),
     Rule("outputs", lambda folder: folder.strip() != "", "must be the name of a folder"),
+    Rule("resume", lambda folder: folder is None or folder.strip() != "", "must be a sweep's folder, latest or null"),
 )
 
 

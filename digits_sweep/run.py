@@ -1,14 +1,19 @@
-"""One run: build, train, record. The only place where data, learning and results meet."""
+"""One run: build, train or go on, record. The only place where data, learning and results meet."""
 
 import logging
 import math
 import traceback
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from digits_sweep.begun import begun
+from digits_sweep.checkpoint import Checkpoint, restore, write_checkpoint
 from digits_sweep.config import Config
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import load, make_ready
@@ -17,39 +22,71 @@ from digits_sweep.learning.building import BuiltEngine, build_engine
 from digits_sweep.learning.device import flush_denormals_from_now_on
 from digits_sweep.learning.evaluation import evaluate
 from digits_sweep.learning.stopwatch import Stopwatch
-from digits_sweep.learning.training import train
+from digits_sweep.learning.training import Epoch, is_last, train
+from digits_sweep.lock import only_writer
 from digits_sweep.progress import Screen
 from digits_sweep.results.environment import describe_environment, git_commit
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.outcome import EpochRow, outcome
 from digits_sweep.results.record import Record, write_history, write_record
+from digits_sweep.resume import is_finished
 from digits_sweep.rules import check_batch_size
 
 log = logging.getLogger(__name__)
 
 
+class CannotRecord(Exception):
+    """What a run has come to cannot be written. The text says where and why."""
+
+
+class CannotGoOn(Exception):
+    """A run that was begun elsewhere or otherwise cannot be gone on with here. The text says what differs."""
+
+
 def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | None = None) -> Record:
-    """Train once as `config` says and record it in `run_dir`.
+    """Train once as `config` says and record it in `run_dir`; where a run was begun there, go on after its last epoch.
 
     `number` is the run's place in its sweep, from 0, and `manifest` the sweep's; without one the run makes its own
     digits ready. What goes wrong inside the run is not raised: it is told, logged and recorded with its traceback, and
-    the record's `status` says so, because the other runs of a sweep go on. Raises OSError where nothing can be
-    recorded at all, and KeyboardInterrupt where the user stops it.
+    the record's `status` says so, because the other runs of a sweep go on. Raises `InvalidConfig` where another
+    configuration was begun in `run_dir`, `FolderInUse` where another process writes there, `CannotRecord` where
+    nothing can be written, and KeyboardInterrupt where the user stops it.
     """
     flush_denormals_from_now_on()
     screen = Screen()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    record = Record(number, config=asdict(config), environment=describe_environment())
-    record.summary |= _known_from_the_start(config)
-    write_record(run_dir, record)
+    with _recording():
+        run_dir.mkdir(parents=True, exist_ok=True)
+    with only_writer(run_dir):
+        record, checkpoint = begun(config, run_dir, number, screen.say)
+        if is_finished(record, config):
+            screen.say(f"{run_dir.name}: {record.status} before, kept")
+            return record
+        _attempt(config, run_dir, record, checkpoint, manifest, screen)
+    return record
+
+
+def _attempt(
+    config: Config, run_dir: Path, record: Record, before: Checkpoint | None, manifest: Manifest | None, screen: Screen
+) -> None:
+    """Train what is left, and leave `record` as the run has ended, on disk too."""
+    if record.config:
+        record.resumed_after.append(len(before.history) if before else 0)
+    record.status, record.error = "interrupted", None
+    record.config, record.environment = asdict(config), describe_environment()
+    record.summary = _known_from_the_start(config) | record.summary
+    with _recording():
+        write_record(run_dir, record)
     try:
         digits = _digits(config, manifest, record, screen)
-        built = _build(config, digits, record)
-        position = f"run {number + 1} of {len(manifest.runs)}: " if manifest else ""
+        built = _build(config, digits, record, before)
+        position = f"run {record.number + 1} of {len(manifest.runs)}: " if manifest else ""
         title = f"{position}{run_dir.name}  ({digits.name}, engine {built.name}, {built.device})"
-        _train(config, run_dir, record, built, screen, title)
+        _train(config, run_dir, record, built, before.history if before else [], screen, title)
         _evaluate(config, record, built, digits)
         record.status = "completed" if math.isfinite(float(record.summary["final_loss"])) else "diverged"
+    except CannotRecord:
+        log.exception("stopped after epoch %s", record.summary["epochs"])
+        raise
     except KeyboardInterrupt:
         log.warning("interrupted after epoch %s", record.summary["epochs"])
         raise
@@ -58,14 +95,23 @@ def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | Non
         log.error("%s", record.error)
         screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
         screen.say(f"  its traceback: {run_dir / 'record.json'}")
-    finally:
+    with _recording():
         write_record(run_dir, record)
     if record.status == "diverged":
         screen.say(f"  diverged: the mean loss of epoch {record.summary['epochs']} is {record.summary['final_loss']}")
-    return record
 
 
-def _known_from_the_start(config: Config) -> dict[str, object]:
+@contextmanager
+def _recording() -> Iterator[None]:
+    """What cannot be written ends the sweep: a run that trains on with no record would be for nothing."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename2 or error.filename or "the run's folder"
+        raise CannotRecord(f"{where}: {error.strerror or error}; nothing recorded before is lost") from error
+
+
+def _known_from_the_start(config: Config) -> dict[str, Any]:
     return {
         "batch_size": config.data.batch_size,
         "lr": config.optimizer.lr,
@@ -95,6 +141,8 @@ def _digits(config: Config, manifest: Manifest | None, record: Record, screen: S
         digits = load(config.data, choice.used, screen.say)
         if digits.digest != choice.digest:
             raise DataUnavailable(f"{choice.used} in {config.data.root} is not what it was when this sweep started")
+    if record.dataset_digest not in (None, digits.digest):
+        raise CannotGoOn(f"{digits.name} is not what this run began with")
     num_samples = len(digits.train_labels)
     check_batch_size(config, digits.name, num_samples)
     record.dataset_digest = digits.digest
@@ -106,8 +154,15 @@ def _digits(config: Config, manifest: Manifest | None, record: Record, screen: S
     return digits
 
 
-def _build(config: Config, digits: Digits, record: Record) -> BuiltEngine:
+def _build(config: Config, digits: Digits, record: Record, before: Checkpoint | None) -> BuiltEngine:
+    """The engine, as it was when the run began: another one, or another number of threads, may round otherwise."""
     built = build_engine(config, digits)
+    if before is not None:
+        for name, now in (("engine", built.name), ("device", str(built.device))):
+            if record.summary[name] != now:
+                raise CannotGoOn(f"{name} was {record.summary[name]} when this run began, is {now} here")
+        built = replace(built, num_threads=record.summary["num_threads"])
+        restore(built.engine, before)
     record.flush_denormal = built.settle()
     record.engine_reason = built.reason
     record.seconds_setup = built.seconds_setup
@@ -115,19 +170,29 @@ def _build(config: Config, digits: Digits, record: Record) -> BuiltEngine:
     return built
 
 
-def _train(config: Config, run_dir: Path, record: Record, built: BuiltEngine, screen: Screen, title: str) -> None:
-    """Every epoch is on disk before the next one starts."""
-    num_samples = record.summary["train_samples"]
-    history: list[EpochRow] = []
-    with screen.run(title, config.trainer.num_epochs) as shown:
-        for epoch in train(built.engine, config.trainer, config.seed, num_samples, Stopwatch(built.device)):
-            speed = num_samples / epoch.seconds
-            history.append(EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, speed))
-            record.summary |= outcome(history, config.trainer.loss_threshold, num_samples)
-            write_history(run_dir, history)
-            write_record(run_dir, record)
+def _train(
+    config: Config, run_dir: Path, record: Record, built: BuiltEngine, done: list[EpochRow], screen: Screen, title: str
+) -> None:
+    """Every epoch is on disk before the next one starts: first the checkpoint, which alone can give all the rest."""
+    history, num_samples = list(done), record.summary["train_samples"]
+    record.summary |= outcome(history, config.trainer.loss_threshold, num_samples, record.resumed_after)
+    if history and is_last(history[-1].loss_mean, config.trainer):
+        return
+    with screen.run(title, config.trainer.num_epochs, len(history)) as shown:
+        stopwatch = Stopwatch(built.device)
+        for epoch in train(built.engine, config.trainer, config.seed, num_samples, stopwatch, len(history) + 1):
+            history.append(_row(epoch, num_samples))
+            record.summary |= outcome(history, config.trainer.loss_threshold, num_samples, record.resumed_after)
+            with _recording():
+                write_checkpoint(run_dir, built.engine, history)
+                write_history(run_dir, history)
+                write_record(run_dir, record)
             log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
             shown.epoch(history[-1])
+
+
+def _row(epoch: Epoch, num_samples: int) -> EpochRow:
+    return EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, num_samples / epoch.seconds)
 
 
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:

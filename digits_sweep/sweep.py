@@ -1,44 +1,85 @@
 """One sweep, seen from the process that launches it: digits ready before the first run, the table after the last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from digits_sweep.config import DataConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import make_ready
+from digits_sweep.data.loading import load, make_ready
 from digits_sweep.data.mnist import DataUnavailable, UnusableRoot
 from digits_sweep.data.torchvision_import import MismatchedTorchvision
 from digits_sweep.folders import claim_sweep_folder
 from digits_sweep.learning.device import DeviceUnavailable, flush_denormals_from_now_on, resolve_device
+from digits_sweep.lock import FolderInUse, only_writer
 from digits_sweep.plan import Plan
 from digits_sweep.progress import Screen
-from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
-from digits_sweep.results.summary import publish_summary
+from digits_sweep.report.table import short_table
+from digits_sweep.results.files import remove_leftovers
+from digits_sweep.results.manifest import DatasetChoice, Manifest, read_manifest, write_manifest
+from digits_sweep.results.summary import load_sweep, publish_summary
 from digits_sweep.rules import InvalidConfig, check_batch_size
 
-# Everything that `start` refuses to go on with; the text of each is meant for the user.
-REFUSALS = (InvalidConfig, DeviceUnavailable, DataUnavailable, UnusableRoot, MismatchedTorchvision, OSError)
+# Everything that a sweep refuses to start or to go on with; the text of each is meant for the user.
+REFUSALS = (
+    InvalidConfig,
+    DeviceUnavailable,
+    DataUnavailable,
+    UnusableRoot,
+    MismatchedTorchvision,
+    FolderInUse,
+    OSError,
+)
 
 
-def start(plan: Plan, command: Sequence[str], screen: Screen) -> Path:
-    """Make the digits ready for every run of `plan` and return the sweep's own new folder, its manifest inside.
+@contextmanager
+def opened(plan: Plan, earlier: Path | None, screen: Screen) -> Iterator[Path]:
+    """The folder of a new sweep, or `earlier`, one to go on with: this process alone writes there in the block.
 
-    Raises one of `REFUSALS` where a run cannot be trained here, the digits cannot be had or the outputs cannot be
-    written; nothing is left behind then.
+    The digits are ready for every run before anything is written. Raises one of `REFUSALS` where a run cannot be
+    trained here, the digits cannot be had or are others than before, or the folder cannot be written or is another
+    process's.
     """
     flush_denormals_from_now_on()
     for run in plan.runs:
         resolve_device(run.config.device)
-    datasets = []
-    for data in {run.config.data.name: run.config.data for run in plan.runs}.values():
+    before = read_manifest(earlier).datasets if earlier else []
+    datasets = [_ready(plan, data, before, screen) for data in _asked_for(plan)]
+    sweep_dir = earlier or claim_sweep_folder(plan.outputs)
+    with only_writer(sweep_dir):
+        if earlier:
+            remove_leftovers(sweep_dir)
+            screen.say(f"going on with {sweep_dir}")
+        write_manifest(sweep_dir, _manifest(plan, datasets))
+        yield sweep_dir
+
+
+def _manifest(plan: Plan, datasets: list[DatasetChoice]) -> Manifest:
+    """What `plan` sets out to do; of a sweep that goes on, what it does now: the number of epochs may have grown."""
+    command = [each for each in plan.arguments if not each.startswith(("resume=", "dry_run=", "fail_fast="))]
+    configs = [asdict(run.config) for run in plan.runs]
+    return Manifest(command, [run.folder for run in plan.runs], configs, datasets)
+
+
+def _asked_for(plan: Plan) -> list[DataConfig]:
+    return list({run.config.data.name: run.config.data for run in plan.runs}.values())
+
+
+def _ready(plan: Plan, data: DataConfig, before: list[DatasetChoice], screen: Screen) -> DatasetChoice:
+    """What `data` comes to: what it came to `before`, in a sweep that goes on."""
+    for choice in before:
+        if choice.requested == data.name:
+            digits, note = load(data, choice.used, screen.say), choice.note
+            if digits.digest != choice.digest:
+                raise DataUnavailable(f"{choice.used} in data.root={data.root} is not what this sweep began with")
+            break
+    else:
         digits, note = make_ready(data, screen.say)
-        _check_batches(plan, data, digits)
-        if note:
-            screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
-        datasets.append(DatasetChoice(data.name, digits.name, digits.digest, note))
-    sweep_dir = claim_sweep_folder(plan.outputs)
-    write_manifest(sweep_dir, Manifest(list(command), [run.folder for run in plan.runs], datasets))
-    return sweep_dir
+    _check_batches(plan, data, digits)
+    if note:
+        screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
+    return DatasetChoice(data.name, digits.name, digits.digest, note)
 
 
 def _check_batches(plan: Plan, data: DataConfig, digits: Digits) -> None:
@@ -48,11 +89,21 @@ def _check_batches(plan: Plan, data: DataConfig, digits: Digits) -> None:
 
 
 def finish(plan: Plan, sweep_dir: Path, screen: Screen) -> int:
-    """Show the table of every run that left a record, and say where the files are.
+    """Show the table of every run that left a record, where the files are, and how to go on where not all is done.
 
     Returns the exit code: 0 where every run of the plan completed, else 1.
     """
-    summary = publish_summary(sweep_dir, plan.outputs)
-    screen.table(summary, sweep_dir, plan.outputs)
-    completed = (summary["status"] == "completed").sum()
-    return 0 if completed == len(plan.runs) else 1
+    try:
+        publish_summary(sweep_dir, plan.outputs)
+    except OSError as error:
+        screen.say(f"ERROR: summary.csv is as it was, not as the table below: {error}")
+    summary = load_sweep(sweep_dir)
+    header, *rows = short_table(summary)
+    screen.table(header, rows)
+    screen.say(f"table      {plan.outputs / 'summary.csv'}")
+    screen.say(f"this sweep {sweep_dir}")
+    completed = summary["run_dir"][summary["status"] == "completed"]
+    if left := [run.folder for run in plan.runs if run.folder not in set(completed)]:
+        screen.say(f"not completed: {', '.join(left)}")
+        screen.say(f"go on with python -m digits_sweep resume={sweep_dir}")
+    return 1 if left else 0

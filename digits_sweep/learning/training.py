@@ -36,14 +36,17 @@ def train(
 ) -> Iterator[Epoch]:
     """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is over.
 
-    Ends early after an epoch whose mean loss is not a finite number, and, where `stop_at_threshold` asks for it, after
-    the first one below the threshold. An epoch's seconds run from before its shuffle to after its last step.
+    Ends early after an epoch that `is_last`. An epoch's seconds run from before its shuffle to after its last step.
     """
     for number in range(first_epoch, trainer.num_epochs + 1):
         with stopwatch.running():
             losses = engine.run_epoch(epoch_order(seed, number, num_samples))
         epoch = Epoch(number, stopwatch.seconds, losses.cpu())
         yield epoch
-        reached = epoch.loss_mean < trainer.loss_threshold
-        if not math.isfinite(epoch.loss_mean) or (reached and trainer.stop_at_threshold):
+        if is_last(epoch.loss_mean, trainer):
             return
+
+
+def is_last(loss_mean: float, trainer: TrainerConfig) -> bool:
+    """Whether an epoch with this mean loss ends the run before its time: diverged, or at the threshold if asked to."""
+    return not math.isfinite(loss_mean) or (trainer.stop_at_threshold and loss_mean < trainer.loss_threshold)

@@ -5,15 +5,8 @@ import sys
 from pathlib import Path
 
 from digits_sweep.report.table import as_markdown
+from digits_sweep.results.manifest import newest_sweep
 from digits_sweep.results.summary import load_sweep
-
-
-def newest_sweep(outputs: Path) -> Path:
-    """The folder of the sweep that was started last. Raises FileNotFoundError where there is none."""
-    sweeps = sorted(path.parent for path in (outputs / "sweeps").glob("*/sweep.json"))
-    if not sweeps:
-        raise FileNotFoundError(f"{outputs / 'sweeps'}: no sweep here yet; run python -m digits_sweep -m first")
-    return sweeps[-1]
 
 
 def main() -> None:

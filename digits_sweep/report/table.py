@@ -30,7 +30,7 @@ def _cells(run: pd.Series, varying: list[str]) -> list[str]:
         _text(run["final_loss"], ".4f"),
         _text(run["test_accuracy"], ".2%"),
         *(_text(run[name]) for name in varying),
-        _text(run["status"]),
+        _text(run["status"]) + ("" if pd.isna(run["error"]) else f": {run['error']}"),
     ]
 
 

@@ -3,11 +3,12 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.record import UnreadableRecord
+from digits_sweep.results.files import UnreadableRecord, replace_file
 
-FORMAT = 1
+# 1: the first one. 2: `configs`.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,11 @@ class DatasetChoice:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`command` as it was typed, the folder of every run in order, and what each requested data set came to."""
+    """`command` as it was typed, folder and configuration of every run in order, what each data set came to."""
 
     command: list[str]
     runs: list[str]
+    configs: list[dict[str, Any]]
     datasets: list[DatasetChoice]
 
     def dataset(self, requested: str) -> DatasetChoice:
@@ -49,9 +51,24 @@ def read_manifest(sweep_dir: Path) -> Manifest:
         if content["format"] != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
         return Manifest(
-            command=list(content["command"]),
-            runs=list(content["runs"]),
+            command=[_checked(argument, str) for argument in content["command"]],
+            runs=[_checked(folder, str) for folder in content["runs"]],
+            configs=[_checked(config, dict) for config in content["configs"]],
             datasets=[DatasetChoice(**choice) for choice in content["datasets"]],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnreadableRecord(f"{path}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UnreadableRecord(f"{path}: no manifest of a sweep ({error})") from error
+
+
+def _checked(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is not what belongs there")
+    return value
+
+
+def newest_sweep(outputs: Path) -> Path:
+    """The folder of the sweep that was started last. Raises FileNotFoundError where there is none."""
+    sweeps = sorted(path.parent for path in (outputs / "sweeps").glob("*/sweep.json"))
+    if not sweeps:
+        raise FileNotFoundError(f"{outputs / 'sweeps'}: no sweep here yet; run python -m digits_sweep -m first")
+    return sweeps[-1]

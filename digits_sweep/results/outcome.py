@@ -17,16 +17,20 @@ class EpochRow:
     examples_per_second: float
 
 
-def outcome(history: Sequence[EpochRow], loss_threshold: float, train_samples: int) -> dict[str, int | float | None]:
+def outcome(
+    history: Sequence[EpochRow], loss_threshold: float, train_samples: int, resumed_after: Sequence[int] = ()
+) -> dict[str, int | float | None]:
     """The summary's columns that follow from the history alone; None where there is nothing to say.
 
-    `seconds_per_epoch` is the median over the epochs without the first, where there are two or more.
+    `seconds_per_epoch` is the median over the epochs that are not the first of their process, where there are such:
+    the run's first, and the ones that follow an epoch in `resumed_after`, pay for warming up.
     `first_epoch_below_threshold` is None where no epoch's mean loss is below `loss_threshold`; it is never guessed.
     """
     if not history:
         return dict.fromkeys(OUTCOME_COLUMNS) | {"epochs": 0}
     seconds = [row.seconds for row in history]
-    typical = median(seconds[1:] or seconds)
+    cold = {1} | {epoch + 1 for epoch in resumed_after}
+    typical = median([row.seconds for row in history if row.epoch not in cold] or seconds)
     reached = next((row.epoch for row in history if row.loss_mean < loss_threshold), None)
     last = history[-1].loss_mean
     return {

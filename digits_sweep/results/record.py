@@ -8,17 +8,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from digits_sweep.results.files import replace_file
+from digits_sweep.results.files import UnreadableRecord, latest_readable, replace_file
 from digits_sweep.results.outcome import EpochRow
 
-# 1: the first one.
-FORMAT = 1
+# 1: the first one. 2: `resumed_after`.
+FORMAT = 2
 
 STATUSES = ("completed", "diverged", "interrupted", "failed")
-
-
-class UnreadableRecord(Exception):
-    """A file of a run that cannot be read back. The text names the file and says what is wrong with it."""
 
 
 @dataclass
@@ -27,7 +23,8 @@ class Record:
 
     `status` starts as `interrupted` and changes only when the run ends, so that a run that was killed says so.
     `summary` holds the columns of `summary.csv` (see `results.summary.COLUMNS`) that this run fills, `config` the
-    whole resolved configuration. `test_answers` counts the answers on the test digits, one number a class.
+    whole resolved configuration. `resumed_after` has the last finished epoch for every time that the run was picked
+    up again. `test_answers` counts the answers on the test digits, one number a class.
     """
 
     number: int
@@ -35,6 +32,7 @@ class Record:
     summary: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    resumed_after: list[int] = field(default_factory=list)
     dataset_digest: str | None = None
     engine_reason: str | None = None
     flush_denormal: bool | None = None
@@ -45,21 +43,48 @@ class Record:
 
 def write_record(folder: Path, record: Record) -> None:
     """Replace `record.json` in `folder`. Raises OSError where that cannot be written."""
-    replace_file(folder / "record.json", json.dumps({"format": FORMAT, **asdict(record)}, indent=2) + "\n")
+    text = json.dumps({"format": FORMAT, **_json_ready(asdict(record))}, indent=2, allow_nan=False)
+    replace_file(folder / "record.json", text + "\n", keep_previous=True)
+
+
+def _json_ready(value: Any) -> Any:
+    """JSON has no NaN and no infinity; as text they stay what they are in the table."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _json_ready(each) for key, each in value.items()}
+    return [_json_ready(each) for each in value] if isinstance(value, list) else value
 
 
 def read_record(folder: Path) -> Record:
-    """The record in `folder`. Raises `UnreadableRecord` where it is torn, of another format, or no record at all."""
-    path = folder / "record.json"
+    """The record in `folder`; where it is torn, the one before it, with an `error` that says so.
+
+    Raises `UnreadableRecord` where neither can be read: torn, of another format, or no record at all.
+    """
+    record, damage = latest_readable(folder / "record.json", _read_record)
+    if damage:
+        record.status, record.error = "interrupted", f"{damage}; this is the record before it"
+    return record
+
+
+def _read_record(path: Path) -> Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnreadableRecord(f"{path}: {error}") from error
-    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-        raise UnreadableRecord(f"{path}: not a record of format {FORMAT}")
-    if set(content) != {each.name for each in fields(Record)} or content["status"] not in STATUSES:
-        raise UnreadableRecord(f"{path}: its fields are not those of a record of format {FORMAT}")
-    return Record(**content)
+        if content.pop("format") not in (1, FORMAT):
+            raise ValueError(f"not of format {FORMAT}")
+        record = Record(**content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UnreadableRecord(f"{path.name}: not a record of format {FORMAT} ({_reason(error)})") from error
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(record, name), kind):
+            raise UnreadableRecord(f"{path.name}: {name} is not what a record holds")
+    counts = [record.summary.get("epochs", 0), *record.resumed_after]
+    if record.status not in STATUSES or not all(isinstance(count, int) for count in counts):
+        raise UnreadableRecord(f"{path.name}: its status or its epochs are not what a record holds")
+    return record
+
+
+_KINDS = {"number": int, "status": str, "summary": dict, "config": dict, "environment": dict, "resumed_after": list}
 
 
 def write_history(folder: Path, history: Sequence[EpochRow]) -> None:
@@ -68,15 +93,22 @@ def write_history(folder: Path, history: Sequence[EpochRow]) -> None:
     writer = csv.DictWriter(text, [each.name for each in fields(EpochRow)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in history)
-    replace_file(folder / "history.csv", text.getvalue())
+    replace_file(folder / "history.csv", text.getvalue(), keep_previous=True)
 
 
 def read_history(folder: Path) -> list[EpochRow]:
-    """The epochs in `folder`'s `history.csv`, from the first. Raises `UnreadableRecord` where it cannot be read."""
-    path = folder / "history.csv"
+    """The epochs in `folder`'s `history.csv`, from the first; where it is torn, those of the one before it.
+
+    Raises `UnreadableRecord` where neither can be read.
+    """
+    history, _ = latest_readable(folder / "history.csv", _read_history)
+    return history
+
+
+def _read_history(path: Path) -> list[EpochRow]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [
+            history = [
                 EpochRow(
                     epoch=int(row["epoch"]),
                     loss_mean=float(row["loss_mean"]),
@@ -87,4 +119,13 @@ def read_history(folder: Path) -> list[EpochRow]:
                 for row in csv.DictReader(file)
             ]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UnreadableRecord(f"{path}: {error}") from error
+        raise UnreadableRecord(f"{path.name}: {_reason(error)}") from error
+    if [row.epoch for row in history] != list(range(1, len(history) + 1)):
+        raise UnreadableRecord(f"{path.name}: its epochs do not count up from 1")
+    return history
+
+
+def _reason(error: Exception) -> str:
+    """One line, without the path of the file, which its folder's row names already."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0]

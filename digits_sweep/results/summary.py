@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.record import Record, UnreadableRecord, read_record
+from digits_sweep.results.files import UnreadableRecord, replace_file
+from digits_sweep.results.record import read_record
 
 # Every column of summary.csv, in its order, with the type that keeps whole numbers whole and misses empty.
 COLUMNS = {
@@ -39,6 +39,8 @@ COLUMNS = {
     "git_commit": "string",
     "started_at": "string",
     "run_dir": "string",
+    "resumes": "Int64",
+    "error": "string",
 }
 
 
@@ -46,20 +48,34 @@ def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
     """The table of a sweep, from the records in its run folders: a row a run in the sweep's order, `COLUMNS` wide.
 
     A run that never got below the threshold has NA in `first_epoch_below_threshold`; a run whose record cannot be read
-    is there as `failed`, with nothing but its folder. `run_dir` is relative to the sweep's folder.
+    is there as `failed`, with its folder and what is wrong. `run_dir` is relative to the sweep's folder.
     """
-    sweep_dir = Path(sweep_dir)
-    folders = sorted(path.parent for path in sweep_dir.glob("*/record.json"))
-    rows = sorted((_row(folder) for folder in folders), key=lambda row: (row["number"], row["run_dir"]))
+    folders = {path.parent for path in Path(sweep_dir).glob("*/record.json*")}
+    rows = sorted(map(_row, folders), key=lambda row: (row["number"], row["run_dir"]))
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def _row(folder: Path) -> dict[str, Any]:
+    """A run's cells, each of them of its column's type."""
     try:
         record = read_record(folder)
+        row = {
+            **record.summary,
+            "status": record.status,
+            "run_dir": folder.name,
+            "resumes": len(record.resumed_after),
+            "error": record.error.strip().splitlines()[-1] if record.error else None,
+        }
+        pd.DataFrame([row], columns=list(COLUMNS)).astype(COLUMNS)
     except UnreadableRecord as error:
-        record = Record(number=2**31, status="failed", error=str(error))
-    return {**record.summary, "status": record.status, "run_dir": folder.name, "number": record.number}
+        return _broken(folder, str(error))
+    except (ValueError, TypeError, OverflowError) as error:
+        return _broken(folder, f"record.json: {error}")
+    return {**row, "number": record.number}
+
+
+def _broken(folder: Path, why: str) -> dict[str, Any]:
+    return {"status": "failed", "run_dir": folder.name, "error": why.splitlines()[0], "number": 2**31}
 
 
 def write_summary(sweep_dir: Path) -> pd.DataFrame:

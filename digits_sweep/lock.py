@@ -1,0 +1,76 @@
+"""One folder, one process that writes in it."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from digits_sweep.results.files import replace_file
+
+# A worker of a killed process may outlive it for some seconds, and holds its lock as long.
+PATIENCE_SECONDS = 15.0
+
+
+class FolderInUse(Exception):
+    """Another process writes in this folder. The text names the folder, the process and its machine."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that writes in a folder: `owner.json` there, for people and for messages."""
+
+    pid: int
+    host: str
+    since: str
+
+    def is_gone(self) -> bool:
+        """Whether this process has surely ended: only of this machine's own can that be known."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process while the block runs.
+
+    The lock is the operating system's, which takes it back from a process that ends in whatever way; an `owner.json`
+    that is still there is then nobody's. Raises `FolderInUse` where another process holds it, OSError where the folder
+    cannot be written.
+    """
+    lock, owner_file = FileLock(folder / ".lock"), folder / "owner.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = _owner(owner_file)
+        try:
+            lock.acquire(timeout=PATIENCE_SECONDS if owner and owner.is_gone() else 0)
+        except Timeout:
+            who = f"process {owner.pid} on {owner.host} (since {owner.since})" if owner else "another process"
+            raise FolderInUse(f"{folder}: {who} is writing there; wait until it ends, or stop it") from None
+    try:
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        replace_file(owner_file, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), since))) + "\n")
+        yield
+    finally:
+        owner_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(path: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

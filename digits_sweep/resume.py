@@ -1,0 +1,108 @@
+"""What is already there of a sweep, and whether a command line may go on with it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from digits_sweep.config import Config
+from digits_sweep.plan import OF_THE_SWEEP, Plan, plan
+from digits_sweep.results.files import UnreadableRecord
+from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
+from digits_sweep.results.record import Record, read_record
+from digits_sweep.rules import InvalidConfig
+
+# Keys that change no result: where things are, and how the digits are brought in.
+FREE = {*OF_THE_SWEEP, "data.root", "data.mirrors", "data.timeout_seconds", "data.fallback", "data.num_workers"}
+# What may be another number: more epochs are more of the same run.
+MAY_GROW = "trainer.num_epochs"
+# What a command line read from a file may hold. Hydra starts programs that keys with _target_ name, and reads
+# configuration from folders that ../ leads to.
+HARMLESS = re.compile(r"(-m|--multirun|[+]?[A-Za-z][\w/.@]*=(?!.*(\.\.|\$\{)).*)", flags=re.DOTALL)
+
+
+def sweep_to_resume(planned: Plan) -> tuple[Plan, Path]:
+    """The sweep that `planned` goes on with, its folder, and the plan in full.
+
+    `resume=...` with nothing beside it but free keys and `trainer.num_epochs` repeats the command that the sweep was
+    started with; any other command line must be that very sweep. Raises `InvalidConfig` where there is no such sweep,
+    or where it is another one, with the keys that differ.
+    """
+    folder = str(planned.settings.resume)
+    try:
+        sweep_dir = newest_sweep(planned.outputs) if folder == "latest" else Path(folder)
+        manifest = read_manifest(sweep_dir)
+    except (FileNotFoundError, UnreadableRecord) as error:
+        raise InvalidConfig(f"resume={folder}: {error}") from error
+    typed = {_key(argument) for argument in planned.arguments if _key(argument)}
+    if typed <= FREE | {MAY_GROW}:
+        planned = plan([*_repeated(manifest, sweep_dir, typed), *planned.arguments])
+    if found := list(_differences(planned, sweep_dir, manifest)):
+        raise InvalidConfig("\n".join(f"resume={folder}: {line}" for line in found))
+    return planned, sweep_dir
+
+
+def _key(argument: str) -> str:
+    """The key of `key=value`; nothing for a flag."""
+    return "" if argument.startswith("-") else argument.lstrip("+").partition("=")[0]
+
+
+def _repeated(manifest: Manifest, sweep_dir: Path, typed: set[str]) -> list[str]:
+    command = [argument for argument in manifest.command if _key(argument) not in typed]
+    for argument in command:
+        if "_target_" in argument or not HARMLESS.fullmatch(argument):
+            raise InvalidConfig(
+                f"{sweep_dir / 'sweep.json'}: {argument} is not repeated from a file; type the sweep's whole command"
+            )
+    return command
+
+
+def _differences(planned: Plan, sweep_dir: Path, manifest: Manifest) -> Iterator[str]:
+    """A line for everything in which the plan is not the recorded sweep."""
+    folders = [run.folder for run in planned.runs]
+    if len(folders) == len(manifest.runs) == len(manifest.configs):
+        for run, recorded in zip(planned.runs, manifest.configs, strict=True):
+            yield from (f"{run.folder}: {each}" for each in differing(recorded, run.config))
+    elif folders != manifest.runs:
+        yield f"that sweep has {len(manifest.runs)} runs ({', '.join(manifest.runs)}), this one {len(folders)}"
+    for run in planned.runs:
+        record = recorded_run(sweep_dir / run.folder)
+        done, asked = record.summary.get("epochs", 0) if record else 0, run.config.trainer.num_epochs
+        if asked < done:
+            yield f"{run.folder}: {MAY_GROW}={asked} is less than the {done} epochs already done"
+
+
+def differing(recorded: dict[str, Any], config: Config) -> list[str]:
+    """`key was ..., is now ...` for every key that is not what `recorded` says and may change a result."""
+    before, now = dict(_flat(recorded)), dict(_flat(asdict(config)))
+    return [
+        f"{key} was {before.get(key)}, is now {now.get(key)}"
+        for key in dict.fromkeys([*before, *now])
+        if key not in FREE | {MAY_GROW} and before.get(key) != now.get(key)
+    ]
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def recorded_run(run_dir: Path) -> Record | None:
+    """The record in `run_dir`, or None where there is none or it cannot be read."""
+    try:
+        return read_record(run_dir)
+    except UnreadableRecord:
+        return None
+
+
+def is_finished(record: Record, config: Config) -> bool:
+    """Whether nothing is left to do for this run: a diverged one would diverge again at the same iteration."""
+    if record.status == "completed":
+        reached = record.summary.get("first_epoch_below_threshold") is not None
+        epochs = record.summary.get("epochs", 0)
+        return epochs >= config.trainer.num_epochs or (config.trainer.stop_at_threshold and reached)
+    return record.status == "diverged"
