@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep lesson report bench test lint format clean
+.PHONY: help sweep lesson resume report bench test torture lint format clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,8 +25,14 @@ report: .venv/ready ## Print the newest sweep's table in Markdown
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
 	$(BIN)/python -m digits_sweep.bench $(ARGS)
 
+resume: .venv/ready ## Go on with the newest sweep where it was stopped
+	$(BIN)/python -m digits_sweep resume=latest $(ARGS)
+
 test: .venv/ready ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+
+torture: .venv/ready ## Kill sweeps 50 times at random moments, go on each time, compare the results; takes half an hour
+	$(BIN)/python -m tests.killing $(ARGS)
 
 lint: .venv/ready ## Check style and types
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The way in: `python -m digits_sweep`."""
 
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -104,6 +105,8 @@ def _sweep(arguments: Sequence[str]) -> int | str:
 def _launch(screen: "Screen") -> int:
     """Let Hydra run every job; the exit code. Stopped by hand or by a scheduler, what was running is left as it is."""
     signal.signal(signal.SIGTERM, _terminate)
+    # On a full disk the log cannot be written either, which would bury the line that says so under tracebacks.
+    logging.raiseExceptions = False
     try:
         job()
     except Terminated:

@@ -21,14 +21,12 @@ def begun(config: Config, run_dir: Path, number: int, say: Callable[[str], None]
     another configuration, with the keys that differ.
     """
     remove_leftovers(run_dir)
-    if not (run_dir / "record.json").exists():
+    if not any(run_dir.glob("record.json*")):
         return Record(number), None
     try:
         record = read_record(run_dir)
     except UnreadableRecord as error:
-        say(f"{run_dir.name}: {error}; set aside, the run starts again")
-        set_aside(run_dir / "record.json")
-        set_aside(run_dir / NAME)
+        _set_aside(run_dir, error, say, "record.json", "history.csv", NAME)
         return Record(number), None
     if record.status == "interrupted" and record.error:
         say(f"{run_dir.name}: {record.error}")
@@ -45,9 +43,14 @@ def _checkpoint(run_dir: Path, record: Record, say: Callable[[str], None]) -> Ch
     try:
         checkpoint, damage = read_checkpoint(run_dir)
     except UnreadableRecord as error:
-        say(f"{run_dir.name}: {error}; set aside, the run starts again")
-        set_aside(run_dir / NAME)
+        _set_aside(run_dir, error, say, "history.csv", NAME)
         return None
     if damage:
         say(f"{run_dir.name}: {damage}; the one before it, after epoch {len(checkpoint.history)}, is taken")
     return checkpoint
+
+
+def _set_aside(run_dir: Path, error: UnreadableRecord, say: Callable[[str], None], *names: str) -> None:
+    say(f"{run_dir.name}: {error}; set aside, the run starts again")
+    for name in names:
+        set_aside(run_dir / name)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,13 +50,12 @@ def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | Non
     `number` is the run's place in its sweep, from 0, and `manifest` the sweep's; without one the run makes its own
     digits ready. What goes wrong inside the run is not raised: it is told, logged and recorded with its traceback, and
     the record's `status` says so, because the other runs of a sweep go on. Raises `InvalidConfig` where another
-    configuration was begun in `run_dir`, `FolderInUse` where another process writes there, `CannotRecord` where
-    nothing can be written, and KeyboardInterrupt where the user stops it.
+    configuration was begun in `run_dir`, `FolderInUse` where another process writes there, `CannotRecord` or
+    OSError where nothing can be written, and KeyboardInterrupt where the user stops it.
     """
     flush_denormals_from_now_on()
     screen = Screen()
-    with _recording():
-        run_dir.mkdir(parents=True, exist_ok=True)
+    run_dir.mkdir(parents=True, exist_ok=True)
     with only_writer(run_dir):
         record, checkpoint = begun(config, run_dir, number, screen.say)
         if is_finished(record, config):
@@ -74,7 +74,7 @@ def _attempt(
     record.status, record.error = "interrupted", None
     record.config, record.environment = asdict(config), describe_environment()
     record.summary = _known_from_the_start(config) | record.summary
-    with _recording():
+    with _recording(record):
         write_record(run_dir, record)
     try:
         digits = _digits(config, manifest, record, screen)
@@ -84,31 +84,30 @@ def _attempt(
         _train(config, run_dir, record, built, before.history if before else [], screen, title)
         _evaluate(config, record, built, digits)
         record.status = "completed" if math.isfinite(float(record.summary["final_loss"])) else "diverged"
-    except CannotRecord:
-        log.exception("stopped after epoch %s", record.summary["epochs"])
-        raise
-    except KeyboardInterrupt:
-        log.warning("interrupted after epoch %s", record.summary["epochs"])
+    except (CannotRecord, KeyboardInterrupt) as stop:
+        log.warning("%s after epoch %s", type(stop).__name__, record.summary["epochs"])
         raise
     except Exception as error:
         record.status, record.error = "failed", traceback.format_exc()
         log.error("%s", record.error)
         screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
         screen.say(f"  its traceback: {run_dir / 'record.json'}")
-    with _recording():
+    with _recording(record):
         write_record(run_dir, record)
     if record.status == "diverged":
         screen.say(f"  diverged: the mean loss of epoch {record.summary['epochs']} is {record.summary['final_loss']}")
 
 
 @contextmanager
-def _recording() -> Iterator[None]:
-    """What cannot be written ends the sweep: a run that trains on with no record would be for nothing."""
+def _recording(record: Record) -> Iterator[None]:
+    """What is written in the block is timed; where it cannot be written, training on would be for nothing."""
+    started = time.perf_counter()
     try:
         yield
     except OSError as error:
         where = error.filename2 or error.filename or "the run's folder"
         raise CannotRecord(f"{where}: {error.strerror or error}; nothing recorded before is lost") from error
+    record.seconds_recording += time.perf_counter() - started
 
 
 def _known_from_the_start(config: Config) -> dict[str, Any]:
@@ -176,6 +175,8 @@ def _train(
     """Every epoch is on disk before the next one starts: first the checkpoint, which alone can give all the rest."""
     history, num_samples = list(done), record.summary["train_samples"]
     record.summary |= outcome(history, config.trainer.loss_threshold, num_samples, record.resumed_after)
+    with _recording(record):
+        write_history(run_dir, history)
     if history and is_last(history[-1].loss_mean, config.trainer):
         return
     with screen.run(title, config.trainer.num_epochs, len(history)) as shown:
@@ -183,7 +184,7 @@ def _train(
         for epoch in train(built.engine, config.trainer, config.seed, num_samples, stopwatch, len(history) + 1):
             history.append(_row(epoch, num_samples))
             record.summary |= outcome(history, config.trainer.loss_threshold, num_samples, record.resumed_after)
-            with _recording():
+            with _recording(record):
                 write_checkpoint(run_dir, built.engine, history)
                 write_history(run_dir, history)
                 write_record(run_dir, record)

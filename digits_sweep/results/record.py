@@ -11,7 +11,7 @@ from typing import Any
 from digits_sweep.results.files import UnreadableRecord, latest_readable, replace_file
 from digits_sweep.results.outcome import EpochRow
 
-# 1: the first one. 2: `resumed_after`.
+# 1: the first one. 2: `resumed_after` and `seconds_recording`.
 FORMAT = 2
 
 STATUSES = ("completed", "diverged", "interrupted", "failed")
@@ -24,7 +24,8 @@ class Record:
     `status` starts as `interrupted` and changes only when the run ends, so that a run that was killed says so.
     `summary` holds the columns of `summary.csv` (see `results.summary.COLUMNS`) that this run fills, `config` the
     whole resolved configuration. `resumed_after` has the last finished epoch for every time that the run was picked
-    up again. `test_answers` counts the answers on the test digits, one number a class.
+    up again, `seconds_recording` says what writing all this took. `test_answers` counts the answers on the test
+    digits, one number a class.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Record:
     engine_reason: str | None = None
     flush_denormal: bool | None = None
     seconds_setup: float | None = None
+    seconds_recording: float = 0.0
     test_answers: list[int] | None = None
     error: str | None = None
 
@@ -84,7 +86,15 @@ def _read_record(path: Path) -> Record:
     return record
 
 
-_KINDS = {"number": int, "status": str, "summary": dict, "config": dict, "environment": dict, "resumed_after": list}
+_KINDS = {
+    "number": int,
+    "status": str,
+    "summary": dict,
+    "config": dict,
+    "environment": dict,
+    "resumed_after": list,
+    "seconds_recording": float,
+}
 
 
 def write_history(folder: Path, history: Sequence[EpochRow]) -> None:

@@ -1,0 +1,215 @@
+"""Full disks, torn files and hostile ones: named, survived, and never run."""
+
+import json
+import os
+import pickle
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import Program
+from tests.killing import assert_same_results
+
+SWEEP = ("-m", "data.batch_size=500,300", "data=mnist_sample", "trainer.num_epochs=4")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep that nothing happened to."""
+    program = Program(tmp_path_factory.mktemp("undisturbed"))
+    assert program(*SWEEP).returncode == 0
+    (sweep,) = program.sweeps()
+    return sweep
+
+
+@pytest.fixture
+def half_done(undisturbed: Path, tmp_path: Path) -> Program:
+    """The same sweep, as it was when its first run had completed and its second one had not begun."""
+    sweep = tmp_path / "outputs" / "sweeps" / undisturbed.name
+    shutil.copytree(undisturbed, sweep)
+    shutil.rmtree(sweep / "batch_size=300")
+    return Program(tmp_path)
+
+
+def first_run(program: Program) -> Path:
+    (sweep,) = program.sweeps()
+    return sweep / "batch_size=500"
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def interrupted_after(run_dir: Path, status: str = "interrupted") -> None:
+    """Make a completed run one that still has something to do."""
+    record = json.loads((run_dir / "record.json").read_text())
+    (run_dir / "record.json").write_text(json.dumps(record | {"status": status}))
+
+
+class SmallDisk:
+    """A file system of its own size, in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def mount(self, options: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.folder], check=True, capture_output=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(tmp_path / "disk")
+    disk.folder.mkdir()
+    try:
+        disk.mount("size=4m")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small disk takes root on Linux")
+    yield disk
+    subprocess.run(["umount", disk.folder], check=True)
+
+
+def test_a_full_disk_stops_the_sweep_with_a_line_and_costs_nothing_that_was_recorded(small_disk, undisturbed):
+    program = Program(small_disk.folder)
+    stopped = program(*SWEEP)
+    assert stopped.returncode == 1
+    assert "No space left on device; nothing recorded before is lost" in stopped.stdout
+    assert "Traceback" not in stopped.stdout + stopped.stderr
+    (row,) = pd.read_csv(program.outputs / "summary.csv").itertuples()
+    assert (row.status, row.epochs) == ("interrupted", 2)
+    small_disk.mount("remount,size=64m")
+    assert program("resume=latest").returncode == 0
+    assert_same_results(program.sweeps()[0], undisturbed)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_training(small_disk):
+    small_disk.mount("remount,ro")
+    refused = Program(small_disk.folder)(*SWEEP)
+    assert refused.returncode == 1
+    assert "Read-only file system" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "epoch" not in refused.stdout
+
+
+def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(tmp_path):
+    stopped = subprocess.run(
+        [sys.executable, "-m", "digits_sweep", *SWEEP],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
+    )
+    assert stopped.returncode == 1
+    assert "File too large" in stopped.stdout
+    assert "Traceback" not in stopped.stdout + stopped.stderr
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
+@pytest.mark.parametrize("name", ["checkpoint.pt", "record.json", "history.csv"])
+def test_from_a_torn_file_it_goes_on_with_the_one_before_and_ends_with_the_same_bits(
+    half_done, undisturbed, name, damage
+):
+    interrupted_after(first_run(half_done))
+    damage(first_run(half_done) / name)
+    finished = half_done("resume=latest")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert_same_results(first_run(half_done).parent, undisturbed)
+    if name != "history.csv":
+        assert f"batch_size=500: {name}: " in finished.stdout
+
+
+def test_with_nothing_readable_left_the_run_starts_again_and_the_ruins_are_kept(half_done, undisturbed):
+    interrupted_after(first_run(half_done))
+    for name in ("checkpoint.pt", "checkpoint.pt.previous"):
+        cut_in_half(first_run(half_done) / name)
+    finished = half_done("resume=latest")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "set aside, the run starts again" in finished.stdout
+    assert (first_run(half_done) / "checkpoint.pt.unreadable").exists()
+    assert_same_results(first_run(half_done).parent, undisturbed)
+
+
+class Harm:
+    """Unpickled with no care, this makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
+    interrupted_after(first_run(half_done))
+    harmful = pickle.dumps(Harm(tmp_path / "harmed"))
+    for name in ("checkpoint.pt", "checkpoint.pt.previous"):
+        (first_run(half_done) / name).write_bytes(harmful + sha256(harmful).digest())
+    finished = half_done("resume=latest")
+    assert "checkpoint.pt: not a checkpoint of format 1" in finished.stdout
+    assert not (tmp_path / "harmed").exists()
+    assert_same_results(first_run(half_done).parent, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "hydra.launcher._target_=os.system",
+        "+hydra.callbacks.x={_target_:os.system}",
+        "hydra.searchpath=[file://../elsewhere]",
+        "experiment=../../elsewhere",
+        "seed=${oc.env:HOME}",
+        "--config-dir=elsewhere",
+    ],
+)
+def test_no_command_that_could_start_another_program_is_repeated_from_a_file(half_done, argument):
+    manifest = first_run(half_done).parent / "sweep.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"command": [*content["command"], argument]}))
+    refused = half_done("resume=latest")
+    assert refused.returncode == 1
+    assert refused.stderr.strip().endswith(f"{argument} is not repeated from a file; type the sweep's whole command")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("summary", {"lr": "much", "epochs": 3}),
+        ("summary", {"epochs": "three"}),
+        ("summary", {"epochs": 10**30}),
+        ("summary", []),
+        ("number", "first"),
+        ("status", "excellent"),
+        ("format", 99),
+        ("surprise", 1),
+    ],
+)
+def test_a_record_of_nonsense_is_a_row_that_says_what_is_wrong_beside_the_others(half_done, key, value):
+    path = first_run(half_done) / "record.json"
+    for name in (path, path.with_name("record.json.previous")):
+        name.write_text(json.dumps(json.loads(name.read_text()) | {key: value}))
+    printed = half_done(module="digits_sweep.report")
+    assert printed.returncode == 0, printed.stderr
+    assert "failed: record.json: " in printed.stdout
+    assert "Traceback" not in printed.stderr
+
+
+def test_a_manifest_of_nonsense_is_named_in_one_line(half_done):
+    (first_run(half_done).parent / "sweep.json").write_text('{"format": 2, "command": 3}')
+    refused = half_done("resume=latest")
+    assert refused.returncode == 1
+    assert "sweep.json: no manifest of a sweep" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_digits_that_changed_under_a_sweep_stop_it_before_it_goes_on(half_done):
+    manifest = first_run(half_done).parent / "sweep.json"
+    manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0'))
+    refused = half_done("resume=latest")
+    assert refused.returncode == 1
+    assert "is not what this sweep began with" in refused.stderr
