@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 QUESTIONS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 
-# What a shell reports for a program that SIGINT or SIGTERM ended.
-INTERRUPTED, TERMINATED = 130, 143
+# Exit codes: a run failed; the sweep was stopped on purpose; and what a shell reports for SIGINT and SIGTERM.
+FAILED, STOPPED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+# joblib gives up a whole sweep when one worker is killed; how often what it dropped is launched again.
+MOST_RETRIES = 3
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -97,6 +99,10 @@ def _sweep(arguments: Sequence[str]) -> int | str:
         with sweep.opened(planned, earlier, screen) as sweep_dir:
             sys.argv[1:] = [*planned.arguments, *planned.folders_for_hydra(sweep_dir)]
             code = _launch(screen)
+            for _ in range(MOST_RETRIES if planned.launcher != "basic" and code == FAILED else 0):
+                if lost := sweep.lost_runs(planned, sweep_dir):
+                    screen.say(f"their process ended without a word: {', '.join(lost)}; going on with them")
+                    code = _launch(screen)
             return max(code, sweep.finish(planned, sweep_dir, screen))
     except sweep.REFUSALS as error:
         return str(error)
@@ -116,7 +122,8 @@ def _launch(screen: "Screen") -> int:
     except SystemExit as end:
         if isinstance(end.code, str):
             screen.say(end.code)
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+            return STOPPED
+        return FAILED if end.code else 0
     return 0
 
 

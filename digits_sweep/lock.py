@@ -1,4 +1,4 @@
-"""One folder, one process that writes in it."""
+"""One folder, one process that writes in it; and how many of them write beside one another."""
 
 import json
 import os
@@ -67,6 +67,12 @@ def only_writer(folder: Path) -> Iterator[None]:
     finally:
         owner_file.unlink(missing_ok=True)
         lock.release()
+
+
+def writers_in(sweep_dir: Path) -> int:
+    """How many processes of this machine hold a run's folder in `sweep_dir` just now."""
+    owners = [_owner(path) for path in sweep_dir.glob("*/owner.json")]
+    return sum(each is not None and each.host == socket.gethostname() and not each.is_gone() for each in owners)
 
 
 def _owner(path: Path) -> Owner | None:

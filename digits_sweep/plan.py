@@ -36,11 +36,15 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A command line, every run that it makes, in order, and the keys that are swept: none for a single run."""
+    """A command line, every run that it makes, in order, the keys that are swept, and which launcher starts the runs.
+
+    A single run sweeps no key, and is started by Hydra's `basic` launcher.
+    """
 
     arguments: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
     swept: tuple[str, ...]
+    launcher: str
 
     @property
     def settings(self) -> Config:
@@ -76,11 +80,11 @@ def plan(arguments: Sequence[str]) -> Plan:
         base = compose("config", fixed, return_hydra_config=True)
         if not parsed.multirun and base.hydra.mode != RunMode.MULTIRUN:
             _refuse_sweeps_without_multirun(overrides)
-            return Plan(tuple(arguments), (_planned(fixed, ()),), ())
+            return Plan(tuple(arguments), (_planned(fixed, ()),), (), "basic")
         jobs, swept = _expand(base, overrides)
         runs = tuple(_planned(job, swept) for job in jobs)
     _refuse_same_runs(runs)
-    return Plan(tuple(arguments), runs, swept)
+    return Plan(tuple(arguments), runs, swept, base.hydra.runtime.choices["hydra/launcher"])
 
 
 def _refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:

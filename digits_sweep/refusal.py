@@ -16,6 +16,10 @@ from digits_sweep.rules import InvalidConfig
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list[str]: "a list [a,b]"}
 
 
+# Which extra brings which of Hydra's launchers.
+EXTRAS = {"joblib": "joblib", "ray": "ray", "slurm": "slurm", "submitit_slurm": "slurm", "submitit_local": "slurm"}
+
+
 @contextmanager
 def explained(overrides: Sequence[str]) -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise in the block into `InvalidConfig`; `overrides` are what the user typed."""
@@ -34,6 +38,8 @@ def _missing_choice(error: MissingConfigException) -> str:
     wanted = str(error.missing_cfg_file)
     group, _, choice = wanted.rpartition("/")
     options = error.options
+    if group == "hydra/launcher" and choice in EXTRAS:
+        return f"{group}={choice}: its launcher is not installed; pip install 'digits-sweep[{EXTRAS[choice]}]'"
     if not options:
         return f"{group or wanted}={choice}: there is no such group; choose among {', '.join(_groups())}"
     return f"{group}={choice}: there is no such choice; choose {' or '.join(options)}"

@@ -24,7 +24,7 @@ from digits_sweep.learning.device import flush_denormals_from_now_on
 from digits_sweep.learning.evaluation import evaluate
 from digits_sweep.learning.stopwatch import Stopwatch
 from digits_sweep.learning.training import Epoch, is_last, train
-from digits_sweep.lock import only_writer
+from digits_sweep.lock import only_writer, writers_in
 from digits_sweep.progress import Screen
 from digits_sweep.results.environment import describe_environment, git_commit
 from digits_sweep.results.manifest import Manifest
@@ -185,6 +185,8 @@ def _train(
             history.append(_row(epoch, num_samples))
             record.summary |= outcome(history, config.trainer.loss_threshold, num_samples, record.resumed_after)
             with _recording(record):
+                beside = max(record.summary["concurrent_runs"], writers_in(run_dir.parent))
+                record.summary["concurrent_runs"] = beside
                 write_checkpoint(run_dir, built.engine, history)
                 write_history(run_dir, history)
                 write_record(run_dir, record)

@@ -88,6 +88,12 @@ def _check_batches(plan: Plan, data: DataConfig, digits: Digits) -> None:
             check_batch_size(run.config, digits.name, len(digits.train_labels))
 
 
+def lost_runs(plan: Plan, sweep_dir: Path) -> list[str]:
+    """The runs whose processes ended without recording how: they may be started again."""
+    statuses = load_sweep(sweep_dir).set_index("run_dir")["status"]
+    return [run.folder for run in plan.runs if statuses.get(run.folder, "interrupted") == "interrupted"]
+
+
 def finish(plan: Plan, sweep_dir: Path, screen: Screen) -> int:
     """Show the table of every run that left a record, where the files are, and how to go on where not all is done.
 

@@ -30,8 +30,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def usable_cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The CPU cores that this process may use: a launcher that starts several gives each its part of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    part = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(part)) if part.isdigit() and int(part) > 0 else cores
 
 
 def flush_denormals_from_now_on() -> None:

@@ -25,7 +25,7 @@ def _cells(run: pd.Series, varying: list[str]) -> list[str]:
         _text(run["batch_size"]),
         _text(run["lr"], "g"),
         _text(run["weight_decay"], "g"),
-        _text(run["seconds_per_epoch"], ".2f"),
+        _text(run["seconds_per_epoch"], ".2f") + _company(run["concurrent_runs"]),
         _first_epoch(run),
         _text(run["final_loss"], ".4f"),
         _text(run["test_accuracy"], ".2%"),
@@ -41,6 +41,11 @@ def _first_epoch(run: pd.Series) -> str:
     if pd.isna(run["epochs"]) or run["epochs"] == 0:
         return "-"
     return f"not reached in {run['epochs']} epoch{'s' if run['epochs'] != 1 else ''}"
+
+
+def _company(concurrent_runs: Any) -> str:
+    """Runs side by side share cores and caches: their seconds are not those of a run alone."""
+    return "" if pd.isna(concurrent_runs) or concurrent_runs < 2 else f" ({concurrent_runs} at once)"
 
 
 def _text(value: Any, form: str = "") -> str:

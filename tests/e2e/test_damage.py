@@ -78,7 +78,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 def test_a_full_disk_stops_the_sweep_with_a_line_and_costs_nothing_that_was_recorded(small_disk, undisturbed):
     program = Program(small_disk.folder)
     stopped = program(*SWEEP)
-    assert stopped.returncode == 1
+    assert stopped.returncode == 2
     assert "No space left on device; nothing recorded before is lost" in stopped.stdout
     assert "Traceback" not in stopped.stdout + stopped.stderr
     (row,) = pd.read_csv(program.outputs / "summary.csv").itertuples()
@@ -105,7 +105,7 @@ def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(tmp_path):
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
     )
-    assert stopped.returncode == 1
+    assert stopped.returncode == 2
     assert "File too large" in stopped.stdout
     assert "Traceback" not in stopped.stdout + stopped.stderr
 

@@ -148,7 +148,7 @@ def test_a_dry_run_of_a_new_sweep_makes_no_folder(program):
 def test_fail_fast_stops_at_the_first_failure_and_the_sweep_can_go_on_without_it(program):
     arguments = ("-m", "engine=closed_form,eager", "model.activation=tanh", "data=mnist_sample", "trainer.num_epochs=1")
     stopped = program(*arguments, "fail_fast=true")
-    assert stopped.returncode == 1
+    assert stopped.returncode == 2
     assert list(table(program)["status"]) == ["failed"]
     assert "fail_fast=true ends the sweep there" in stopped.stdout
     assert program(*arguments, "resume=latest").returncode == 1
