@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Overrides for the sweep, such as ARGS="data=mnist_sample seed=0,1,2"
 ARGS ?=
+SWEEPS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep lesson resume report bench test torture lint format clean
@@ -19,8 +20,8 @@ sweep: .venv/ready ## Train at batch size 100, 20 and 5; the table lands in outp
 lesson: .venv/ready ## Train the four rows of the lesson
 	$(BIN)/python -m digits_sweep -m experiment=lesson $(ARGS)
 
-report: .venv/ready ## Print the newest sweep's table in Markdown
-	$(BIN)/python -m digits_sweep.report
+report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
+	$(BIN)/python -m digits_sweep.report $(SWEEPS)
 
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
 	$(BIN)/python -m digits_sweep.bench $(ARGS)

@@ -128,7 +128,7 @@ def test_building_an_engine_leaves_the_initial_weights_as_they_are(engine_name):
         assert torch.equal(built.cpu(), initial)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     batch=st.integers(1, 9),
     hidden_size=st.integers(1, 12),

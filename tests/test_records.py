@@ -140,4 +140,4 @@ def test_a_folder_that_is_gone_leaves_the_error_to_the_caller(tmp_path):
 
 def test_a_record_is_plain_json_with_its_format(tmp_path):
     recorded(tmp_path, 0, "run")
-    assert json.loads((tmp_path / "run" / "record.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["format"] == 2

@@ -1,33 +1,72 @@
-"""`python -m digits_sweep.report`: the newest sweep's table in Markdown."""
+"""`python -m digits_sweep.report`: one or more sweeps as a page, and their table in Markdown."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from digits_sweep.report.table import as_markdown
+from digits_sweep.report.answer import answer
+from digits_sweep.report.questions import questions
+from digits_sweep.report.replicates import ended, replicates
+from digits_sweep.report.study import Study, load_study
+from digits_sweep.report.table import as_markdown, short_table
 from digits_sweep.results.manifest import newest_sweep
-from digits_sweep.results.summary import load_sweep
+
+COMPARING = "Of several sweeps, the others are held against the first."
 
 
 def main() -> None:
-    """Print the table of one sweep."""
-    parser = argparse.ArgumentParser(prog="python -m digits_sweep.report", description=__doc__)
-    parser.add_argument("sweep", nargs="?", type=Path, help="the folder of a sweep; the newest one if not given")
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the sweeps are (outputs)")
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the losses too, as .svg or .png")
-    chosen = parser.parse_args()
+    """Read the sweeps, print their answers and tables, write the page."""
+    chosen = _parser().parse_args()
     try:
-        sweep_dir = chosen.sweep or newest_sweep(chosen.outputs)
+        folders = chosen.sweeps or [newest_sweep(chosen.outputs)]
     except FileNotFoundError as error:
         sys.exit(str(error))
-    print(f"{sweep_dir}\n")
-    summary = load_sweep(sweep_dir)
-    print(as_markdown(summary), end="")
-    if chosen.figure:
-        # matplotlib takes a second to import: the table alone does without.
-        from digits_sweep.report.figures import draw
+    studies = [load_study(folder) for folder in folders]
+    for study in studies:
+        print(_on_the_terminal(study))
+    try:
+        if chosen.figure:
+            _draw(studies[0], chosen.figure)
+        # matplotlib takes a second to import: the table is there before.
+        from digits_sweep.report.page import write_page
 
-        draw(summary, sweep_dir, chosen.figure)
+        path = chosen.page or chosen.outputs / "report" / "index.html"
+        write_page(path, studies)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")
+    print(f"the page: {path}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m digits_sweep.report", description=__doc__, epilog=COMPARING)
+    add = parser.add_argument
+    add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps, the newest one if not given")
+    add("--outputs", type=Path, default=Path("outputs"), help="where the sweeps are (%(default)s)")
+    add("--page", type=Path, help="where the page lands (report/index.html in the outputs)")
+    add("--figure", type=Path, metavar="FILE", help="draw the first sweep's losses too, as .svg or .png")
+    return parser
+
+
+def _sweep(text: str) -> Path:
+    folder = Path(text)
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: no such folder")
+    return folder
+
+
+def _on_the_terminal(study: Study) -> str:
+    groups = replicates(study.runs)
+    rows = (
+        questions(study.runs, groups).as_text() if any(group.runs > 1 for group in groups) else short_table(study.runs)
+    )
+    return f"{study.folder}\n\n{answer(ended(study.runs), groups)}\n\n{as_markdown(rows)}"
+
+
+def _draw(study: Study, path: Path) -> None:
+    from digits_sweep.report.figures import loss_against_epoch
+    from digits_sweep.report.ink import as_file
+
+    as_file(path, lambda axis: loss_against_epoch(study.runs, study.history, axis))
 
 
 if __name__ == "__main__":

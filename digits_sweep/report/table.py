@@ -1,8 +1,11 @@
 """The summary as a short table: the columns that answer the question, in words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+
+from digits_sweep.report.words import rate
 
 # Shown too where the runs of a sweep differ in them.
 TELLING_APART = (
@@ -23,8 +26,8 @@ def short_table(summary: pd.DataFrame) -> list[list[str]]:
 def _cells(run: pd.Series, varying: list[str]) -> list[str]:
     return [
         _text(run["batch_size"]),
-        _text(run["lr"], "g"),
-        _text(run["weight_decay"], "g"),
+        _rate(run["lr"]),
+        _rate(run["weight_decay"]),
         _text(run["seconds_per_epoch"], ".2f") + _company(run["concurrent_runs"]),
         _first_epoch(run),
         _text(run["final_loss"], ".4f"),
@@ -48,15 +51,20 @@ def _company(concurrent_runs: Any) -> str:
     return "" if pd.isna(concurrent_runs) or concurrent_runs < 2 else f" ({concurrent_runs} at once)"
 
 
+def _rate(value: Any) -> str:
+    return "-" if pd.isna(value) else rate(value)
+
+
 def _text(value: Any, form: str = "") -> str:
     return "-" if pd.isna(value) else format(value, form)
 
 
-def as_markdown(summary: pd.DataFrame) -> str:
-    """The short table in Markdown, its columns aligned so that it reads well on a terminal too."""
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in short_table(summary)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rows.insert(1, ["-" * width for width in widths])
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, the header first, in Markdown, the columns aligned so that it reads well on a terminal too."""
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*escaped, strict=True)]
+    escaped.insert(1, ["-" * width for width in widths])
     return "".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |\n" for row in rows
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |\n"
+        for row in escaped
     )

@@ -1,12 +1,14 @@
 """From the records of a sweep to one table: a row a run, always rebuilt, never appended to."""
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from digits_sweep.results.files import UnreadableRecord, replace_file
-from digits_sweep.results.record import read_record
+from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.record import read_history, read_record
 
 # Every column of summary.csv, in its order, with the type that keeps whole numbers whole and misses empty.
 COLUMNS = {
@@ -43,6 +45,9 @@ COLUMNS = {
     "error": "string",
 }
 
+# What pandas raises where a value is not of its column's type.
+UNFITTING = (ValueError, TypeError, OverflowError)
+
 
 def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
     """The table of a sweep, from the records in its run folders: a row a run in the sweep's order, `COLUMNS` wide.
@@ -52,30 +57,61 @@ def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
     """
     folders = {path.parent for path in Path(sweep_dir).glob("*/record.json*")}
     rows = sorted(map(_row, folders), key=lambda row: (row["number"], row["run_dir"]))
+    try:
+        return _table(rows)
+    except UNFITTING:
+        return _table([_fitting(row) for row in rows])
+
+
+def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
+def load_history(sweep_dir: Path | str) -> pd.DataFrame:
+    """Every epoch of every run of a sweep: `run_dir` and the columns of `history.csv`, in the order of the table.
+
+    A run whose history cannot be read has no row.
+    """
+    names = load_sweep(sweep_dir)["run_dir"]
+    rows = [{"run_dir": name, **asdict(row)} for name in names for row in _epochs(Path(sweep_dir) / name)]
+    types = {each.name: each.type for each in fields(EpochRow)}
+    return pd.DataFrame(rows, columns=["run_dir", *types]).astype(types)
+
+
+def _epochs(folder: Path) -> list[EpochRow]:
+    try:
+        return read_history(folder)
+    except UnreadableRecord:
+        return []
+
+
 def _row(folder: Path) -> dict[str, Any]:
-    """A run's cells, each of them of its column's type."""
+    """A run's cells."""
     try:
         record = read_record(folder)
-        row = {
-            **record.summary,
-            "status": record.status,
-            "run_dir": folder.name,
-            "resumes": len(record.resumed_after),
-            "error": record.error.strip().splitlines()[-1] if record.error else None,
-        }
-        pd.DataFrame([row], columns=list(COLUMNS)).astype(COLUMNS)
     except UnreadableRecord as error:
-        return _broken(folder, str(error))
-    except (ValueError, TypeError, OverflowError) as error:
-        return _broken(folder, f"record.json: {error}")
-    return {**row, "number": record.number}
+        return _broken(folder.name, str(error))
+    return {
+        **record.summary,
+        "status": record.status,
+        "run_dir": folder.name,
+        "resumes": len(record.resumed_after),
+        "error": record.error.strip().splitlines()[-1] if record.error else None,
+        "number": record.number,
+    }
 
 
-def _broken(folder: Path, why: str) -> dict[str, Any]:
-    return {"status": "failed", "run_dir": folder.name, "error": why.splitlines()[0], "number": 2**31}
+def _fitting(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, or where a cell is not of its column's type the one that says so."""
+    try:
+        _table([row])
+    except UNFITTING as error:
+        return _broken(row["run_dir"], f"record.json: {error}")
+    return row
+
+
+def _broken(name: str, why: str) -> dict[str, Any]:
+    return {"status": "failed", "run_dir": name, "error": why.splitlines()[0], "number": 2**31}
 
 
 def write_summary(sweep_dir: Path) -> pd.DataFrame:

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import Program
 from tests.killing import assert_same_results, start, wait_for_epoch
 
-SWEEP = ("-m", "data.batch_size=500,300,100", "data=mnist_sample", "trainer.num_epochs=3")
+# Another number of threads may round otherwise, and runs side by side get fewer.
+SWEEP = ("-m", "data.batch_size=500,300,100", "data=mnist_sample", "trainer.num_epochs=3", "num_threads=1")
 TWO_AT_ONCE = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
 
 
