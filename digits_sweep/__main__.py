@@ -37,9 +37,9 @@ def job(composed: DictConfig) -> str:
     `fail_fast` asks for it.
     """
     from digits_sweep.lock import FolderInUse
+    from digits_sweep.one_run import CannotRecord, run
     from digits_sweep.results.manifest import read_manifest
     from digits_sweep.results.summary import publish_summary
-    from digits_sweep.run import CannotRecord, run
 
     config = to_config(composed)
     run_dir = Path(HydraConfig.get().runtime.output_dir)

@@ -4,6 +4,7 @@ The YAML files hold the values and their meaning; this file holds their types an
 value must keep besides its type stands in `rules.py`.
 """
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from digits_sweep.folders import run_folder
+from digits_sweep.scaling import FORMULAS
 
 # Inside the package when it is installed from a wheel, beside it in a source tree.
 CONF = next(
@@ -51,6 +53,7 @@ class OptimizerConfig:
     name: str = MISSING
     lr: float = MISSING
     weight_decay: float = MISSING
+    reference_batch_size: int | None = None
 
 
 @dataclass
@@ -108,6 +111,13 @@ def _by_batch_size(default: float, exceptions: DictConfig, *, _root_: DictConfig
     return exceptions.get(_root_.data.batch_size, default)
 
 
+def _scaled(formula: str, value: float, *, _root_: DictConfig) -> float:
+    """`${scaled:sqrt_lr,1e-4}`: the value as the formula of `scaling.py` has it for this run's batch size."""
+    size, reference = _root_.data.batch_size, _root_.optimizer.reference_batch_size
+    # Where there is nothing to scale by, the rules of `rules.py` find no number here, and say so.
+    return FORMULAS[formula](value, size / reference) if size > 0 and reference else math.nan
+
+
 def register() -> None:
     """Make the schema and the resolvers known to Hydra and OmegaConf. Called once, when this module is imported."""
     store = ConfigStore.instance()
@@ -123,6 +133,7 @@ def register() -> None:
     for name, node in groups.items():
         store.store(group="schema", name=name, node=node)
     OmegaConf.register_new_resolver("by_batch_size", _by_batch_size, replace=True)
+    OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 
 

@@ -48,6 +48,11 @@ RULES = (
     Rule("optimizer.lr", lambda rate: 0 < rate < float("inf"), "must be a number above 0"),
     Rule("optimizer.weight_decay", lambda rate: 0 <= rate < float("inf"), "must be 0 or a number above it"),
     Rule(
+        "optimizer.reference_batch_size",
+        lambda size: size is None or size >= 1,
+        "must be a whole number from 1 up, or null",
+    ),
+    Rule(
         "optimizer.betas",
         lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
         "must be two numbers from 0 up to, not including, 1",

@@ -92,7 +92,7 @@ def epochs_to_threshold(runs: pd.DataFrame, axis: Axes) -> None:
 
 
 def iterations_to_threshold(runs: pd.DataFrame, axis: Axes) -> None:
-    """Iterations until the threshold, with the line of perfect scaling (Shallue et al. 2019, section 3.1).
+    """Iterations until the threshold, with the line of perfect scaling (Shallue et al. 2019).
 
     Along that line twice the batch size needs half the iterations. It is drawn through the smallest batch size that
     got there.

@@ -12,8 +12,8 @@ from digits_sweep.results.manifest import Manifest, read_manifest
 from digits_sweep.results.record import Record, read_record
 from digits_sweep.results.summary import load_history, load_sweep
 
-# What makes two runs replicates of one another, beside the batch size. The first three often follow from it.
-IMPLIED = ("lr", "weight_decay", "num_threads")
+# What makes two runs replicates of one another, beside the batch size. The first four often follow from it.
+IMPLIED = ("lr", "weight_decay", "beta2", "num_threads")
 CONFIGURATION = (
     *IMPLIED, "dataset", "train_samples", "model", "hidden_size", "optimizer", "engine", "device", "loss_threshold",
 )  # fmt: skip

@@ -43,6 +43,9 @@ COLUMNS = {
     "run_dir": "string",
     "resumes": "Int64",
     "error": "string",
+    "beta1": "Float64",
+    "beta2": "Float64",
+    "eps": "Float64",
 }
 
 # What pandas raises where a value is not of its column's type.

@@ -15,7 +15,7 @@ import torch
 
 from digits_sweep.begun import begun
 from digits_sweep.checkpoint import Checkpoint, restore, write_checkpoint
-from digits_sweep.config import Config
+from digits_sweep.config import AdamConfig, Config, OptimizerConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.data.mnist import DataUnavailable
@@ -122,11 +122,18 @@ def _known_from_the_start(config: Config) -> dict[str, Any]:
         "model": config.model.name if config.model.head == "softmax" else f"{config.model.name}_{config.model.head}",
         "hidden_size": config.model.hidden_size,
         "optimizer": config.optimizer.name,
+        **_of_adam(config.optimizer),
         "concurrent_runs": 1,
         "torch_version": torch.__version__,
         "git_commit": git_commit(),
         "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def _of_adam(optimizer: OptimizerConfig) -> dict[str, float]:
+    if not isinstance(optimizer, AdamConfig):
+        return {}
+    return {"beta1": optimizer.betas[0], "beta2": optimizer.betas[1], "eps": optimizer.eps}
 
 
 def _digits(config: Config, manifest: Manifest | None, record: Record, screen: Screen) -> Digits:
