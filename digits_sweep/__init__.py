@@ -1,3 +1,26 @@
-"""digits_sweep: how long an epoch takes at each batch size, and after how many epochs the loss is below a threshold."""
+"""digits_sweep: how long an epoch takes at each batch size, and after how many epochs the loss is below a threshold.
 
+For notebooks: `run(*overrides)` trains and returns the sweep's folder, `load_sweep(folder)` is its table.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from digits_sweep.notebook import run
+    from digits_sweep.results.summary import load_sweep
+
+__all__ = ["load_sweep", "run"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for: a report or --version needs no torch.
+    if name == "run":
+        from digits_sweep.notebook import run
+
+        return run
+    if name == "load_sweep":
+        from digits_sweep.results.summary import load_sweep
+
+        return load_sweep
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,7 +37,9 @@ def sweep_to_resume(planned: Plan) -> tuple[Plan, Path]:
         raise InvalidConfig(f"resume={folder}: {error}") from error
     typed = {_key(argument) for argument in planned.arguments if _key(argument)}
     if typed <= FREE | {MAY_GROW}:
-        planned = plan([*_repeated(manifest, sweep_dir, typed), *planned.arguments])
+        repeated = [each for each in _repeated(manifest, sweep_dir, typed) if each not in planned.arguments]
+        # Flags first, and once: Hydra's parser takes no override behind a flag that follows one.
+        planned = plan(sorted([*repeated, *planned.arguments], key=lambda each: not each.startswith("-")))
     if found := list(_differences(planned, sweep_dir, manifest)):
         raise InvalidConfig("\n".join(f"resume={folder}: {line}" for line in found))
     return planned, sweep_dir

@@ -44,7 +44,8 @@ MAY_IMPORT = {
         "one_run",
         "sweep",
     },
-    "__init__": set(),
+    "notebook": {"one_run", "plan", "progress", "results", "resume", "sweep"},
+    "__init__": {"notebook", "results"},
 }
 
 MAY_IMPORT_HYDRA = {"__main__", "config", "plan", "refusal", "bench"}

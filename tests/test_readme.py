@@ -1,7 +1,10 @@
 """The README is true: its commands exist, its keys exist, and nothing that can be set is missing from it."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -50,6 +53,19 @@ def test_every_command_in_the_readme_is_one_that_works(command):
 
 def test_the_readme_shows_a_sweep():
     assert "python -m digits_sweep -m data.batch_size=100,20,5" in SWEEPS
+
+
+def test_the_python_of_the_readme_runs(tmp_path):
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL))
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"MPLBACKEND": "agg"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "first_epoch_below_threshold" in finished.stdout
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)", " ".join(CODE)))))

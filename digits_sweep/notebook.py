@@ -1,0 +1,35 @@
+"""Sweeps without the command line: `from digits_sweep import run, load_sweep`."""
+
+from pathlib import Path
+
+from digits_sweep import sweep
+from digits_sweep.one_run import run as train
+from digits_sweep.plan import plan
+from digits_sweep.progress import Screen
+from digits_sweep.results.manifest import read_manifest
+from digits_sweep.resume import sweep_to_resume
+
+
+def run(*overrides: str) -> Path:
+    """Train what `python -m digits_sweep -m` would with these overrides, one run after the other, in this process.
+
+    `run("data.batch_size=100,20,5")` is the sweep, `run("data.batch_size=5")` a single run, `run("resume=latest")` goes
+    on with what was stopped. Returns the sweep's folder, which `load_sweep` makes a table of. Raises
+    `rules.InvalidConfig`, before anything is trained, where an override is wrong, and the others of `sweep.REFUSALS`
+    where the digits, the device or the folder cannot be had. A run that fails says so in its row and its record; with
+    `fail_fast=true` it is the last one.
+    """
+    planned, earlier = plan(["-m", *overrides]), None
+    if planned.settings.resume:
+        planned, earlier = sweep_to_resume(planned)
+    screen = Screen()
+    with sweep.opened(planned, earlier, screen) as sweep_dir:
+        try:
+            manifest = read_manifest(sweep_dir)
+            for number, each in enumerate(planned.runs):
+                record = train(each.config, sweep_dir / each.folder, number, manifest)
+                if planned.settings.fail_fast and record.status != "completed":
+                    break
+        finally:
+            sweep.finish(planned, sweep_dir, screen)
+    return sweep_dir
