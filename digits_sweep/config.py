@@ -89,6 +89,40 @@ class TrainerConfig:
 
 
 @dataclass
+class TensorBoardConfig:
+    """conf/tracker/tensorboard.yaml."""
+
+    folder: str = MISSING
+
+
+@dataclass
+class MLflowConfig:
+    """conf/tracker/mlflow.yaml."""
+
+    uri: str = MISSING
+    experiment: str = MISSING
+    artifacts: str = MISSING
+
+
+@dataclass
+class WandbConfig:
+    """conf/tracker/wandb.yaml."""
+
+    mode: str = MISSING
+    project: str = MISSING
+    folder: str = MISSING
+
+
+@dataclass
+class TrackerConfig:
+    """conf/tracker: who else is told; None is not."""
+
+    tensorboard: TensorBoardConfig | None = None
+    mlflow: MLflowConfig | None = None
+    wandb: WandbConfig | None = None
+
+
+@dataclass
 class Config:
     """Everything a run depends on, with every number resolved."""
 
@@ -97,6 +131,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
     seed: int = MISSING
     device: str = MISSING
     num_threads: int | str = MISSING

@@ -23,7 +23,7 @@ from digits_sweep.refusal import explained
 from digits_sweep.rules import InvalidConfig, to_config
 
 # Keys that no run of a sweep may have to itself.
-OF_THE_SWEEP = ("outputs", "resume", "dry_run", "fail_fast")
+OF_THE_SWEEP = ("outputs", "resume", "dry_run", "fail_fast", "tracker")
 
 
 @dataclass(frozen=True)

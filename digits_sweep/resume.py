@@ -36,7 +36,7 @@ def sweep_to_resume(planned: Plan) -> tuple[Plan, Path]:
     except (FileNotFoundError, UnreadableRecord) as error:
         raise InvalidConfig(f"resume={folder}: {error}") from error
     typed = {_key(argument) for argument in planned.arguments if _key(argument)}
-    if typed <= FREE | {MAY_GROW}:
+    if not any(map(_changes_results, typed - {MAY_GROW})):
         repeated = [each for each in _repeated(manifest, sweep_dir, typed) if each not in planned.arguments]
         # Flags first, and once: Hydra's parser takes no override behind a flag that follows one.
         planned = plan(sorted([*repeated, *planned.arguments], key=lambda each: not each.startswith("-")))
@@ -81,8 +81,12 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     return [
         f"{key} was {before.get(key)}, is now {now.get(key)}"
         for key in dict.fromkeys([*before, *now])
-        if key not in FREE | {MAY_GROW} and before.get(key) != now.get(key)
+        if key != MAY_GROW and _changes_results(key) and before.get(key) != now.get(key)
     ]
+
+
+def _changes_results(key: str) -> bool:
+    return key not in FREE and key.partition(".")[0] not in FREE
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -62,6 +63,7 @@ RULES = (
     _one_of("engine.name", "auto", "lesson", "eager", "closed_form", "cuda_graph"),
     _whole_number_from("trainer.num_epochs", 1),
     Rule("trainer.loss_threshold", lambda loss: 0 < loss < float("inf"), "must be a number above 0"),
+    Rule("tracker.wandb.mode", lambda mode: mode in ("offline", "online"), "choose offline or online"),
     Rule("seed", lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to 2**63 - 1"),
     Rule(
         "device",
@@ -82,7 +84,7 @@ def mistakes(config: Config) -> Iterator[str]:
     """One line for every value that breaks its rule, as `key=value: what would be right`."""
     for rule in RULES:
         group, _, name = rule.key.rpartition(".")
-        holder = getattr(config, group) if group else config
+        holder = attrgetter(group)(config) if group else config
         if hasattr(holder, name) and not rule.holds(getattr(holder, name)):
             yield f"{rule.key}={getattr(holder, name)}: {rule.right}"
     if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and config.optimizer.momentum == 0:

@@ -20,6 +20,7 @@ from digits_sweep.results.files import remove_leftovers
 from digits_sweep.results.manifest import DatasetChoice, Manifest, read_manifest, write_manifest
 from digits_sweep.results.summary import load_sweep, publish_summary
 from digits_sweep.rules import InvalidConfig, check_batch_size
+from digits_sweep.trackers.process import refuse_missing, told
 
 # Everything that a sweep refuses to start or to go on with; the text of each is meant for the user.
 REFUSALS = (
@@ -42,6 +43,7 @@ def opened(plan: Plan, earlier: Path | None, screen: Screen) -> Iterator[Path]:
     process's.
     """
     flush_denormals_from_now_on()
+    refuse_missing(plan.settings.tracker)
     for run in plan.runs:
         resolve_device(run.config.device)
     before = read_manifest(earlier).datasets if earlier else []
@@ -52,7 +54,8 @@ def opened(plan: Plan, earlier: Path | None, screen: Screen) -> Iterator[Path]:
             remove_leftovers(sweep_dir)
             screen.say(f"going on with {sweep_dir}")
         write_manifest(sweep_dir, _manifest(plan, datasets))
-        yield sweep_dir
+        with told(plan.settings.tracker, sweep_dir, screen.say):
+            yield sweep_dir
 
 
 def _manifest(plan: Plan, datasets: list[DatasetChoice]) -> Manifest:

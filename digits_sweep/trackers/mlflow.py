@@ -1,0 +1,54 @@
+"""MLflow: a run for every run, in a local SQLite store or on a server."""
+
+import time
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+
+from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.record import Record
+from digits_sweep.trackers.protocol import final_metrics, flat, metrics_of
+
+ENDS = {"completed": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED"}
+
+
+class MLflowTracker:
+    """Metrics by epoch, the configuration as parameters, the run's folder as artifact. A run is known by its id."""
+
+    def __init__(self, uri: str, experiment: str, artifacts: str) -> None:
+        self.client = MlflowClient(uri)
+        found = self.client.get_experiment_by_name(experiment)
+        place = None if uri.startswith("http") else Path(artifacts).resolve().as_uri()
+        self.experiment = found.experiment_id if found else self._created(experiment, place)
+
+    def _created(self, experiment: str, place: str | None) -> str:
+        try:
+            return self.client.create_experiment(experiment, artifact_location=place)
+        except MlflowException:
+            # Another sweep has created it in the meantime.
+            return self.client.get_experiment_by_name(experiment).experiment_id
+
+    def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
+        if known_as:
+            self.client.update_run(known_as, status="RUNNING")
+            return known_as
+        run = self.client.create_run(self.experiment, run_name=f"{run_dir.parent.name}/{run_dir.name}")
+        known_as = run.info.run_id
+        # A parameter of no characters is refused.
+        parameters = [Param(key, str(value)) for key, value in flat(record.config) if str(value)]
+        self.client.log_batch(known_as, params=parameters)
+        return known_as
+
+    def epoch(self, known_as: str, row: EpochRow) -> None:
+        self._log(known_as, metrics_of(row), row.epoch)
+
+    def end(self, known_as: str, run_dir: Path, record: Record) -> None:
+        self._log(known_as, final_metrics(record), record.summary["epochs"])
+        self.client.log_artifacts(known_as, str(run_dir))
+        self.client.set_terminated(known_as, ENDS[record.status])
+
+    def _log(self, known_as: str, metrics: dict[str, float], step: int) -> None:
+        now = time.time_ns() // 1_000_000
+        self.client.log_batch(known_as, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])

@@ -1,0 +1,35 @@
+"""TensorBoard: event files in the folder of every run."""
+
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.record import Record
+from digits_sweep.trackers.protocol import final_metrics, flat, metrics_of
+
+
+class TensorBoardTracker:
+    """Scalars by epoch; the configuration and the last figures as hyper-parameters. A run is known as its folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.writers: dict[str, SummaryWriter] = {}
+
+    def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
+        known_as = str(run_dir / self.folder)
+        self.writers[known_as] = SummaryWriter(known_as)
+        return known_as
+
+    def epoch(self, known_as: str, row: EpochRow) -> None:
+        for name, value in metrics_of(row).items():
+            self.writers[known_as].add_scalar(name, value, row.epoch)
+        self.writers[known_as].flush()
+
+    def end(self, known_as: str, run_dir: Path, record: Record) -> None:
+        writer = self.writers.pop(known_as)
+        parameters = {
+            key: value if isinstance(value, int | float | str) else str(value) for key, value in flat(record.config)
+        }
+        writer.add_hparams(parameters, final_metrics(record), run_name=".", global_step=record.summary["epochs"])
+        writer.close()
