@@ -4,9 +4,9 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -44,58 +44,75 @@ class CannotGoOn(Exception):
     """A run that was begun elsewhere or otherwise cannot be gone on with here. The text says what differs."""
 
 
-def run(config: Config, run_dir: Path, number: int = 0, manifest: Manifest | None = None) -> Record:
+# Asked after every epoch with the epochs so far; a text is the reason to end the run there.
+Enough = Callable[[Sequence[EpochRow]], str | None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run is asked to do, and whom it tells."""
+
+    config: Config
+    run_dir: Path
+    manifest: Manifest | None
+    enough: Enough | None
+    screen: Screen
+
+
+def run(
+    config: Config, run_dir: Path, number: int = 0, manifest: Manifest | None = None, enough: Enough | None = None
+) -> Record:
     """Train once as `config` says and record it in `run_dir`; where a run was begun there, go on after its last epoch.
 
     `number` is the run's place in its sweep, from 0, and `manifest` the sweep's; without one the run makes its own
-    digits ready. What goes wrong inside the run is not raised: it is told, logged and recorded with its traceback, and
-    the record's `status` says so, because the other runs of a sweep go on. Raises `InvalidConfig` where another
-    configuration was begun in `run_dir`, `FolderInUse` where another process writes there, `CannotRecord` or
-    OSError where nothing can be written, and KeyboardInterrupt where the user stops it.
+    digits ready. After every epoch `enough` is asked with the epochs so far: a reason that it returns ends the run
+    there, `interrupted`, with the reason as its `error`. What goes wrong inside the run is not raised: it is told,
+    logged and recorded with its traceback, and the record's `status` says so, because the other runs of a sweep go on.
+    Raises `InvalidConfig` where another configuration was begun in `run_dir`, `FolderInUse` where another process
+    writes there, `CannotRecord` or OSError where nothing can be written, and KeyboardInterrupt where the user stops it.
     """
     flush_denormals_from_now_on()
-    screen = Screen()
+    job = Job(config, run_dir, manifest, enough, Screen())
     run_dir.mkdir(parents=True, exist_ok=True)
     with only_writer(run_dir):
-        record, checkpoint = begun(config, run_dir, number, screen.say)
+        record, checkpoint = begun(config, run_dir, number, job.screen.say)
         if is_finished(record, config):
-            screen.say(f"{run_dir.name}: {record.status} before, kept")
+            job.screen.say(f"{run_dir.name}: {record.status} before, kept")
             return record
-        _attempt(config, run_dir, record, checkpoint, manifest, screen)
+        _attempt(job, record, checkpoint)
     return record
 
 
-def _attempt(
-    config: Config, run_dir: Path, record: Record, before: Checkpoint | None, manifest: Manifest | None, screen: Screen
-) -> None:
+def _attempt(job: Job, record: Record, before: Checkpoint | None) -> None:
     """Train what is left, and leave `record` as the run has ended, on disk too."""
     if record.config:
         record.resumed_after.append(len(before.history) if before else 0)
     record.status, record.error = "interrupted", None
-    record.config, record.environment = asdict(config), describe_environment()
-    record.summary = _known_from_the_start(config) | record.summary
+    record.config, record.environment = asdict(job.config), describe_environment()
+    record.summary = _known_from_the_start(job.config) | record.summary
     with _recording(record):
-        write_record(run_dir, record)
+        write_record(job.run_dir, record)
     try:
-        digits = _digits(config, manifest, record, screen)
-        built = _build(config, digits, record, before)
-        position = f"run {record.number + 1} of {len(manifest.runs)}: " if manifest else ""
-        title = f"{position}{run_dir.name}  ({digits.name}, engine {built.name}, {built.device})"
-        _train(config, run_dir, record, built, before.history if before else [], screen, title)
-        _evaluate(config, record, built, digits)
-        record.status = "completed" if math.isfinite(float(record.summary["final_loss"])) else "diverged"
+        digits = _digits(job, record)
+        built = _build(job.config, digits, record, before)
+        _train(job, record, built, before.history if before else [])
+        if record.error is None:
+            _evaluate(job.config, record, built, digits)
+            record.status = "completed" if math.isfinite(float(record.summary["final_loss"])) else "diverged"
     except (CannotRecord, KeyboardInterrupt) as stop:
         log.warning("%s after epoch %s", type(stop).__name__, record.summary["epochs"])
         raise
     except Exception as error:
         record.status, record.error = "failed", traceback.format_exc()
         log.error("%s", record.error)
-        screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
-        screen.say(f"  its traceback: {run_dir / 'record.json'}")
+        job.screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
+        job.screen.say(f"  its traceback: {job.run_dir / 'record.json'}")
     with _recording(record):
-        write_record(run_dir, record)
+        write_record(job.run_dir, record)
     if record.status == "diverged":
-        screen.say(f"  diverged: the mean loss of epoch {record.summary['epochs']} is {record.summary['final_loss']}")
+        job.screen.say(
+            f"  diverged: the mean loss of epoch {record.summary['epochs']} is {record.summary['final_loss']}"
+        )
 
 
 @contextmanager
@@ -136,8 +153,9 @@ def _of_adam(optimizer: OptimizerConfig) -> dict[str, float]:
     return {"beta1": optimizer.betas[0], "beta2": optimizer.betas[1], "eps": optimizer.eps}
 
 
-def _digits(config: Config, manifest: Manifest | None, record: Record, screen: Screen) -> Digits:
+def _digits(job: Job, record: Record) -> Digits:
     """The digits that the sweep settled on, the same bytes for all of its runs."""
+    config, manifest, screen = job.config, job.manifest, job.screen
     if manifest is None:
         digits, note = make_ready(config.data, screen.say)
         if note:
@@ -176,21 +194,20 @@ def _build(config: Config, digits: Digits, record: Record, before: Checkpoint | 
     return built
 
 
-def _train(
-    config: Config, run_dir: Path, record: Record, built: BuiltEngine, done: list[EpochRow], screen: Screen, title: str
-) -> None:
+def _train(job: Job, record: Record, built: BuiltEngine, done: list[EpochRow]) -> None:
     """Every epoch is on disk before the next one starts: first the checkpoint, which alone can give all the rest."""
+    trainer, run_dir = job.config.trainer, job.run_dir
     history, num_samples = list(done), record.summary["train_samples"]
-    record.summary |= outcome(history, config.trainer.loss_threshold, num_samples, record.resumed_after)
+    record.summary |= outcome(history, trainer.loss_threshold, num_samples, record.resumed_after)
     with _recording(record):
         write_history(run_dir, history)
-    if history and is_last(history[-1].loss_mean, config.trainer):
+    if history and is_last(history[-1].loss_mean, trainer):
         return
-    with screen.run(title, config.trainer.num_epochs, len(history)) as shown:
+    with job.screen.run(_title(job, record), trainer.num_epochs, len(history)) as shown:
         stopwatch = Stopwatch(built.device)
-        for epoch in train(built.engine, config.trainer, config.seed, num_samples, stopwatch, len(history) + 1):
+        for epoch in train(built.engine, trainer, job.config.seed, num_samples, stopwatch, len(history) + 1):
             history.append(_row(epoch, num_samples))
-            record.summary |= outcome(history, config.trainer.loss_threshold, num_samples, record.resumed_after)
+            record.summary |= outcome(history, trainer.loss_threshold, num_samples, record.resumed_after)
             with _recording(record):
                 beside = max(record.summary["concurrent_runs"], writers_in(run_dir.parent))
                 record.summary["concurrent_runs"] = beside
@@ -199,6 +216,15 @@ def _train(
                 write_record(run_dir, record)
             log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
             shown.epoch(history[-1])
+            if job.enough and (reason := job.enough(history)):
+                record.error = reason
+                return
+
+
+def _title(job: Job, record: Record) -> str:
+    position = f"run {record.number + 1} of {len(job.manifest.runs)}: " if job.manifest else ""
+    what = ", ".join([record.summary["dataset"], f"engine {record.summary['engine']}", record.summary["device"]])
+    return f"{position}{job.run_dir.name}  ({what})"
 
 
 def _row(epoch: Epoch, num_samples: int) -> EpochRow:

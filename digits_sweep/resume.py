@@ -77,12 +77,17 @@ def _differences(planned: Plan, sweep_dir: Path, manifest: Manifest) -> Iterator
 
 def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     """`key was ..., is now ...` for every key that is not what `recorded` says and may change a result."""
-    before, now = dict(_flat(recorded)), dict(_flat(asdict(config)))
+    before, now = results_of(recorded), results_of(asdict(config))
     return [
         f"{key} was {before.get(key)}, is now {now.get(key)}"
         for key in dict.fromkeys([*before, *now])
-        if key != MAY_GROW and _changes_results(key) and before.get(key) != now.get(key)
+        if key != MAY_GROW and before.get(key) != now.get(key)
     ]
+
+
+def results_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Every key of a configuration that may change a result, `data.batch_size` and its like, with its value."""
+    return {key: value for key, value in _flat(config) if _changes_results(key)}
 
 
 def _changes_results(key: str) -> bool:

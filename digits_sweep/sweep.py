@@ -42,20 +42,28 @@ def opened(plan: Plan, earlier: Path | None, screen: Screen) -> Iterator[Path]:
     trained here, the digits cannot be had or are others than before, or the folder cannot be written or is another
     process's.
     """
-    flush_denormals_from_now_on()
     refuse_missing(plan.settings.tracker)
-    for run in plan.runs:
-        resolve_device(run.config.device)
-    before = read_manifest(earlier).datasets if earlier else []
-    datasets = [_ready(plan, data, before, screen) for data in _asked_for(plan)]
+    choices = datasets(plan, earlier, screen)
     sweep_dir = earlier or claim_sweep_folder(plan.outputs)
     with only_writer(sweep_dir):
         if earlier:
             remove_leftovers(sweep_dir)
             screen.say(f"going on with {sweep_dir}")
-        write_manifest(sweep_dir, _manifest(plan, datasets))
+        write_manifest(sweep_dir, _manifest(plan, choices))
         with told(plan.settings.tracker, sweep_dir, screen.say):
             yield sweep_dir
+
+
+def datasets(plan: Plan, earlier: Path | None, screen: Screen) -> list[DatasetChoice]:
+    """Make ready what the runs of `plan` train on: what they trained on in `earlier`, a sweep to go on with.
+
+    Raises those of `REFUSALS` that are about devices and digits.
+    """
+    flush_denormals_from_now_on()
+    for run in plan.runs:
+        resolve_device(run.config.device)
+    before = read_manifest(earlier).datasets if earlier else []
+    return [_ready(plan, data, before, screen) for data in _asked_for(plan)]
 
 
 def _manifest(plan: Plan, datasets: list[DatasetChoice]) -> Manifest:

@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "rules",
         "trackers",
     },
+    "tune": {"config", "one_run", "plan", "progress", "report", "results", "resume", "rules", "sweep"},
     "bench": {"config", "data", "learning", "progress", "results", "rules"},
     "__main__": {
         "__version__",

@@ -89,6 +89,8 @@ def test_a_tracker_that_is_not_installed_is_refused_with_what_installs_it(progra
         pytest.skip("wandb is installed here")
 
 
+# MLflow's own use of SQLAlchemy.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_mlflow_has_every_run_with_its_configuration_and_its_folder(program):
     mlflow = pytest.importorskip("mlflow")
     finished = program("-m", "data.batch_size=500,300", "tracker=mlflow", *QUICK)

@@ -1,0 +1,1 @@
+"""Search: learning rate and weight decay found by trying, every trial an ordinary recorded run. Needs Optuna."""

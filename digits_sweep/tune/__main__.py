@@ -1,0 +1,60 @@
+"""`python -m digits_sweep.tune data.batch_size=5 tune.trials=30`: search learning rate and weight decay."""
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from digits_sweep.plan import Plan, plan
+from digits_sweep.rules import InvalidConfig
+from digits_sweep.tune.settings import TuneConfig, read_settings
+
+BEST = 5
+
+
+def main() -> None:
+    """Read the command line, go on until the study has its trials, show the best of them."""
+    try:
+        settings, overrides = read_settings(sys.argv[1:])
+        planned = plan(overrides)
+    except InvalidConfig as error:
+        sys.exit(str(error))
+    try:
+        import optuna
+    except ImportError:
+        sys.exit("optuna is not installed; pip install 'digits-sweep[tune]'")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sys.exit(_tune(settings, planned))
+
+
+def _tune(settings: TuneConfig, planned: Plan) -> int | str:
+    from digits_sweep.progress import Screen
+    from digits_sweep.sweep import REFUSALS, datasets
+    from digits_sweep.tune.search import CannotSearch, open_study, search
+    from digits_sweep.tune.table import best_trials
+
+    screen = Screen()
+    folder = planned.outputs / "tune" / str(settings.study)
+    try:
+        (dataset,) = datasets(planned, None, screen)
+        folder.mkdir(parents=True, exist_ok=True)
+        study = open_study(settings, folder, _base(settings, planned, dataset.digest))
+        search(study, settings, planned.settings, dataset, folder)
+    except (*REFUSALS, CannotSearch) as error:
+        return str(error)
+    except KeyboardInterrupt:
+        screen.say("stopped; the same command goes on with the study")
+        return 130
+    screen.table(*best_trials(study, settings.objective, BEST))
+    screen.say(f"every trial is a run in {folder}; a page of them: make report SWEEPS={folder}")
+    return 0
+
+
+def _base(settings: TuneConfig, planned: Plan, digest: str) -> dict[str, Any]:
+    """What must be the same for two trials to be comparable, as text."""
+    from digits_sweep.resume import results_of
+
+    return {**results_of(asdict(planned.settings)), "dataset": digest, "tune.objective": settings.objective}
+
+
+if __name__ == "__main__":
+    main()

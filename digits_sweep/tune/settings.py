@@ -1,0 +1,69 @@
+"""What a search is asked to do: `conf/tune.yaml` and the `tune.` keys of the command line."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from digits_sweep.config import CONF
+from digits_sweep.rules import InvalidConfig
+
+OBJECTIVES = ("seconds_to_threshold", "epochs_to_threshold", "final_loss")
+
+
+@dataclass
+class TuneConfig:
+    """`conf/tune.yaml`, typed."""
+
+    objective: str = MISSING
+    trials: int = MISSING
+    lr: list[float] = MISSING
+    weight_decay: list[float] = MISSING
+    start_from_lesson: bool = MISSING
+    prune: bool = MISSING
+    seed: int = MISSING
+    study: str | None = MISSING
+    storage: str | None = MISSING
+
+
+def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
+    """The search's own settings, and the overrides that are left for its runs.
+
+    Raises `InvalidConfig` with key, value and what would be right.
+    """
+    own = [argument.removeprefix("tune.") for argument in arguments if argument.startswith("tune.")]
+    overrides = [argument for argument in arguments if not argument.startswith("tune.")]
+    schema = OmegaConf.structured(TuneConfig)
+    for typed in own:
+        try:
+            OmegaConf.merge(schema, OmegaConf.from_dotlist([typed]))
+        except OmegaConfBaseException as error:
+            raise InvalidConfig(f"tune.{typed}: {str(error).splitlines()[0]}") from error
+    merged = OmegaConf.merge(schema, OmegaConf.load(CONF / "tune.yaml"), OmegaConf.from_dotlist(own))
+    settings: TuneConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    _refuse(settings, overrides)
+    settings.study = settings.study or _name([settings.objective, *sorted(overrides)])
+    return settings, overrides
+
+
+def _refuse(settings: TuneConfig, overrides: Sequence[str]) -> None:
+    if settings.objective not in OBJECTIVES:
+        raise InvalidConfig(f"tune.objective={settings.objective}: choose {' or '.join(OBJECTIVES)}")
+    if settings.trials < 1:
+        raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 up")
+    for name in ("lr", "weight_decay"):
+        bounds = getattr(settings, name)
+        if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):
+            raise InvalidConfig(f"tune.{name}={bounds}: must be two numbers above 0, the smaller one first")
+        for typed in overrides:
+            if typed.partition("=")[0] == f"optimizer.{name}":
+                raise InvalidConfig(f"{typed}: this is what is searched; tune.{name}=[low,high] sets between what")
+
+
+def _name(parts: Sequence[str]) -> str:
+    wanted = "_".join(parts)
+    name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted)[:120]
+    return name if name == wanted else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
