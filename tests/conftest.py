@@ -1,6 +1,7 @@
 """What several tests need: real digits, and the program as a user starts it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from hypothesis import settings
 # How long an example takes says more about the machine, and who else uses it, than about the program.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+# A shell starts what runs in the background deaf to Ctrl-C, and every program that it starts in turn. The tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,10 @@ REFUSED = {
     "data.batchsize=5": "data.batchsize=5: there is no such key; did you mean data.batch_size?",
     "modle=mlp": "modle=mlp: there is no such key; did you mean model?",
     "model=cnn": "model=cnn: there is no such choice; choose mlp or mlp_logits",
-    "optimizer=null": "optimizer=null: there is no such choice; choose adam or adam_same_rates or sgd",
+    "optimizer=null": (
+        "optimizer=null: there is no such choice; "
+        "choose adam or adam_half_life or adam_linear or adam_same_rates or adam_sqrt or sgd or sgd_linear"
+    ),
     "optimizer.momentum=0.5": "optimizer.momentum=0.5: there is no such key with this optimizer",
     "optimizer.lr=-1": "optimizer.lr=-1.0: must be a number above 0",
     "optimizer.lr=nan": "optimizer.lr=nan: must be a number above 0",
