@@ -1,12 +1,10 @@
 """The way in: `python -m digits_sweep`."""
 
-import logging
-import signal
+import os
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,29 +16,24 @@ from digits_sweep.plan import plan
 from digits_sweep.resume import sweep_to_resume
 from digits_sweep.rules import InvalidConfig, to_config
 
-if TYPE_CHECKING:
-    from digits_sweep.progress import Screen
-
 QUESTIONS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 
-# Exit codes: a run failed; the sweep was stopped on purpose; and what a shell reports for SIGINT and SIGTERM.
-FAILED, STOPPED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
-# joblib gives up a whole sweep when one worker is killed; how often what it dropped is launched again.
-MOST_RETRIES = 3
+# What a shell reports for SIGINT.
+INTERRUPTED = 130
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(composed: DictConfig) -> str:
     """One run of a sweep, in whatever process Hydra's launcher starts it; returns its status.
 
-    Raises SystemExit where the sweep must not go on: nothing can be recorded, the folder is another process's, or
-    `fail_fast` asks for it.
+    Raises SystemExit where the sweep must not go on: nothing can be recorded, or `fail_fast` asks for it.
     """
-    from digits_sweep.lock import FolderInUse
     from digits_sweep.one_run import CannotRecord, run
     from digits_sweep.results.manifest import read_manifest
     from digits_sweep.results.summary import publish_summary
 
+    # A cluster's worker stands elsewhere than its user, whose paths these are.
+    os.chdir(HydraConfig.get().runtime.cwd)
     config = to_config(composed)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     # A single run has no number.
@@ -48,7 +41,7 @@ def job(composed: DictConfig) -> str:
     try:
         status = run(config, run_dir, number, read_manifest(run_dir.parent)).status
         publish_summary(run_dir.parent, Path(config.outputs))
-    except (CannotRecord, FolderInUse, OSError) as error:
+    except (CannotRecord, OSError) as error:
         sys.exit(f"stopped: {error}")
     if config.fail_fast and status != "completed":
         sys.exit(f"stopped: {run_dir.name} {status}, and fail_fast=true ends the sweep there")
@@ -94,45 +87,14 @@ def _sweep(arguments: Sequence[str]) -> int | str:
         screen.table(dry_run.HEADER, dry_run.preview(planned, earlier))
         return 0
     from digits_sweep import sweep
+    from digits_sweep.launching import launch
 
     try:
         with sweep.opened(planned, earlier, screen) as sweep_dir:
-            sys.argv[1:] = [*planned.arguments, *planned.folders_for_hydra(sweep_dir)]
-            code = _launch(screen)
-            for _ in range(MOST_RETRIES if planned.launcher != "basic" and code == FAILED else 0):
-                if lost := sweep.lost_runs(planned, sweep_dir):
-                    screen.say(f"their process ended without a word: {', '.join(lost)}; going on with them")
-                    code = _launch(screen)
+            code = launch(job, planned, sweep_dir, screen)
             return max(code, sweep.finish(planned, sweep_dir, screen))
     except sweep.REFUSALS as error:
         return str(error)
-
-
-def _launch(screen: "Screen") -> int:
-    """Let Hydra run every job; the exit code. Stopped by hand or by a scheduler, what was running is left as it is."""
-    signal.signal(signal.SIGTERM, _terminate)
-    # On a full disk the log cannot be written either, which would bury the line that says so under tracebacks.
-    logging.raiseExceptions = False
-    try:
-        job()
-    except Terminated:
-        return TERMINATED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            screen.say(end.code)
-            return STOPPED
-        return FAILED if end.code else 0
-    return 0
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: what a scheduler sends before it kills."""
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -43,23 +43,18 @@ class Owner:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold `folder` for this process while the block runs.
 
     The lock is the operating system's, which takes it back from a process that ends in whatever way; an `owner.json`
-    that is still there is then nobody's. Raises `FolderInUse` where another process holds it, OSError where the folder
-    cannot be written.
+    that is still there is then nobody's. Where another process holds it, `waits` is told and that process waited for;
+    without `waits`, `FolderInUse` is raised. Raises OSError where the folder cannot be written.
     """
     lock, owner_file = FileLock(folder / ".lock"), folder / "owner.json"
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        owner = _owner(owner_file)
-        try:
-            lock.acquire(timeout=PATIENCE_SECONDS if owner and owner.is_gone() else 0)
-        except Timeout:
-            who = f"process {owner.pid} on {owner.host} (since {owner.since})" if owner else "another process"
-            raise FolderInUse(f"{folder}: {who} is writing there; wait until it ends, or stop it") from None
+        _acquire_from(lock, folder, _owner(owner_file), waits)
     try:
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         replace_file(owner_file, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), since))) + "\n")
@@ -67,6 +62,18 @@ def only_writer(folder: Path) -> Iterator[None]:
     finally:
         owner_file.unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire_from(lock: FileLock, folder: Path, owner: Owner | None, waits: Callable[[str], None] | None) -> None:
+    with suppress(Timeout):
+        lock.acquire(timeout=PATIENCE_SECONDS if owner and owner.is_gone() else 0)
+        return
+    who = f"process {owner.pid} on {owner.host} (since {owner.since})" if owner else "another process"
+    writing = f"{folder}: {who} is writing there"
+    if waits is None:
+        raise FolderInUse(f"{writing}; wait until it ends, or stop it")
+    waits(f"{writing}; waiting for its end")
+    lock.acquire()
 
 
 def writers_in(sweep_dir: Path) -> int:

@@ -68,13 +68,14 @@ def run(
     digits ready. After every epoch `enough` is asked with the epochs so far: a reason that it returns ends the run
     there, `interrupted`, with the reason as its `error`. What goes wrong inside the run is not raised: it is told,
     logged and recorded with its traceback, and the record's `status` says so, because the other runs of a sweep go on.
-    Raises `InvalidConfig` where another configuration was begun in `run_dir`, `FolderInUse` where another process
-    writes there, `CannotRecord` or OSError where nothing can be written, and KeyboardInterrupt where the user stops it.
+    Where another process writes in `run_dir`, such as a job of a cluster that outlived the sweep which submitted it,
+    this waits for its end and goes on from there. Raises `InvalidConfig` where another configuration was begun in
+    `run_dir`, `CannotRecord` or OSError where nothing can be written, and KeyboardInterrupt where the user stops it.
     """
     flush_denormals_from_now_on()
     job = Job(config, run_dir, manifest, enough, Screen())
     run_dir.mkdir(parents=True, exist_ok=True)
-    with only_writer(run_dir):
+    with only_writer(run_dir, waits=job.screen.say):
         record, checkpoint = begun(config, run_dir, number, job.screen.say)
         if is_finished(record, config):
             job.screen.say(f"{run_dir.name}: {record.status} before, kept")

@@ -56,9 +56,9 @@ class Plan:
         return Path(self.settings.outputs)
 
     def folders_for_hydra(self, sweep_dir: Path) -> list[str]:
-        """The overrides that make Hydra write where this plan says."""
+        """The overrides that make Hydra write where this plan says, in whatever folder its workers stand."""
         keys = ",".join(f"'{key}'" for key in self.swept)
-        run_folder = f"${{run_folder:{keys}}}"
+        run_folder, sweep_dir = f"${{run_folder:{keys}}}", sweep_dir.absolute()
         return [
             f'hydra.run.dir="{sweep_dir}/{run_folder}"',
             f'hydra.sweep.dir="{sweep_dir}"',

@@ -13,7 +13,7 @@ from hypothesis import settings
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-# A shell starts what runs in the background deaf to Ctrl-C, and every program that it starts in turn. The tests send it.
+# A shell starts what runs in the background deaf to Ctrl-C, and all that this starts in turn. The tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -43,10 +43,11 @@ class Program:
         self.folder = folder
         self.outputs = folder / "outputs"
 
-    def __call__(self, *arguments: str, module: str = "digits_sweep") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments], cwd=self.folder, capture_output=True, text=True, timeout=300
-        )
+    def __call__(
+        self, *arguments: str, module: str = "digits_sweep", environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *arguments]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
 
     def sweeps(self) -> list[Path]:
         return sorted((self.outputs / "sweeps").glob("*"))

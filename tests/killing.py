@@ -39,11 +39,12 @@ def assert_same_results(sweep: Path, expected: Path) -> None:
         assert all(torch.equal(one, other) for one, other in pairs)
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """`python -m digits_sweep` in `folder`, its output to be read line by line."""
     return subprocess.Popen(
         [sys.executable, "-m", "digits_sweep", *arguments],
         cwd=folder,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -29,11 +29,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+# What launchers set where they start several processes and give each its part of the cores: joblib and Ray the first,
+# Slurm the second.
+PARTS = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
+
+
 def usable_cores() -> int:
     """The CPU cores that this process may use: a launcher that starts several gives each its part of them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    part = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cores, int(part)) if part.isdigit() and int(part) > 0 else cores
+    parts = (os.environ.get(name, "") for name in PARTS)
+    return min([cores, *(int(part) for part in parts if part.isdigit() and int(part) > 0)])
 
 
 def flush_denormals_from_now_on() -> None:

@@ -19,16 +19,21 @@ class MLflowTracker:
 
     def __init__(self, uri: str, experiment: str, artifacts: str) -> None:
         self.client = MlflowClient(uri)
-        found = self.client.get_experiment_by_name(experiment)
         place = None if uri.startswith("http") else Path(artifacts).resolve().as_uri()
-        self.experiment = found.experiment_id if found else self._created(experiment, place)
+        self.experiment = self._found(experiment) or self._created(experiment, place)
+
+    def _found(self, experiment: str) -> str | None:
+        found = self.client.get_experiment_by_name(experiment)
+        return found.experiment_id if found else None
 
     def _created(self, experiment: str, place: str | None) -> str:
         try:
             return self.client.create_experiment(experiment, artifact_location=place)
         except MlflowException:
+            if (found := self._found(experiment)) is None:
+                raise
             # Another sweep has created it in the meantime.
-            return self.client.get_experiment_by_name(experiment).experiment_id
+            return found
 
     def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
         if known_as:

@@ -25,7 +25,7 @@ class WandbTracker:
             name=f"{run_dir.parent.name}/{run_dir.name}",
             config=record.config,
             dir=self.folder,
-            mode=self.mode,
+            mode=self.mode,  # type: ignore[arg-type]  # rules.py holds it to wandb's words
             resume="allow",
             reinit="create_new",
             settings=wandb.Settings(silent=True),

@@ -21,7 +21,7 @@ def main() -> None:
     try:
         import optuna
     except ImportError:
-        sys.exit("optuna is not installed; pip install 'digits-sweep[tune]'")
+        sys.exit("optuna is not installed; pip install 'digits-sweep[optuna]'")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sys.exit(_tune(settings, planned))
 

@@ -1,0 +1,136 @@
+"""A Slurm cluster of one node on the loopback interface, with accounts: the real daemons, as Debian packages them."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
+
+SLURM_CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={slurmctld}
+SlurmdPort={slurmd}
+SlurmUser=root
+SlurmdUser=root
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={slurmdbd}
+AccountingStoragePass={folder}/munge.socket
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=8000
+PartitionName=test Nodes=ALL Default=YES State=UP
+"""
+SLURMDBD_CONF = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={slurmdbd}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={mariadbd}
+StorageUser=slurm
+StoragePass=slurm
+"""
+ACCOUNTS_SQL = "create user slurm@'127.0.0.1' identified by 'slurm'; grant all on *.* to slurm@'127.0.0.1';"
+
+
+def missing() -> str | None:
+    """Why no cluster can be started here, or None."""
+    absent = [name for name in DAEMONS if shutil.which(name) is None]
+    if absent:
+        return f"{', '.join(absent)}: not installed (slurm-wlm, slurmdbd and mariadb-server on Debian)"
+    return None if os.geteuid() == 0 else "the daemons want to be started by root"
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[dict[str, str]]:
+    """The environment in which `sbatch` and its kin find the cluster, which lives as long as the block."""
+    (folder / "state").mkdir(parents=True)
+    values = {"folder": folder, "host": socket.gethostname(), "cores": os.cpu_count()}
+    values |= dict(zip(DAEMONS[1:], free_ports(len(DAEMONS) - 1), strict=True))
+    (folder / "slurm.conf").write_text(SLURM_CONF.format(**values))
+    (folder / "slurmdbd.conf").write_text(SLURMDBD_CONF.format(**values))
+    (folder / "slurmdbd.conf").chmod(0o600)
+    (folder / "munge.key").write_bytes(os.urandom(1024))
+    (folder / "munge.key").chmod(0o600)
+    environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
+    with ExitStack() as daemons:
+
+        def start(*command: str) -> None:
+            daemons.enter_context(_running(folder, environment, *command))
+
+        start(
+            "munged", "--foreground", "--force", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
+            f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
+        )  # fmt: skip
+        _start_database(folder, int(values["mariadbd"]), start)
+        start("slurmdbd", "-D")
+        wait_for(lambda: _succeeds(environment, "sacctmgr", "-n", "show", "cluster"))
+        start("slurmctld", "-D")
+        start("slurmd", "-D")
+        wait_for(lambda: "idle" in _output(environment, "sinfo", "-h", "-o", "%t"))
+        yield environment
+
+
+def _start_database(folder: Path, port: int, start: Callable[..., None]) -> None:
+    data, connection = folder / "database", f"--socket={folder}/mariadb.socket"
+    install = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"]
+    subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
+    start("mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", connection, f"--port={port}",
+          "--bind-address=127.0.0.1", f"--pid-file={folder}/mariadbd.pid")  # fmt: skip
+    wait_for(lambda: _succeeds(os.environ, "mariadb", "--no-defaults", connection, "-e", ACCOUNTS_SQL))
+
+
+@contextmanager
+def _running(folder: Path, environment: dict[str, str], *command: str) -> Iterator[None]:
+    with (folder / f"{command[0]}.out").open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _output(environment: dict[str, str], *command: str) -> str:
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+
+
+def _succeeds(environment: dict[str, str], *command: str) -> bool:
+    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "a daemon of the cluster does not come up"
+        time.sleep(0.2)
