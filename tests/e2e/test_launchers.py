@@ -54,7 +54,8 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
         try:
             wait_for(lambda: b"Ray runtime started" in (folder / "out").read_bytes())
-            yield Launcher(("hydra/launcher=ray", f"+hydra.launcher.ray.init.address=127.0.0.1:{port}"))
+            address = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "token"}
+            yield Launcher(("hydra/launcher=ray_cluster",), os.environ | address)
         finally:
             process.terminate()
             process.wait(60)
