@@ -24,6 +24,8 @@ from digits_sweep.rules import InvalidConfig, to_config
 
 # Keys that no run of a sweep may have to itself.
 OF_THE_SWEEP = ("outputs", "resume", "dry_run", "fail_fast", "tracker")
+# The launchers that start a run when another one has ended. A cluster's launcher hands them all over at once.
+ONE_AFTER_ANOTHER = ("basic", "joblib")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,10 @@ def plan(arguments: Sequence[str]) -> Plan:
         jobs, swept = _expand(base, overrides)
         runs = tuple(_planned(job, swept) for job in jobs)
     _refuse_same_runs(runs)
-    return Plan(tuple(arguments), runs, swept, base.hydra.runtime.choices["hydra/launcher"])
+    launcher = base.hydra.runtime.choices["hydra/launcher"]
+    if runs[0].config.fail_fast and launcher not in ONE_AFTER_ANOTHER:
+        raise InvalidConfig(f"fail_fast=true: hydra/launcher={launcher} has all runs begun at once; leave it out")
+    return Plan(tuple(arguments), runs, swept, launcher)
 
 
 def _refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:

@@ -100,8 +100,13 @@ def _check_batches(plan: Plan, data: DataConfig, digits: Digits) -> None:
 
 
 def lost_runs(plan: Plan, sweep_dir: Path) -> list[str]:
-    """The runs whose processes ended without recording how: they may be started again."""
+    """The runs whose processes ended without recording how, and those that they kept from starting.
+
+    They may be started again. Where no run has begun there are none: no process was lost, no launcher has worked.
+    """
     statuses = load_sweep(sweep_dir).set_index("run_dir")["status"]
+    if statuses.empty:
+        return []
     return [run.folder for run in plan.runs if statuses.get(run.folder, "interrupted") == "interrupted"]
 
 

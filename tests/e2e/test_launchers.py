@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,20 +43,21 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
 
 
 @pytest.fixture(scope="module")
-def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+def ray() -> Iterator[Launcher]:
     """A Ray cluster that was started beforehand, in another folder than any sweep's."""
     pytest.importorskip("ray")
-    folder, (port,) = tmp_path_factory.mktemp("ray"), free_ports(1)
-    command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
-        "--include-dashboard=false", "--disable-usage-stats",
-    ]  # fmt: skip
-    with (folder / "out").open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+    (port,) = free_ports(1)
+    # Its sockets lie in this folder, and their paths must be short.
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "out").open("wb") as output:
+        environment = os.environ | {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token"}
+        command = [
+            str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
+            "--include-dashboard=false", "--disable-usage-stats",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
         try:
-            wait_for(lambda: b"Ray runtime started" in (folder / "out").read_bytes())
-            address = {"RAY_ADDRESS": f"127.0.0.1:{port}", "RAY_AUTH_MODE": "token"}
-            yield Launcher(("hydra/launcher=ray_cluster",), os.environ | address)
+            wait_for(lambda: b"Ray runtime started" in Path(folder, "out").read_bytes())
+            yield Launcher(("hydra/launcher=ray_cluster",), environment | {"RAY_ADDRESS": f"127.0.0.1:{port}"})
         finally:
             process.terminate()
             process.wait(60)

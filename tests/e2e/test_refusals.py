@@ -52,6 +52,10 @@ def test_a_mistake_is_refused_in_a_line_that_names_key_value_and_what_would_be_r
         (["-m", "data.batch_size=10,abc"], "data.batch_size=abc: must be a whole number"),
         (["-m", "model=mlp,cnn"], "model=cnn: there is no such choice; choose mlp or mlp_logits"),
         (["-m", "data.batch_size=5,5"], "batch_size=5: 2 runs of this sweep are the same; name every value once"),
+        (
+            ["-m", "seed=0,1", "hydra/launcher=submitit_local", "fail_fast=true"],
+            "fail_fast=true: hydra/launcher=submitit_local has all runs begun at once; leave it out",
+        ),
         (["-m", "experiment=thesis"], "experiment=thesis: there is no such choice; choose lesson"),
     ],
 )
