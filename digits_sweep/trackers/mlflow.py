@@ -1,6 +1,7 @@
 """MLflow: a run for every run, in a local SQLite store or on a server."""
 
 import time
+from datetime import datetime
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -39,7 +40,9 @@ class MLflowTracker:
         if known_as:
             self.client.update_run(known_as, status="RUNNING")
             return known_as
-        run = self.client.create_run(self.experiment, run_name=f"{run_dir.parent.name}/{run_dir.name}")
+        started = 1_000 * int(datetime.fromisoformat(record.summary["started_at"]).timestamp())
+        name = f"{run_dir.parent.name}/{run_dir.name}"
+        run = self.client.create_run(self.experiment, started, run_name=name)
         known_as = run.info.run_id
         # A parameter of no characters is refused.
         parameters = [Param(key, str(value)) for key, value in flat(record.config) if str(value)]
@@ -52,7 +55,9 @@ class MLflowTracker:
     def end(self, known_as: str, run_dir: Path, record: Record) -> None:
         self._log(known_as, final_metrics(record), record.summary["epochs"])
         self.client.log_artifacts(known_as, str(run_dir))
-        self.client.set_terminated(known_as, ENDS[record.status])
+        # It was told some time after: when the run ended, its record was last written.
+        ended = int(1_000 * (run_dir / "record.json").stat().st_mtime)
+        self.client.set_terminated(known_as, ENDS[record.status], ended)
 
     def _log(self, known_as: str, metrics: dict[str, float], step: int) -> None:
         now = time.time_ns() // 1_000_000
