@@ -4,10 +4,11 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from tests.servers import free_ports, running, succeeds, wait_for
 
 DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
 
@@ -65,72 +66,46 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     (folder / "state").mkdir(parents=True)
     values = {"folder": folder, "host": socket.gethostname(), "cores": os.cpu_count()}
     values |= dict(zip(DAEMONS[1:], free_ports(len(DAEMONS) - 1), strict=True))
-    (folder / "slurm.conf").write_text(SLURM_CONF.format(**values))
-    (folder / "slurmdbd.conf").write_text(SLURMDBD_CONF.format(**values))
-    (folder / "slurmdbd.conf").chmod(0o600)
-    (folder / "munge.key").write_bytes(os.urandom(1024))
-    (folder / "munge.key").chmod(0o600)
+    _write(folder / "slurm.conf", SLURM_CONF.format(**values).encode())
+    _write(folder / "slurmdbd.conf", SLURMDBD_CONF.format(**values).encode())
+    _write(folder / "munge.key", os.urandom(1024))
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
     with ExitStack() as daemons:
 
-        def start(*command: str) -> None:
-            daemons.enter_context(_running(folder, environment, *command))
+        def start(*command: object) -> None:
+            output = folder / f"{command[0]}.out"
+            daemons.enter_context(running(*command, output=output, environment=environment))
 
         start(
             "munged", "--foreground", "--force", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
             f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
         )  # fmt: skip
-        _start_database(folder, int(values["mariadbd"]), start)
+        _start_database(folder, values["mariadbd"], start)
         start("slurmdbd", "-D")
-        wait_for(lambda: _succeeds(environment, "sacctmgr", "-n", "show", "cluster"))
+        wait_for(lambda: succeeds("sacctmgr", "-n", "show", "cluster", environment=environment))
         start("slurmctld", "-D")
         start("slurmd", "-D")
-        wait_for(lambda: "idle" in _output(environment, "sinfo", "-h", "-o", "%t"))
+        wait_for(lambda: _is_idle(environment))
         yield environment
 
 
-def _start_database(folder: Path, port: int, start: Callable[..., None]) -> None:
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    # The daemons take neither keys nor passwords from files that others can read.
+    path.chmod(0o600)
+
+
+def _start_database(folder: Path, port: object, start: Callable[..., None]) -> None:
     data, connection = folder / "database", f"--socket={folder}/mariadb.socket"
     install = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"]
     subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
-    start("mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", connection, f"--port={port}",
-          "--bind-address=127.0.0.1", f"--pid-file={folder}/mariadbd.pid")  # fmt: skip
-    wait_for(lambda: _succeeds(os.environ, "mariadb", "--no-defaults", connection, "-e", ACCOUNTS_SQL))
+    start(
+        "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", connection, f"--port={port}",
+        "--bind-address=127.0.0.1", f"--pid-file={folder}/mariadbd.pid",
+    )  # fmt: skip
+    wait_for(lambda: succeeds("mariadb", "--no-defaults", connection, "-e", ACCOUNTS_SQL))
 
 
-@contextmanager
-def _running(folder: Path, environment: dict[str, str], *command: str) -> Iterator[None]:
-    with (folder / f"{command[0]}.out").open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def _output(environment: dict[str, str], *command: str) -> str:
-    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
-
-
-def _succeeds(environment: dict[str, str], *command: str) -> bool:
-    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "a daemon of the cluster does not come up"
-        time.sleep(0.2)
+def _is_idle(environment: dict[str, str]) -> bool:
+    nodes = subprocess.run(["sinfo", "-h", "-o", "%t"], env=environment, capture_output=True, text=True)
+    return "idle" in nodes.stdout

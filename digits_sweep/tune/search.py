@@ -38,7 +38,7 @@ def open_study(settings: TuneConfig, folder: Path, base: dict[str, Any]) -> Stud
         engine_kwargs=None if settings.storage else {"connect_args": {"timeout": 60}},
         heartbeat_interval=HEARTBEAT_SECONDS,
         grace_period=DEAD_AFTER_SECONDS,
-        failed_trial_callback=_try_again,
+        heartbeat_stale_trial_callback=_try_again,
     )
     study = optuna.create_study(storage=storage, study_name=settings.study, load_if_exists=True, direction="minimize")
     # Every process samples on its own: with one seed, two of them would try the same values twice.

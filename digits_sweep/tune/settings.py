@@ -11,6 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 from digits_sweep.config import CONF
 from digits_sweep.rules import InvalidConfig
 
+# What a sweep has and a search has not: it is one configuration, gone on with by its own command.
+NOT_FOR_A_SEARCH = {"-m", "--multirun", "resume", "dry_run", "fail_fast", "tracker"}
+
 OBJECTIVES = ("seconds_to_threshold", "epochs_to_threshold", "final_loss")
 
 
@@ -54,6 +57,9 @@ def _refuse(settings: TuneConfig, overrides: Sequence[str]) -> None:
         raise InvalidConfig(f"tune.objective={settings.objective}: choose {' or '.join(OBJECTIVES)}")
     if settings.trials < 1:
         raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 up")
+    for typed in overrides:
+        if re.split("[.=]", typed)[0] in NOT_FOR_A_SEARCH:
+            raise InvalidConfig(f"{typed}: not for a search; leave it out")
     for name in ("lr", "weight_decay"):
         bounds = getattr(settings, name)
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):

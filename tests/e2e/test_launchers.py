@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ import pytest
 from digits_sweep.learning.device import usable_cores
 from tests.conftest import Program
 from tests.killing import assert_same_results, start
-from tests.slurm import cluster, free_ports, missing, wait_for
+from tests.servers import free_ports, running, wait_for
+from tests.slurm import cluster, missing
 
 # Another number of threads may round otherwise, and runs side by side get fewer.
 SWEEP = ("-m", "data.batch_size=500,300,100", "data=mnist_sample", "trainer.num_epochs=3", "num_threads=1")
@@ -48,19 +48,15 @@ def ray() -> Iterator[Launcher]:
     pytest.importorskip("ray")
     (port,) = free_ports(1)
     # Its sockets lie in this folder, and their paths must be short.
-    with tempfile.TemporaryDirectory() as folder, Path(folder, "out").open("wb") as output:
-        environment = os.environ | {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token"}
+    with tempfile.TemporaryDirectory() as folder:
+        output, environment = Path(folder, "out"), os.environ | {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token"}
         command = [
-            str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
+            Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
             "--include-dashboard=false", "--disable-usage-stats",
         ]  # fmt: skip
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
-        try:
-            wait_for(lambda: b"Ray runtime started" in Path(folder, "out").read_bytes())
+        with running(*command, output=output, environment=environment):
+            wait_for(lambda: b"Ray runtime started" in output.read_bytes())
             yield Launcher(("hydra/launcher=ray_cluster",), environment | {"RAY_ADDRESS": f"127.0.0.1:{port}"})
-        finally:
-            process.terminate()
-            process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,16 @@
 """Trackers: what a sweep tells others, read back from where they keep it."""
 
 import json
+import socket
 import sqlite3
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from digits_sweep.results.files import previous
+from tests.servers import free_ports, running, wait_for
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=3")
 
@@ -105,6 +108,25 @@ def test_mlflow_has_every_run_with_its_configuration_and_its_folder(program):
         assert [metric.value for metric in history] == losses(run_dir)
         assert run.info.status == "FINISHED"
         assert "record.json" in {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def test_the_page_of_mlflow_shows_the_runs(program, tmp_path, browser):
+    pytest.importorskip("mlflow")
+    program("-m", "data.batch_size=500,300", "tracker=mlflow", *QUICK)
+    (port,) = free_ports(1)
+    server = [Path(sys.executable).with_name("mlflow"), "server", "--host", "127.0.0.1", "--port", port]
+    store = f"sqlite:///{program.outputs / 'mlflow.db'}"
+    with running(*server, "--workers", 1, "--backend-store-uri", store, output=tmp_path / "mlflow.out"):
+        wait_for(lambda: _answers(port))
+        browser.get(f"http://127.0.0.1:{port}/#/experiments/1/runs")
+        name = program.sweeps()[0].name
+        shown = "return document.body.innerText"
+        wait_for(lambda: all(f"{name}/batch_size={size}" in browser.execute_script(shown) for size in (500, 300)))
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_server_that_is_not_there_costs_no_result(program):

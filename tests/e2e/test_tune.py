@@ -124,6 +124,8 @@ def test_a_stopped_search_goes_on_with_the_very_trial_it_was_stopped_in(tmp_path
         (["tune.lr=[1,0.1]"], r"tune.lr=\[1.0, 0.1\]: must be"),
         (["tune.lr=[0,0.1]"], r"tune.lr=\[0.0, 0.1\]: must be"),
         (["tune.rate=1"], "tune.rate=1: "),
+        (["-m", "data.batch_size=5,20"], "-m: not for a search"),
+        (["tracker=mlflow"], "tracker=mlflow: not for a search"),
         (["optimizer.lr=1e-3"], "optimizer.lr=1e-3: this is what is searched"),
     ],
 )
