@@ -1,6 +1,7 @@
 """One or more sweeps as one HTML page that needs nothing but itself."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from digits_sweep.report.answer import answer
 from digits_sweep.report.comparison import comparison, differences, labels, side_by_side
@@ -53,7 +55,14 @@ def page(studies: Sequence[Study], folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = _unbroken
     return environment.get_template("page.html.j2").render(_content(studies, folder))
+
+
+def _unbroken(text: str) -> Markup:
+    """Escaped, and marked where no line may end: within `2.04 s` and `1e-4`."""
+    marked = r'<span class="unbroken">\g<0></span>'
+    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b|e-\d+)", marked, str(escape(text))))
 
 
 def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`python -m digits_sweep.tune data.batch_size=5 tune.trials=30`: search learning rate and weight decay."""
 
 import sys
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +24,8 @@ def main() -> None:
     except ImportError:
         sys.exit("optuna is not installed; pip install 'digits-sweep[optuna]'")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # The heartbeat by which a trial of a killed process is found is one of Optuna's experimental features.
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     sys.exit(_tune(settings, planned))
 
 
