@@ -10,7 +10,7 @@ from digits_sweep.config import Config
 from digits_sweep.plan import OF_THE_SWEEP, Plan, plan
 from digits_sweep.results.files import UnreadableRecord
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
-from digits_sweep.results.record import Record, read_record
+from digits_sweep.results.record import Record, flat, read_record
 from digits_sweep.rules import InvalidConfig
 
 # Keys that change no result: where things are, and how the digits are brought in.
@@ -87,19 +87,11 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
 
 def results_of(config: dict[str, Any]) -> dict[str, Any]:
     """Every key of a configuration that may change a result, `data.batch_size` and its like, with its value."""
-    return {key: value for key, value in _flat(config) if _changes_results(key)}
+    return {key: value for key, value in flat(config) if _changes_results(key)}
 
 
 def _changes_results(key: str) -> bool:
     return key not in FREE and key.partition(".")[0] not in FREE
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def recorded_run(run_dir: Path) -> Record | None:

@@ -9,8 +9,8 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 from digits_sweep.results.outcome import EpochRow
-from digits_sweep.results.record import Record
-from digits_sweep.trackers.protocol import final_metrics, flat, metrics_of
+from digits_sweep.results.record import Record, flat
+from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 ENDS = {"completed": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED"}
 

@@ -1,8 +1,7 @@
 """What a tracker is asked to do: begin a run, take its epochs, end it."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from digits_sweep.results.outcome import EpochRow
 from digits_sweep.results.record import Record
@@ -30,12 +29,3 @@ def final_metrics(record: Record) -> dict[str, float]:
     """The figures of a run that has ended: those of its row in the summary that are numbers."""
     names = ("seconds_per_epoch", "first_epoch_below_threshold", "seconds_to_threshold", "final_loss", "test_accuracy")
     return {name: float(record.summary[name]) for name in names if record.summary.get(name) is not None}
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`data.batch_size` and its like, with their values."""
-    for name, value in config.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

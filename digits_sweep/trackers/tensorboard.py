@@ -5,8 +5,8 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from digits_sweep.results.outcome import EpochRow
-from digits_sweep.results.record import Record
-from digits_sweep.trackers.protocol import final_metrics, flat, metrics_of
+from digits_sweep.results.record import Record, flat
+from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 
 class TensorBoardTracker:
