@@ -32,7 +32,7 @@ resume: .venv/ready ## Go on with the newest sweep where it was stopped
 test: .venv/ready ## Run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
-torture: .venv/ready ## Kill sweeps 50 times at random moments, go on each time, compare the results; takes half an hour
+torture: .venv/ready ## Kill sweeps 50 times at random moments, go on each time, compare the results; takes 10 to 30 minutes
 	$(BIN)/python -m tests.killing $(ARGS)
 
 lint: .venv/ready ## Check style and types

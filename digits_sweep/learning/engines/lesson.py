@@ -69,8 +69,9 @@ class LessonEngine:
             loader = DataLoader(
                 self.dataset, batch_size=self.batch_size, sampler=order.tolist(), num_workers=self.num_workers
             )
+            batches = iter(loader)
         losses = []
-        for images, labels in loader:
+        for images, labels in batches:
             images, labels = images.to(self.device), labels.to(self.device)
             loss = cross_entropy(self.model(images), labels)
             losses.append(loss.item())
