@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ settings.load_profile("no deadline")
 
 # A shell starts what runs in the background deaf to Ctrl-C, and all that this starts in turn. The tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def denormals_as_they_were() -> Iterator[None]:
+    """Denormals are a setting of the whole thread: what an engine does to them is not for the next test."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -101,3 +101,20 @@ def test_results_and_report_start_without_torch_and_without_hydra(module):
 def test_planning_a_sweep_needs_no_torch():
     program = "import sys, digits_sweep.plan; print({'torch', 'torchvision', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+SWEEP = """
+import sys
+from digits_sweep.__main__ import main
+try:
+    main()
+finally:
+    print({"ray", "submitit", "joblib", "optuna", "mlflow", "wandb", "tensorboard"} & set(sys.modules))
+"""
+
+
+def test_a_sweep_imports_no_launcher_search_or_tracker_that_it_does_not_use(tmp_path):
+    arguments = ["-m", "data=mnist_sample", "data.batch_size=500,300", "trainer.num_epochs=1"]
+    command = [sys.executable, "-c", SWEEP, *arguments]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert finished.stdout.splitlines()[-1] == "set()"

@@ -27,11 +27,10 @@ TOLERANCE = 2e-5
 
 
 @pytest.fixture(autouse=True)
-def as_it_was() -> Iterator[None]:
+def threads_as_they_were() -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
 
 
 def plain_loop(given: Workload, epochs: int) -> tuple[Tensor, MLP]:
