@@ -34,7 +34,7 @@ def _ends(study: Study) -> Iterator[str]:
         elif run["status"] == "interrupted":
             why = "" if pd.isna(run["error"]) else f" ({run['error']})"
             yield f"{name} stands at epoch {epochs}, interrupted or still running{why}; the medians leave it out."
-        if run["resumes"] and not pd.isna(run["resumes"]):
+        if not pd.isna(run["resumes"]) and run["resumes"]:
             yield (
                 f"{name} was picked up again {counted(run['resumes'], 'time')}: its losses are those of an undisturbed "
                 "run, its seconds come from several processes."

@@ -4,6 +4,7 @@ import json
 import socket
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -151,5 +152,5 @@ def test_several_trackers_are_told_at_once(program):
         "tensorboard": "completed",
         "mlflow": "completed",
     }
-    with sqlite3.connect(program.outputs / "mlflow.db") as store:
+    with closing(sqlite3.connect(program.outputs / "mlflow.db")) as store:
         assert store.execute("select count(*) from runs").fetchone() == (1,)

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ QUICK = (
 
 
 def trials(folder: Path) -> list[tuple[int, str]]:
-    with sqlite3.connect(folder / "outputs" / "tune" / "s.db") as store:
+    with closing(sqlite3.connect(folder / "outputs" / "tune" / "s.db")) as store:
         return store.execute("select number, state from trials order by number").fetchall()
 
 
