@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.study import MaxTrialsCallback, Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -33,6 +34,25 @@ class CannotSearch(Exception):
 
 def open_study(settings: TuneConfig, folder: Path, base: dict[str, Any]) -> Study:
     """The study in its store, new or gone on with. Raises `CannotSearch` where it was begun with another `base`."""
+    # Processes that start together take turns: tables are made, and the lesson's rates put in, once.
+    with FileLock(folder / ".lock"):
+        study = _stored_study(settings, folder)
+        before = study.user_attrs.get("base", base)
+        if found := [
+            f"{key} was {before.get(key)}, is now {base[key]}" for key in base if before.get(key) != base[key]
+        ]:
+            raise CannotSearch(f"tune.study={settings.study}: {'; '.join(found)}; give the study another name")
+        study.set_user_attr("base", base)
+        for rates in LESSON if settings.start_from_lesson else ():
+            if all(_inside(getattr(settings, name), rate) for name, rate in rates.items()):
+                study.enqueue_trial(rates, skip_if_exists=True)
+    # Every process samples on its own: with one seed, two of them would try the same values twice.
+    study.sampler = optuna.samplers.TPESampler(seed=settings.seed + len(study.trials))
+    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
+    return study
+
+
+def _stored_study(settings: TuneConfig, folder: Path) -> Study:
     storage = RDBStorage(
         settings.storage or f"sqlite:///{folder}.db",
         engine_kwargs=None if settings.storage else {"connect_args": {"timeout": 60}},
@@ -40,18 +60,7 @@ def open_study(settings: TuneConfig, folder: Path, base: dict[str, Any]) -> Stud
         grace_period=DEAD_AFTER_SECONDS,
         heartbeat_stale_trial_callback=_try_again,
     )
-    study = optuna.create_study(storage=storage, study_name=settings.study, load_if_exists=True, direction="minimize")
-    # Every process samples on its own: with one seed, two of them would try the same values twice.
-    study.sampler = optuna.samplers.TPESampler(seed=settings.seed + len(study.trials))
-    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-    before = study.user_attrs.get("base", base)
-    if found := [f"{key} was {before.get(key)}, is now {base[key]}" for key in base if before.get(key) != base[key]]:
-        raise CannotSearch(f"tune.study={settings.study}: {'; '.join(found)}; give the study another name")
-    study.set_user_attr("base", base)
-    for rates in LESSON if settings.start_from_lesson else ():
-        if all(_inside(getattr(settings, name), rate) for name, rate in rates.items()):
-            study.enqueue_trial(rates, skip_if_exists=True)
-    return study
+    return optuna.create_study(storage=storage, study_name=settings.study, load_if_exists=True, direction="minimize")
 
 
 def _try_again(study: Study, trial: FrozenTrial) -> None:
