@@ -29,6 +29,7 @@ def job(composed: DictConfig) -> str:
     Raises SystemExit where the sweep must not go on: nothing can be recorded, or `fail_fast` asks for it.
     """
     from digits_sweep.one_run import CannotRecord, run
+    from digits_sweep.progress import Screen
     from digits_sweep.results.manifest import read_manifest
     from digits_sweep.results.summary import publish_summary
 
@@ -40,7 +41,11 @@ def job(composed: DictConfig) -> str:
     number = 0 if OmegaConf.is_missing(HydraConfig.get().job, "num") else HydraConfig.get().job.num
     try:
         status = run(config, run_dir, number, read_manifest(run_dir.parent)).status
-        publish_summary(run_dir.parent, Path(config.outputs))
+        publish_summary(run_dir.parent, Path(config.outputs).expanduser())
+    except InvalidConfig as error:
+        # The run that was begun there is another one: this is said, and what is recorded stays.
+        Screen().say(str(error))
+        return "failed"
     except (CannotRecord, OSError) as error:
         sys.exit(f"stopped: {error}")
     if config.fail_fast and status != "completed":
@@ -65,7 +70,7 @@ def main() -> None:
 
 def _asks_for_numbers(arguments: Sequence[str]) -> bool:
     """Whether this is `--cfg job`, which is of no use with `${...}` in it."""
-    return any(pair in (("--cfg", "job"), ("-c", "job")) for pair in pairwise(arguments))
+    return "--cfg=job" in arguments or any(pair in (("--cfg", "job"), ("-c", "job")) for pair in pairwise(arguments))
 
 
 def _sweep(arguments: Sequence[str]) -> int | str:

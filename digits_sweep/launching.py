@@ -42,7 +42,7 @@ def _slurm_accounts() -> bool:
 
 
 def _launch(job: Callable[[], object], screen: Screen) -> int:
-    signal.signal(signal.SIGTERM, _terminate)
+    raise_on_sigterm()
     # On a full disk the log cannot be written either, which would bury the line that says so under tracebacks.
     logging.raiseExceptions = False
     try:
@@ -61,6 +61,11 @@ def _launch(job: Callable[[], object], screen: Screen) -> int:
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: what a scheduler sends before it kills."""
+
+
+def raise_on_sigterm() -> None:
+    """Have SIGTERM end this process as Ctrl-C does, by an exception: `Terminated`."""
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(signum: int, frame: object) -> None:

@@ -84,6 +84,7 @@ def writers_in(sweep_dir: Path) -> int:
 
 def _owner(path: Path) -> Owner | None:
     try:
-        return Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return owner if isinstance(owner.pid, int) and 0 < owner.pid < 2**31 else None

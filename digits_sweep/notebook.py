@@ -8,6 +8,7 @@ from digits_sweep.plan import plan
 from digits_sweep.progress import Screen
 from digits_sweep.results.manifest import read_manifest
 from digits_sweep.resume import sweep_to_resume
+from digits_sweep.rules import InvalidConfig
 
 
 def run(*overrides: str) -> Path:
@@ -22,6 +23,8 @@ def run(*overrides: str) -> Path:
     planned, earlier = plan(["-m", *overrides]), None
     if planned.settings.resume:
         planned, earlier = sweep_to_resume(planned)
+    if planned.settings.dry_run or planned.launcher != "basic":
+        raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
     screen = Screen()
     with sweep.opened(planned, earlier, screen) as sweep_dir:
         try:

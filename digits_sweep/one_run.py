@@ -184,9 +184,9 @@ def _build(config: Config, digits: Digits, record: Record, before: Checkpoint | 
     built = build_engine(config, digits)
     if before is not None:
         for name, now in (("engine", built.name), ("device", str(built.device))):
-            if record.summary[name] != now:
-                raise CannotGoOn(f"{name} was {record.summary[name]} when this run began, is {now} here")
-        built = replace(built, num_threads=record.summary["num_threads"])
+            if (then := record.summary.get(name)) != now:
+                raise CannotGoOn(f"{name} was {then} when this run began, is {now} here")
+        built = replace(built, num_threads=record.summary.get("num_threads", built.num_threads))
         restore(built.engine, before)
     record.flush_denormal = built.settle()
     record.engine_reason = built.reason

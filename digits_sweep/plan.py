@@ -4,6 +4,7 @@ Hydra composes the runs of a sweep again when it launches them; this looks at th
 grammar, so that a mistake in the last of them stops the first.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from digits_sweep.refusal import explained
 from digits_sweep.rules import InvalidConfig, to_config
 
 # Keys that no run of a sweep may have to itself.
-OF_THE_SWEEP = ("outputs", "resume", "dry_run", "fail_fast", "tracker")
+OF_THE_SWEEP = ("outputs", "resume", "dry_run", "fail_fast", "tracker", "data.root", "data.mirrors", "data.fallback")
 # The launchers that start a run when another one has ended. A cluster's launcher hands them all over at once.
 ONE_AFTER_ANOTHER = ("basic", "joblib")
 
@@ -55,7 +56,7 @@ class Plan:
 
     @property
     def outputs(self) -> Path:
-        return Path(self.settings.outputs)
+        return Path(self.settings.outputs).expanduser()
 
     def folders_for_hydra(self, sweep_dir: Path) -> list[str]:
         """The overrides that make Hydra write where this plan says, in whatever folder its workers stand."""
@@ -66,6 +67,11 @@ class Plan:
             f'hydra.sweep.dir="{sweep_dir}"',
             f'hydra.sweep.subdir="{run_folder}"',
         ]
+
+
+def override(key: str, value: str) -> str:
+    """`key=value` as Hydra reads it, in quotes where the value is more than a plain word or path."""
+    return f"{key}={value}" if re.fullmatch(r"[\w./:-]+", value, flags=re.ASCII) else f"{key}='{value}'"
 
 
 def plan(arguments: Sequence[str]) -> Plan:
@@ -108,7 +114,8 @@ def _refuse_added_and_removed_keys(overrides: Sequence[Override]) -> None:
 
 def _refuse_sweeping_what_holds_for_all(overrides: Sequence[Override]) -> None:
     for each in overrides:
-        if each.is_sweep_override() and each.key_or_group in OF_THE_SWEEP:
+        key = each.key_or_group
+        if each.is_sweep_override() and (key in OF_THE_SWEEP or key.startswith("tracker.")):
             raise InvalidConfig(f"{each.input_line}: this holds for a whole sweep; give it one value")
 
 

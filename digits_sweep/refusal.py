@@ -1,6 +1,7 @@
 """Hydra's and OmegaConf's complaints in this program's words: one line with key, value and what would be right."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -27,11 +28,19 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
         yield
     except OverrideParseException as error:
         raise InvalidConfig(f"{error.override}: cannot be read as key=value") from error
+    except AssertionError as error:
+        # What OmegaConf does where a value is given inside something that is null.
+        raise InvalidConfig(_of_no_tracker(overrides) or _first_line(error)) from error
     except MissingConfigException as error:
         raise InvalidConfig(_missing_choice(error)) from error
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
         raise InvalidConfig(_wrong_value(cause, overrides) or _wrong_group(overrides) or _first_line(error)) from error
+
+
+def _of_no_tracker(overrides: Sequence[str]) -> str | None:
+    of_trackers = (each for each in overrides if each.lstrip("+").startswith("tracker."))
+    return next((f"{each}: add tracker={re.split('[.=]', each)[1]}" for each in of_trackers), None)
 
 
 def _missing_choice(error: MissingConfigException) -> str:

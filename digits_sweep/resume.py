@@ -2,24 +2,26 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from digits_sweep.config import Config
-from digits_sweep.plan import OF_THE_SWEEP, Plan, plan
+from digits_sweep.plan import Plan, override, plan
 from digits_sweep.results.files import UnreadableRecord
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
-from digits_sweep.results.record import Record, flat, read_record
+from digits_sweep.results.record import Record, changes_results, read_record, results_of
 from digits_sweep.rules import InvalidConfig
 
-# Keys that change no result: where things are, and how the digits are brought in.
-FREE = {*OF_THE_SWEEP, "data.root", "data.mirrors", "data.timeout_seconds", "data.fallback", "data.num_workers"}
 # What may be another number: more epochs are more of the same run.
 MAY_GROW = "trainer.num_epochs"
-# What a command line read from a file may hold. Hydra starts programs that keys with _target_ name, and reads
-# configuration from folders that ../ leads to.
-HARMLESS = re.compile(r"(-m|--multirun|[+]?[A-Za-z][\w/.@]*=(?!.*(\.\.|\$\{)).*)", flags=re.DOTALL)
+# What a command line read from a file may hold: a key or a group of this program's own, and of a launcher its name and
+# what it is asked for. Hydra starts programs that other keys of its own name, and reads configuration from folders.
+OWN = {each.name for each in fields(Config)} | {"experiment"}
+OWN_KEY = re.compile(r"[+]?[A-Za-z][\w/.]*")
+OF_A_LAUNCHER = re.compile(
+    r"hydra/launcher=\w+|hydra\.launcher\.(n_jobs|partition|account|qos|timeout_min|cpus_per_task|mem_gb)=[\w.-]+"
+)
 
 
 def sweep_to_resume(planned: Plan) -> tuple[Plan, Path]:
@@ -36,7 +38,7 @@ def sweep_to_resume(planned: Plan) -> tuple[Plan, Path]:
     except (FileNotFoundError, UnreadableRecord) as error:
         raise InvalidConfig(f"resume={folder}: {error}") from error
     typed = {_key(argument) for argument in planned.arguments if _key(argument)}
-    if not any(map(_changes_results, typed - {MAY_GROW})):
+    if not any(_is_another_sweeps(key) for key in typed - {MAY_GROW}):
         repeated = [each for each in _repeated(manifest, sweep_dir, typed) if each not in planned.arguments]
         # Flags first, and once: Hydra's parser takes no override behind a flag that follows one.
         planned = plan(sorted([*repeated, *planned.arguments], key=lambda each: not each.startswith("-")))
@@ -50,14 +52,39 @@ def _key(argument: str) -> str:
     return "" if argument.startswith("-") else argument.lstrip("+").partition("=")[0]
 
 
+def _is_another_sweeps(key: str) -> bool:
+    """Whether typing this key is more than saying how the same sweep goes on."""
+    return changes_results(key) and not key.startswith(("hydra/launcher", "hydra.launcher", "hydra.verbose"))
+
+
 def _repeated(manifest: Manifest, sweep_dir: Path, typed: set[str]) -> list[str]:
-    command = [argument for argument in manifest.command if _key(argument) not in typed]
+    command = [argument for argument in manifest.command if _key(argument) not in {*typed, "outputs"}]
+    if "hydra/launcher" in typed:
+        command = [argument for argument in command if not argument.startswith("hydra.launcher.")]
+    # Where the sweep is says more than what was typed, perhaps in another folder.
+    if "outputs" not in typed and sweep_dir.parent.name == "sweeps":
+        command.append(override("outputs", str(sweep_dir.parent.parent)))
     for argument in command:
-        if "_target_" in argument or not HARMLESS.fullmatch(argument):
+        if not _is_harmless(argument):
             raise InvalidConfig(
                 f"{sweep_dir / 'sweep.json'}: {argument} is not repeated from a file; type the sweep's whole command"
             )
     return command
+
+
+def _is_harmless(argument: str) -> bool:
+    if argument in ("-m", "--multirun") or OF_A_LAUNCHER.fullmatch(argument):
+        return True
+    typed, _, value = argument.partition("=")
+    key = typed.lstrip("+")
+    is_path = key in ("outputs", "data.root")
+    return (
+        OWN_KEY.fullmatch(typed) is not None
+        and re.split("[./]", key)[0] in OWN
+        and "${" not in value
+        and "_target_" not in argument
+        and (is_path or ".." not in value)
+    )
 
 
 def _differences(planned: Plan, sweep_dir: Path, manifest: Manifest) -> Iterator[str]:
@@ -66,8 +93,9 @@ def _differences(planned: Plan, sweep_dir: Path, manifest: Manifest) -> Iterator
     if len(folders) == len(manifest.runs) == len(manifest.configs):
         for run, recorded in zip(planned.runs, manifest.configs, strict=True):
             yield from (f"{run.folder}: {each}" for each in differing(recorded, run.config))
-    elif folders != manifest.runs:
-        yield f"that sweep has {len(manifest.runs)} runs ({', '.join(manifest.runs)}), this one {len(folders)}"
+    if folders != manifest.runs:
+        before = f"{len(manifest.runs)} runs ({', '.join(manifest.runs)})"
+        yield f"that sweep has {before}, this one {len(folders)} ({', '.join(folders)})"
     for run in planned.runs:
         record = recorded_run(sweep_dir / run.folder)
         done, asked = record.summary.get("epochs", 0) if record else 0, run.config.trainer.num_epochs
@@ -83,15 +111,6 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
         for key in dict.fromkeys([*before, *now])
         if key != MAY_GROW and before.get(key) != now.get(key)
     ]
-
-
-def results_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Every key of a configuration that may change a result, `data.batch_size` and its like, with its value."""
-    return {key: value for key, value in flat(config) if _changes_results(key)}
-
-
-def _changes_results(key: str) -> bool:
-    return key not in FREE and key.partition(".")[0] not in FREE
 
 
 def recorded_run(run_dir: Path) -> Record | None:

@@ -75,7 +75,11 @@ RULES = (
         lambda threads: threads == "auto" or (isinstance(threads, int) and threads >= 1),
         "must be auto or a whole number from 1 up",
     ),
-    Rule("outputs", lambda folder: folder.strip() != "", "must be the name of a folder"),
+    Rule(
+        "outputs",
+        lambda folder: folder.strip() != "" and not set(folder) & set("'\"\\$"),
+        "must be the name of a folder, without quotes, backslashes and dollar signs",
+    ),
     Rule("resume", lambda folder: folder is None or folder.strip() != "", "must be a sweep's folder, latest or null"),
 )
 

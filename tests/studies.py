@@ -44,6 +44,6 @@ def finished(
     sweep.mkdir(parents=True, exist_ok=True)
     runs = sorted(path.parent.name for path in sweep.glob("*/record.json"))
     choice = DatasetChoice("mnist", "mnist_sample" if note else "mnist", "abc", note)
-    write_manifest(sweep, Manifest(list(command), [*runs, *not_begun], [{}] * len(runs), [choice]))
+    write_manifest(sweep, Manifest(list(command), [*runs, *not_begun], [{}] * len([*runs, *not_begun]), [choice]))
     publish_summary(sweep, sweep.parent)
     return load_study(sweep)

@@ -40,10 +40,11 @@ MAY_IMPORT = {
         "progress",
         "report",
         "results",
+        "resume",
         "rules",
         "trackers",
     },
-    "tune": {"config", "one_run", "plan", "progress", "report", "results", "resume", "rules", "sweep"},
+    "tune": {"config", "launching", "one_run", "plan", "progress", "report", "results", "resume", "rules", "sweep"},
     "launching": {"plan", "progress", "sweep"},
     "bench": {"config", "data", "learning", "progress", "results", "rules"},
     "__main__": {
@@ -59,7 +60,7 @@ MAY_IMPORT = {
         "one_run",
         "sweep",
     },
-    "notebook": {"one_run", "plan", "progress", "results", "resume", "sweep"},
+    "notebook": {"one_run", "plan", "progress", "results", "resume", "rules", "sweep"},
     "__init__": {"notebook", "results"},
 }
 

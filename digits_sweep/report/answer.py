@@ -23,7 +23,7 @@ def answer(runs: pd.DataFrame, groups: list[Replicates]) -> str:
     threshold = f"{runs['loss_threshold'].dropna().iloc[0]:g}"
     ranked = sorted(groups, key=lambda group: group.seconds_to_threshold.median)
     best = ranked[0]
-    if not best.reached:
+    if not any(group.reached for group in groups):
         return f"No run got below {threshold}: {_longest(runs)}."
     if math.isinf(best.seconds_to_threshold.median):
         return f"No configuration got below {threshold} with more than half of its seeds."
@@ -63,7 +63,11 @@ def _contest(best: Replicates, others: list[Replicates], threshold: str) -> str:
             f"{second.configuration} ({_told(other)}) overlap."
         )
     gain = "no other does with half of its seeds" if math.isinf(other.median) else _gain(first, others[0])
-    sure = "" if min(first.coverage, other.coverage) >= CONFIDENCE else f" {_few(first)}"
+    sure = (
+        ""
+        if min(first.coverage, other.coverage) >= CONFIDENCE
+        else f" {_few(min(first, other, key=lambda middle: middle.coverage))}"
+    )
     return f"{capitalised(best.configuration)} gets below {threshold} first, after {_told(first)}: {gain}.{sure}"
 
 

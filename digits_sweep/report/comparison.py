@@ -8,7 +8,7 @@ from statistics import median
 import pandas as pd
 
 from digits_sweep.report.questions import Cell, Table
-from digits_sweep.report.study import CONFIGURATION, Study, with_configurations
+from digits_sweep.report.study import CONFIGURATION, Study, settings_of, with_configurations
 from digits_sweep.report.words import seconds
 
 SIGNIFICANT = 0.05
@@ -23,17 +23,18 @@ def side_by_side(studies: Sequence[Study]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The runs and the histories of all sweeps, each with a column `sweep`; `configuration` is what they share."""
     named = list(zip(labels(studies), studies, strict=True))
     runs = pd.concat([study.runs.assign(sweep=label) for label, study in named], ignore_index=True)
-    runs = with_configurations(runs, [name for name in CONFIGURATION if name not in _apart(runs)])
-    runs["run_dir"] = runs["sweep"] + "/" + runs["run_dir"]
+    runs = with_configurations(runs, leave_out=_apart(runs))
+    runs["run_dir"] = runs["sweep"] + "/" + runs["run_dir"].astype("string")
     history = pd.concat([study.history.assign(sweep=label) for label, study in named], ignore_index=True)
-    history["run_dir"] = history["sweep"] + "/" + history["run_dir"]
+    history["run_dir"] = history["sweep"] + "/" + history["run_dir"].astype("string")
     history["configuration"] = history["run_dir"].map(runs.set_index("run_dir")["configuration"])
     return runs, history
 
 
 def _apart(runs: pd.DataFrame) -> list[str]:
     """What is the same for all runs of a sweep, and another in another sweep: the sweeps stand for it."""
-    within, over_all = runs.groupby("sweep"), [*CONFIGURATION, "torch_version", "git_commit"]
+    over_all = [*CONFIGURATION, *settings_of(runs), "torch_version", "git_commit"]
+    within = runs.groupby("sweep")
     return [name for name in over_all if within[name].nunique().le(1).all() and runs[name].nunique() > 1]
 
 
@@ -42,7 +43,10 @@ def differences(runs: pd.DataFrame) -> list[str]:
     told = []
     for name in _apart(runs):
         values = runs.groupby("sweep")[name].first()
-        told.append(f"{name.replace('_', ' ')}: " + ", ".join(f"{value} in {sweep}" for sweep, value in values.items()))
+        told.append(
+            f"{name.rpartition('.')[2].replace('_', ' ')}: "
+            + ", ".join(f"{value} in {sweep}" for sweep, value in values.items())
+        )
     return told
 
 
@@ -53,7 +57,7 @@ def comparison(runs: pd.DataFrame) -> Table:
     Mann and Whitney (1947) at 5 %. `runs` as `side_by_side` gives them.
     """
     ended = runs[runs["status"].isin(["completed", "diverged"])]
-    first, rows = ended["sweep"].min(), []
+    first, rows = "A", []
     for name, group in ended.groupby("configuration", sort=False):
         sweeps = dict(list(group.groupby("sweep")))
         for sweep, own in sweeps.items():

@@ -21,7 +21,8 @@ class Stated:
     first_epoch: float
 
 
-# One run each, on Google Colab, 30 epochs.
+# One run each, on Google Colab.
+STATED_EPOCHS = 30
 STATED = (
     Stated(100, 1e-4, 5e-4, 5, 7),
     Stated(20, 1e-4, 5e-4, 13, 5),
@@ -45,7 +46,8 @@ def stated_for(group: Replicates) -> Stated | None:
 def findings(runs: pd.DataFrame, groups: list[Replicates]) -> list[str]:
     """A sentence for every figure of the lesson that these runs can be held against."""
     rows = [(group, stated) for group in groups if (stated := stated_for(group))]
-    return [*_trend(rows), *(_epochs(runs, group, stated) for group, stated in rows if stated.first_epoch > 0)]
+    told = (_epochs(runs, group, stated) for group, stated in rows if stated.first_epoch > 0)
+    return [*_trend(rows), *filter(None, told)]
 
 
 def _trend(rows: list[tuple[Replicates, Stated]]) -> list[str]:
@@ -62,14 +64,19 @@ def _trend(rows: list[tuple[Replicates, Stated]]) -> list[str]:
     return told
 
 
-def _epochs(runs: pd.DataFrame, group: Replicates, stated: Stated) -> str:
-    reached = runs.loc[runs["configuration"] == group.configuration, "first_epoch_below_threshold"]
+def _epochs(runs: pd.DataFrame, group: Replicates, stated: Stated) -> str | None:
+    own = runs[runs["configuration"] == group.configuration]
+    # A run that ended earlier does not say what it would have come to.
+    own = own[own["first_epoch_below_threshold"].notna() | own["epochs"].ge(STATED_EPOCHS)]
+    if own.empty:
+        return None
+    reached = own["first_epoch_below_threshold"]
     if math.isinf(stated.first_epoch):
         said, agree = "does not get below 1.6 in 30 epochs", int(reached.isna().sum())
     else:
         said, agree = f"is first below 1.6 in epoch {stated.first_epoch}", int(reached.eq(stated.first_epoch).sum())
-    low, high = share_interval(agree, group.runs)
+    low, high = share_interval(agree, len(own))
     return (
         f"{capitalised(group.configuration)} {said}: so in the lesson's one run, "
-        f"and here in {share(agree, group.runs)} ({low:.0%} to {high:.0%})."
+        f"and here in {share(agree, len(own))} ({low:.0%} to {high:.0%})."
     )

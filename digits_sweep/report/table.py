@@ -14,12 +14,16 @@ TELLING_APART = (
 
 
 def short_table(summary: pd.DataFrame) -> list[list[str]]:
-    """Rows of text, the header first, then one for every run of `summary`, in its order."""
-    varying = [name for name in TELLING_APART if summary[name].nunique(dropna=False) > 1]
+    """Rows of text, the header first, then one for every run of `summary`, in its order.
+
+    Columns of a `Study`'s runs that are keys of their configuration are shown where they differ.
+    """
+    settings = [name for name in summary.columns if "." in name]
+    varying = [name for name in (*TELLING_APART, *settings) if summary[name].nunique(dropna=False) > 1]
     thresholds = summary["loss_threshold"].dropna().unique()
     first_epoch = f"first epoch < {thresholds[0]:g}" if len(thresholds) == 1 else "first epoch below threshold"
     header = ["batch size", "lr", "weight decay", "s/epoch", first_epoch, "final loss", "test accuracy"]
-    header += [name.replace("_", " ") for name in varying]
+    header += [name.rpartition(".")[2].replace("_", " ") for name in varying]
     return [[*header, "status"], *(_cells(run, varying) for _, run in summary.iterrows())]
 
 

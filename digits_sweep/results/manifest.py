@@ -50,12 +50,17 @@ def read_manifest(sweep_dir: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
-        return Manifest(
+        manifest = Manifest(
             command=[_checked(argument, str) for argument in content["command"]],
             runs=[_checked(folder, str) for folder in content["runs"]],
             configs=[_checked(config, dict) for config in content["configs"]],
             datasets=[DatasetChoice(**choice) for choice in content["datasets"]],
         )
+        if len(manifest.configs) != len(manifest.runs):
+            raise ValueError("not as many configurations as runs")
+        for choice in manifest.datasets:
+            _checked(choice.used, str), _checked(choice.digest, str), _checked(choice.requested, str)
+        return manifest
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UnreadableRecord(f"{path}: no manifest of a sweep ({error})") from error
 

@@ -77,13 +77,25 @@ def _read_record(path: Path) -> Record:
         record = Record(**content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnreadableRecord(f"{path.name}: not a record of format {FORMAT} ({_reason(error)})") from error
-    for name, kind in _KINDS.items():
-        if not isinstance(getattr(record, name), kind):
-            raise UnreadableRecord(f"{path.name}: {name} is not what a record holds")
-    counts = [record.summary.get("epochs", 0), *record.resumed_after]
-    if record.status not in STATUSES or not all(isinstance(count, int) for count in counts):
-        raise UnreadableRecord(f"{path.name}: its status or its epochs are not what a record holds")
+    if wrong := next(_unlike_a_record(record), None):
+        raise UnreadableRecord(f"{path.name}: {wrong} is not what a record holds")
     return record
+
+
+def _unlike_a_record(record: Record) -> Iterator[str]:
+    yield from (name for name, kind in _KINDS.items() if not isinstance(getattr(record, name), kind))
+    if record.status not in STATUSES:
+        yield "status"
+    if record.status in ("completed", "diverged") and not {"epochs", "batch_size"} <= record.summary.keys():
+        yield "summary"
+    if not all(
+        isinstance(count, int) and count >= 0 for count in [record.summary.get("epochs", 0), *record.resumed_after]
+    ):
+        yield "epochs"
+    if not all(isinstance(count, int) for count in record.test_answers or ()):
+        yield "test_answers"
+    if not isinstance(record.environment.get("packages") or {}, dict):
+        yield "environment"
 
 
 _KINDS = {
@@ -94,7 +106,28 @@ _KINDS = {
     "environment": dict,
     "resumed_after": list,
     "seconds_recording": float,
+    "dataset_digest": str | None,
+    "engine_reason": str | None,
+    "test_answers": list | None,
+    "error": str | None,
 }
+
+
+# What a whole sweep has in common, and how its digits are brought in: nothing of it changes a loss.
+CHANGES_NO_RESULT = frozenset(
+    {"outputs", "resume", "dry_run", "fail_fast", "tracker"}
+    | {"data.root", "data.mirrors", "data.timeout_seconds", "data.fallback", "data.num_workers"}
+)
+
+
+def changes_results(key: str) -> bool:
+    """Whether the value of `data.batch_size` and its like may change what a run comes to."""
+    return key not in CHANGES_NO_RESULT and key.partition(".")[0] not in CHANGES_NO_RESULT
+
+
+def results_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Every key of a record's configuration that may change a result, with its value."""
+    return {key: value for key, value in flat(config) if changes_results(key)}
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -99,7 +99,7 @@ def _row(folder: Path) -> dict[str, Any]:
         "status": record.status,
         "run_dir": folder.name,
         "resumes": len(record.resumed_after),
-        "error": record.error.strip().splitlines()[-1] if record.error else None,
+        "error": record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None,
         "number": record.number,
     }
 
@@ -127,6 +127,7 @@ def write_summary(sweep_dir: Path) -> pd.DataFrame:
 def publish_summary(sweep_dir: Path, outputs: Path) -> pd.DataFrame:
     """Rebuild the sweep's own table and put it at `outputs/summary.csv` too, `run_dir` relative to `outputs`."""
     table = write_summary(sweep_dir)
+    outputs.mkdir(parents=True, exist_ok=True)
     published = table.assign(run_dir=[_relative(sweep_dir / name, outputs) for name in table["run_dir"]])
     replace_file(outputs / "summary.csv", published.astype(COLUMNS).to_csv(index=False, lineterminator="\n"))
     return published

@@ -54,7 +54,10 @@ class Follower:
     def _tell(self, name: str, folder: Path, last: bool) -> None:
         tracker, record, all_told = self.trackers[name], read_record(folder), _told(folder)
         told = all_told.get(name, Told())
-        new = read_history(folder)[told.epochs :]
+        history = read_history(folder)
+        if told.epochs > len(history):
+            told = Told(told.known_as)
+        new = history[told.epochs :]
         ended = record.status if record.status != "interrupted" or last else None
         if not record.config or (not new and ended in (None, told.ended)):
             return
@@ -79,7 +82,16 @@ class Follower:
 def _told(folder: Path) -> dict[str, Told]:
     try:
         content = json.loads((folder / TOLD).read_text(encoding="utf-8"))
-        return {str(name): Told(**state) for name, state in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {str(name): _checked(Told(**state)) for name, state in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         # Nothing told yet, or nothing that can be relied on: from the start, then.
         return {}
+
+
+def _checked(told: Told) -> Told:
+    """Raises TypeError where a file that others can write to holds something else."""
+    if not isinstance(told.known_as, str | None) or not isinstance(told.ended, str | None):
+        raise TypeError("known_as and ended are text")
+    if not isinstance(told.epochs, int) or told.epochs < 0:
+        raise TypeError("epochs is a whole number")
+    return told

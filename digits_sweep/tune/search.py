@@ -100,7 +100,9 @@ class _Trying:
         trial.set_user_attr("folder", name)
         manifest = Manifest([], [name] * self.settings.trials, [], [self.dataset])
         try:
-            record = run(config, self.folder / name, trial.number, manifest, partial(self._hopeless, trial))
+            record = run(
+                config, self.folder / name, int(name.removeprefix("trial_")), manifest, partial(self._hopeless, trial)
+            )
         except KeyboardInterrupt:
             _try_again(self.study, self.study.trials[trial.number])
             raise

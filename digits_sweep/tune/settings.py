@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from digits_sweep.config import CONF
 from digits_sweep.rules import InvalidConfig
 
 # What a sweep has and a search has not: it is one configuration, gone on with by its own command.
-NOT_FOR_A_SEARCH = {"-m", "--multirun", "resume", "dry_run", "fail_fast", "tracker"}
+NOT_FOR_A_SEARCH = {"resume", "dry_run", "fail_fast", "tracker", "hydra", "experiment"}
 
 OBJECTIVES = ("seconds_to_threshold", "epochs_to_threshold", "final_loss")
 
@@ -37,18 +38,20 @@ def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
 
     Raises `InvalidConfig` with key, value and what would be right.
     """
+    if flag := next((argument for argument in arguments if argument.startswith("-")), None):
+        raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
     own = [argument.removeprefix("tune.") for argument in arguments if argument.startswith("tune.")]
     overrides = [argument for argument in arguments if not argument.startswith("tune.")]
     schema = OmegaConf.structured(TuneConfig)
     for typed in own:
         try:
             OmegaConf.merge(schema, OmegaConf.from_dotlist([typed]))
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, YAMLError) as error:
             raise InvalidConfig(f"tune.{typed}: {str(error).splitlines()[0]}") from error
     merged = OmegaConf.merge(schema, OmegaConf.load(CONF / "tune.yaml"), OmegaConf.from_dotlist(own))
     settings: TuneConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
     _refuse(settings, overrides)
-    settings.study = settings.study or _name([settings.objective, *sorted(overrides)])
+    settings.study = _name([settings.study] if settings.study else [settings.objective, *sorted(overrides)])
     return settings, overrides
 
 
@@ -58,18 +61,18 @@ def _refuse(settings: TuneConfig, overrides: Sequence[str]) -> None:
     if settings.trials < 1:
         raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 up")
     for typed in overrides:
-        if re.split("[.=]", typed)[0] in NOT_FOR_A_SEARCH:
+        if re.split("[./=]", typed.lstrip("+"))[0] in NOT_FOR_A_SEARCH:
             raise InvalidConfig(f"{typed}: not for a search; leave it out")
     for name in ("lr", "weight_decay"):
         bounds = getattr(settings, name)
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):
             raise InvalidConfig(f"tune.{name}={bounds}: must be two numbers above 0, the smaller one first")
         for typed in overrides:
-            if typed.partition("=")[0] == f"optimizer.{name}":
+            if typed.lstrip("+").partition("=")[0] == f"optimizer.{name}":
                 raise InvalidConfig(f"{typed}: this is what is searched; tune.{name}=[low,high] sets between what")
 
 
 def _name(parts: Sequence[str]) -> str:
     wanted = "_".join(parts)
     name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted)[:120]
-    return name if name == wanted else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+    return name if name == wanted and name.strip(".") else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"

@@ -29,4 +29,4 @@ def _row(trial: FrozenTrial) -> list[str]:
     epochs = sorted(trial.intermediate_values.items())
     last = [str(epochs[-1][0]), f"{epochs[-1][1]:.4f}"] if epochs else ["-", "-"]
     rates = [rate(float(f"{trial.params[name]:.3g}")) for name in ("lr", "weight_decay")]
-    return [str(trial.number), *rates, value, *last]
+    return [str(int(trial.user_attrs["folder"].removeprefix("trial_"))), *rates, value, *last]
