@@ -22,6 +22,7 @@ def add_run(sweep: Path, name: str, losses: list[float], seconds: float = 1.0, *
     record = Record(len(list(sweep.glob("*/record.json"))), status=status, error=error, environment=ENVIRONMENT)
     record.test_answers = columns.pop("test_answers", [100] * 10)
     record.resumed_after = columns.pop("resumed_after", [])
+    record.config = columns.pop("config", {})
     history = [EpochRow(number, loss, 0.05, seconds, 60_000 / seconds) for number, loss in enumerate(losses, 1)]
     batch_size = columns.setdefault("batch_size", 20)
     record.summary = {

@@ -76,3 +76,24 @@ def test_where_nobody_got_there_that_is_the_answer(tmp_path):
 def test_without_a_finished_run_there_is_nothing_to_answer_from(tmp_path):
     add_run(tmp_path, "a", [], status="failed", error="RuntimeError: no")
     assert told(tmp_path) == "No run has ended yet, so there is nothing to answer from."
+
+
+def test_where_a_few_seeds_of_any_configuration_got_there_it_does_not_say_that_none_did(tmp_path):
+    six_seeds(tmp_path, 100, 1.0, epochs=(None,) * 6)
+    six_seeds(tmp_path, 20, 1.0, epochs=(2, None, None, None, None, None))
+    assert told(tmp_path) == "No configuration got below 1.6 with more than half of its seeds."
+
+
+def test_with_unequal_numbers_of_seeds_the_smaller_one_says_how_sure_it_is(tmp_path):
+    six_seeds(tmp_path, 100, 1.0)
+    six_seeds(tmp_path, 20, 2.0, epochs=(2, 2, 2))
+    assert "With 3 seeds the intervals hold the median with 75% only." in told(tmp_path)
+
+
+def test_runs_that_differ_in_a_key_without_a_column_are_no_replicates(tmp_path):
+    six_seeds(tmp_path, 20, 1.0, config={"seed": 0, "data": {"scale": "unit"}})
+    for seed in range(6):
+        config = {"seed": seed, "data": {"scale": "raw", "root": "elsewhere"}}
+        add_run(tmp_path, f"raw_{seed}", losses_reaching(2), 2.0 + seed / 100, seed=seed, config=config)
+    assert told(tmp_path).startswith("Batch size 20, scale unit gets below 1.6 first")
+    assert "as fast as batch size 20, scale raw" in told(tmp_path)

@@ -50,3 +50,9 @@ def test_the_package_itself_is_imported_without_torch():
     program = "import sys, digits_sweep; print('torch' in sys.modules, sorted(digits_sweep.__all__))"
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
     assert printed.strip() == "False ['load_sweep', 'run']"
+
+
+@pytest.mark.parametrize("override", ["dry_run=true", "hydra/launcher=joblib"])
+def test_what_only_the_command_line_can_do_is_refused(override):
+    with pytest.raises(InvalidConfig, match="for the command line"):
+        run("data=mnist_sample", override)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import shutil
 import signal
 from pathlib import Path
@@ -179,3 +180,46 @@ def test_sweeps_that_start_at_once_have_folders_and_runs_of_their_own(tmp_path):
 
 def test_the_sweep_in_the_killing_is_one_that_a_user_could_type(program):
     assert program(*SWEEP, "dry_run=true").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "hydra.job_logging.handlers.file.class=evil.Handler",
+        "+hydra.job_logging.handlers.x={class:evil.Handler}",
+        "hydra.searchpath=[file:///evil]",
+        "hydra.launcher.setup=[evil]",
+        "+hydra.callbacks.x._target_=evil.f",
+    ],
+)
+def test_nothing_that_could_start_another_program_is_repeated_from_a_file(copy, planted):
+    path = the_sweep(copy) / "sweep.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"command": [*manifest["command"], planted]}))
+    refused = copy("resume=latest")
+    assert refused.returncode == 1
+    assert f"{planted} is not repeated from a file" in refused.stderr
+
+
+def test_a_sweep_goes_on_with_another_launcher(copy):
+    shutil.rmtree(the_sweep(copy) / "batch_size=300")
+    assert copy("resume=latest", "hydra/launcher=basic").returncode == 0
+    assert list(table(copy)["status"]) == ["completed"] * 2
+
+
+def test_a_sweep_in_a_folder_with_spaces_goes_on_by_the_command_that_it_shows(tmp_path):
+    program = Program(tmp_path)
+    arguments = ("-m", "engine=closed_form,eager", "model.activation=tanh", "data=mnist_sample", "trainer.num_epochs=1")
+    failed = program(*arguments, "outputs='my out'")
+    shown = failed.stdout.partition("go on with python -m digits_sweep ")[2].splitlines()[0]
+    resumed = program(*shlex.split(shown))
+    assert "eager: completed before, kept" in resumed.stdout
+    assert not program.outputs.exists()
+
+
+def test_what_is_left_of_an_extension_is_told_of_every_run(copy):
+    process = start(copy.folder, "resume=latest", "trainer.num_epochs=2000")
+    wait_for_epoch(process, 3)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=20)
+    assert "not completed: batch_size=500, batch_size=300" in output

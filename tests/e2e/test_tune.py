@@ -126,6 +126,9 @@ def test_a_stopped_search_goes_on_with_the_very_trial_it_was_stopped_in(tmp_path
         (["tune.lr=[0,0.1]"], r"tune.lr=\[0.0, 0.1\]: must be"),
         (["tune.rate=1"], "tune.rate=1: "),
         (["-m", "data.batch_size=5,20"], "-m: not for a search"),
+        (["experiment=lesson"], "experiment=lesson: not for a search"),
+        (["hydra/launcher=joblib"], "hydra/launcher=joblib: not for a search"),
+        (["tune.lr=[1e-5,1e-3"], "tune.lr="),
         (["tracker=mlflow"], "tracker=mlflow: not for a search"),
         (["optimizer.lr=1e-3"], "optimizer.lr=1e-3: this is what is searched"),
     ],
@@ -140,3 +143,20 @@ def test_a_wrong_key_of_the_runs_is_refused_as_everywhere(tune, tmp_path):
     assert refused.returncode == 1
     assert refused.stderr.startswith("data.batch_size=0: must be")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_help_lists_the_keys_of_a_search_and_trains_nothing(tune, tmp_path):
+    printed = tune("--help")
+    assert "objective: seconds_to_threshold" in printed.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_stays_in_the_outputs_whatever_it_is_called():
+    settings, _ = read_settings(["tune.study=../../elsewhere"])
+    assert Path(settings.study).name == settings.study
+
+
+def test_a_store_that_cannot_be_used_is_named(tune):
+    refused = tune("tune.trials=1", "tune.storage=nonsense")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("tune.storage=nonsense: ")
