@@ -24,9 +24,9 @@ def side_by_side(studies: Sequence[Study]) -> tuple[pd.DataFrame, pd.DataFrame]:
     named = list(zip(labels(studies), studies, strict=True))
     runs = pd.concat([study.runs.assign(sweep=label) for label, study in named], ignore_index=True)
     runs = with_configurations(runs, leave_out=_apart(runs))
-    runs["run_dir"] = runs["sweep"] + "/" + runs["run_dir"].astype("string")
+    runs["run_dir"] = runs["sweep"].astype("string") + "/" + runs["run_dir"].astype("string")
     history = pd.concat([study.history.assign(sweep=label) for label, study in named], ignore_index=True)
-    history["run_dir"] = history["sweep"] + "/" + history["run_dir"].astype("string")
+    history["run_dir"] = history["sweep"].astype("string") + "/" + history["run_dir"].astype("string")
     history["configuration"] = history["run_dir"].map(runs.set_index("run_dir")["configuration"])
     return runs, history
 

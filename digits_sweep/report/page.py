@@ -85,7 +85,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
 
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(configuration=table["sweep"] + ": " + table["configuration"])
+    return table.assign(configuration=table["sweep"] + ": " + table["configuration"].astype("string"))
 
 
 def _section(label: str, study: Study, folder: Path) -> Section:

@@ -187,3 +187,9 @@ def test_a_folder_that_is_not_there_is_refused_by_name(program):
     printed = program("outputs/sweeps/nowhere", module="digits_sweep.report")
     assert printed.returncode == 2
     assert "outputs/sweeps/nowhere: no such folder" in printed.stderr
+
+
+def test_two_sweeps_without_a_run_have_a_page(tmp_path):
+    studies = [finished(tmp_path / name) for name in ("a", "b")]
+    write_page(tmp_path / "index.html", studies)
+    assert (tmp_path / "index.html").read_text().count("No run of this sweep has been recorded yet.") == 2
