@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from digits_sweep.report.study import settings_of
 from digits_sweep.report.words import rate
 
 # Shown too where the runs of a sweep differ in them.
@@ -18,8 +19,7 @@ def short_table(summary: pd.DataFrame) -> list[list[str]]:
 
     Columns of a `Study`'s runs that are keys of their configuration are shown where they differ.
     """
-    settings = [name for name in summary.columns if "." in name]
-    varying = [name for name in (*TELLING_APART, *settings) if summary[name].nunique(dropna=False) > 1]
+    varying = [name for name in (*TELLING_APART, *settings_of(summary)) if summary[name].nunique(dropna=False) > 1]
     thresholds = summary["loss_threshold"].dropna().unique()
     first_epoch = f"first epoch < {thresholds[0]:g}" if len(thresholds) == 1 else "first epoch below threshold"
     header = ["batch size", "lr", "weight decay", "s/epoch", first_epoch, "final loss", "test accuracy"]
