@@ -8,7 +8,7 @@ from pathlib import Path
 
 from digits_sweep.config import DataConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import LOADERS, load, make_ready
+from digits_sweep.data.loading import load, make_ready
 from digits_sweep.data.mnist import DataUnavailable, UnusableRoot
 from digits_sweep.data.torchvision_import import MismatchedTorchvision
 from digits_sweep.folders import claim_sweep_folder
@@ -22,7 +22,7 @@ from digits_sweep.results.files import remove_leftovers
 from digits_sweep.results.manifest import DatasetChoice, Manifest, read_manifest, write_manifest
 from digits_sweep.results.record import Record
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.resume import is_finished, recorded_run
+from digits_sweep.resume import is_finished
 from digits_sweep.rules import InvalidConfig, check_batch_size
 from digits_sweep.trackers.process import refuse_missing, told
 
@@ -85,8 +85,6 @@ def _ready(plan: Plan, data: DataConfig, before: list[DatasetChoice], screen: Sc
     """What `data` comes to: what it came to `before`, in a sweep that goes on."""
     for choice in before:
         if choice.requested == data.name:
-            if choice.used not in LOADERS:
-                raise DataUnavailable(f"sweep.json: no data set is called {choice.used}")
             digits, note = load(data, choice.used, screen.say), choice.note
             if digits.digest != choice.digest:
                 raise DataUnavailable(f"{choice.used} in data.root={data.root} is not what this sweep began with")
@@ -110,19 +108,14 @@ def lost_runs(plan: Plan, sweep_dir: Path) -> list[str]:
 
     They may be started again. Where no run has begun there are none: no process was lost, no launcher has worked.
     """
-    records = _records(plan, sweep_dir)
-    if not any(records.values()):
-        return []
-    return [name for name in _left(plan, records) if (record := records[name]) is None or record.status != "failed"]
+    records = load_study(sweep_dir).records
+    left = _left(plan, records) if records else []
+    return [name for name in left if name not in records or records[name].status != "failed"]
 
 
-def _records(plan: Plan, sweep_dir: Path) -> dict[str, Record | None]:
-    return {run.folder: recorded_run(sweep_dir / run.folder) for run in plan.runs}
-
-
-def _left(plan: Plan, records: dict[str, Record | None]) -> list[str]:
+def _left(plan: Plan, records: dict[str, Record]) -> list[str]:
     """The runs that are not finished as they are planned; one that has diverged is."""
-    folders = ((run.folder, records[run.folder], run.config) for run in plan.runs)
+    folders = ((run.folder, records.get(run.folder), run.config) for run in plan.runs)
     return [folder for folder, record, config in folders if record is None or not is_finished(record, config)]
 
 
@@ -135,13 +128,13 @@ def finish(plan: Plan, sweep_dir: Path, screen: Screen) -> int:
         publish_summary(sweep_dir, plan.outputs)
     except OSError as error:
         screen.say(f"ERROR: summary.csv is as it was, not as the table below: {error}")
-    header, *rows = short_table(load_study(sweep_dir).runs)
+    study = load_study(sweep_dir)
+    header, *rows = short_table(study.runs)
     screen.table(header, rows)
     screen.say(f"table      {plan.outputs / 'summary.csv'}")
     screen.say(f"this sweep {sweep_dir}")
-    records = _records(plan, sweep_dir)
-    if left := _left(plan, records):
+    if left := _left(plan, study.records):
         screen.say(f"not completed: {', '.join(left)}")
         screen.say(f"go on with python -m digits_sweep {shlex.quote(override('resume', str(sweep_dir)))}")
-    completed = all(record and record.status == "completed" for record in records.values())
-    return 0 if completed and not left else 1
+    diverged = any(study.records[run.folder].status == "diverged" for run in plan.runs if run.folder in study.records)
+    return 1 if left or diverged else 0

@@ -24,7 +24,12 @@ def make_ready(data: DataConfig, report: Callable[[str], None]) -> tuple[Digits,
 
 
 def load(data: DataConfig, name: str, report: Callable[[str], None]) -> Digits:
-    """The data set `name`, read from where `data` says. Read once a process: runs of one sweep share it."""
+    """The data set `name`, read from where `data` says. Read once a process: runs of one sweep share it.
+
+    Raises `DataUnavailable` where no data set has that name: it may come from a file.
+    """
+    if name not in LOADERS:
+        raise DataUnavailable(f"no data set is called {name}")
     key = (name, data.root)
     if key not in _loaded:
         _loaded[key] = LOADERS[name](data, report)
