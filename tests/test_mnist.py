@@ -336,7 +336,8 @@ def test_two_processes_that_start_together_download_each_archive_once(tmp_path, 
         assert [process.wait(60) for process in processes] == [0, 0]
         assert serving.downloads == dict.fromkeys(ARCHIVES, 1)
     waiting = f"waiting for another process that is downloading MNIST to {tmp_path / 'root'}\n60000\n"
-    downloading = "".join(f"fetching {serving.address}{each} to {tmp_path}/root/MNIST/raw\n" for each in ARCHIVES)
+    raw = tmp_path / "root" / "MNIST" / "raw"
+    downloading = "".join(f"fetching {serving.address}{each} to {raw}\n" for each in ARCHIVES)
     # Nothing else is written, and no control character, where the output is no terminal. The process that finds the
     # files ready names no library: it has loaded none of those that only fetching, the sample or a sweep needs.
     assert {path.read_text() for path in said} == {waiting, f"{downloading}60000 torchvision\n"}

@@ -37,7 +37,7 @@ def main() -> None:
 
 def _tune(settings: TuneConfig, planned: Plan) -> int | str:
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 
     from digits_sweep.launching import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
     from digits_sweep.one_run import CannotRecord
@@ -56,7 +56,7 @@ def _tune(settings: TuneConfig, planned: Plan) -> int | str:
         search(study, settings, planned.settings, dataset, folder)
     except (*REFUSALS, CannotRecord, CannotSearch) as error:
         return str(error)
-    except (SQLAlchemyError, ArgumentError, StorageInternalError) as error:
+    except (SQLAlchemyError, StorageInternalError) as error:
         return f"tune.storage={settings.storage}: {str(error).strip().splitlines()[0]}"
     except KeyboardInterrupt as stop:
         screen.say("stopped; the same command goes on with the study")
