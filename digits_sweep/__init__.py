@@ -6,8 +6,8 @@ For notebooks: `run(*overrides)` trains and returns the sweep's folder, `load_sw
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from digits_sweep.notebook import run
     from digits_sweep.results.summary import load_sweep
+    from digits_sweep.sweep.notebook import run
 
 __all__ = ["load_sweep", "run"]
 __version__ = "0.1.0"
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: a report or --version needs no torch.
     if name == "run":
-        from digits_sweep.notebook import run
+        from digits_sweep.sweep.notebook import run
 
         return run
     if name == "load_sweep":

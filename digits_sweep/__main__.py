@@ -10,11 +10,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from digits_sweep import __version__, dry_run
-from digits_sweep.config import CONF
-from digits_sweep.plan import plan
-from digits_sweep.resume import sweep_to_resume
-from digits_sweep.rules import InvalidConfig, to_config
+from digits_sweep import __version__
+from digits_sweep.config.plan import plan
+from digits_sweep.config.rules import InvalidConfig, to_config
+from digits_sweep.config.schema import CONF
+from digits_sweep.sweep import dry_run
+from digits_sweep.sweep.resume import sweep_to_resume
 
 QUESTIONS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 
@@ -28,10 +29,10 @@ def job(composed: DictConfig) -> str:
 
     Raises SystemExit where the sweep must not go on: nothing can be recorded, or `fail_fast` asks for it.
     """
-    from digits_sweep.one_run import CannotRecord, run
-    from digits_sweep.progress import Screen
-    from digits_sweep.results.manifest import read_manifest
+    from digits_sweep.console import Screen
     from digits_sweep.results.summary import publish_summary
+    from digits_sweep.results.sweep import read_manifest
+    from digits_sweep.sweep.run import CannotRecord, run
 
     # A cluster's worker stands elsewhere than its user, whose paths these are.
     os.chdir(HydraConfig.get().runtime.cwd)
@@ -85,14 +86,14 @@ def _sweep(arguments: Sequence[str]) -> int | str:
     except InvalidConfig as error:
         return str(error)
     # Only now pandas and torch are needed: a mistake on the command line is told in a second.
-    from digits_sweep.progress import Screen
+    from digits_sweep.console import Screen
 
     screen = Screen()
     if planned.settings.dry_run:
         screen.table(dry_run.HEADER, dry_run.preview(planned, earlier))
         return 0
-    from digits_sweep import sweep
-    from digits_sweep.launching import launch
+    from digits_sweep.sweep import session as sweep
+    from digits_sweep.sweep.launch import launch
 
     try:
         with sweep.opened(planned, earlier, screen) as sweep_dir:

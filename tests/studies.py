@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from digits_sweep.report.study import Study, load_study
-from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
-from digits_sweep.results.outcome import EpochRow, outcome
+from digits_sweep.report.analysis.study import Study, load_study
+from digits_sweep.results.history import EpochRow, outcome
 from digits_sweep.results.record import Record, write_history, write_record
 from digits_sweep.results.summary import publish_summary
+from digits_sweep.results.sweep import DatasetChoice, Manifest, write_manifest
 
 ENVIRONMENT = {"host": "here", "cpu": "a processor", "cpu_cores": 2, "python": "3.11", "git_commit": "0" * 40}
 

@@ -100,7 +100,7 @@ def test_results_and_report_start_without_torch_and_without_hydra(module):
 
 
 def test_planning_a_sweep_needs_no_torch():
-    program = "import sys, digits_sweep.plan; print({'torch', 'torchvision', 'pandas'} & set(sys.modules))"
+    program = "import sys, digits_sweep.config.plan; print({'torch', 'torchvision', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
 
 

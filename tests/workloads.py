@@ -2,9 +2,9 @@
 
 import torch
 
-from digits_sweep.config import AdamConfig, ModelConfig, OptimizerConfig, SGDConfig
-from digits_sweep.learning.engines.protocol import Workload
-from digits_sweep.learning.model import build_model
+from digits_sweep.config.schema import AdamConfig, ModelConfig, OptimizerConfig, SGDConfig
+from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.model import build_model
 
 ADAM = AdamConfig(name="adam", lr=1e-3, weight_decay=5e-4, betas=[0.9, 0.999], eps=1e-8)
 SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=5e-4, momentum=0.9, nesterov=True)

@@ -17,19 +17,19 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from digits_sweep.bench.floor import BareKernels
-from digits_sweep.config import CONF, Config
+from digits_sweep.config.rules import to_config
+from digits_sweep.config.schema import CONF, Config
+from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import make_ready
-from digits_sweep.learning.building import BuiltEngine, build_engine
-from digits_sweep.learning.device import flush_denormals_from_now_on
-from digits_sweep.learning.engines import ENGINES
-from digits_sweep.learning.model import build_model
-from digits_sweep.learning.stopwatch import Stopwatch
-from digits_sweep.learning.training import Epoch, train
-from digits_sweep.progress import Screen
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import replace_file
-from digits_sweep.rules import to_config
+from digits_sweep.training.building import BuiltEngine, build_engine
+from digits_sweep.training.device import flush_denormals_from_now_on
+from digits_sweep.training.engines import ENGINES
+from digits_sweep.training.epochs import Epoch, train
+from digits_sweep.training.model import build_model
+from digits_sweep.training.stopwatch import Stopwatch
 
 BATCH_SIZES = (100, 20, 5)
 ROUNDS = 3

@@ -7,8 +7,8 @@ over all parameters, on fixed tensors: no shuffle, no batch, no activation, no b
 import torch
 from torch import Tensor
 
-from digits_sweep.learning.engines.flat_parameters import FlatParameters, fused_update
-from digits_sweep.learning.model import MLP
+from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
+from digits_sweep.training.model import MLP
 
 
 class BareKernels:

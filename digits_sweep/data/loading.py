@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from digits_sweep.config import DataConfig
+from digits_sweep.config.schema import DataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.mnist import DataUnavailable, load_mnist
 from digits_sweep.data.sample import load_sample

@@ -66,7 +66,7 @@ def _contents(raw: Path) -> list[bytes] | None:
 
 @contextmanager
 def _only_process(root: Path, report: Callable[[str], None]) -> Iterator[None]:
-    lock = FileLock(root / ".digits_sweep.lock")
+    lock = FileLock(root / ".digits_sweep.results.lock")
     try:
         lock.acquire(timeout=0.1)
     except Timeout:

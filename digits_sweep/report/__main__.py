@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from digits_sweep.report.answer import answer
+from digits_sweep.report.analysis.replicates import ended, replicates
+from digits_sweep.report.analysis.study import Study, load_study
+from digits_sweep.report.analysis.verdict import answer
 from digits_sweep.report.questions import questions
-from digits_sweep.report.replicates import ended, replicates
-from digits_sweep.report.study import Study, load_study
-from digits_sweep.report.table import as_markdown, short_table
-from digits_sweep.results.manifest import newest_sweep
+from digits_sweep.report.tables import as_markdown, short_table
+from digits_sweep.results.sweep import newest_sweep
 
 COMPARING = "Of several sweeps, the others are held against the first."
 
@@ -64,7 +64,7 @@ def _on_the_terminal(study: Study) -> str:
 
 def _draw(study: Study, path: Path) -> None:
     from digits_sweep.report.figures import loss_against_epoch
-    from digits_sweep.report.ink import as_file
+    from digits_sweep.report.style import as_file
 
     as_file(path, lambda axis: loss_against_epoch(study.runs, study.history, axis))
 

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 from scipy.optimize import nnls
 
-from digits_sweep.report.ink import BAND, GRID, INK, MARKERS, SERIES
-from digits_sweep.results.outcome import softmax_floor
+from digits_sweep.report.style import BAND, GRID, INK, MARKERS, SERIES
+from digits_sweep.results.history import softmax_floor
 
 SOFTMAX_FLOOR = softmax_floor(10)
 

@@ -12,16 +12,16 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from digits_sweep.report.answer import answer
-from digits_sweep.report.comparison import comparison, differences, labels, side_by_side
-from digits_sweep.report.concerns import concerns
-from digits_sweep.report.gallery import gallery
-from digits_sweep.report.lesson import findings, is_the_lesson
-from digits_sweep.report.provenance import provenance
+from digits_sweep.report.analysis.comparison import comparison, differences, labels, side_by_side
+from digits_sweep.report.analysis.lesson import findings, is_the_lesson
+from digits_sweep.report.analysis.provenance import provenance
+from digits_sweep.report.analysis.replicates import ended, replicates
+from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.analysis.verdict import answer
+from digits_sweep.report.analysis.warnings import concerns
+from digits_sweep.report.captions import gallery
 from digits_sweep.report.questions import questions
-from digits_sweep.report.replicates import ended, replicates
-from digits_sweep.report.study import Study
-from digits_sweep.report.table import short_table
+from digits_sweep.report.tables import short_table
 from digits_sweep.results.files import replace_file
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from digits_sweep.report.lesson import Stated, is_the_lesson, stated_for
-from digits_sweep.report.replicates import Middle, Replicates
-from digits_sweep.report.words import interval, number, rate, seconds, share
+from digits_sweep.report.analysis.formatting import interval, number, rate, seconds, share
+from digits_sweep.report.analysis.lesson import Stated, is_the_lesson, stated_for
+from digits_sweep.report.analysis.replicates import Middle, Replicates
 
 
 @dataclass(frozen=True)

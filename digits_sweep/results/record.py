@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.results.files import UnreadableRecord, latest_readable, replace_file
-from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.history import EpochRow
 
 # 1: the first one. 2: `resumed_after` and `seconds_recording`.
 FORMAT = 2

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.results.files import UnreadableRecord, replace_file
-from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import read_history, read_record
 
 # Every column of summary.csv, in its order, with the type that keeps whole numbers whole and misses empty.

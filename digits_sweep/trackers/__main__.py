@@ -4,7 +4,7 @@ import select
 import sys
 from pathlib import Path
 
-from digits_sweep.results.manifest import read_manifest
+from digits_sweep.results.sweep import read_manifest
 from digits_sweep.trackers.following import Follower
 
 # An epoch takes longer than this at most batch sizes, and looking takes next to nothing.

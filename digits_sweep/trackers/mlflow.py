@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, flat
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 

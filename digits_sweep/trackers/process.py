@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from digits_sweep.config import TrackerConfig
-from digits_sweep.rules import InvalidConfig
+from digits_sweep.config.rules import InvalidConfig
+from digits_sweep.config.schema import TrackerConfig
 
 # How long the end of a sweep waits for trackers that still send.
 PATIENCE_SECONDS = 60

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record
 
 

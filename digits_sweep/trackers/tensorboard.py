@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, flat
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import wandb
 
-from digits_sweep.results.outcome import EpochRow
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 

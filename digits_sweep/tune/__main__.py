@@ -5,9 +5,9 @@ import warnings
 from dataclasses import asdict
 from typing import Any
 
-from digits_sweep.config import CONF
-from digits_sweep.plan import Plan, plan
-from digits_sweep.rules import InvalidConfig
+from digits_sweep.config.plan import Plan, plan
+from digits_sweep.config.rules import InvalidConfig
+from digits_sweep.config.schema import CONF
 from digits_sweep.tune.settings import TuneConfig, read_settings
 
 BEST = 5
@@ -39,10 +39,10 @@ def _tune(settings: TuneConfig, planned: Plan) -> int | str:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from digits_sweep.launching import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
-    from digits_sweep.one_run import CannotRecord
-    from digits_sweep.progress import Screen
-    from digits_sweep.sweep import REFUSALS, datasets
+    from digits_sweep.console import Screen
+    from digits_sweep.sweep.launch import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
+    from digits_sweep.sweep.run import CannotRecord
+    from digits_sweep.sweep.session import REFUSALS, datasets
     from digits_sweep.tune.search import CannotSearch, open_study, search
     from digits_sweep.tune.table import best_trials
 

@@ -14,11 +14,11 @@ from optuna.storages import RDBStorage
 from optuna.study import MaxTrialsCallback, Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from digits_sweep.config import Config
-from digits_sweep.one_run import run
-from digits_sweep.results.manifest import DatasetChoice, Manifest
-from digits_sweep.results.outcome import EpochRow
+from digits_sweep.config.schema import Config
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record
+from digits_sweep.results.sweep import DatasetChoice, Manifest
+from digits_sweep.sweep.run import run
 from digits_sweep.tune.settings import TuneConfig
 
 # What the lesson ends up with for batch size 20 and for batch size 5.

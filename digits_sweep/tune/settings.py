@@ -9,8 +9,8 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from digits_sweep.config import CONF
-from digits_sweep.rules import InvalidConfig
+from digits_sweep.config.rules import InvalidConfig
+from digits_sweep.config.schema import CONF
 
 # What a sweep has and a search has not: it is one configuration, gone on with by its own command.
 NOT_FOR_A_SEARCH = {"resume", "dry_run", "fail_fast", "tracker", "hydra", "experiment"}

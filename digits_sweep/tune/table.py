@@ -3,7 +3,7 @@
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from digits_sweep.report.words import rate
+from digits_sweep.report.analysis.formatting import rate
 
 
 def best_trials(study: Study, objective: str, most: int) -> tuple[list[str], list[list[str]]]:

@@ -41,7 +41,7 @@ def _run(*command: object, cwd: Path | None = None) -> str:
 
 
 def test_the_wheel_brings_its_conf_and_writes_outputs_where_its_user_stands(installed, tmp_path):
-    conf = _run(installed / "python", "-c", "from digits_sweep.config import CONF; print(CONF)", cwd=tmp_path)
+    conf = _run(installed / "python", "-c", "from digits_sweep.config.schema import CONF; print(CONF)", cwd=tmp_path)
     assert Path(conf.strip()).is_relative_to(installed.parent)
     _run(
         installed / "digits-sweep", "-m", "data=mnist_sample", "data.batch_size=500,300", "trainer.num_epochs=1",

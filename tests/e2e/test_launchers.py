@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from digits_sweep.learning.device import usable_cores
+from digits_sweep.training.device import usable_cores
 from tests.conftest import Program
 from tests.killing import assert_same_results, start
 from tests.servers import free_ports, running, wait_for

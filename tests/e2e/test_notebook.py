@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from digits_sweep import load_sweep, run
-from digits_sweep.rules import InvalidConfig
+from digits_sweep.config.rules import InvalidConfig
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from digits_sweep.plan import plan
-from digits_sweep.rules import InvalidConfig
+from digits_sweep.config.plan import plan
+from digits_sweep.config.rules import InvalidConfig
 
 REFUSED = {
     "data.batch_size=0": "data.batch_size=0: must be a whole number from 1 up",

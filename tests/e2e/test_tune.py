@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from digits_sweep.config.rules import InvalidConfig
 from digits_sweep.results.summary import load_sweep
-from digits_sweep.rules import InvalidConfig
 from digits_sweep.tune.settings import read_settings
 
 QUICK = (

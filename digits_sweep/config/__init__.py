@@ -1,0 +1,1 @@
+"""Config: what a command line means. Imports neither torch nor pandas."""

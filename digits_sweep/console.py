@@ -1,0 +1,75 @@
+"""What a person sees while a sweep runs: on a terminal a bar with the time left, elsewhere plain lines."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from digits_sweep.results.history import EpochRow
+
+
+class Screen:
+    """Standard output as this program uses it. Control characters are written only where it is a terminal."""
+
+    def __init__(self) -> None:
+        # Elsewhere than on a terminal no column is cut, whatever width the surroundings claim.
+        is_terminal = sys.stdout.isatty()
+        self.console = Console(highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240)
+
+    def say(self, text: str) -> None:
+        """One line, above the bar where there is one."""
+        self.console.print(Text(text), soft_wrap=True)
+
+    @contextmanager
+    def run(self, title: str, num_epochs: int, done: int = 0) -> Iterator["RunOnScreen"]:
+        """Announce a run, `done` epochs of it behind it; on a terminal its bar stays below until the block ends."""
+        self.say(title)
+        bar = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs,"),
+            TimeElapsedColumn(),
+            TextColumn("gone,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+            # Drawn after every epoch only: a bar that moved by itself would take time from the epoch it shows.
+            auto_refresh=False,
+        )
+        with bar:
+            yield RunOnScreen(self, bar, num_epochs, done)
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table of text between two empty lines."""
+        table = Table(*header, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        self.say("")
+        self.console.print(table)
+        self.say("")
+
+
+class RunOnScreen:
+    """One run's lines and its bar."""
+
+    def __init__(self, screen: Screen, bar: Progress, num_epochs: int, done: int) -> None:
+        self.screen = screen
+        self.bar = bar
+        self.num_epochs = num_epochs
+        self.task = bar.add_task("", total=num_epochs, completed=done)
+
+    def epoch(self, row: EpochRow) -> None:
+        """One line for an epoch that is over."""
+        width = len(str(self.num_epochs))
+        self.screen.say(
+            f"  epoch {row.epoch:{width}}/{self.num_epochs}  "
+            f"loss {row.loss_mean:.4f} +- {row.loss_std:.4f}  {row.seconds:.2f} s"
+        )
+        self.bar.update(self.task, completed=row.epoch, refresh=True)

@@ -1,1 +1,0 @@
-"""Learning: from digits to epochs. Knows no file and no screen."""

@@ -1,0 +1,1 @@
+"""Analysis: what a sweep's figures amount to. Computes, and draws nothing."""

@@ -1,0 +1,1 @@
+"""Sweep: running what was planned, recording it, and resuming what was stopped."""

@@ -1,0 +1,1 @@
+"""Training: from digits to epochs. Knows no file and no screen."""

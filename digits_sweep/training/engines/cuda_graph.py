@@ -1,0 +1,99 @@
+"""The whole step captured once as a CUDA graph and replayed: the fast path on an NVIDIA GPU.
+
+A small network leaves a GPU waiting for the CPU to launch its kernels. A graph holds all of a step's kernels, the
+optimizer's among them, and is launched as one. It reads where it is in the epoch from a counter on the device, so that
+an epoch is nothing but replays: no copy, no synchronisation.
+"""
+
+import warnings
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from digits_sweep.data.digits import scale
+from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.optimizer import build_optimizer
+
+# Captured work must have run before: libraries set themselves up on first use, which a graph cannot hold.
+WARM_UP_STEPS = 3
+
+
+class CudaGraphEngine:
+    """Autograd's step, captured: one graph for full batches and one for the ragged last one, if there is one."""
+
+    flushes_denormals: ClassVar[bool] = True
+
+    @staticmethod
+    def refusal(workload: Workload) -> str | None:
+        return None if workload.device.type == "cuda" else "it needs an NVIDIA GPU"
+
+    @staticmethod
+    def threads(batch_size: int, cores: int) -> int:
+        return 1
+
+    def __init__(self, workload: Workload) -> None:
+        device, num_samples = workload.device, len(workload.labels)
+        self.model = workload.model.to(device)
+        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True, capturable=True)
+        self.images = scale(workload.images, workload.scale).to(device)
+        self.labels = workload.labels.to(device)
+        self.order = torch.arange(num_samples, device=device)
+        self.full_batches, ragged = divmod(num_samples, workload.batch_size)
+        self.losses = torch.zeros(self.full_batches + bool(ragged), device=device)
+        self.iteration = torch.zeros(1, dtype=torch.int64, device=device)
+        self.first_digit = torch.zeros(1, dtype=torch.int64, device=device)
+        with torch.cuda.device(device):
+            self.full = self._capture(workload.batch_size)
+            self.ragged = self._capture(ragged) if ragged else None
+
+    def run_epoch(self, order: Tensor) -> Tensor:
+        self.order.copy_(order)
+        self.iteration.zero_()
+        self.first_digit.zero_()
+        for _ in range(self.full_batches):
+            self.full.replay()
+        if self.ragged is not None:
+            self.ragged.replay()
+        return self.losses.clone()
+
+    def _capture(self, size: int) -> torch.cuda.CUDAGraph:
+        """The graph of one step on the next `size` digits. Weights and moments end as they were."""
+        within_batch = torch.arange(size, device=self.order.device)
+        weights = [parameter.detach().clone() for parameter in self.model.parameters()]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            # Adam warns where a capturable step runs uncaptured, which is what warming up is.
+            warnings.simplefilter("ignore", UserWarning)
+            for _ in range(WARM_UP_STEPS):
+                self.iteration.zero_()
+                self.first_digit.zero_()
+                self._step(within_batch)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step(within_batch)
+        self._rewind(weights)
+        return graph
+
+    def _step(self, within_batch: Tensor) -> None:
+        batch = self.order[self.first_digit + within_batch]
+        loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.losses.index_copy_(0, self.iteration, loss.detach().unsqueeze(0))
+        self.iteration.add_(1)
+        self.first_digit.add_(len(within_batch))
+
+    def _rewind(self, weights: list[Tensor]) -> None:
+        """Undo the warm-up in place, because the graph holds these very tensors: zeros are every moment's beginning."""
+        with torch.no_grad():
+            for parameter, weight in zip(self.model.parameters(), weights, strict=True):
+                parameter.copy_(weight)
+            for state in self.optimizer.state.values():
+                for kept in state.values():
+                    if isinstance(kept, Tensor):
+                        kept.zero_()

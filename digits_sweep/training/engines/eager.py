@@ -1,0 +1,44 @@
+"""Autograd over digits that already lie on the device, with a fused optimizer: any model, any device."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from digits_sweep.data.digits import scale
+from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.engines.threads import sparing_threads
+from digits_sweep.training.optimizer import build_optimizer
+
+
+class EagerEngine:
+    """One batch at a time: index, forward, backward, step. No iteration waits for the device."""
+
+    flushes_denormals: ClassVar[bool] = True
+
+    @staticmethod
+    def refusal(workload: Workload) -> str | None:
+        return None
+
+    @staticmethod
+    def threads(batch_size: int, cores: int) -> int:
+        return sparing_threads(batch_size, cores)
+
+    def __init__(self, workload: Workload) -> None:
+        self.model = workload.model.to(workload.device)
+        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
+        self.images = scale(workload.images, workload.scale).to(workload.device)
+        self.labels = workload.labels.to(workload.device)
+        self.batch_size = workload.batch_size
+
+    def run_epoch(self, order: Tensor) -> Tensor:
+        batches = order.to(self.images.device).split(self.batch_size)
+        losses = torch.empty(len(batches), device=self.images.device)
+        for iteration, batch in enumerate(batches):
+            loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            losses[iteration] = loss.detach()
+        return losses

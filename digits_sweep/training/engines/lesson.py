@@ -1,0 +1,81 @@
+"""The lesson's own loop, kept as it was taught: the baseline of every comparison.
+
+Worker processes decode every digit to a PIL image and transform it on its own, a DataLoader stacks them, autograd
+differentiates, and the optimizer is the one that PyTorch picks by default. Only the order of the digits is given from
+outside, so that the losses can be compared with every other engine's.
+"""
+
+import warnings
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+
+from digits_sweep.data.torchvision_import import import_torchvision
+from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.optimizer import build_optimizer
+
+
+class TransformedDigits(Dataset):
+    """Digits one by one, each through torchvision's transforms: a (1, 28, 28) float32 image and its label."""
+
+    def __init__(self, images: Tensor, labels: Tensor, scale: str) -> None:
+        transforms = import_torchvision("torchvision.transforms")
+        self.transform = {
+            "unit": transforms.ToTensor(),
+            "standard": transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]),
+            "raw": transforms.PILToTensor(),
+        }[scale]
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        from PIL import Image
+
+        image = Image.fromarray(self.images[index].numpy())
+        return self.transform(image).float(), int(self.labels[index])
+
+
+class LessonEngine:
+    """For every batch: to the device, forward, loss, loss kept on the CPU, zero_grad, backward, step."""
+
+    flushes_denormals: ClassVar[bool] = False  # as PyTorch does when nothing is said
+
+    @staticmethod
+    def refusal(workload: Workload) -> str | None:
+        return None
+
+    @staticmethod
+    def threads(batch_size: int, cores: int) -> int:
+        return cores
+
+    def __init__(self, workload: Workload) -> None:
+        self.device = workload.device
+        self.model = workload.model.to(workload.device)
+        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=False)
+        self.dataset = TransformedDigits(workload.images, workload.labels, workload.scale)
+        self.batch_size = workload.batch_size
+        self.num_workers = workload.num_workers
+
+    def run_epoch(self, order: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            # The lesson's four workers are meant, on two cores too.
+            warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+            loader = DataLoader(
+                self.dataset, batch_size=self.batch_size, sampler=order.tolist(), num_workers=self.num_workers
+            )
+            batches = iter(loader)
+        losses = []
+        for images, labels in batches:
+            images, labels = images.to(self.device), labels.to(self.device)
+            loss = cross_entropy(self.model(images), labels)
+            losses.append(loss.item())
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+        return torch.tensor(losses)

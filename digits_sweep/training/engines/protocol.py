@@ -1,0 +1,63 @@
+"""What every engine is given, and what it must do."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from digits_sweep.config.schema import OptimizerConfig
+from digits_sweep.training.model import MLP
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to be trained, and on what.
+
+    `images` (n, 28, 28) uint8 and `labels` (n,) int64 lie on the CPU; `model` is on the CPU with its initial weights.
+    """
+
+    images: Tensor
+    labels: Tensor
+    scale: str
+    model: MLP
+    optimizer: OptimizerConfig
+    batch_size: int
+    device: torch.device
+    num_workers: int = 0
+
+
+class Engine(Protocol):
+    """How one epoch is computed. All engines see the same batches and give the same losses, up to float32 rounding.
+
+    An engine is built from a `Workload`. Whatever it needs once (moving the digits, compiling, capturing) belongs into
+    building it, which is timed apart from the epochs.
+    """
+
+    model: MLP
+    optimizer: Optimizer
+    # Whether float32 numbers below 1.2e-38 are taken as 0: same losses, without the slow arithmetic of denormals.
+    flushes_denormals: ClassVar[bool]
+
+    @staticmethod
+    def refusal(workload: Workload) -> str | None:
+        """Why this engine cannot train that workload, or None where it can."""
+        ...
+
+    @staticmethod
+    def threads(batch_size: int, cores: int) -> int:
+        """How many CPU threads are fastest for this batch size on a machine with so many `cores`.
+
+        A rule and not a trial: another number of threads may add in another order and so change the last digit of a
+        loss, and the same command must give the same losses twice.
+        """
+        ...
+
+    def __init__(self, workload: Workload) -> None: ...
+
+    def run_epoch(self, order: Tensor) -> Tensor:
+        """Train on every digit once, in the `order` (n,) int64 given, `batch_size` at a time, the last batch as
+        small as it comes. Returns the loss of every iteration, (iterations,) float32, on any device.
+        """
+        ...

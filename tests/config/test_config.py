@@ -1,0 +1,70 @@
+"""What a configuration comes to."""
+
+import pytest
+
+from digits_sweep.config.plan import plan
+
+
+def rates(*arguments: str) -> list[tuple[int, float, float]]:
+    configs = [run.config for run in plan(list(arguments)).runs]
+    return [(each.data.batch_size, each.optimizer.lr, each.optimizer.weight_decay) for each in configs]
+
+
+def test_the_defaults_are_the_lessons_numbers():
+    config = plan([]).runs[0].config
+    assert (config.data.batch_size, config.data.num_workers, config.model.num_classes) == (20, 4, 10)
+    assert (config.optimizer.lr, config.optimizer.weight_decay) == (1e-4, 5e-4)
+    assert (config.trainer.num_epochs, config.trainer.loss_threshold) == (30, 1.6)
+    assert (config.model.hidden_size, config.model.head, config.seed) == (128, "softmax", 42)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["data.batch_size=5"], ["-m", "data.batch_size=5"], ["+experiment/lesson_row=batch_5_lower_rates"]]
+)
+def test_batch_size_5_gets_the_lower_rates_however_it_comes_about(arguments):
+    assert rates(*arguments) == [(5, 1e-6, 5e-6)]
+
+
+def test_a_typed_rate_wins_over_the_lower_one_and_leaves_the_other():
+    assert rates("data.batch_size=5", "optimizer.lr=3e-4") == [(5, 3e-4, 5e-6)]
+
+
+def test_adam_same_rates_is_the_lessons_first_try():
+    assert rates("-m", "data.batch_size=100,5", "optimizer=adam_same_rates") == [(100, 1e-4, 5e-4), (5, 1e-4, 5e-4)]
+
+
+def test_the_lesson_experiment_is_its_four_rows():
+    rows = [(100, 1e-4, 5e-4), (20, 1e-4, 5e-4), (5, 1e-6, 5e-6), (5, 1e-4, 5e-4)]
+    assert rates("-m", "experiment=lesson") == rows
+    assert rates("experiment=lesson") == rows
+
+
+def test_an_experiment_can_be_repeated_with_several_seeds():
+    assert len(plan(["-m", "experiment=lesson", "seed=0,1,2"]).runs) == 12
+
+
+def test_run_folders_are_named_from_what_is_swept():
+    folders = [run.folder for run in plan(["-m", "data.batch_size=100,20", "seed=7", "model=mlp"]).runs]
+    assert folders == ["batch_size=100", "batch_size=20"]
+
+
+def test_model_mlp_logits_is_the_same_network_without_the_softmax():
+    assert plan(["model=mlp_logits"]).runs[0].config.model.head == "logits"
+
+
+def test_numbers_are_resolved_in_what_cfg_job_prints(program):
+    printed = program("--cfg", "job", "data.batch_size=5")
+    assert "lr: 1.0e-06" in printed.stdout
+    assert "${" not in printed.stdout
+
+
+def test_help_is_about_this_program(program):
+    printed = program("--help")
+    assert printed.returncode == 0
+    assert printed.stdout.startswith("digits_sweep: if I change the batch size")
+    assert printed.stdout.count("    python -m digits_sweep") == 0
+    assert printed.stdout.count("  python -m digits_sweep") == 3
+
+
+def test_version_is_told(program):
+    assert program("--version").stdout == "digits_sweep 0.1.0\n"

@@ -1,0 +1,70 @@
+"""What a history amounts to."""
+
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digits_sweep.results.history import EpochRow, outcome
+
+
+def history(*epochs: tuple[float, float]) -> list[EpochRow]:
+    return [EpochRow(number, loss, 0.1, seconds, 100 / seconds) for number, (loss, seconds) in enumerate(epochs, 1)]
+
+
+def test_the_first_epoch_below_the_threshold_counts_not_the_last_or_the_lowest():
+    found = outcome(history((1.7, 1), (1.59, 1), (1.61, 1), (1.5, 1)), 1.6, 100)
+    assert found["first_epoch_below_threshold"] == 2
+    assert found["final_loss"] == 1.5
+
+
+def test_a_loss_at_the_threshold_is_not_below_it():
+    assert outcome(history((1.6, 1)), 1.6, 100)["first_epoch_below_threshold"] is None
+
+
+def test_a_threshold_never_reached_is_none_and_so_are_its_seconds():
+    found = outcome(history((1.7, 1), (1.65, 1)), 1.6, 100)
+    assert found["first_epoch_below_threshold"] is None
+    assert found["seconds_to_threshold"] is None
+    assert found["epochs"] == 2
+
+
+def test_seconds_per_epoch_leave_the_first_epoch_out_and_keep_it_apart():
+    found = outcome(history((1.7, 9), (1.7, 2), (1.7, 4)), 1.6, 100)
+    assert found["seconds_per_epoch"] == 3
+    assert found["seconds_first_epoch"] == 9
+
+
+def test_a_single_epoch_is_all_there_is():
+    assert outcome(history((1.7, 9)), 1.6, 100)["seconds_per_epoch"] == 9
+
+
+def test_seconds_to_the_threshold_count_the_first_epoch_too():
+    assert outcome(history((1.7, 9), (1.5, 2), (1.4, 2)), 1.6, 100)["seconds_to_threshold"] == 11
+
+
+def test_a_diverged_run_has_not_reached_the_threshold():
+    assert outcome(history((float("nan"), 1)), 1.6, 100)["first_epoch_below_threshold"] is None
+
+
+def test_no_epoch_at_all_amounts_to_nothing():
+    found = outcome([], 1.6, 100)
+    assert found.pop("epochs") == 0
+    assert set(found.values()) == {None}
+
+
+losses_and_seconds = st.lists(st.tuples(st.floats(1.4, 2.4), st.floats(1e-3, 1e3)), min_size=1, max_size=40)
+
+
+@given(losses_and_seconds)
+def test_the_columns_agree_with_one_another(epochs):
+    found = outcome(history(*epochs), 1.6, 60_000)
+    reached = found["first_epoch_below_threshold"]
+    assert (reached is None) == all(loss >= 1.6 for loss, _ in epochs)
+    assert (reached is None) == (found["seconds_to_threshold"] is None)
+    if reached is not None:
+        assert epochs[reached - 1][0] < 1.6
+        assert found["seconds_to_threshold"] == pytest.approx(sum(seconds for _, seconds in epochs[:reached]))
+    assert found["examples_per_second"] == pytest.approx(60_000 / found["seconds_per_epoch"])
+    assert found["seconds_per_epoch"] == median([seconds for _, seconds in epochs[1:]] or [epochs[0][1]])

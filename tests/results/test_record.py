@@ -1,0 +1,143 @@
+"""Records on disk, and the summary that is made of them."""
+
+import json
+import random
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digits_sweep.results.files import replace_file
+from digits_sweep.results.history import EpochRow
+from digits_sweep.results.record import (
+    Record,
+    UnreadableRecord,
+    read_history,
+    read_record,
+    write_history,
+    write_record,
+)
+from digits_sweep.results.summary import COLUMNS, load_sweep, publish_summary, write_summary
+
+
+def recorded(sweep_dir, number: int, name: str, **columns) -> Record:
+    record = Record(
+        number, status="completed", summary={"batch_size": 20, "epochs": 1, "loss_threshold": 1.6, **columns}
+    )
+    (sweep_dir / name).mkdir()
+    write_record(sweep_dir / name, record)
+    return record
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path):
+    written = recorded(tmp_path, 3, "run", lr=1e-6)
+    assert read_record(tmp_path / "run") == written
+
+
+def test_a_new_record_says_interrupted_until_the_run_ends():
+    assert Record(0).status == "interrupted"
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_a_record_cut_short_anywhere_is_named_and_never_half_read(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("run")
+    write_record(folder, Record(0, summary={"batch_size": 20}))
+    whole = (folder / "record.json").read_bytes()
+    (folder / "record.json").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 2))])
+    with pytest.raises(UnreadableRecord, match=r"record\.json"):
+        read_record(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "null", '{"format": 99}', '{"format": 1}', '{"format": 1, "status": "x"}']
+)
+def test_what_is_no_record_of_this_format_is_refused_by_name(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(UnreadableRecord, match=r"record\.json"):
+        read_record(tmp_path)
+
+
+def test_a_history_is_read_back_to_the_last_digit(tmp_path):
+    rows = [EpochRow(1, 1.7053080132524251, 0.1, 2 / 3, 1e5 / 3), EpochRow(2, float("nan"), 0.0, 1.0, 1.0)]
+    write_history(tmp_path, rows)
+    first, second = read_history(tmp_path)
+    assert first == rows[0]
+    assert second.loss_mean != second.loss_mean
+
+
+def test_a_history_with_a_torn_row_is_refused_by_name(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,loss_mean,loss_std,seconds,examples_per_second\n1,2.0,0.1\n")
+    with pytest.raises(UnreadableRecord, match=r"history\.csv"):
+        read_history(tmp_path)
+
+
+def test_rows_come_in_the_order_of_the_sweep_whatever_the_folders_are_called(tmp_path):
+    for number, name in [(2, "a"), (0, "c"), (1, "b")]:
+        recorded(tmp_path, number, name, batch_size=number)
+    assert list(load_sweep(tmp_path)["batch_size"]) == [0, 1, 2]
+
+
+@settings(max_examples=20)
+@given(st.permutations(range(6)))
+def test_the_table_does_not_depend_on_the_order_in_which_runs_were_recorded(tmp_path_factory, numbers):
+    folder = tmp_path_factory.mktemp("sweep")
+    for number in numbers:
+        recorded(folder, number, f"run{number}", batch_size=number)
+    pd.testing.assert_frame_equal(load_sweep(folder).reset_index(drop=True), load_sweep(folder))
+    assert list(load_sweep(folder)["batch_size"]) == list(range(6))
+
+
+def test_whole_numbers_stay_whole_and_a_miss_stays_empty(tmp_path):
+    recorded(tmp_path, 0, "reached", first_epoch_below_threshold=3)
+    recorded(tmp_path, 1, "missed", first_epoch_below_threshold=None)
+    write_summary(tmp_path)
+    lines = (tmp_path / "summary.csv").read_text().splitlines()
+    column = list(COLUMNS).index("first_epoch_below_threshold")
+    assert [line.split(",")[column] for line in lines[1:]] == ["3", ""]
+
+
+def test_a_run_whose_record_is_torn_is_a_failed_row_not_a_missing_one(tmp_path):
+    recorded(tmp_path, 0, "good")
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "record.json").write_text("{")
+    table = load_sweep(tmp_path)
+    assert list(table["status"]) == ["completed", "failed"]
+    assert list(table["run_dir"]) == ["good", "torn"]
+
+
+def test_an_empty_sweep_gives_an_empty_table_with_every_column(tmp_path):
+    assert list(load_sweep(tmp_path).columns) == list(COLUMNS)
+
+
+def test_the_published_table_names_run_folders_from_the_outputs_folder(tmp_path):
+    sweep_dir = tmp_path / "sweeps" / "now"
+    sweep_dir.mkdir(parents=True)
+    recorded(sweep_dir, 0, "run")
+    publish_summary(sweep_dir, tmp_path)
+    assert list(pd.read_csv(tmp_path / "summary.csv")["run_dir"]) == ["sweeps/now/run"]
+
+
+def test_a_rebuilt_table_replaces_the_old_one(tmp_path):
+    recorded(tmp_path, 0, "run")
+    write_summary(tmp_path)
+    write_summary(tmp_path)
+    assert len(pd.read_csv(tmp_path / "summary.csv")) == 1
+
+
+def test_replacing_a_file_leaves_nothing_else_behind(tmp_path):
+    path = tmp_path / "file"
+    for _ in range(3):
+        replace_file(path, random.choice(["a", "b"]))
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_is_gone_leaves_the_error_to_the_caller(tmp_path):
+    with pytest.raises(OSError, match="gone"):
+        replace_file(tmp_path / "gone" / "file", "text")
+
+
+def test_a_record_is_plain_json_with_its_format(tmp_path):
+    recorded(tmp_path, 0, "run")
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["format"] == 2
