@@ -1,1 +1,1 @@
-"""Data: the digits, and where they come from."""
+"""Data: the images and labels, and where they come from."""

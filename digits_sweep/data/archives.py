@@ -1,11 +1,11 @@
-"""The four files of MNIST as they were published, and how a damaged one is known."""
+"""The four files of MNIST as they were published, and how a corrupt one is detected."""
 
 import gzip
 import hashlib
 import zlib
 from pathlib import Path
 
-# The four files unpacked: their shape, and their SHA-256.
+# The four files when unpacked: their shape, and their SHA-256.
 FILES = {
     "train-images-idx3-ubyte": (
         (60_000, 28, 28),
@@ -19,28 +19,28 @@ FILES = {
     "t10k-labels-idx1-ubyte": ((10_000,), "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 }
 
-# What `gzip` raises for an archive that is cut short, or holds a flipped bit.
-DAMAGED_ARCHIVE = (gzip.BadGzipFile, EOFError, zlib.error)
+# What `gzip` raises for an archive that is truncated, or holds a flipped bit.
+CORRUPT_ARCHIVE = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
-def read_whole(path: Path) -> bytes | None:
-    """The file's content, or None where it is missing or differs from the published one by as little as a bit."""
+def read_intact(path: Path) -> bytes | None:
+    """Return the file's content, or None if it is missing or differs from the published one by as little as a bit."""
     content = path.read_bytes() if path.exists() else b""
     return content if is_published(path.name, content) else None
 
 
 def is_published(name: str, content: bytes) -> bool:
-    """Whether `content` is, to the bit, what was published as `name`, unpacked."""
+    """Return whether `content` is, to the bit, what was published as `name`, unpacked."""
     return hashlib.sha256(content).hexdigest() == FILES[name][1]
 
 
 def unpack(archive: Path) -> bool:
-    """Unpack an archive beside itself, unless it is damaged; whether it was whole."""
+    """Unpack an archive beside itself, unless it is corrupt; return whether it was intact."""
     unpacked = archive.with_suffix("")
     try:
         content = gzip.decompress(archive.read_bytes())
-    except DAMAGED_ARCHIVE:
+    except CORRUPT_ARCHIVE:
         return False
-    if whole := is_published(unpacked.name, content):
+    if intact := is_published(unpacked.name, content):
         unpacked.write_bytes(content)
-    return whole
+    return intact

@@ -1,4 +1,4 @@
-"""The digits as tensors, and the scales that a network can see them in."""
+"""A data set as tensors, and the scales in which a network can see its images."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch import Tensor
 # MNIST's training images scaled to [0, 1] have this mean and standard deviation.
 MEAN, STD = 0.1307, 0.3081
 
-# In place, because 60,000 images are 188 MB and a second copy is felt.
+# In place, because 60,000 images are 188 MB and a second copy takes noticeable time and memory.
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "unit": lambda images: images.div_(255),
     "standard": lambda images: images.div_(255).sub_(MEAN).div_(STD),
@@ -33,7 +33,7 @@ class Digits:
     def of(
         cls, name: str, train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor
     ) -> "Digits":
-        """The data set with its digest: SHA-256 over the bytes of the four tensors, in the order given here."""
+        """Make a data set with its digest: SHA-256 over the bytes of the four tensors, in the order given here."""
         tensors = (train_images, train_labels, test_images, test_labels)
         digest = hashlib.sha256()
         for tensor in tensors:
@@ -42,10 +42,10 @@ class Digits:
 
 
 def scale(images: Tensor, how: str) -> Tensor:
-    """Images (n, 28, 28) uint8 as a network sees them, (n, 1, 28, 28) float32, contiguous.
+    """Convert images (n, 28, 28) uint8 to what a network sees, (n, 1, 28, 28) float32, contiguous.
 
-    `how` is `unit` (0 to 1), `standard` (`unit` less `MEAN`, over `STD`) or `raw` (0 to 255). Raises ValueError for
-    anything else.
+    `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Raises ValueError
+    for anything else.
     """
     if how not in SCALES:
         raise ValueError(f"scale={how}: choose {' or '.join(SCALES)}")

@@ -1,4 +1,4 @@
-"""Fetching MNIST's archives from a mirror: the time that it is given, and what is said of one that fails."""
+"""Fetch MNIST's archives from a mirror, within a time limit, and say why if that fails."""
 
 import errno
 import io
@@ -16,39 +16,40 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from digits_sweep.data.archives import FILES, read_whole, unpack
+from digits_sweep.data.archives import FILES, read_intact, unpack
 from digits_sweep.data.torchvision_import import import_torchvision
 
-# A mirror that is never silent may still take for ever. At the usual 10 s this leaves it 5 minutes: 40 kB/s will do.
+# A mirror that is never silent may still never finish. With the default timeout of 10 s it has 5 minutes, for which
+# 40 kB/s suffice.
 TIMEOUTS_PER_MIRROR = 30
 
-# Errors of the disk, which no other mirror mends.
+# Errors of the disk, which another mirror would not solve.
 DISK_ERRORS = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
 class _TooSlow(Exception):
-    """No OSError: torchvision answers one of those on https by trying the whole archive again on http."""
+    """Not an OSError: after one on https, torchvision tries the whole archive again on http."""
 
 
 def fetch(raw: Path, mirror: str, timeout_seconds: float, report: Callable[[str], None]) -> str | None:
-    """Fetch from one mirror what is missing; why that failed, where it did. What is not whole is not kept."""
+    """Fetch the missing files from one mirror; return why that failed, or None. Corrupt files are not kept."""
     fetch_one = {"file": _copy, "http": _download, "https": _download}.get(mirror.partition(":")[0].lower())
     if fetch_one is None:
-        return "not an address that begins with https:, http: or file:"
+        return "not an address that starts with https:, http: or file:"
     folder, seconds = mirror.rstrip("/") + "/", TIMEOUTS_PER_MIRROR * timeout_seconds
     try:
         with _at_most(seconds):
             for name in [name for name in FILES if not (raw / name).exists()]:
                 report(f"fetching {folder}{name}.gz to {raw}")
                 failure = fetch_one(raw, name, folder, timeout_seconds)
-                if failure or read_whole(raw / name) is None:
+                if failure or read_intact(raw / name) is None:
                     return failure or f"{name}.gz is corrupt"
         return None
     except _TooSlow:
         return f"not done after {seconds:g} s"
     finally:
         for name in FILES:
-            if read_whole(raw / name) is None:
+            if read_intact(raw / name) is None:
                 (raw / name).unlink(missing_ok=True)
                 (raw / f"{name}.gz").unlink(missing_ok=True)
 
@@ -57,8 +58,8 @@ def fetch(raw: Path, mirror: str, timeout_seconds: float, report: Callable[[str]
 def _at_most(seconds: float) -> Iterator[None]:
     """Raise `_TooSlow` in a block that takes longer.
 
-    torchvision's downloader can be interrupted by a signal only, so that there is no such limit in another thread than
-    the main one, nor on Windows.
+    Only a signal can interrupt torchvision's downloader, so there is no such limit outside the main thread, nor on
+    Windows.
     """
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
@@ -77,7 +78,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 
 def _copy(raw: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
-    """Copy and unpack one archive, which torchvision's downloader cannot do from a file address; why not, where not."""
+    """Copy and unpack one archive from a file address, which torchvision cannot do; return why it failed, or None."""
     archive = Path(url2pathname(urlsplit(folder).path)) / f"{name}.gz"
     try:
         content = archive.read_bytes()
@@ -88,14 +89,14 @@ def _copy(raw: Path, name: str, folder: str, timeout_seconds: float) -> str | No
 
 
 def _download(raw: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
-    """Fetch and unpack one archive with torchvision, which checks its md5; why not, where not.
+    """Fetch and unpack one archive with torchvision, which checks its md5; return why it failed, or None.
 
-    torchvision sets no time limit: it is set here. Its progress bar is shown on a terminal only.
+    torchvision sets no time limit, so it is set here. Its progress bar is shown on a terminal only.
     """
     mnist: Any = import_torchvision("torchvision.datasets").MNIST
 
     class OneArchive(mnist):
-        """One archive of one mirror, so that what goes wrong has a name; unlike MNIST, nothing is read afterwards."""
+        """One archive of one mirror, so that an error has one cause; unlike MNIST, it reads nothing afterwards."""
 
         raw_folder = str(raw)
 
@@ -111,7 +112,7 @@ def _download(raw: Path, name: str, folder: str, timeout_seconds: float) -> str 
     except (OSError, RuntimeError, HTTPException, ValueError) as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise
-        # torchvision's frames keep the refused answers, whose connections would stay open.
+        # torchvision's frames hold the failed responses, whose connections would stay open.
         clear_frames(error.__traceback__)
         return _reason(error, name, timeout_seconds)
     finally:
@@ -120,7 +121,7 @@ def _download(raw: Path, name: str, folder: str, timeout_seconds: float) -> str 
 
 
 def _reason(error: Exception, name: str, timeout_seconds: float) -> str:
-    """What went wrong, in few words. torchvision passes most errors on as text, after a heading of its own."""
+    """Return what went wrong, in few words. torchvision passes most errors on as text, after a heading of its own."""
     text = str(error).rpartition("got:\n")[2].strip()
     if isinstance(error, TimeoutError) or "timed out" in text:
         return f"no answer within {timeout_seconds:g} s"

@@ -1,44 +1,65 @@
-"""One sweep, one data set: which digits a configuration comes to, and the digits themselves."""
+"""The data sets, and how one is loaded. A new one is its code with a line in `DATASETS`, and a YAML in `conf/data`."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.mnist import DataUnavailable, load_mnist
+from digits_sweep.data.mnist import load_mnist
 from digits_sweep.data.sample import load_sample
+from digits_sweep.errors import DataUnavailable
+
+Report = Callable[[str], None]
 
 
-def make_ready(data: DataConfig, report: Callable[[str], None]) -> tuple[Digits, str | None]:
-    """The digits that `data` asks for, downloaded where they must be, and why they are others, where they are.
+@dataclass(frozen=True)
+class DataSet:
+    """How to load a data set, and how many images it has for training, if that is known without loading it.
 
-    Where no mirror answers and `data.fallback` allows it, these are the embedded sample's and the second value says
-    so. Raises `DataUnavailable` where it does not allow it.
+    `load` is called with the configuration and with what takes a line of text for the user. It raises `DataUnavailable`
+    if the data set cannot be had.
+    """
+
+    load: Callable[[DataConfig, Report], Digits]
+    train_samples: int | None = None
+
+
+def _mnist(data: DataConfig, report: Report) -> Digits:
+    return load_mnist(Path(data.root).expanduser(), data.mirrors, data.timeout_seconds, report)
+
+
+DATASETS: dict[str, DataSet] = {
+    "mnist": DataSet(_mnist, train_samples=60_000),
+    "mnist_sample": DataSet(lambda data, report: load_sample(), train_samples=4_000),
+}
+
+
+def make_ready(data: DataConfig, report: Report) -> tuple[Digits, str | None]:
+    """Load the data set that `data` asks for, downloading it if needed.
+
+    If it is unavailable and `data.fallback` names another one, return that one and a text that says why; otherwise the
+    second value is None. Raises `DataUnavailable` if there is no fallback.
     """
     try:
         return load(data, data.name, report), None
     except DataUnavailable as unavailable:
         if data.fallback is None:
             raise
-        return load(data, data.fallback, report), f"{data.name} could not be had: {unavailable}"
+        return load(data, data.fallback, report), f"{data.name} is unavailable: {unavailable}"
 
 
-def load(data: DataConfig, name: str, report: Callable[[str], None]) -> Digits:
-    """The data set `name`, read from where `data` says. Read once a process: runs of one sweep share it.
+def load(data: DataConfig, name: str, report: Report) -> Digits:
+    """Load the data set `name` from where `data` says. It is read once per process: the runs of a sweep share it.
 
-    Raises `DataUnavailable` where no data set has that name: it may come from a file.
+    Raises `DataUnavailable` if no data set has that name, which may come from a file.
     """
-    if name not in LOADERS:
-        raise DataUnavailable(f"no data set is called {name}")
+    if name not in DATASETS:
+        raise DataUnavailable(f"there is no data set {name}; choose {' or '.join(DATASETS)}")
     key = (name, data.root)
     if key not in _loaded:
-        _loaded[key] = LOADERS[name](data, report)
+        _loaded[key] = DATASETS[name].load(data, report)
     return _loaded[key]
 
-
-LOADERS: dict[str, Callable[[DataConfig, Callable[[str], None]], Digits]] = {
-    "mnist": lambda data, report: load_mnist(Path(data.root).expanduser(), data.mirrors, data.timeout_seconds, report),
-    "mnist_sample": lambda data, report: load_sample(),
-}
 
 _loaded: dict[tuple[str, str], Digits] = {}

@@ -1,6 +1,6 @@
-"""MNIST on disk: read where it is whole, else unpacked or fetched, never trained on where it is damaged.
+"""MNIST on disk: read if it is intact, else unpacked or fetched; a corrupt file is never trained on.
 
-The folder is laid out as torchvision lays it out, so that a folder that torchvision filled is used as it is.
+The folder has torchvision's layout, so a folder that torchvision filled is used as it is.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,28 +12,21 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from digits_sweep.data.archives import FILES, read_whole, unpack
+from digits_sweep.data.archives import FILES, read_intact, unpack
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.fetching import fetch
-
-
-class DataUnavailable(Exception):
-    """The digits are not on disk and no mirror gave them. The text has a line for every mirror that was tried."""
-
-
-class UnusableRoot(Exception):
-    """The folder for the digits cannot be used. The text names it and says why."""
+from digits_sweep.errors import DataUnavailable, UnusableRoot
 
 
 def load_mnist(
     root: Path, mirrors: Sequence[str], timeout_seconds: float = 10.0, report: Callable[[str], None] = print
 ) -> Digits:
-    """MNIST, 60,000 digits to train on and 10,000 to test with, from `root`; unpacked or fetched first where need be.
+    """Load MNIST, 60,000 digits for training and 10,000 for testing, from `root`; unpack or fetch it first if needed.
 
     `mirrors` are addresses of folders that hold the four archives (http, https or file), tried in turn; one that is
-    silent for `timeout_seconds`, or not done after 30 times as long, is given up. `report` is told, a line each, what
-    is done and what was found damaged. Processes that start together wait for the first one. Raises `DataUnavailable`
-    where nothing works, `UnusableRoot` where the folder cannot be read or written, and `MismatchedTorchvision` where
+    silent for `timeout_seconds`, or not done after 30 times as long, is given up. `report` gets a line for every
+    action and for every corrupt file. Processes that start together wait for the first one. Raises `DataUnavailable`
+    if every mirror fails, `UnusableRoot` if the folder cannot be read or written, and `MismatchedTorchvision` if
     torchvision is needed and does not load.
     """
     raw = root / "MNIST" / "raw"
@@ -42,7 +35,7 @@ def load_mnist(
         if contents is None:
             raw.mkdir(parents=True, exist_ok=True)
             with _only_process(root, report):
-                contents = _made_whole(raw, mirrors, timeout_seconds, report)
+                contents = _obtain(raw, mirrors, timeout_seconds, report)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         why = f"{error.strerror or error}{where}; choose a folder that can be read and written"
@@ -52,21 +45,21 @@ def load_mnist(
 
 
 def _tensor(content: bytes, shape: tuple[int, ...]) -> Tensor:
-    """The values of an IDX file: images stay uint8, labels become int64."""
+    """Return the values of an IDX file: images stay uint8, labels become int64."""
     header = 4 + 4 * len(shape)
     values = torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
     return values if len(shape) == 3 else values.long()
 
 
 def _contents(raw: Path) -> list[bytes] | None:
-    """The contents of the four files, or None where one of them is not whole."""
-    contents = [content for name in FILES if (content := read_whole(raw / name)) is not None]
+    """Return the contents of the four files, or None if one of them is missing or corrupt."""
+    contents = [content for name in FILES if (content := read_intact(raw / name)) is not None]
     return contents if len(contents) == len(FILES) else None
 
 
 @contextmanager
 def _only_process(root: Path, report: Callable[[str], None]) -> Iterator[None]:
-    lock = FileLock(root / ".digits_sweep.results.lock")
+    lock = FileLock(root / ".digits_sweep.lock")
     try:
         lock.acquire(timeout=0.1)
     except Timeout:
@@ -78,16 +71,14 @@ def _only_process(root: Path, report: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _made_whole(
-    raw: Path, mirrors: Sequence[str], timeout_seconds: float, report: Callable[[str], None]
-) -> list[bytes]:
-    """Unpack what is packed, then try mirror after mirror; the contents of the four files."""
+def _obtain(raw: Path, mirrors: Sequence[str], timeout_seconds: float, report: Callable[[str], None]) -> list[bytes]:
+    """Unpack archives that are there, then try mirror after mirror; return the contents of the four files."""
     for name in FILES:
-        if (raw / name).exists() and read_whole(raw / name) is None:
-            report(f"{raw / name} is damaged: thrown away")
+        if (raw / name).exists() and read_intact(raw / name) is None:
+            report(f"{raw / name} is corrupt: deleted")
             (raw / name).unlink()
         if not (raw / name).exists() and (raw / f"{name}.gz").exists() and not unpack(raw / f"{name}.gz"):
-            report(f"{raw / name}.gz is damaged: thrown away")
+            report(f"{raw / name}.gz is corrupt: deleted")
             (raw / f"{name}.gz").unlink()
     contents = _contents(raw)
     failures = []
@@ -97,6 +88,6 @@ def _made_whole(
             report(f"giving up {failures[-1]}")
         contents = contents or _contents(raw)
     if contents is None:
-        why = "no mirror gave it:" if failures else "data.mirrors names no mirror"
+        why = "no mirror provided it:" if failures else "data.mirrors names no mirror"
         raise DataUnavailable("\n  ".join([f"MNIST is not in {raw}, and {why}", *failures]))
     return contents

@@ -1,19 +1,17 @@
-"""The one way to import torchvision: it fails in a way that names the cause where its build does not match torch's."""
+"""The one way to import torchvision: if its build does not match torch's, the error names the cause."""
 
 import importlib
 from importlib.metadata import version
 from types import ModuleType
 
-
-class MismatchedTorchvision(Exception):
-    """torch and torchvision do not work together, or one is missing. The text says which they are and what to do."""
+from digits_sweep.errors import MismatchedTorchvision
 
 
 def import_torchvision(module: str = "torchvision") -> ModuleType:
     """Import `torchvision`, or a module of it.
 
-    Raises `MismatchedTorchvision` where its compiled operators do not load, as when a CPU build of torch meets a
-    torchvision that was built for another one (`operator torchvision::nms does not exist`).
+    Raises `MismatchedTorchvision` if it is missing or its compiled operators do not load, for example if torch is a CPU
+    build and torchvision was built for another one (`operator torchvision::nms does not exist`).
     """
     try:
         return importlib.import_module(module)

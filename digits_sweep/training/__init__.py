@@ -1,1 +1,1 @@
-"""Training: from digits to epochs. Knows no file and no screen."""
+"""Training: from data to epochs and evaluations. Knows no file and no screen."""

@@ -1,8 +1,9 @@
-"""From configuration and digits to an engine that is ready for its first epoch."""
+"""From configuration and data to an engine that is ready for its first epoch."""
 
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
@@ -25,34 +26,56 @@ class BuiltEngine:
     seconds_setup: float
 
     def settle(self) -> bool:
-        """Set this process to the engine's threads and its way with denormals; True where denormals are flushed.
+        """Set this process to the engine's number of threads and treatment of denormals; return if they are flushed.
 
-        PyTorch keeps both for the calling thread or the process, so engines that take turns must each settle it again.
+        PyTorch keeps both for the calling thread or the process, so engines that take turns must each set them again.
         """
         torch.set_num_threads(self.num_threads)
         return torch.set_flush_denormal(self.engine.flushes_denormals) and self.engine.flushes_denormals
 
 
+def model_on_meta(config: Config) -> nn.Module:
+    """Build the model of `config` with shapes but without numbers, to ask engines about it before data is loaded.
+
+    A model that PyTorch's meta device cannot build, such as one that computes initial weights with NumPy, is built on
+    the CPU.
+    """
+    try:
+        with torch.device("meta"):
+            return build_model(config.model, config.seed)
+    except (RuntimeError, TypeError):
+        return build_model(config.model, config.seed)
+
+
+def engine_for(config: Config) -> tuple[str, str]:
+    """Return the name of the engine that a run of `config` would get on this machine, and why, without building it.
+
+    Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing.
+    """
+    return choose_engine(config.engine.name, model_on_meta(config), config.optimizer, resolve_device(config.device))
+
+
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     """Choose and build the engine that `config` asks for.
 
-    Raises `EngineRefused` where it cannot train this model there, `DeviceUnavailable` where the device is missing.
+    Raises `EngineRefused` if it cannot train this model there, `DeviceUnavailable` if the device is missing.
     """
     device = resolve_device(config.device)
     stopwatch = Stopwatch(device)
     with stopwatch.running():
+        model = build_model(config.model, config.seed, image_shape=(1, *digits.train_images.shape[1:]))
+        name, reason = choose_engine(config.engine.name, model, config.optimizer, device)
+        kind = ENGINES[name]
         workload = Workload(
             images=digits.train_images,
             labels=digits.train_labels,
             scale=config.data.scale,
-            model=build_model(config.model, config.seed),
+            model=model,
             optimizer=config.optimizer,
             batch_size=config.data.batch_size,
             device=device,
             num_workers=config.data.num_workers,
         )
-        name, reason = choose_engine(config.engine.name, workload)
-        kind = ENGINES[name]
         auto = config.num_threads == "auto"
         threads = kind.threads(config.data.batch_size, usable_cores()) if auto else int(config.num_threads)
         engine = kind(workload)

@@ -4,17 +4,18 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from digits_sweep.config.schema import TrainerConfig
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.epoch_order import epoch_order
 from digits_sweep.training.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch that is over: its number (from 1), the seconds it took, and (iterations,) float32 losses on the CPU."""
+    """One finished epoch: its number (from 1), the seconds it took, and (iterations,) float32 losses on the CPU."""
 
     number: int
     seconds: float
@@ -27,16 +28,27 @@ class Epoch:
 
     @property
     def loss_std(self) -> float:
-        """The standard deviation over iterations (dividing by their number; 0 where there is only one)."""
+        """The standard deviation over iterations (dividing by their number; 0 if there is only one)."""
         return self.losses.double().std(correction=0).item()
+
+
+def epoch_order(seed: int, epoch: int, num_samples: int) -> Tensor:
+    """Return the order of epoch `epoch` (from 1): a permutation of 0 .. num_samples - 1, (num_samples,) int64, CPU.
+
+    A pure function of `seed` (0 or more) and `epoch`, so every engine, every device and every resumed run sees the
+    same batches. SeedSequence mixes the two: if they were added, seed 2 would start with the second epoch of seed 1.
+    Raises ValueError if one of them is negative.
+    """
+    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+    return torch.randperm(num_samples, generator=torch.Generator().manual_seed(mixed))
 
 
 def train(
     engine: Engine, trainer: TrainerConfig, seed: int, num_samples: int, stopwatch: Stopwatch, first_epoch: int = 1
 ) -> Iterator[Epoch]:
-    """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is over.
+    """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is finished.
 
-    Ends early after an epoch that `is_last`. An epoch's seconds run from before its shuffle to after its last step.
+    Stops early after an epoch that `is_last`. An epoch's seconds run from before its shuffle to after its last step.
     """
     for number in range(first_epoch, trainer.num_epochs + 1):
         with stopwatch.running():
@@ -48,5 +60,5 @@ def train(
 
 
 def is_last(loss_mean: float, trainer: TrainerConfig) -> bool:
-    """Whether an epoch with this mean loss ends the run before its time: diverged, or at the threshold if asked to."""
+    """Return whether an epoch with this mean loss ends the run: it diverged, or it passed the threshold if asked to."""
     return not math.isfinite(loss_mean) or (trainer.stop_at_threshold and loss_mean < trainer.loss_threshold)

@@ -1,6 +1,7 @@
-"""From the optimizer's configuration to `torch.optim`."""
+"""The optimizers. A new one is its code with a line in `OPTIMIZERS`, and a YAML in `conf/optimizer`."""
 
 from collections.abc import Iterable
+from typing import Any, Protocol
 
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
@@ -8,33 +9,74 @@ from torch.optim import SGD, Adam, Optimizer
 from digits_sweep.config.schema import AdamConfig, OptimizerConfig, SGDConfig
 
 
+class OptimizerBuilder(Protocol):
+    """Build an optimizer over `parameters` from its section of the configuration, each with its own dataclass.
+
+    `fused` asks for PyTorch's single-kernel step (True) or leaves the choice to PyTorch (None). `capturable` asks that
+    what the step counts lies on the device, for a CUDA graph. An optimizer without such an option ignores it.
+    """
+
+    def __call__(
+        self, config: Any, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
+    ) -> Optimizer: ...
+
+
+def _adam(config: AdamConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool) -> Optimizer:
+    """Build Adam with L2 weight decay added to the gradient (coupled; not AdamW's)."""
+    return Adam(
+        parameters,
+        lr=config.lr,
+        betas=(config.betas[0], config.betas[1]),
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        fused=fused,
+        capturable=capturable,
+    )
+
+
+def _sgd(config: SGDConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool) -> Optimizer:
+    return SGD(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.nesterov,
+        fused=fused,
+    )
+
+
+OPTIMIZERS: dict[str, OptimizerBuilder] = {"adam": _adam, "sgd": _sgd}
+
+
 def build_optimizer(
     config: OptimizerConfig, parameters: Iterable[nn.Parameter], fused: bool, capturable: bool = False
 ) -> Optimizer:
-    """Adam or SGD with L2 weight decay added to the gradient (coupled; not AdamW's).
+    """Build the optimizer that `config.name` names. Raises KeyError if `OPTIMIZERS` has no such name.
 
-    `fused` takes PyTorch's single-kernel step; otherwise PyTorch chooses, as it does when nothing is said.
-    `capturable` keeps Adam's step count on the device, for a CUDA graph.
+    `fused` takes PyTorch's single-kernel step; if it is false, PyTorch chooses, as it does by default. `capturable`
+    keeps Adam's step count on the device, for a CUDA graph.
     """
-    choice = True if fused else None
-    match config:
-        case AdamConfig():
-            return Adam(
-                parameters,
-                lr=config.lr,
-                betas=(config.betas[0], config.betas[1]),
-                eps=config.eps,
-                weight_decay=config.weight_decay,
-                fused=choice,
-                capturable=capturable,
-            )
-        case SGDConfig():
-            return SGD(
-                parameters,
-                lr=config.lr,
-                momentum=config.momentum,
-                weight_decay=config.weight_decay,
-                nesterov=config.nesterov,
-                fused=choice,
-            )
-    raise ValueError(f"no optimizer is called {config.name}")
+    return OPTIMIZERS[config.name](config, parameters, fused=fused or None, capturable=capturable)
+
+
+# The options, beside rates, that change how these step. PyTorch's defaults for all of them are false or 0.
+STEP_OPTIONS: dict[type[Optimizer], tuple[str, ...]] = {
+    Adam: ("amsgrad", "maximize", "decoupled_weight_decay", "differentiable"),
+    SGD: ("dampening", "maximize", "differentiable"),
+}
+
+
+def unknown_step(optimizer: Optimizer) -> str | None:
+    """Describe the optimizer if its step is not exactly that of PyTorch's plain Adam or SGD; None if it is.
+
+    For code that replaces `optimizer.step()`. The type must be the very one: `torch.optim.AdamW` is a subclass of Adam
+    and steps differently.
+    """
+    kind = type(optimizer)
+    if kind not in STEP_OPTIONS:
+        return kind.__name__
+    if len(optimizer.param_groups) > 1:
+        return f"{kind.__name__} with several groups of parameters"
+    (group,) = optimizer.param_groups
+    options = [option for option in STEP_OPTIONS[kind] if group.get(option)]
+    return f"{kind.__name__} with {' and '.join(options)}" if options else None

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until everything queued on `device` is done. The CPU queues nothing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -16,7 +16,7 @@ def synchronise(device: torch.device) -> None:
 
 
 class Stopwatch:
-    """Measures the seconds that a block takes on a device.
+    """Measure the seconds that a block takes on a device.
 
     `clock` returns seconds and never goes back; tests inject their own.
     """
@@ -28,9 +28,9 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Set `seconds` to what the block took, the device synchronised before the first and after the last tick."""
-        synchronise(self.device)
+        """Set `seconds` to what the block took, the device synchronized before the first and after the last tick."""
+        synchronize(self.device)
         start = self.clock()
         yield
-        synchronise(self.device)
+        synchronize(self.device)
         self.seconds = self.clock() - start

@@ -1,38 +1,40 @@
-"""The engines, and how one is chosen. A new engine is one file here, one line below and one YAML in `conf/engine`."""
+"""The engines, and how one is chosen. A new one is a file here, a line in `ENGINES` and a YAML in `conf/engine`."""
 
+import torch
+from torch import nn
+
+from digits_sweep.config.schema import OptimizerConfig
+from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.cuda_graph import CudaGraphEngine
 from digits_sweep.training.engines.eager import EagerEngine
 from digits_sweep.training.engines.lesson import LessonEngine
-from digits_sweep.training.engines.protocol import Engine, Workload
+from digits_sweep.training.engines.protocol import Engine
 
+# In the order in which `auto` tries them, the fastest first. It takes only those that are `automatic`.
 ENGINES: dict[str, type[Engine]] = {
-    "lesson": LessonEngine,
-    "eager": EagerEngine,
-    "closed_form": ClosedFormEngine,
     "cuda_graph": CudaGraphEngine,
+    "closed_form": ClosedFormEngine,
+    "eager": EagerEngine,
+    "lesson": LessonEngine,
 }
 
-# What `auto` tries, fastest first. The lesson's loop is a baseline: only a name takes it.
-FASTEST_FIRST = ("cuda_graph", "closed_form", "eager")
 
+def choose_engine(name: str, model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> tuple[str, str]:
+    """Return the name of the engine to train `model` with, and why, in a few words.
 
-class EngineRefused(Exception):
-    """The engine that was asked for cannot train this workload. The text says why."""
-
-
-def choose_engine(name: str, workload: Workload) -> tuple[str, str]:
-    """The name of the engine to use, and why, in a few words.
-
-    Raises `EngineRefused` where the engine that is asked for by name cannot train the workload.
+    `model` may lie on the meta device: nothing is computed. Raises `EngineRefused` if the engine that `name` asks for
+    cannot train it there, and KeyError if there is no such engine.
     """
     if name != "auto":
-        if refusal := ENGINES[name].refusal(workload):
+        if refusal := ENGINES[name].refusal(model, optimizer, device):
             raise EngineRefused(f"engine={name}: {refusal}; engine=auto picks one that works")
         return name, "asked for"
     passed_over: list[str] = []
-    for candidate in FASTEST_FIRST:
-        refusal = ENGINES[candidate].refusal(workload)
+    for candidate, engine in ENGINES.items():
+        if not engine.automatic:
+            continue
+        refusal = engine.refusal(model, optimizer, device)
         if refusal is None:
             return candidate, "; ".join(["the fastest that can train this", *passed_over])
         passed_over.append(f"not {candidate}: {refusal}")

@@ -1,7 +1,7 @@
 """The MLP's gradient written out: no autograd graph, no allocation, few operations a step. The fast path on a CPU.
 
 With h_0 the batch, h_k = relu(h_{k-1} W_k' + b_k), scores s = softmax(h_n W' + b) (or without the softmax), targets y
-(one-hot) and B digits in the batch, cross-entropy on s has the gradient (softmax(s) - y) / B with respect to s, and
+(one-hot) and B images in the batch, cross-entropy on s has the gradient (softmax(s) - y) / B with respect to s, and
 backpropagation (Rumelhart, Hinton and Williams 1986) gives the rest. Every h ends with a column of ones, so that a
 bias is one more row of its weights and costs no operation of its own. All weights lie in one vector, so that one fused
 kernel steps them all; the model's parameters and the optimizer's moments are views of such vectors.
@@ -13,44 +13,54 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
+from digits_sweep.training.device import threads_for
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.engines.threads import sparing_threads
-from digits_sweep.training.optimizer import build_optimizer
+from digits_sweep.training.model import MLP
+from digits_sweep.training.optimizer import build_optimizer, unknown_step
 
-# Digits brought into the epoch's order at a time: few enough to be in the cache still when their batch is trained on.
+# Images brought into the epoch's order at a time: few enough to be in the cache still when their batch is trained on.
 PORTION = 1_000
 
 
 class ClosedFormEngine:
     """Forward, backward and step on preallocated tensors, for ReLU networks on the CPU."""
 
+    automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(workload: Workload) -> str | None:
-        if workload.device.type != "cpu":
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+        if device.type != "cpu":
             return "it computes on the CPU only"
-        if not isinstance(workload.model.features[1], nn.ReLU):
+        # Exact types: a subclass may compute something else.
+        if type(model) is not MLP:
+            return "it knows the gradient of model=mlp only"
+        if any(type(activation) is not nn.ReLU for activation in model.activations):
             return "it knows the gradient of model.activation=relu only"
+        if unknown := unknown_step(build_optimizer(optimizer, model.parameters(), fused=False)):
+            return f"it knows the plain steps of Adam and SGD only, not {unknown}"
         return None
 
     @staticmethod
     def threads(batch_size: int, cores: int) -> int:
-        return sparing_threads(batch_size, cores)
+        return threads_for(batch_size, cores)
 
     def __init__(self, workload: Workload) -> None:
-        self.model = workload.model
-        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
+        model = workload.model
+        assert isinstance(model, MLP), "every other model is refused"
+        self.model: nn.Module = model
+        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
         self.labels = workload.labels
-        flat = FlatParameters(self.model)
+        flat = FlatParameters(model)
         self.epoch_update = fused_update(self.optimizer, flat)
         self.images = flat.values.new_ones(len(workload.images), workload.images[0].numel() + 1)
-        # Part by part: a second copy of all digits in float32 would be the most memory that a run ever needs.
+        # Part by part: a second copy of all images in float32 would be the most memory that a run ever needs.
         for inputs, images in zip(self.images.split(PORTION), workload.images.split(PORTION), strict=True):
             inputs[:, :-1] = scale(images, workload.scale).flatten(1)
-        size, squashes = workload.batch_size, isinstance(self.model.head, nn.Softmax)
+        size, squashes = workload.batch_size, isinstance(model.head, nn.Softmax)
         ragged = len(self.images) % size
         self.full = Portion(flat, size, max(1, PORTION // size), squashes)
         self.ragged = Portion(flat, ragged, 1, squashes) if ragged else None
@@ -65,7 +75,7 @@ class ClosedFormEngine:
         return torch.cat(losses)
 
     def _portions(self, order: Tensor) -> Iterator[tuple["Portion", Tensor]]:
-        """What to train on together, and the buffers to do it in."""
+        """Yield the rows to train on together, (n,) int64, and the buffers to do it in."""
         ragged = len(order) % self.full.size
         for rows in order[: len(order) - ragged].split(self.full.size * len(self.full.batches)):
             yield self.full, rows
@@ -74,7 +84,7 @@ class ClosedFormEngine:
 
 
 class Portion:
-    """Up to `count` batches of `size` digits, one after the other in fixed buffers, and the step on each of them."""
+    """Up to `count` batches of `size` images, one after the other in fixed buffers, and the step on each of them."""
 
     def __init__(self, flat: FlatParameters, size: int, count: int, squashes: bool) -> None:
         weights, gradients = flat.blocks_of(flat.values), flat.blocks_of(flat.gradients)
@@ -82,7 +92,7 @@ class Portion:
         self.size, self.squashes = size, squashes
         self.images = new(size * count, weights[0].shape[0])
         self.targets, self.log_scores = new(size * count, classes), new(size * count, classes)
-        # What the gradient adds for a label: minus the one-hot row, over the number of digits in the batch.
+        # What the gradient adds for a label: minus the one-hot row, over the number of images in the batch.
         self.target_of = new(classes, classes).zero_().fill_diagonal_(-1 / size)
         of_batches = (each.split(size) for each in (self.images, self.targets, self.log_scores))
         self.batches = [(images, images.t(), targets, log) for images, targets, log in zip(*of_batches, strict=True)]
@@ -90,7 +100,7 @@ class Portion:
         self._connect(weights, gradients)
 
     def _connect(self, weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """The operands of every product, layer by layer, in the order in which a step takes them."""
+        """Lay out the operands of every product, layer by layer, in the order in which a step takes them."""
         new, ones = self.scores.new_empty, self.scores.new_ones
         activations = [ones(self.size, weight.shape[1] + 1) for weight in weights[:-1]]
         hidden = [each[:, :-1] for each in activations]
@@ -106,12 +116,12 @@ class Portion:
         ]
 
     def fill(self, images: Tensor, labels: Tensor, rows: Tensor) -> None:
-        """Copy in the digits that `rows` (n,) int64 names."""
+        """Copy in the images and labels at `rows` (n,) int64."""
         torch.index_select(images, 0, rows, out=self.images[: len(rows)])
         torch.index_select(self.target_of, 0, labels[rows], out=self.targets[: len(rows)])
 
     def train(self, num_samples: int, update: Callable[[], object]) -> Tensor:
-        """A step on every batch of the first `num_samples` digits; the loss of each, (batches,)."""
+        """Step on every batch of the first `num_samples` images; return the loss of each, (batches,)."""
         mm, relu_, sign = torch.mm, torch.relu_, torch.sign
         first_weight, first_hidden, first_activation, first_delta, first_gradient = self.first
         last_activation, last_weight = self.last
@@ -127,7 +137,7 @@ class Portion:
             for below_t, delta, gradient, weight_t, hidden, delta_below in self.backward:
                 mm(below_t, delta, out=gradient)
                 mm(delta, weight_t, out=delta_below)
-                # Where ReLU let something through, its slope is 1: the sign of its output.
+                # If ReLU let a value through, its slope there is 1: the sign of its output.
                 delta_below.mul_(sign(hidden, out=self.slope))
             mm(images_t, first_delta, out=first_gradient)
             update()
@@ -135,7 +145,7 @@ class Portion:
         return losses.view(count, -1).sum(1)
 
     def _head(self, targets: Tensor, log_scores: Tensor) -> None:
-        """From the last layer's outputs to log-probabilities, and to the mean loss's gradient before the head."""
+        """Compute log-probabilities from the last layer's outputs, and the mean loss's gradient before the head."""
         delta, dtype = self.delta, self.scores.dtype
         if not self.squashes:
             torch._log_softmax(self.scores, 1, False, out=log_scores)

@@ -1,33 +1,44 @@
 """The whole step captured once as a CUDA graph and replayed: the fast path on an NVIDIA GPU.
 
 A small network leaves a GPU waiting for the CPU to launch its kernels. A graph holds all of a step's kernels, the
-optimizer's among them, and is launched as one. It reads where it is in the epoch from a counter on the device, so that
-an epoch is nothing but replays: no copy, no synchronisation.
+optimizer's included, and is launched as one. It reads its position in the epoch from a counter on the device, so an
+epoch consists of replays alone: no copy, no synchronization.
 """
 
 import warnings
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.optimizer import build_optimizer
+from digits_sweep.training.model import MLP
+from digits_sweep.training.optimizer import build_optimizer, unknown_step
 
-# Captured work must have run before: libraries set themselves up on first use, which a graph cannot hold.
+# Captured work must have run before: libraries initialize themselves on first use, which a graph cannot hold.
 WARM_UP_STEPS = 3
 
 
 class CudaGraphEngine:
-    """Autograd's step, captured: one graph for full batches and one for the ragged last one, if there is one."""
+    """Autograd's step, captured: one graph for full batches and one for the smaller last one, if there is one."""
 
+    automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(workload: Workload) -> str | None:
-        return None if workload.device.type == "cuda" else "it needs an NVIDIA GPU"
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+        if device.type != "cuda":
+            return "it needs an NVIDIA GPU"
+        # Whether another model can be captured shows only when it is tried, and not always by an error.
+        if type(model) is not MLP:
+            return "it captures the step of model=mlp only"
+        # Warming up is undone by setting the optimizer's state to zero, which is where these two start.
+        if unknown := unknown_step(build_optimizer(optimizer, model.parameters(), fused=False)):
+            return f"it captures the plain steps of Adam and SGD only, not {unknown}"
+        return None
 
     @staticmethod
     def threads(batch_size: int, cores: int) -> int:
@@ -43,7 +54,7 @@ class CudaGraphEngine:
         self.full_batches, ragged = divmod(num_samples, workload.batch_size)
         self.losses = torch.zeros(self.full_batches + bool(ragged), device=device)
         self.iteration = torch.zeros(1, dtype=torch.int64, device=device)
-        self.first_digit = torch.zeros(1, dtype=torch.int64, device=device)
+        self.first_image = torch.zeros(1, dtype=torch.int64, device=device)
         with torch.cuda.device(device):
             self.full = self._capture(workload.batch_size)
             self.ragged = self._capture(ragged) if ragged else None
@@ -51,7 +62,7 @@ class CudaGraphEngine:
     def run_epoch(self, order: Tensor) -> Tensor:
         self.order.copy_(order)
         self.iteration.zero_()
-        self.first_digit.zero_()
+        self.first_image.zero_()
         for _ in range(self.full_batches):
             self.full.replay()
         if self.ragged is not None:
@@ -59,17 +70,17 @@ class CudaGraphEngine:
         return self.losses.clone()
 
     def _capture(self, size: int) -> torch.cuda.CUDAGraph:
-        """The graph of one step on the next `size` digits. Weights and moments end as they were."""
+        """Capture one step on the next `size` images. Weights and moments are as before afterwards."""
         within_batch = torch.arange(size, device=self.order.device)
         weights = [parameter.detach().clone() for parameter in self.model.parameters()]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream), warnings.catch_warnings():
-            # Adam warns where a capturable step runs uncaptured, which is what warming up is.
+            # Adam warns if a capturable step runs uncaptured, which is what warming up is.
             warnings.simplefilter("ignore", UserWarning)
             for _ in range(WARM_UP_STEPS):
                 self.iteration.zero_()
-                self.first_digit.zero_()
+                self.first_image.zero_()
                 self._step(within_batch)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
@@ -79,17 +90,17 @@ class CudaGraphEngine:
         return graph
 
     def _step(self, within_batch: Tensor) -> None:
-        batch = self.order[self.first_digit + within_batch]
+        batch = self.order[self.first_image + within_batch]
         loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.losses.index_copy_(0, self.iteration, loss.detach().unsqueeze(0))
         self.iteration.add_(1)
-        self.first_digit.add_(len(within_batch))
+        self.first_image.add_(len(within_batch))
 
     def _rewind(self, weights: list[Tensor]) -> None:
-        """Undo the warm-up in place, because the graph holds these very tensors: zeros are every moment's beginning."""
+        """Undo the warm-up in place, because the graph holds these very tensors: every moment starts at zero."""
         with torch.no_grad():
             for parameter, weight in zip(self.model.parameters(), weights, strict=True):
                 parameter.copy_(weight)

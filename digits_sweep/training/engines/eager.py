@@ -1,29 +1,31 @@
-"""Autograd over digits that already lie on the device, with a fused optimizer: any model, any device."""
+"""Autograd over images that already lie on the device, with a fused optimizer: any model, any device."""
 
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
+from digits_sweep.training.device import threads_for
 from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.engines.threads import sparing_threads
 from digits_sweep.training.optimizer import build_optimizer
 
 
 class EagerEngine:
     """One batch at a time: index, forward, backward, step. No iteration waits for the device."""
 
+    automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(workload: Workload) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
         return None
 
     @staticmethod
     def threads(batch_size: int, cores: int) -> int:
-        return sparing_threads(batch_size, cores)
+        return threads_for(batch_size, cores)
 
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model.to(workload.device)

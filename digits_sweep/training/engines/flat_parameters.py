@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
 from digits_sweep.training.model import MLP
+from digits_sweep.training.optimizer import unknown_step
 
 
 class FlatParameters:
-    """The weights and biases of `model` moved into one vector, `values`, that they become views of.
+    """Move the weights and biases of `model` into one vector, `values`, that they become views of.
 
     Every Linear layer is a block in it, (in_features + 1, out_features): its transposed weight above its bias. So one
-    product with inputs that end with a column of ones does for both, forward and backward. The hidden layers' blocks
-    lie in the vector row by row, the output layer's column by column: the products are quicker along the long side.
+    product with inputs that end with a column of ones covers both, forward and backward. The hidden layers' blocks
+    lie in the vector row by row, the output layer's column by column: products are faster along the long side.
     `gradients` is a vector of the same length and order.
     """
 
@@ -27,36 +29,34 @@ class FlatParameters:
             parameter.data = view.copy_(parameter.data)
 
     def blocks_of(self, vector: Tensor) -> list[Tensor]:
-        """Every layer's part of `vector`, (in_features + 1, out_features), from the images on."""
+        """Return every layer's part of `vector`, (in_features + 1, out_features), the one next to the images first."""
         shapes = [(layer.in_features + 1, layer.out_features) for layer in self.layers]
         *hidden, output = vector.split([rows * columns for rows, columns in shapes])
         blocks = [part.view(shape) for part, shape in zip(hidden, shapes, strict=False)]
         return [*blocks, output.view(shapes[-1][::-1]).t()]
 
     def views_of(self, vector: Tensor) -> dict[Tensor, Tensor]:
-        """Every parameter's part of `vector`, in the parameter's shape."""
+        """Return every parameter's part of `vector`, in the parameter's shape."""
         views: dict[Tensor, Tensor] = {}
         for layer, block in zip(self.layers, self.blocks_of(vector), strict=True):
             views |= {layer.weight: block[:-1].t(), layer.bias: block[-1]}
         return views
 
 
-# Called once an epoch with the number of its iterations; what it returns is called once an iteration.
+# Called once an epoch with the number of its iterations; what it returns is called once in every iteration.
 EpochUpdate = Callable[[int], Callable[[], object]]
 
 
 def fused_update(optimizer: Optimizer, flat: FlatParameters) -> EpochUpdate:
-    """How to step `flat.values` by `flat.gradients` as `optimizer.step()` would, without its bookkeeping.
+    """Return how to step `flat.values` by `flat.gradients` as `optimizer.step()` would, without its bookkeeping.
 
     The kernels are those that `fused=True` selects. What they keep from step to step lies in the optimizer's own
     state, as views, so that after an epoch `state_dict()` is what it would be after as many `optimizer.step()`.
+    Raises TypeError if the optimizer's step is not exactly that of plain Adam or SGD.
     """
-    match optimizer:
-        case Adam():
-            return _adam(optimizer, flat)
-        case SGD():
-            return _sgd(optimizer, flat)
-    raise TypeError(f"no fused step is known for {type(optimizer).__name__}")
+    if unknown := unknown_step(optimizer):
+        raise TypeError(f"no fused step is known for {unknown}")
+    return FUSED_UPDATES[type(optimizer)](optimizer, flat)
 
 
 def _adam(optimizer: Adam, flat: FlatParameters) -> EpochUpdate:
@@ -82,7 +82,7 @@ def _adam(optimizer: Adam, flat: FlatParameters) -> EpochUpdate:
     )
 
     def epoch_update(iterations: int) -> Callable[[], object]:
-        # Adam's step needs its own number. To count up would be one more operation in every step.
+        # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
         numbers = iter((done + torch.arange(1, iterations + 1)).unbind())
         done.add_(iterations)
         return lambda: kernel([next(numbers)])
@@ -107,7 +107,10 @@ def _sgd(optimizer: SGD, flat: FlatParameters) -> EpochUpdate:
         dampening=0.0,
         nesterov=group["nesterov"],
         maximize=False,
-        # A first step would take the gradient as it is, which momentum times a buffer of zeros does as well.
+        # A first step would take the gradient as it is; momentum times a buffer of zeros gives the same.
         is_first_step=False,
     )
     return lambda iterations: update
+
+
+FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], EpochUpdate]] = {Adam: _adam, SGD: _sgd}

@@ -1,25 +1,26 @@
 """The lesson's own loop, kept as it was taught: the baseline of every comparison.
 
-Worker processes decode every digit to a PIL image and transform it on its own, a DataLoader stacks them, autograd
-differentiates, and the optimizer is the one that PyTorch picks by default. Only the order of the digits is given from
-outside, so that the losses can be compared with every other engine's.
+Worker processes turn every image into a PIL image and transform it on its own, a DataLoader stacks them, autograd
+differentiates, and the optimizer's step is the one that PyTorch picks by default. Only the order of the images is given
+from outside, so that the losses can be compared with those of every other engine.
 """
 
 import warnings
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
+from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.torchvision_import import import_torchvision
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.optimizer import build_optimizer
 
 
 class TransformedDigits(Dataset):
-    """Digits one by one, each through torchvision's transforms: a (1, 28, 28) float32 image and its label."""
+    """Images one by one, each through torchvision's transforms: a (1, 28, 28) float32 image and its label."""
 
     def __init__(self, images: Tensor, labels: Tensor, scale: str) -> None:
         transforms = import_torchvision("torchvision.transforms")
@@ -44,10 +45,11 @@ class TransformedDigits(Dataset):
 class LessonEngine:
     """For every batch: to the device, forward, loss, loss kept on the CPU, zero_grad, backward, step."""
 
-    flushes_denormals: ClassVar[bool] = False  # as PyTorch does when nothing is said
+    automatic: ClassVar[bool] = False
+    flushes_denormals: ClassVar[bool] = False  # PyTorch's default
 
     @staticmethod
-    def refusal(workload: Workload) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
         return None
 
     @staticmethod
@@ -64,7 +66,7 @@ class LessonEngine:
 
     def run_epoch(self, order: Tensor) -> Tensor:
         with warnings.catch_warnings():
-            # The lesson's four workers are meant, on two cores too.
+            # The lesson's four workers are intended, on two cores too.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
             loader = DataLoader(
                 self.dataset, batch_size=self.batch_size, sampler=order.tolist(), num_workers=self.num_workers

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from digits_sweep.config.schema import OptimizerConfig
-from digits_sweep.training.model import MLP
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Workload:
     images: Tensor
     labels: Tensor
     scale: str
-    model: MLP
+    model: nn.Module
     optimizer: OptimizerConfig
     batch_size: int
     device: torch.device
@@ -31,23 +30,28 @@ class Workload:
 class Engine(Protocol):
     """How one epoch is computed. All engines see the same batches and give the same losses, up to float32 rounding.
 
-    An engine is built from a `Workload`. Whatever it needs once (moving the digits, compiling, capturing) belongs into
-    building it, which is timed apart from the epochs.
+    An engine is built from a `Workload`. What it needs once (moving the images, compiling, capturing) belongs into its
+    constructor, which is timed apart from the epochs.
     """
 
-    model: MLP
+    model: nn.Module
     optimizer: Optimizer
+    # Whether `engine=auto` may take it; if not, only its name does.
+    automatic: ClassVar[bool]
     # Whether float32 numbers below 1.2e-38 are taken as 0: same losses, without the slow arithmetic of denormals.
     flushes_denormals: ClassVar[bool]
 
     @staticmethod
-    def refusal(workload: Workload) -> str | None:
-        """Why this engine cannot train that workload, or None where it can."""
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+        """Return why this engine cannot train `model` with `optimizer` on `device`, or None if it can.
+
+        Asked while planning too, with a model on the meta device: look at types and shapes, never at weights.
+        """
         ...
 
     @staticmethod
     def threads(batch_size: int, cores: int) -> int:
-        """How many CPU threads are fastest for this batch size on a machine with so many `cores`.
+        """Return how many CPU threads to use for this batch size on a machine with so many `cores`.
 
         A rule and not a trial: another number of threads may add in another order and so change the last digit of a
         loss, and the same command must give the same losses twice.
@@ -57,7 +61,7 @@ class Engine(Protocol):
     def __init__(self, workload: Workload) -> None: ...
 
     def run_epoch(self, order: Tensor) -> Tensor:
-        """Train on every digit once, in the `order` (n,) int64 given, `batch_size` at a time, the last batch as
-        small as it comes. Returns the loss of every iteration, (iterations,) float32, on any device.
+        """Train on every image once, in the given `order` (n,) int64, `batch_size` at a time, the last batch as small
+        as it comes. Return the loss of every iteration, (iterations,) float32, on any device.
         """
         ...
