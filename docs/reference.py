@@ -47,8 +47,6 @@ The first trains six runs, the second five; the third shows the numbers of a run
 COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. Behind the targets are `python -m digits_sweep`,
 `python -m digits_sweep.report`, `python -m digits_sweep.bench` and `python -m digits_sweep.tune`; each has `--help`."""
 
-SUMMARY = "A row a run. An empty cell means that there is no value, such as a threshold that was not reached."
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -189,14 +187,12 @@ def launchers() -> Iterator[str]:
         [code(each.name), each.extra or "", "yes" if each.stops_early else "no", code(*each.resumed_keys)]
         for each in LAUNCHERS.values()
     ]
-    yield table(
-        ("`hydra/launcher=`", "extra", "`fail_fast` works", "keys of `hydra.launcher` that a resume repeats"), rows
-    )
+    yield table(("`hydra/launcher=`", "extra", "`fail_fast` works", "launcher's keys that a resume repeats"), rows)
 
 
 def columns() -> Iterator[str]:
     """Yield the columns of `summary.csv`."""
-    yield f"## Columns of summary.csv\n\n{SUMMARY}"
+    yield "## Columns of summary.csv\n\nA row a run. An empty cell has no value: a threshold not reached, for example."
     rows = [[code(each.name), DTYPES[each.dtype], each.meaning, each.role.name.lower()] for each in COLUMNS]
     yield table(("column", "type", "meaning", "role"), rows)
     yield table(("role", "the column says"), [[role.name.lower(), role.value] for role in ColumnRole])
