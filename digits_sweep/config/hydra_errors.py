@@ -1,101 +1,112 @@
 """Hydra's and OmegaConf's complaints in this program's words: one line with key, value and what would be right."""
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from digits_sweep.config.rules import InvalidConfig
-from digits_sweep.config.schema import AdamConfig, Config, SGDConfig
+from digits_sweep.config.keys import declared
+from digits_sweep.config.launchers import launcher_called
+from digits_sweep.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from digits_sweep.config.compose import Composer
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list[str]: "a list [a,b]"}
-
-
-# Which extra brings which of Hydra's launchers.
-EXTRAS = {"joblib": "joblib", "ray": "ray", "slurm": "slurm", "submitit_slurm": "slurm", "submitit_local": "slurm"}
+# Below this likeness a suggestion would be a guess.
+LEAST_LIKENESS = 0.6
 
 
 @contextmanager
-def explained(overrides: Sequence[str]) -> Iterator[None]:
+def explained(overrides: Sequence[str], composer: "Composer") -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise in the block into `InvalidConfig`; `overrides` are what the user typed."""
     try:
         yield
     except OverrideParseException as error:
-        raise InvalidConfig(f"{error.override}: cannot be read as key=value") from error
+        raise InvalidConfig(_unreadable(error.override)) from error
     except AssertionError as error:
-        # What OmegaConf does where a value is given inside something that is null.
-        raise InvalidConfig(_of_no_tracker(overrides) or _first_line(error)) from error
+        # OmegaConf's way to refuse a value inside something that is null.
+        raise InvalidConfig(_first_line(error)) from error
     except MissingConfigException as error:
-        raise InvalidConfig(_missing_choice(error)) from error
+        raise InvalidConfig(_missing_choice(error, composer)) from error
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
         cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
-        raise InvalidConfig(_wrong_value(cause, overrides) or _wrong_group(overrides) or _first_line(error)) from error
+        explanation = _wrong_value(cause, overrides, composer) or _wrong_group(overrides, composer)
+        raise InvalidConfig(explanation or _first_line(error)) from error
 
 
-def _of_no_tracker(overrides: Sequence[str]) -> str | None:
-    of_trackers = (each for each in overrides if each.lstrip("+").startswith("tracker."))
-    return next((f"{each}: add tracker={re.split('[.=]', each)[1]}" for each in of_trackers), None)
+def _unreadable(override: str) -> str:
+    """Say how to type a text that Hydra's grammar cannot read."""
+    key, equals, value = override.partition("=")
+    if "\r" in override:
+        return f"{override!r}: ends with a carriage return, as lines of a Windows file do; remove it"
+    if not equals:
+        return f"{override}: is not key=value; a list of values has no space after its commas (key=1,2,3)"
+    if value.rstrip().endswith(","):
+        return f"{override}: ends with a comma; a list of values has no space after its commas (key=1,2,3)"
+    inner = value.strip("'\"").replace('"', '\\"')
+    return f"{override}: cannot be read as key=value; quote the value, also for the shell: '{key}=\"{inner}\"'"
 
 
-def _missing_choice(error: MissingConfigException) -> str:
+def _missing_choice(error: MissingConfigException, composer: "Composer") -> str:
     wanted = str(error.missing_cfg_file)
     group, _, choice = wanted.rpartition("/")
-    options = error.options
-    if group == "hydra/launcher" and choice in EXTRAS:
-        return f"{group}={choice}: its launcher is not installed; pip install 'digits-sweep[{EXTRAS[choice]}]'"
-    if not options:
-        return f"{group or wanted}={choice}: there is no such group; choose among {', '.join(_groups())}"
-    return f"{group}={choice}: there is no such choice; choose {' or '.join(options)}"
+    if group == "hydra/launcher" and (extra := launcher_called(choice).extra):
+        return f"{group}={choice}: its launcher is not installed; pip install 'digits-sweep[{extra}]'"
+    if not error.options:
+        return f"{group or wanted}={choice}: there is no such group; choose among {', '.join(composer.groups())}"
+    return f"{group}={choice}: there is no such choice; choose {' or '.join(error.options)}"
 
 
-def _wrong_value(cause: BaseException | None, overrides: Sequence[str]) -> str | None:
+def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer: "Composer") -> str | None:
     key = getattr(cause, "full_key", None)
     if not key:
         return None
-    typed = next((each for each in overrides if each.lstrip("+~").partition("=")[0] == key), key)
-    known = _keys(Config)
+    typed = next((each for each in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", each)), key)
+    if key.startswith("tracker."):
+        name = key.split(".")[1]
+        return (
+            f"{typed}: add tracker={name}" if name in composer.options("tracker") else f"{typed}: there is no such key"
+        )
+    known = declared()
     if key in known and isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return f"{typed}: there is no such key with this {key.partition('.')[0]}"
     if key not in known:
-        close = difflib.get_close_matches(key, [*known, *_groups()], n=1, cutoff=0.5)
-        return f"{typed}: there is no such key" + (f"; did you mean {close[0]}?" if close else " here")
-    return f"{typed}: must be {KINDS.get(known[key], 'of another type')}"
+        close = closest(key, [*known, *(composer.groups() if "." not in key else ())])
+        return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")
+    return f"{typed}: must be {KINDS.get(known[key].kind, 'of another type')}"
 
 
-def _wrong_group(overrides: Sequence[str]) -> str | None:
-    """The first override that gives a group something which is not the name of a choice."""
-    loader = GlobalHydra.instance().config_loader()
+def closest(typed: str, known: Sequence[str]) -> str | None:
+    """Return the key of `known` that `typed` most likely stands for, or None if none is near."""
+    likeness, best = max(((_likeness(typed, key), key) for key in known), key=lambda found: found[0])
+    return best if likeness >= LEAST_LIKENESS else None
+
+
+def _likeness(typed: str, key: str) -> float:
+    """How near two keys are, 0 to 1: by their last parts, by initials (`learning_rate`, `lr`), and as a whole."""
+    group, _, last = typed.rpartition(".")
+    known_group, _, known_last = key.rpartition(".")
+    same_group = 0.05 if group and group == known_group else 0.0
+    initials = "".join(word[:1] for word in re.split("_", last))
+    if last == known_last or (len(initials) > 1 and initials == known_last):
+        return 0.95 + same_group
+    of_last = SequenceMatcher(None, last, known_last).ratio()
+    return max(0.9 * of_last, 0.95 * SequenceMatcher(None, typed, key).ratio()) + same_group
+
+
+def _wrong_group(overrides: Sequence[str], composer: "Composer") -> str | None:
+    """Return a line for the first override that gives a group something other than the name of a choice."""
     for each in overrides:
         group, _, choice = each.lstrip("+").partition("=")
-        options = loader.get_group_options(group) if group in _groups() else []
+        options = composer.options(group) if group in composer.groups() else []
         if options and choice not in options:
             return f"{each}: there is no such choice; choose {' or '.join(options)}"
     return None
-
-
-def _keys(node: Any) -> dict[str, Any]:
-    """Every key that the schema knows, and its type."""
-    hints = get_type_hints(node)
-    found: dict[str, Any] = {}
-    for each in fields(node):
-        kind = hints[each.name]
-        if is_dataclass(kind):
-            for option in (AdamConfig, SGDConfig) if each.name == "optimizer" else (kind,):
-                found |= {f"{each.name}.{name}": inner for name, inner in _keys(option).items()}
-        else:
-            found[each.name] = kind
-    return found
-
-
-def _groups() -> list[str]:
-    loader = GlobalHydra.instance().config_loader()
-    return [group for group in loader.list_groups("") if group not in ("hydra", "schema")]
 
 
 def _first_line(error: BaseException) -> str:

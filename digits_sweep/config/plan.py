@@ -1,143 +1,168 @@
-"""What a command line would run, worked out, and refused where it is wrong, before anything runs.
+"""The runs of a command line, worked out and checked before the first one starts.
 
-Hydra composes the runs of a sweep again when it launches them; this looks at the same runs first, with the same
-grammar, so that a mistake in the last of them stops the first.
+The plan is what counts: runs are launched from it, `sweep.json` holds it, and a resume is compared with it. Whatever
+depends on the moment (`shuffle()`, `${now:...}`) is resolved here, once.
 """
 
-import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice, product
+from math import prod
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from digits_sweep.config.compose import run_folder
+from digits_sweep.config.command_line import read_command_line
+from digits_sweep.config.compose import Composed, Composer, to_config
 from digits_sweep.config.hydra_errors import explained
-from digits_sweep.config.rules import InvalidConfig, to_config
-from digits_sweep.config.schema import CONF, Config
+from digits_sweep.config.keys import flat, holds_for_the_sweep, identity, written
+from digits_sweep.config.launchers import Launcher, launcher_called
+from digits_sweep.config.schema import Config
+from digits_sweep.errors import InvalidConfig
+from digits_sweep.results.files import safe_name
 
-# Keys that no run of a sweep may have to itself.
-OF_THE_SWEEP = ("outputs", "resume", "dry_run", "fail_fast", "tracker", "data.root", "data.mirrors", "data.fallback")
-# The launchers that start a run when another one has ended. A cluster's launcher hands them all over at once.
-ONE_AFTER_ANOTHER = ("basic", "joblib")
+# Keys and groups of Hydra's that this program sets itself, with what to use instead.
+NOT_HERE = {
+    "hydra.run.dir": "outputs=FOLDER says where sweeps land",
+    "hydra.sweep.dir": "outputs=FOLDER says where sweeps land",
+    "hydra.sweep.subdir": "a run's folder is named after what is swept",
+    "hydra/sweeper": "python -m digits_sweep.tune searches",
+    "hydra.callbacks": "callbacks are not called; a tracker (tracker=mlflow) reads what a sweep records",
+}
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a sweep: the name of its folder and its whole configuration."""
+    """A run: the name of its folder, its whole configuration, and the overrides that make it."""
 
     folder: str
     config: Config
+    overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A command line, every run that it makes, in order, the keys that are swept, and which launcher starts the runs.
+    """A command line as typed, its runs in order, and Hydra's own configuration, which holds its launcher's."""
 
-    A single run sweeps no key, and is started by Hydra's `basic` launcher.
-    """
-
-    arguments: tuple[str, ...]
+    command: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
-    swept: tuple[str, ...]
-    launcher: str
+    hydra: DictConfig
 
     @property
     def settings(self) -> Config:
-        """Where to read what holds for the whole sweep, such as `outputs`: no run may have its own."""
+        """The configuration to read what holds for the whole sweep from, such as `outputs`."""
         return self.runs[0].config
 
     @property
     def outputs(self) -> Path:
         return Path(self.settings.outputs).expanduser()
 
-    def folders_for_hydra(self, sweep_dir: Path) -> list[str]:
-        """The overrides that make Hydra write where this plan says, in whatever folder its workers stand."""
-        keys = ",".join(f"'{key}'" for key in self.swept)
-        run_folder, sweep_dir = f"${{run_folder:{keys}}}", sweep_dir.absolute()
-        return [
-            f'hydra.run.dir="{sweep_dir}/{run_folder}"',
-            f'hydra.sweep.dir="{sweep_dir}"',
-            f'hydra.sweep.subdir="{run_folder}"',
-        ]
-
-
-def override(key: str, value: str) -> str:
-    """`key=value` as Hydra reads it, in quotes where the value is more than a plain word or path."""
-    return f"{key}={value}" if re.fullmatch(r"[\w./:-]+", value, flags=re.ASCII) else f"{key}='{value}'"
+    @property
+    def launcher(self) -> Launcher:
+        return launcher_called(self.hydra.runtime.choices["hydra/launcher"])
 
 
 def plan(arguments: Sequence[str]) -> Plan:
-    """What `python -m digits_sweep` would do with these `arguments`.
+    """Plan what `python -m digits_sweep` would run with these `arguments`.
 
     Raises `InvalidConfig` with a line for every mistake, each with key, value and what would be right.
     """
-    parsed = get_args_parser().parse_args(list(arguments))
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"), explained(parsed.overrides):
-        overrides = OverridesParser.create().parse_overrides(parsed.overrides)
-        _refuse_added_and_removed_keys(overrides)
-        _refuse_sweeping_what_holds_for_all(overrides)
-        fixed = [str(each.input_line) for each in overrides if not each.is_sweep_override()]
-        base = compose("config", fixed, return_hydra_config=True)
-        if not parsed.multirun and base.hydra.mode != RunMode.MULTIRUN:
-            _refuse_sweeps_without_multirun(overrides)
-            return Plan(tuple(arguments), (_planned(fixed, ()),), (), "basic")
-        jobs, swept = _expand(base, overrides)
-        runs = tuple(_planned(job, swept) for job in jobs)
-    _refuse_same_runs(runs)
-    launcher = base.hydra.runtime.choices["hydra/launcher"]
-    if runs[0].config.fail_fast and launcher not in ONE_AFTER_ANOTHER:
-        raise InvalidConfig(f"fail_fast=true: hydra/launcher={launcher} has all runs begun at once; leave it out")
-    return Plan(tuple(arguments), runs, swept, launcher)
+    line = read_command_line(arguments)
+    with Composer(line.config_dirs) as composer, explained(line.overrides, composer):
+        typed = [composer.parse(text) for text in line.overrides]
+        _refuse(typed)
+        base = composer.composed([each for each in typed if not each.is_sweep_override()])
+        if base.hydra.callbacks:
+            raise InvalidConfig(f"hydra.callbacks: {NOT_HERE['hydra.callbacks']}")
+        # Resolved once, so that the moment is the same for all runs.
+        settings = to_config(base.config)
+        if line.multirun or base.hydra.mode == RunMode.MULTIRUN:
+            of_experiment = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
+            typed = [*map(composer.parse, of_experiment), *typed]
+        elif sweeping := next((each for each in typed if each.is_sweep_override()), None):
+            raise InvalidConfig(f"{sweeping.input_line}: several values are a sweep; add -m")
+        _refuse_too_many(typed, settings.max_runs)
+        runs = tuple(_planned(composer, typed))
+    _refuse_differing_settings(runs)
+    planned = Plan(tuple(arguments), _distinct(runs), base.hydra)
+    if settings.fail_fast and not planned.launcher.stops_early:
+        name = planned.launcher.name
+        raise InvalidConfig(f"fail_fast=true: hydra/launcher={name} starts all runs at once; leave it out")
+    return planned
 
 
-def _refuse_sweeps_without_multirun(overrides: Sequence[Override]) -> None:
-    for each in overrides:
-        if each.is_sweep_override():
-            raise InvalidConfig(f"{each.input_line}: several values are a sweep; add -m")
-
-
-def _refuse_added_and_removed_keys(overrides: Sequence[Override]) -> None:
-    for each in overrides:
-        if each.is_delete():
-            raise InvalidConfig(f"{each.input_line}: no key can be taken out; give it another value")
-        if each.is_add() and "/" not in each.key_or_group and not each.is_hydra_override():
-            raise InvalidConfig(f"{each.input_line}: no key can be added; leave out the +")
-
-
-def _refuse_sweeping_what_holds_for_all(overrides: Sequence[Override]) -> None:
+def _refuse(overrides: Iterable[Override]) -> None:
     for each in overrides:
         key = each.key_or_group
-        if each.is_sweep_override() and (key in OF_THE_SWEEP or key.startswith("tracker.")):
+        if instead := next((why for name, why in NOT_HERE.items() if f"{key}.".startswith(f"{name}.")), None):
+            raise InvalidConfig(f"{each.input_line}: {instead}")
+        if each.is_delete():
+            raise InvalidConfig(f"{each.input_line}: no key can be removed; give it another value")
+        if each.is_add() and "/" not in key and not each.is_hydra_override():
+            raise InvalidConfig(f"{each.input_line}: no key can be added; leave out the +")
+        if each.is_sweep_override() and not each.is_discrete_sweep():
+            raise InvalidConfig(f"{each.input_line}: an interval has no list of values; use range(...), or tune")
+        if each.is_sweep_override() and (holds_for_the_sweep(key) or each.is_hydra_override()):
             raise InvalidConfig(f"{each.input_line}: this holds for a whole sweep; give it one value")
 
 
-def _refuse_same_runs(runs: Sequence[PlannedRun]) -> None:
-    for folder, times in Counter(run.folder for run in runs).items():
+def _refuse_too_many(overrides: Iterable[Override], most: int) -> None:
+    runs = prod(map(_count, overrides))
+    if not 1 <= runs <= most:
+        right = f"at most {most:,} (max_runs=N raises this)" if runs else "at least 1"
+        raise InvalidConfig(f"this command has {runs:,} runs: must be {right}")
+
+
+def _count(override: Override) -> int:
+    """The number of values of an override, without making them: a range may have a hundred million."""
+    if not override.is_sweep_override():
+        return 1
+    value = override.value()
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
+        return max(0, -int(-(value.stop - value.start) // value.step))
+    return sum(1 for _ in islice(override.sweep_string_iterator(), 10**6))
+
+
+def _planned(composer: Composer, overrides: Sequence[Override]) -> Iterator[PlannedRun]:
+    """Yield every combination of the values, the last key varying fastest, as Hydra's own sweeper orders them."""
+    values = {each.get_key_element(): _values(each) for each in overrides}
+    swept = dict.fromkeys(each.key_or_group for each in overrides if each.is_sweep_override())
+    for combination in product(*values.values()):
+        texts = tuple(f"{key}={value}" for key, value in zip(values, combination, strict=True))
+        composed = composer.composed([composer.parse(text) for text in texts])
+        yield PlannedRun(_folder(composed, tuple(swept)), to_config(composed.config), texts)
+
+
+def _values(override: Override) -> list[str]:
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    return [override.get_value_element_as_str()]
+
+
+def _folder(composed: Composed, swept: Sequence[str]) -> str:
+    choices, config = composed.hydra.runtime.choices, composed.config
+    found = {key: choices[key] if key in choices else OmegaConf.select(config, key) for key in swept}
+    parts = found or {"data.batch_size": config.data.batch_size}
+    return safe_name("_".join(f"{key.replace('/', '.').rpartition('.')[2]}={written(parts[key])}" for key in parts))
+
+
+def _refuse_differing_settings(runs: Sequence[PlannedRun]) -> None:
+    """One sweep has one outputs folder, one data folder and so on, whatever text makes them."""
+    first = dict(flat(asdict(runs[0].config)))
+    for run in runs[1:]:
+        for key, value in flat(asdict(run.config)):
+            if holds_for_the_sweep(key) and value != first.get(key):
+                both = f"{written(first.get(key))} and {written(value)}"
+                raise InvalidConfig(f"{key}: {both} in one sweep; it holds for all runs, give it one value")
+
+
+def _distinct(runs: tuple[PlannedRun, ...]) -> tuple[PlannedRun, ...]:
+    """Return `runs`. Raises `InvalidConfig` if two of them are the same run."""
+    for what, times in Counter(identity(run.config) for run in runs).items():
         if times > 1:
+            folder = next(run.folder for run in runs if identity(run.config) == what)
             raise InvalidConfig(f"{folder}: {times} runs of this sweep are the same; name every value once")
-
-
-def _expand(base: DictConfig, overrides: Sequence[Override]) -> tuple[list[list[str]], tuple[str, ...]]:
-    """The overrides of every run, as Hydra's own grid sweeper makes them, and the keys that differ among them."""
-    from_config = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
-    everything = [*OverridesParser.create().parse_overrides(from_config), *overrides]
-    (jobs,) = BasicSweeper.split_arguments(everything, max_batch_size=None)
-    swept = dict.fromkeys(each.key_or_group for each in everything if each.is_sweep_override())
-    return [list(job) for job in jobs], tuple(swept)
-
-
-def _planned(job: Sequence[str], swept: Sequence[str]) -> PlannedRun:
-    with explained(job):
-        composed = compose("config", list(job), return_hydra_config=True)
-        folder = run_folder(*swept, _root_=composed)
-        with open_dict(composed):
-            del composed["hydra"]
-        return PlannedRun(folder, to_config(composed))
+    return runs

@@ -1,125 +1,103 @@
-"""The schema behind `conf/`: one dataclass a group.
+"""Every key of a run: its type, its rule and its role.
 
-The YAML files hold the values and their meaning; this file holds their types and the resolvers that they use. What a
-value must keep besides its type stands in `rules.py`.
+The YAML files in `conf/` hold the values and their meaning. A dataclass here is the node `schema/<name>` that a YAML
+file names in its defaults list, its name in lower case without `Config`.
 """
 
-import math
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, get_type_hints
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-
-from digits_sweep.config.compose import run_folder
-from digits_sweep.config.scaling import FORMULAS
-
-# Inside the package when it is installed from a wheel, beside it in a source tree.
-CONF = next(
-    folder for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf") if folder.is_dir()
+from digits_sweep.config.rules import (
+    BELOW_ONE,
+    BETAS,
+    DEVICE,
+    FOLDER,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    SWEEP,
+    THREADS,
+    Role,
+    key,
+    one_of,
+    or_null,
+    whole_number,
 )
 
 
 @dataclass
 class DataConfig:
-    """conf/data: which digits, how many at a time, and where they come from."""
+    """conf/data: which data set, how many examples at a time, and where they come from."""
 
-    name: str = MISSING
-    batch_size: int = MISSING
-    num_workers: int = MISSING
-    scale: str = MISSING
-    root: str = MISSING
-    mirrors: list[str] = MISSING
-    timeout_seconds: float = MISSING
-    fallback: str | None = MISSING
+    name: str = key()
+    batch_size: int = key(whole_number(1))
+    num_workers: int = key(whole_number(0), Role.TIMING)
+    scale: str = key(one_of("unit", "standard", "raw"))
+    root: str = key(role=Role.PLACE)
+    mirrors: list[str] = key(role=Role.PLACE)
+    timeout_seconds: float = key(POSITIVE, Role.PLACE)
+    fallback: str | None = key(role=Role.PLACE)
 
 
 @dataclass
 class ModelConfig:
-    """conf/model: the network."""
+    """conf/model: what every network has."""
 
-    name: str = MISSING
-    hidden_size: int = MISSING
-    hidden_layers: int = MISSING
-    activation: str = MISSING
-    head: str = MISSING
-    num_classes: int = MISSING
+    name: str = key()
+    head: str = key(one_of("softmax", "logits"))
+    num_classes: int = key(whole_number(2))
+
+
+@dataclass
+class MLPConfig(ModelConfig):
+    """What a multilayer perceptron has besides."""
+
+    hidden_size: int = key(whole_number(1))
+    hidden_layers: int = key(whole_number(1))
+    activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
 
 
 @dataclass
 class OptimizerConfig:
     """conf/optimizer: what every optimizer has."""
 
-    name: str = MISSING
-    lr: float = MISSING
-    weight_decay: float = MISSING
-    reference_batch_size: int | None = None
+    name: str = key()
+    lr: float = key(POSITIVE)
+    weight_decay: float = key(NOT_NEGATIVE)
+    reference_batch_size: int | None = key(or_null(whole_number(1)), default=None)
 
 
 @dataclass
 class AdamConfig(OptimizerConfig):
     """What Adam has besides."""
 
-    betas: list[float] = MISSING
-    eps: float = MISSING
+    betas: list[float] = key(BETAS)
+    eps: float = key(POSITIVE)
 
 
 @dataclass
 class SGDConfig(OptimizerConfig):
     """What stochastic gradient descent has besides."""
 
-    momentum: float = MISSING
-    nesterov: bool = MISSING
+    momentum: float = key(BELOW_ONE)
+    nesterov: bool = key()
 
 
 @dataclass
 class EngineConfig:
     """conf/engine: how an epoch is computed."""
 
-    name: str = MISSING
+    name: str = key()
 
 
 @dataclass
 class TrainerConfig:
-    """conf/trainer: how long, and what is looked for."""
+    """conf/trainer: how long a run trains, and what is looked for."""
 
-    num_epochs: int = MISSING
-    loss_threshold: float = MISSING
-    stop_at_threshold: bool = MISSING
-
-
-@dataclass
-class TensorBoardConfig:
-    """conf/tracker/tensorboard.yaml."""
-
-    folder: str = MISSING
-
-
-@dataclass
-class MLflowConfig:
-    """conf/tracker/mlflow.yaml."""
-
-    uri: str = MISSING
-    experiment: str = MISSING
-    artifacts: str = MISSING
-
-
-@dataclass
-class WandbConfig:
-    """conf/tracker/wandb.yaml."""
-
-    mode: str = MISSING
-    project: str = MISSING
-    folder: str = MISSING
-
-
-@dataclass
-class TrackerConfig:
-    """conf/tracker: who else is told; None is not."""
-
-    tensorboard: TensorBoardConfig | None = None
-    mlflow: MLflowConfig | None = None
-    wandb: WandbConfig | None = None
+    num_epochs: int = key(whole_number(1), Role.GROWS)
+    loss_threshold: float = key(POSITIVE)
+    stop_at_threshold: bool = key()
 
 
 @dataclass
@@ -131,45 +109,45 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    seed: int = MISSING
-    device: str = MISSING
-    num_threads: int | str = MISSING
-    outputs: str = MISSING
-    resume: str | None = MISSING
-    dry_run: bool = MISSING
-    fail_fast: bool = MISSING
+    # The settings of every tracker by its name; empty if results go to the outputs folder only.
+    tracker: dict[str, Any] = field(default_factory=dict, metadata={"role": Role.COMMAND})
+    seed: int = key(SEED)
+    device: str = key(DEVICE)
+    num_threads: int | str = key(THREADS)
+    outputs: str = key(FOLDER, Role.PLACE)
+    resume: str | None = key(SWEEP, Role.COMMAND)
+    dry_run: bool = key(role=Role.COMMAND)
+    fail_fast: bool = key(role=Role.COMMAND)
+    max_runs: int = key(whole_number(1), Role.COMMAND)
 
 
-def _by_batch_size(default: float, exceptions: DictConfig, *, _root_: DictConfig) -> float:
-    """`${by_batch_size:1e-4,{5:1e-6}}`: the value that stands for this run's batch size, else the default."""
-    return exceptions.get(_root_.data.batch_size, default)
+def nodes(group: type) -> Iterator[type]:
+    """Yield a group's dataclass and every dataclass that extends it."""
+    yield group
+    for extension in group.__subclasses__():
+        yield from nodes(extension)
 
 
-def _scaled(formula: str, value: float, *, _root_: DictConfig) -> float:
-    """`${scaled:sqrt_lr,1e-4}`: the value as the formula of `scaling.py` has it for this run's batch size."""
-    size, reference = _root_.data.batch_size, _root_.optimizer.reference_batch_size
-    # Where there is nothing to scale by, the rules of `rules.py` find no number here, and say so.
-    return FORMULAS[formula](value, size / reference) if size > 0 and reference else math.nan
+def groups() -> dict[str, type]:
+    """Return the dataclass of every group of keys, by the group's name."""
+    hints = get_type_hints(Config)
+    return {each.name: hints[each.name] for each in fields(Config) if is_dataclass(hints[each.name])}
 
 
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra and OmegaConf. Called once, when this module is imported."""
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    groups = {
-        "data": DataConfig,
-        "model": ModelConfig,
-        "adam": AdamConfig,
-        "sgd": SGDConfig,
-        "engine": EngineConfig,
-        "trainer": TrainerConfig,
-    }
-    for name, node in groups.items():
-        store.store(group="schema", name=name, node=node)
-    OmegaConf.register_new_resolver("by_batch_size", _by_batch_size, replace=True)
-    OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
-    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+def config_from(content: dict[str, Any]) -> Config:
+    """Build a `Config` from the nested dictionary that `dataclasses.asdict` makes of one.
+
+    A group becomes the dataclass that has exactly its keys. Raises KeyError if a key is missing or unknown.
+    """
+    known = groups()
+    values = {name: _node(known[name], value) if name in known else value for name, value in content.items()}
+    if values.keys() != {each.name for each in fields(Config)}:
+        raise KeyError(", ".join(sorted(values.keys() ^ {each.name for each in fields(Config)})))
+    return Config(**values)
 
 
-register()
+def _node(group: type, content: dict[str, Any]) -> Any:
+    for node in nodes(group):
+        if {each.name for each in fields(node)} == content.keys():
+            return node(**content)
+    raise KeyError(", ".join(content))

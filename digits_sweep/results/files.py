@@ -1,24 +1,38 @@
-"""Writing files so that no reader ever sees half of one, and reading them back so that a damaged one is named."""
+"""Writing files so that no reader ever sees half of one, and reading them so that a damaged one is named."""
 
+import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from digits_sweep.errors import UnreadableRecord
+
 Content = TypeVar("Content")
 
+LONGEST_NAME = 120
 
-class UnreadableRecord(Exception):
-    """A file of a run or a sweep that cannot be read back. The text names the file and says what is wrong with it."""
+
+def safe_name(wanted: str) -> str:
+    """Return `wanted` as one plain path component.
+
+    What is not a letter, a digit or one of `._=-` becomes `-`; a name that had to be changed or cut ends with a digest
+    of `wanted`, so that two names never become one.
+    """
+    name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted)[:LONGEST_NAME]
+    if name == wanted and name.strip("."):
+        return name
+    return f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
 
 
 def replace_file(path: Path, content: str | bytes, keep_previous: bool = False) -> None:
-    """Put `content` (text in UTF-8) at `path` in one step: it holds the old or the new, also after a power cut.
+    """Replace `path` by `content` (text in UTF-8) in one step: it holds the old or the new, also after a power cut.
 
-    `keep_previous` keeps what was there before as `previous(path)`. Raises OSError where the folder cannot be written
-    or is full; `path` is then as it was.
+    `keep_previous` keeps what was there before as `previous(path)`. Raises OSError if the folder cannot be written or
+    is full; `path` is then as it was.
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -38,7 +52,7 @@ def replace_file(path: Path, content: str | bytes, keep_previous: bool = False) 
 
 
 def previous(path: Path) -> Path:
-    """Where the content before the present one is kept."""
+    """Return the name under which the content before the present one is kept."""
     return path.with_name(f"{path.name}.previous")
 
 
@@ -55,9 +69,9 @@ def _keep(path: Path) -> None:
 
 
 def latest_readable(path: Path, read: Callable[[Path], Content]) -> tuple[Content, str | None]:
-    """What `read` makes of `path`, or else of `previous(path)`, with what was wrong with the newer one.
+    """Return what `read` makes of `path`, or else of `previous(path)`, with what was wrong with the newer one.
 
-    Raises `UnreadableRecord`, the one for `path`, where neither can be read.
+    Raises `UnreadableRecord`, the one for `path`, if neither can be read.
     """
     try:
         return read(path), None
@@ -69,21 +83,21 @@ def latest_readable(path: Path, read: Callable[[Path], Content]) -> tuple[Conten
 
 
 def set_aside(path: Path) -> None:
-    """Rename a file that cannot be read, so that what is written next does not take its place."""
+    """Rename a file that cannot be read, so that what is written next does not replace it."""
     for name in (path, previous(path)):
         if name.exists():
             name.replace(name.with_name(f"{name.name}.unreadable"))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed had begun to write in `folder`."""
+    """Remove temporary files that a killed process left in `folder`."""
     for leftover in folder.glob(".*.*"):
         if leftover.name.startswith((".record.json.", ".history.csv.", ".checkpoint.pt.", ".summary.csv.")):
             leftover.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the renaming itself last. Only POSIX systems can open a folder for that."""
+    """Make the renaming itself durable. Only POSIX systems can open a folder for that."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,14 +1,20 @@
-"""What a run's epochs amount to: the timing and convergence columns of the summary."""
+"""A run's epochs: `history.csv`, and what they amount to."""
 
+import csv
+import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from statistics import median
+
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.files import latest_readable, replace_file
 
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One row of `history.csv`."""
+    """One row of `history.csv`: mean and standard deviation of the iterations' losses, and the time in seconds."""
 
     epoch: int
     loss_mean: float
@@ -17,44 +23,75 @@ class EpochRow:
     examples_per_second: float
 
 
-def outcome(
-    history: Sequence[EpochRow], loss_threshold: float, train_samples: int, resumed_after: Sequence[int] = ()
-) -> dict[str, int | float | None]:
-    """The summary's columns that follow from the history alone; None where there is nothing to say.
+def write_history(folder: Path, history: Sequence[EpochRow]) -> None:
+    """Replace `history.csv` in `folder`. Raises OSError if it cannot be written."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [each.name for each in fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in history)
+    replace_file(folder / "history.csv", text.getvalue(), keep_previous=True)
 
-    `seconds_per_epoch` is the median over the epochs that are not the first of their process, where there are such:
-    the run's first, and the ones that follow an epoch in `resumed_after`, pay for warming up.
-    `first_epoch_below_threshold` is None where no epoch's mean loss is below `loss_threshold`; it is never guessed.
+
+def read_history(folder: Path) -> list[EpochRow]:
+    """Read the epochs in `history.csv`, from the first; if it is damaged, those of the file before it.
+
+    Raises `UnreadableRecord` if neither can be read.
     """
-    if not history:
-        return dict.fromkeys(OUTCOME_COLUMNS) | {"epochs": 0}
-    seconds = [row.seconds for row in history]
-    cold = {1} | {epoch + 1 for epoch in resumed_after}
-    typical = median([row.seconds for row in history if row.epoch not in cold] or seconds)
-    reached = next((row.epoch for row in history if row.loss_mean < loss_threshold), None)
-    last = history[-1].loss_mean
-    return {
-        "seconds_per_epoch": typical,
-        "first_epoch_below_threshold": reached,
-        "seconds_to_threshold": math.fsum(seconds[:reached]) if reached else None,
-        "final_loss": last,
-        "epochs": len(history),
-        "seconds_first_epoch": seconds[0],
-        "examples_per_second": train_samples / typical if typical > 0 else None,
-    }
+    history, _ = latest_readable(folder / "history.csv", _read_history)
+    return history
 
 
-OUTCOME_COLUMNS = (
-    "seconds_per_epoch",
-    "first_epoch_below_threshold",
-    "seconds_to_threshold",
-    "final_loss",
-    "epochs",
-    "seconds_first_epoch",
-    "examples_per_second",
-)
+def _read_history(path: Path) -> list[EpochRow]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            history = [
+                EpochRow(
+                    epoch=int(row["epoch"]),
+                    loss_mean=float(row["loss_mean"]),
+                    loss_std=float(row["loss_std"]),
+                    seconds=float(row["seconds"]),
+                    examples_per_second=float(row["examples_per_second"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UnreadableRecord(f"{path.name}: {one_line(error)}") from error
+    if [row.epoch for row in history] != list(range(1, len(history) + 1)):
+        raise UnreadableRecord(f"{path.name}: its epochs do not count up from 1")
+    return history
+
+
+def one_line(error: Exception) -> str:
+    """Return the first line of an error, without the path of the file."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0]
+
+
+def seconds_per_epoch(history: Sequence[EpochRow], resumed_after: Sequence[int]) -> float | None:
+    """Return the median seconds of the epochs that are not the first of their process; of all if there are no others.
+
+    The run's first epoch, and those that follow an epoch in `resumed_after`, pay for warming up.
+    """
+    first = {1} | {epoch + 1 for epoch in resumed_after}
+    seconds = [row.seconds for row in history if row.epoch not in first] or [row.seconds for row in history]
+    return median(seconds) if seconds else None
+
+
+def first_epoch_below(history: Sequence[EpochRow], threshold: float) -> int | None:
+    """Return the first epoch whose mean loss is below `threshold`; None if there is none. It is never guessed."""
+    return next((row.epoch for row in history if row.loss_mean < threshold), None)
+
+
+def seconds_below(history: Sequence[EpochRow], threshold: float) -> float | None:
+    """Return the seconds of training up to the end of the first epoch below `threshold`; None if there is none."""
+    reached = first_epoch_below(history, threshold)
+    return math.fsum(row.seconds for row in history[:reached]) if reached else None
 
 
 def softmax_floor(num_classes: int) -> float:
-    """The least cross-entropy that probabilities can reach: -ln(e / (e + C - 1)), 1.4612 for ten classes."""
+    """Return the least cross-entropy of a softmax's output: -ln(e / (e + C - 1)), 1.4612 for C = 10 classes.
+
+    Cross-entropy applies its own log-softmax; probabilities are at most 1 and at least 0, so the right class gets at
+    most e / (e + C - 1) there.
+    """
     return -math.log(math.e / (math.e + num_classes - 1))

@@ -11,14 +11,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from digits_sweep.errors import FolderInUse
 from digits_sweep.results.files import replace_file
 
 # A worker of a killed process may outlive it for some seconds, and holds its lock as long.
 PATIENCE_SECONDS = 15.0
-
-
-class FolderInUse(Exception):
-    """Another process writes in this folder. The text names the folder, the process and its machine."""
 
 
 @dataclass(frozen=True)

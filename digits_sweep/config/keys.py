@@ -1,0 +1,143 @@
+"""The roles of keys, how two configurations differ, and how a value is written. Knows neither Hydra nor OmegaConf."""
+
+from collections.abc import Iterator
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass
+from decimal import Decimal
+from functools import cache
+from typing import Any, get_type_hints
+
+from digits_sweep.config.rules import ANYTHING, Role, Rule
+from digits_sweep.config.schema import Config, config_from, groups, nodes
+
+
+@dataclass(frozen=True)
+class Key:
+    """A declared key: its full name (`data.batch_size`), the type of its value, its rule and its role."""
+
+    name: str
+    kind: Any
+    rule: Rule
+    role: Role
+
+
+@cache
+def declared() -> dict[str, Key]:
+    """Return every key that a run can have, by its full name."""
+    found = {}
+    for group, kind in groups().items():
+        for node in nodes(kind):
+            found |= dict(_declared_in(node, f"{group}."))
+    return found | dict(_declared_in(Config, ""))
+
+
+def _declared_in(node: type, prefix: str) -> Iterator[tuple[str, Key]]:
+    hints = get_type_hints(node)
+    for each in fields(node):
+        if not is_dataclass(hints[each.name]):
+            yield f"{prefix}{each.name}", _key(each, hints[each.name], prefix)
+
+
+def _key(declaration: Field, kind: Any, prefix: str) -> Key:
+    told = declaration.metadata
+    return Key(f"{prefix}{declaration.name}", kind, told.get("rule", ANYTHING), told.get("role", Role.RESULT))
+
+
+def role_of(key: str) -> Role:
+    """Return the role of `key`; of a key below a declared one (`tracker.mlflow.uri`), that one's.
+
+    A key that nobody declared may change a result.
+    """
+    known = declared()
+    while key not in known and "." in key:
+        key = key.rpartition(".")[0]
+    return known[key].role if key in known else Role.RESULT
+
+
+def changes_results(key: str) -> bool:
+    """Return whether the value of `key` may change what a run results in."""
+    return role_of(key) in (Role.RESULT, Role.GROWS)
+
+
+def holds_for_the_sweep(key: str) -> bool:
+    """Return whether all runs of a sweep share one value of `key`."""
+    return role_of(key) in (Role.PLACE, Role.COMMAND)
+
+
+def may_grow(key: str) -> bool:
+    """Return whether a resume may raise the value of `key`."""
+    return role_of(key) is Role.GROWS
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key of a nested configuration (`data.batch_size`) with its value."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def results_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return every key of a nested configuration that may change a result, with its value."""
+    return {key: value for key, value in flat(config) if changes_results(key)}
+
+
+def identity(config: Config) -> tuple[tuple[str, str], ...]:
+    """Return all in which the runs of one sweep may differ: two runs with the same identity are the same run."""
+    return tuple((key, repr(value)) for key, value in flat(asdict(config)) if not holds_for_the_sweep(key))
+
+
+def differing(recorded: dict[str, Any], config: Config) -> list[str]:
+    """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change."""
+    before, now = results_of(recorded), results_of(asdict(config))
+    return [
+        f"{key} was {written(before.get(key))}, is now {written(now.get(key))}"
+        for key in dict.fromkeys([*before, *now])
+        if not may_grow(key) and before.get(key) != now.get(key)
+    ]
+
+
+def as_recorded(config: Config, recorded: dict[str, Any]) -> Config:
+    """Return `config` with every key that may change a result as `recorded` has it.
+
+    Keys that `recorded` does not know keep their value in `config`. Raises KeyError or AttributeError if `recorded`
+    is not the configuration of a run.
+    """
+    content = asdict(config)
+    for group in groups():
+        if recorded[group].get("name") != content[group].get("name") or recorded[group].keys() != content[group].keys():
+            kept = {name: value for name, value in content[group].items() if not changes_results(f"{group}.{name}")}
+            content[group] = recorded[group] | kept
+    for key, value in results_of(recorded).items():
+        group, _, name = key.rpartition(".")
+        (content[group] if group else content)[name] = value
+    return config_from(content)
+
+
+def mistakes(config: Config) -> Iterator[str]:
+    """Yield one line for every value that breaks its rule, as `key=value: what would be right`."""
+    known = declared()
+    for key, value in flat(asdict(config)):
+        if key in known and not known[key].rule.holds(value):
+            yield f"{key}={written(value)}: {known[key].rule.right}"
+
+
+def written(value: Any) -> str:
+    """Return a value as text, the same everywhere: `1e-4`, `0.05`, `[0.9, 0.999]`, `true`, `null`.
+
+    A number is exact: reading the text gives the same float64.
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(written, value))}]"
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    plain = repr(value).removesuffix(".0")
+    if value != value or abs(value) == float("inf") or value == 0 or 1e-3 <= abs(value) < 1e16:
+        return plain
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    mantissa = str(digits[0]) + ("." + "".join(map(str, digits[1:])) if len(digits) > 1 else "")
+    return f"{'-' if sign else ''}{mantissa}e{int(exponent) + len(digits) - 1}"

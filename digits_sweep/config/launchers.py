@@ -1,0 +1,43 @@
+"""Hydra's launchers: a row for each one that this program knows."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """A launcher as `hydra/launcher=NAME` names it.
+
+    `extra` is the optional dependency that brings it. `in_process` launchers train in the process of the command, one
+    run after the other; `stops_early` says whether `fail_fast` can end the sweep; `resumed_keys` are the keys below
+    `hydra.launcher` that a resume repeats from the recorded command. `needs_accounts`: a killed job is only noticed if
+    the cluster keeps accounts.
+    """
+
+    name: str
+    extra: str | None = None
+    in_process: bool = False
+    stops_early: bool = False
+    resumed_keys: tuple[str, ...] = ()
+    needs_accounts: bool = False
+
+
+OF_A_QUEUE = ("timeout_min", "cpus_per_task", "mem_gb")
+OF_SLURM = ("partition", "account", "qos", *OF_A_QUEUE)
+
+LAUNCHERS = {
+    launcher.name: launcher
+    for launcher in (
+        Launcher("basic", in_process=True, stops_early=True),
+        Launcher("joblib", extra="joblib", stops_early=True, resumed_keys=("n_jobs",)),
+        Launcher("slurm", extra="slurm", resumed_keys=OF_SLURM, needs_accounts=True),
+        Launcher("submitit_slurm", extra="slurm", resumed_keys=OF_SLURM, needs_accounts=True),
+        Launcher("submitit_local", extra="slurm", resumed_keys=OF_A_QUEUE),
+        Launcher("ray", extra="ray"),
+        Launcher("ray_cluster", extra="ray"),
+    )
+}
+
+
+def launcher_called(name: str) -> Launcher:
+    """Return the row of a launcher; one that has no row, such as a plugin of the user's, starts all runs at once."""
+    return LAUNCHERS.get(name, Launcher(name))

@@ -1,0 +1,63 @@
+"""Every error that this program raises on purpose: one tree, one base.
+
+    DigitsSweepError
+    ├── InvalidConfig
+    ├── CannotResume
+    ├── CannotRecord
+    ├── CannotSearch
+    ├── UnreadableRecord
+    ├── FolderInUse
+    ├── DataUnavailable
+    ├── UnusableRoot
+    ├── MismatchedTorchvision
+    ├── DeviceUnavailable
+    └── EngineRefused
+"""
+
+
+class DigitsSweepError(Exception):
+    """Base of all errors below. The text is meant for the user: what is wrong, and what would be right."""
+
+
+class InvalidConfig(DigitsSweepError):
+    """A configuration that must not run: one line a mistake, with key, value and what would be right."""
+
+
+class CannotResume(DigitsSweepError):
+    """A run or a sweep that cannot be resumed here. The text names what differs."""
+
+
+class CannotRecord(DigitsSweepError):
+    """Results cannot be written. The text names the file and the reason."""
+
+
+class CannotSearch(DigitsSweepError):
+    """A search cannot start or continue. What its study holds is kept."""
+
+
+class UnreadableRecord(DigitsSweepError):
+    """A file of a run or a sweep that cannot be read. The text names the file and says what is wrong with it."""
+
+
+class FolderInUse(DigitsSweepError):
+    """Another process writes in this folder. The text names the folder, the process and its machine."""
+
+
+class DataUnavailable(DigitsSweepError):
+    """A data set is not on disk and cannot be fetched. The text has a line for every mirror that was tried."""
+
+
+class UnusableRoot(DigitsSweepError):
+    """The folder for the data cannot be used. The text names it and says why."""
+
+
+class MismatchedTorchvision(DigitsSweepError):
+    """torch and torchvision do not work together, or one is missing. The text names both versions."""
+
+
+class DeviceUnavailable(DigitsSweepError):
+    """The device does not exist on this machine. The text names key and value."""
+
+
+class EngineRefused(DigitsSweepError):
+    """The engine cannot train this model on this device. The text says why."""

@@ -1,0 +1,134 @@
+"""Every column of `summary.csv`, in its order: its type, its role, its meaning, and how it follows from a record."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from digits_sweep.config.keys import flat
+from digits_sweep.results.history import EpochRow, first_epoch_below, seconds_below, seconds_per_epoch
+from digits_sweep.results.record import Record
+
+
+class ColumnRole(Enum):
+    """What a column says of a run."""
+
+    SETTING = "what the run was asked to do"
+    OUTCOME = "what it resulted in"
+    PROVENANCE = "what it was made with, and where it lies"
+
+
+# Computes a cell from a run's record and its epochs so far; None leaves it empty.
+Cell = Callable[[Record, Sequence[EpochRow]], Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of `summary.csv`.
+
+    `dtype` is the pandas type that keeps whole numbers whole and misses empty. `keys` are the keys of a run's
+    configuration that the column stands for. `of` computes a cell; without it the run itself fills the cell in.
+    `mixture` names several values of a column that should have one value in a sweep.
+    """
+
+    name: str
+    dtype: str
+    role: ColumnRole
+    meaning: str
+    keys: tuple[str, ...] = ()
+    of: Cell | None = None
+    mixture: str | None = None
+
+
+SETTING, OUTCOME, PROVENANCE = ColumnRole
+
+
+def _key(name: str, dtype: str, key: str, meaning: str, mixture: str | None = None) -> Column:
+    """Return a column that holds the value of one key."""
+    return Column(name, dtype, SETTING, meaning, (key,), lambda record, _: dict(flat(record.config)).get(key), mixture)
+
+
+def _beta(place: int) -> Cell:
+    def beta(record: Record, history: Sequence[EpochRow]) -> Any:
+        betas = dict(flat(record.config)).get("optimizer.betas")
+        return betas[place] if betas else None
+
+    return beta
+
+
+def _model(record: Record, history: Sequence[EpochRow]) -> str:
+    model = record.config["model"]
+    return model["name"] if model["head"] == "softmax" else f"{model['name']}_{model['head']}"
+
+
+def _threshold(record: Record) -> float:
+    return record.config["trainer"]["loss_threshold"]
+
+
+def _examples_per_second(record: Record, history: Sequence[EpochRow]) -> float | None:
+    seconds = seconds_per_epoch(history, record.resumed_after)
+    return record.summary["train_samples"] / seconds if seconds else None
+
+
+COLUMNS = (
+    _key("batch_size", "Int64", "data.batch_size", "examples per iteration"),
+    _key("lr", "Float64", "optimizer.lr", "learning rate"),
+    _key("weight_decay", "Float64", "optimizer.weight_decay", "L2 added to the gradient"),
+    _key("seed", "Int64", "seed", "seed of the initial weights and of the order of every epoch"),
+    Column(
+        "seconds_per_epoch", "Float64", OUTCOME, "median over the epochs, without the first one of each process",
+        of=lambda record, history: seconds_per_epoch(history, record.resumed_after),
+    ),
+    Column(
+        "first_epoch_below_threshold", "Int64", OUTCOME, "first epoch with a mean loss below it; empty: not reached",
+        of=lambda record, history: first_epoch_below(history, _threshold(record)),
+    ),
+    _key("loss_threshold", "Float64", "trainer.loss_threshold", "the threshold", mixture="thresholds"),
+    Column(
+        "seconds_to_threshold", "Float64", OUTCOME, "seconds of training to the end of that epoch; empty: not reached",
+        of=lambda record, history: seconds_below(history, _threshold(record)),
+    ),
+    Column(
+        "final_loss", "Float64", OUTCOME, "mean loss of the last epoch",
+        of=lambda record, history: history[-1].loss_mean if history else None,
+    ),
+    Column("epochs", "Int64", OUTCOME, "finished epochs", of=lambda record, history: len(history)),
+    Column("status", "string", OUTCOME, "completed, diverged, interrupted or failed"),
+    Column("dataset", "string", SETTING, "data set that was trained on", ("data.name",), mixture="data sets"),
+    Column("train_samples", "Int64", SETTING, "examples in its training set"),
+    Column(
+        "model", "string", SETTING, "network, and its head if that is not the softmax",
+        ("model.name", "model.head"), _model,
+    ),
+    _key("hidden_size", "Int64", "model.hidden_size", "units in every hidden layer"),
+    _key("optimizer", "string", "optimizer.name", "optimizer"),
+    Column("engine", "string", SETTING, "engine that trained", ("engine.name",), mixture="engines"),
+    Column("device", "string", SETTING, "device that it trained on", ("device",), mixture="devices"),
+    Column("num_threads", "Int64", SETTING, "CPU threads", ("num_threads",)),
+    Column("iterations_per_epoch", "Int64", OUTCOME, "iterations in an epoch"),
+    Column(
+        "seconds_first_epoch", "Float64", OUTCOME, "seconds of the first epoch",
+        of=lambda record, history: history[0].seconds if history else None,
+    ),
+    Column(
+        "examples_per_second", "Float64", OUTCOME, "examples trained on per second, from seconds_per_epoch",
+        of=_examples_per_second,
+    ),
+    Column("test_accuracy", "Float64", OUTCOME, "share of the test set predicted correctly after the last epoch"),
+    Column("classes_never_predicted", "Int64", OUTCOME, "classes that are never predicted on the test set"),
+    Column("concurrent_runs", "Int64", PROVENANCE, "runs of the sweep that trained at once on the machine"),
+    Column("torch_version", "string", PROVENANCE, "version of torch", mixture="versions of torch"),
+    Column("git_commit", "string", PROVENANCE, "commit of this program", mixture="commits of this program"),
+    Column("started_at", "string", PROVENANCE, "start of the run in UTC"),
+    Column("run_dir", "string", PROVENANCE, "folder of the run, relative to the table's folder if it lies inside"),
+    Column("resumes", "Int64", PROVENANCE, "how often the run was resumed"),
+    Column("error", "string", OUTCOME, "why the run failed: the last line of its traceback"),
+    Column("beta1", "Float64", SETTING, "Adam's decay rate of the first moment", ("optimizer.betas",), _beta(0)),
+    Column("beta2", "Float64", SETTING, "Adam's decay rate of the second moment", ("optimizer.betas",), _beta(1)),
+    _key("eps", "Float64", "optimizer.eps", "Adam's epsilon"),
+)  # fmt: skip
+
+
+def fill(record: Record, history: Sequence[EpochRow]) -> None:
+    """Compute every column of `record.summary` that follows from its configuration and the epochs so far."""
+    record.summary |= {column.name: column.of(record, history) for column in COLUMNS if column.of}
