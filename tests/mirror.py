@@ -10,10 +10,14 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+ARCHIVES = (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS)
+
 
 @dataclass
 class Mirror:
-    """`downloads` counts, by file name, what was asked for; `gate` lets the answers that are `held` go on."""
+    """`downloads` counts requests by file name; setting `gate` releases the answers that are `held`."""
 
     folder: Path
     faults: Mapping[str, "Fault"]
@@ -32,7 +36,7 @@ class Answer(BaseHTTPRequestHandler):
         # torchvision first asks where an address leads to: a GET with this header, whose answer it does not read.
         is_probe = self.headers.get("Method") == "HEAD"
         self.mirror.downloads[name] += not is_probe
-        fault = self.mirror.faults.get(name, whole)
+        fault = self.mirror.faults.get(name, intact)
         with suppress(ConnectionError):
             fault(self, b"" if is_probe else (self.mirror.folder / name).read_bytes())
 
@@ -48,7 +52,7 @@ class Answer(BaseHTTPRequestHandler):
 Fault = Callable[[Answer, bytes], None]
 
 
-def whole(answer: Answer, body: bytes) -> None:
+def intact(answer: Answer, body: bytes) -> None:
     answer.start(body)
     answer.wfile.write(body)
 
@@ -57,7 +61,7 @@ def not_found(answer: Answer, body: bytes) -> None:
     answer.send_error(404)
 
 
-def closed_without_a_word(answer: Answer, body: bytes) -> None:
+def closed_without_an_answer(answer: Answer, body: bytes) -> None:
     answer.close_connection = True
 
 
@@ -71,7 +75,7 @@ def stalled(answer: Answer, body: bytes) -> None:
 def held(answer: Answer, body: bytes) -> None:
     if body:
         answer.mirror.gate.wait()
-    whole(answer, body)
+    intact(answer, body)
 
 
 def truncated(answer: Answer, body: bytes) -> None:
@@ -81,7 +85,7 @@ def truncated(answer: Answer, body: bytes) -> None:
 
 def flipped(answer: Answer, body: bytes) -> None:
     middle = len(body) // 2
-    whole(answer, body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :])
+    intact(answer, body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :])
 
 
 def dripping(answer: Answer, body: bytes) -> None:
@@ -95,7 +99,7 @@ def dripping(answer: Answer, body: bytes) -> None:
 
 @contextmanager
 def mirror(folder: Path, faults: Mapping[str, Fault] | None = None) -> Iterator[Mirror]:
-    """Serve `folder` until the block ends; `faults` has, by file name, what goes wrong with it."""
+    """Serve `folder` until the block ends; `faults` says, by file name, what goes wrong with it."""
     serving = Mirror(folder, faults or {})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Answer, serving)) as server:
         serving.address = f"http://127.0.0.1:{server.server_port}/"
@@ -112,6 +116,6 @@ def mirror(folder: Path, faults: Mapping[str, Fault] | None = None) -> Iterator[
 @contextmanager
 def nobody_there() -> Iterator[str]:
     """An address that refuses every connection until the block ends."""
-    with socket.socket() as bound_but_deaf:
-        bound_but_deaf.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound_but_deaf.getsockname()[1]}/"
+    with socket.socket() as bound_but_not_listening:
+        bound_but_not_listening.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound_but_not_listening.getsockname()[1]}/"

@@ -1,4 +1,4 @@
-"""The digits as tensors: what a scale makes of a pixel, and what a digest tells apart."""
+"""A data set as tensors: what a scale makes of a pixel, and what its digest distinguishes."""
 
 import pytest
 import torch

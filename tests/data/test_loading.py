@@ -1,19 +1,21 @@
-"""Which digits a configuration comes to."""
+"""Which data set a configuration gets."""
 
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from digits_sweep.config.schema import DataConfig
-from digits_sweep.data.loading import make_ready
-from digits_sweep.data.mnist import DataUnavailable
+from digits_sweep.data.digits import Digits
+from digits_sweep.data.loading import DATASETS, DataSet, load, make_ready
+from digits_sweep.errors import DataUnavailable
 from tests.mirror import nobody_there
 
 
 def data_config(root, mirrors: list[str], fallback: str | None = None, name: str = "mnist") -> DataConfig:
     return DataConfig(
         name=name, batch_size=20, num_workers=0, scale="unit", root=str(root), mirrors=mirrors,
-        timeout_seconds=1.0, fallback=fallback,
+        timeout_seconds=60.0, fallback=fallback,
     )  # fmt: skip
 
 
@@ -23,23 +25,54 @@ def silent() -> Iterator[str]:
         yield address
 
 
-def test_the_digits_asked_for_come_without_a_note(tmp_path, mnist_archives):
-    digits, note = make_ready(data_config(tmp_path, [mnist_archives.as_uri()], "mnist_sample"), lambda line: None)
+def ignore(line: str) -> None:
+    """Take a report that the test is not about."""
+
+
+def test_the_data_set_asked_for_comes_without_a_note(tmp_path, published):
+    digits, note = make_ready(data_config(tmp_path, [published.as_uri()], "mnist_sample"), ignore)
     assert (digits.name, note) == ("mnist", None)
 
 
 def test_the_sample_can_be_asked_for_by_name_and_needs_no_mirror(tmp_path):
-    digits, note = make_ready(data_config(tmp_path, [], name="mnist_sample"), lambda line: None)
+    digits, note = make_ready(data_config(tmp_path, [], name="mnist_sample"), ignore)
     assert (digits.name, note) == ("mnist_sample", None)
 
 
-def test_the_sample_stands_in_where_no_mirror_answers_and_the_reason_is_kept(tmp_path, silent):
-    digits, note = make_ready(data_config(tmp_path, [silent], "mnist_sample"), lambda line: None)
+def test_the_sample_stands_in_if_no_mirror_answers_and_the_reason_is_kept(tmp_path, silent):
+    digits, note = make_ready(data_config(tmp_path, [silent], "mnist_sample"), ignore)
     assert digits.name == "mnist_sample"
-    assert note.startswith("mnist could not be had: ")
+    assert note.startswith("mnist is unavailable: ")
     assert f"{silent}: Connection refused" in note
 
 
 def test_without_a_fallback_nothing_stands_in(tmp_path, silent):
     with pytest.raises(DataUnavailable, match=f"{silent}: Connection refused"):
-        make_ready(data_config(tmp_path, [silent]), lambda line: None)
+        make_ready(data_config(tmp_path, [silent]), ignore)
+
+
+def test_a_name_that_no_data_set_has_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(DataUnavailable, match=r"^there is no data set nmist; choose mnist or mnist_sample$"):
+        load(data_config(tmp_path, []), "nmist", ignore)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_size_that_a_data_set_declares_is_the_one_that_it_loads(name, tmp_path, request):
+    mirrors = [request.getfixturevalue("mnist_archives").as_uri()] if name == "mnist" else []
+    digits = load(data_config(tmp_path, mirrors, name=name), name, ignore)
+    assert len(digits.train_labels) == DATASETS[name].train_samples
+    assert digits.name == name
+
+
+def test_a_data_set_is_a_function_and_a_line_in_the_registry_and_is_read_once(tmp_path, monkeypatch):
+    reads = []
+
+    def load_noise(data: DataConfig, report) -> Digits:
+        reads.append(data.root)
+        images, labels = torch.zeros(6, 28, 28, dtype=torch.uint8), torch.arange(6)
+        return Digits.of("noise", images, labels, images, labels)
+
+    monkeypatch.setitem(DATASETS, "noise", DataSet(load_noise))
+    config = data_config(tmp_path, [], name="noise")
+    assert make_ready(config, ignore) == (load(config, "noise", ignore), None)
+    assert reads == [str(tmp_path)]

@@ -1,4 +1,4 @@
-"""The embedded sample: real digits of MNIST, always the same ones, the tested apart from the trained on."""
+"""The embedded sample: real digits of MNIST, always the same, those for testing apart from those for training."""
 
 from pathlib import Path
 

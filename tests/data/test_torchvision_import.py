@@ -1,32 +1,16 @@
-"""A torchvision that was built for another torch is named, with what to do, however it is come upon."""
+"""A torchvision that was built for another torch is named, with what to do, wherever it is first needed."""
 
-import subprocess
+import importlib
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
-from tests.mirror import nobody_there
-
-IMPORT = """
-from digits_sweep.data.torchvision_import import import_torchvision
-work = import_torchvision
-"""
-
-FETCH = """
-from pathlib import Path
 from digits_sweep.data.mnist import load_mnist
-def work():
-    load_mnist(Path(sys.argv[2]), sys.argv[3:], report=lambda line: None)
-"""
-
-TELL = """
-from digits_sweep.data.torchvision_import import MismatchedTorchvision
-try:
-    work()
-except MismatchedTorchvision as error:
-    print(error)
-"""
+from digits_sweep.data.torchvision_import import import_torchvision
+from digits_sweep.errors import MismatchedTorchvision
+from tests.mirror import nobody_there
 
 REASONS = {
     "RuntimeError": "operator torchvision::nms does not exist",
@@ -34,35 +18,41 @@ REASONS = {
 }
 
 
-def told(program: str, *arguments: object) -> str:
-    """What `program` prints where the folder that is its first argument comes first on the path."""
-    script = f"import sys\nsys.path.insert(0, sys.argv[1])\n{program}{TELL}"
-    finished = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
-    assert finished.stderr == ""
-    return finished.stdout
-
-
 @pytest.fixture(params=REASONS)
-def reason_and_path(request, tmp_path):
+def remedy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is said of the torchvision that is now the first on the path, which fails when it is imported."""
+    reason = REASONS[request.param]
     package = tmp_path / "torchvision"
     package.mkdir()
-    (package / "__init__.py").write_text(f"raise {request.param}({REASONS[request.param]!r})\n")
-    return REASONS[request.param], tmp_path
-
-
-def expected(reason: str) -> str:
+    (package / "__init__.py").write_text(f"raise {request.param}({reason!r})\n")
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    importlib.invalidate_caches()
     return (
         f"torch {version('torch')} and torchvision {version('torchvision')} do not work together ({reason}); "
-        "install both from the same place: pip install --force-reinstall torch torchvision\n"
+        "install both from the same place: pip install --force-reinstall torch torchvision"
     )
 
 
-def test_it_is_named_with_both_versions_the_reason_and_the_remedy(reason_and_path):
-    reason, path = reason_and_path
-    assert told(IMPORT, path) == expected(reason)
+def test_it_is_named_with_both_versions_the_reason_and_the_remedy(remedy):
+    with pytest.raises(MismatchedTorchvision) as refusal:
+        import_torchvision()
+    assert str(refusal.value) == remedy
 
 
-def test_fetching_names_it_too_and_does_not_blame_the_mirror(reason_and_path, tmp_path):
-    reason, path = reason_and_path
-    with nobody_there() as mirror:
-        assert told(FETCH, path, tmp_path / "root", mirror) == expected(reason)
+def test_a_download_names_it_too_and_does_not_blame_the_mirror(remedy, tmp_path):
+    with nobody_there() as mirror, pytest.raises(MismatchedTorchvision) as refusal:
+        load_mnist(tmp_path / "root", [mirror], report=lambda line: None)
+    assert str(refusal.value) == remedy
+
+
+def test_a_missing_torchvision_is_named_with_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(MismatchedTorchvision, match=r"^torchvision is not installed; pip install torch torchvision$"):
+        import_torchvision()
+
+
+def test_another_module_that_is_missing_is_not_blamed_on_torchvision():
+    with pytest.raises(ModuleNotFoundError, match=r"torchvision\.nothing"):
+        import_torchvision("torchvision.nothing")
