@@ -1,99 +1,196 @@
-"""The README is true: its commands exist, its keys exist, and nothing that can be set is missing from it."""
+"""README and docs are true: what they name exists."""
 
-import os
+import importlib.util
 import re
-import shlex
-import subprocess
-import sys
-from dataclasses import fields, is_dataclass
-from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+import digits_sweep
 from digits_sweep.config.plan import plan
-from digits_sweep.config.schema import AdamConfig, Config, SGDConfig
-from digits_sweep.results.summary import COLUMNS
+from digits_sweep.errors import InvalidConfig
+from digits_sweep.results.columns import COLUMNS
+from tests.documents import ALL_CODE, CHOICES, CODE, INLINE, KEYS, MAKEFILE, ROOT, TEXT, arguments_of, commands
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-CODE = re.findall(r"`([^`\n]+)`", README) + re.findall(r"^    (.+)$", README, flags=re.MULTILINE)
-SWEEPS = [code for code in CODE if re.match(r"python -m digits_sweep( |$)", code)]
-CHOICES = sorted(
-    (path.parent.relative_to(ROOT / "conf").as_posix(), path.stem)
-    for path in (ROOT / "conf").glob("*/*.yaml")
-    if path.parent.name != "hydra"
+README, ARCHITECTURE = TEXT["README.md"], TEXT["docs/architecture.md"]
+
+
+def unless_not_installed(what, *arguments):
+    """Call `what`; it may only refuse because a launcher or a tracker is not installed here."""
+    try:
+        return what(*arguments)
+    except InvalidConfig as refusal:
+        if "not installed" not in str(refusal):
+            raise
+        pytest.skip(str(refusal))
+
+
+@pytest.mark.parametrize("command", commands("digits_sweep"))
+def test_every_command_is_one_that_works(command):
+    arguments = arguments_of(command)
+    if "--cfg" in arguments:
+        arguments = arguments[2:]
+    if "--help" not in arguments:
+        assert unless_not_installed(plan, arguments).runs
+
+
+@pytest.mark.parametrize("command", commands("digits_sweep.tune"))
+def test_every_search_is_one_that_works(command):
+    arguments = arguments_of(command)
+    from digits_sweep.tune.settings import read_settings
+
+    settings, overrides = read_settings(arguments)
+    assert settings.trials
+    assert plan(overrides).runs
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", " ".join(ALL_CODE)))))
+def test_every_module_that_a_command_starts_exists(module):
+    assert importlib.util.find_spec(f"{module}.__main__") or importlib.util.find_spec(module)
+
+
+def test_the_readme_shows_the_sweep_and_how_to_start_it_without_activating():
+    assert "python -m digits_sweep -m data.batch_size=100,20,5" in CODE["README.md"]
+    assert ".venv/bin/python -m digits_sweep -m data.batch_size=100,20,5" in CODE["README.md"]
+
+
+def test_the_readme_has_at_most_8_kb():
+    assert len(README.encode()) <= 8192
+
+
+def test_the_python_of_the_docs_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names = {}
+    for text in (README, TEXT["docs/notebook.md"]):
+        for program in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+            exec(program, names)
+    output = capsys.readouterr().out
+    assert "first_epoch_below_threshold" in output
+    assert "did you mean data.batch_size?" in output
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)", " ; ".join(ALL_CODE)))))
+def test_every_make_target_in_the_docs_exists(target):
+    assert re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE)
+
+
+def test_every_choice_is_in_the_help(program):
+    shown = program("--help").stdout
+    assert not [f"{group}={choice}" for group, choice in CHOICES if group.count("/") == 0 and choice not in shown]
+
+
+@pytest.mark.parametrize(
+    "key",
+    sorted(set(re.findall(r"`((?:data|model|optimizer|engine|trainer|tracker|tune)\.[a-z_.]+)(?==|`)", str(TEXT)))),
 )
+def test_every_key_in_the_docs_exists(key):
+    assert key in KEYS or key.endswith(".py")
 
 
-def keys_of(node) -> set[str]:
-    found = set()
-    for each in fields(node):
-        inner = getattr(node, each.name, None)
-        if is_dataclass(inner):
-            found |= {f"{each.name}.{key}" for key in keys_of(inner)}
-        else:
-            found.add(each.name)
+def test_every_column_that_the_readme_explains_exists():
+    _, _, section = README.partition("| column | meaning |")
+    rows = re.findall(r"^\| (`.+?`) \|", section.partition("\n\n")[0], flags=re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(INLINE, row)}
+    assert explained
+    assert explained <= {column.name for column in COLUMNS}
+
+
+@pytest.mark.parametrize("extra", sorted(set(re.findall(r"'\.\[(\w+)\]'", " ".join(ALL_CODE)))))
+def test_every_extra_in_the_docs_exists(extra):
+    assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_every_link_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", TEXT[page]):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_page_can_be_reached_from_the_readme(page):
+    assert f"](docs/{page.name})" in README
+
+
+def recipes() -> dict[str, str]:
+    """The text of every recipe by its title."""
+    _, _, section = ARCHITECTURE.partition("## Recipes\n")
+    return dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", section, flags=re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_every_place_that_a_recipe_names_exists(recipe):
+    places = re.findall(r"`((?:digits_sweep|conf|docs|tests)/[\w./]*)`", recipes()[recipe])
+    assert places
+    for place in places:
+        # What a recipe has its reader write is in a folder that exists.
+        created = place.startswith("conf/") and f"`{place}`:" in recipes()[recipe]
+        assert (ROOT / place).exists() or (created and (ROOT / place).parent.is_dir()), place
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipe_has_as_many_steps_as_its_title_says(recipe):
+    promised = int(re.search(r": (\d+) places?$", recipe)[1])
+    steps = len(re.findall(r"^\d+\. ", recipes()[recipe], flags=re.MULTILINE))
+    assert steps == (promised if promised > 1 else 0)
+
+
+@pytest.mark.parametrize(
+    "thing", ["data set", "model", "optimizer", "engine", "tracker", "launcher", "column", "figure"]
+)
+def test_there_is_a_recipe_for_everything_that_can_be_added(thing):
+    assert any(re.fullmatch(rf"An? {thing}: \d places?", recipe) for recipe in recipes())
+
+
+def drawn() -> set[str]:
+    """Every file and folder of the package that the drawing of the rooms names."""
+    _, _, drawing = ARCHITECTURE.partition("\ndigits_sweep/\n")
+    folders, found = {0: "digits_sweep"}, set()
+    for line in drawing.partition("\ndocs/")[0].splitlines():
+        indent, names = len(line) - len(line.lstrip()), re.split(r" {2,}", line.strip())[0]
+        above = next(folders[depth] for depth in sorted(folders, reverse=True) if depth < indent)
+        for name in names.split(", "):
+            found.add(path := f"{above}/{name.rstrip('/')}")
+            if name.endswith("/"):
+                folders = {depth: each for depth, each in folders.items() if depth < indent} | {indent: path}
     return found
 
 
-KEYS = {
-    key
-    for optimizer in (AdamConfig(), SGDConfig())
-    for key in keys_of(Config(optimizer=optimizer))
-    if not key.endswith(".name")
-}
+def test_the_rooms_that_are_drawn_are_those_on_disk():
+    assert not [path for path in drawn() if not (ROOT / path).exists()]
+    folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "digits_sweep").glob("*/__init__.py")}
+    assert folders <= drawn()
 
 
-@pytest.mark.parametrize("command", SWEEPS)
-def test_every_command_in_the_readme_is_one_that_works(command):
-    arguments = shlex.split(command.partition("  #")[0])[3:]
-    if not {"--help", "--cfg", "--version"} & set(arguments):
-        assert plan(arguments).runs
+def test_what_cites_and_what_tells_of_changes_know_this_version():
+    citation = OmegaConf.to_container(OmegaConf.load(ROOT / "CITATION.cff"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= citation.keys()
+    assert citation["version"] == digits_sweep.__version__
+    assert f"## [{digits_sweep.__version__}] - {citation['date-released']}" in TEXT["CHANGELOG.md"]
+    assert "## [Unreleased]" in TEXT["CHANGELOG.md"]
 
 
-def test_the_readme_shows_a_sweep():
-    assert "python -m digits_sweep -m data.batch_size=100,20,5" in SWEEPS
+def test_the_hooks_call_make_lint():
+    content = OmegaConf.to_container(OmegaConf.load(ROOT / ".pre-commit-config.yaml"))
+    assert [hook["entry"] for repo in content["repos"] for hook in repo["hooks"]] == ["make lint"]
+    assert {repo["repo"] for repo in content["repos"]} == {"local"}
 
 
-def test_the_python_of_the_readme_runs(tmp_path):
-    program = "\n".join(re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL))
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"MPLBACKEND": "agg"},
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert "first_epoch_below_threshold" in finished.stdout
-
-
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z]+)", " ".join(CODE)))))
-def test_every_make_target_in_the_readme_exists(target):
-    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-
-
-@pytest.mark.parametrize("target", re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-def test_every_make_target_is_in_the_readme(target):
-    assert f"make {target}" in README
-
-
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_of_every_group_is_in_the_readme_and_in_the_help(group, choice):
-    assert f"`{choice}`" in README or f"{group}={choice}" in README
-    assert choice in (ROOT / "conf" / "hydra" / "help" / "digits_sweep.yaml").read_text()
-
-
-@pytest.mark.parametrize("key", sorted(KEYS))
-def test_every_key_is_in_the_readme(key):
-    assert f"`{key}" in README
-
-
-@pytest.mark.parametrize("key", sorted(set(re.findall(r"`((?:data|model|optimizer|trainer)\.[a-z_]+)(?==|`)", README))))
-def test_every_key_in_the_readme_exists(key):
-    assert key in KEYS
-
-
-@pytest.mark.parametrize("column", COLUMNS)
-def test_every_column_of_the_summary_is_in_the_readme(column):
-    assert f"`{column}`" in README
+def test_a_clone_is_green_after_the_four_commands_of_contributing():
+    first = re.findall(r"(?:^    .+\n)+", TEXT["CONTRIBUTING.md"], flags=re.MULTILINE)[0]
+    clone, enter, *made = [line.strip() for line in first.splitlines()]
+    assert clone.startswith("git clone ")
+    assert enter == "cd digits_sweep"
+    assert made == ["make test", "make lint"]
