@@ -1,21 +1,25 @@
-"""`python -m digits_sweep.trackers SWEEP`: tell a sweep's trackers what is in its folder, until standard input ends."""
+"""`python -m digits_sweep.trackers SWEEP`: report a sweep to trackers until standard input ends.
 
+The first line of standard input holds the settings of every tracker, by its name, as JSON. Sweeps start this process.
+"""
+
+import json
 import select
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from digits_sweep.results.sweep import read_manifest
 from digits_sweep.trackers.following import Follower
 
 # An epoch takes longer than this at most batch sizes, and looking takes next to nothing.
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def main() -> None:
-    """Look, tell, wait; once more when the sweep has let go of the other end of standard input, then end."""
-    sweep_dir = Path(sys.argv[1])
-    trackers = {name: chosen for name, chosen in read_manifest(sweep_dir).configs[0]["tracker"].items() if chosen}
-    follower = Follower(sweep_dir, trackers, lambda line: print(line, flush=True))
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Report what is new once a second, and a last time when the sweep has closed standard input."""
+    (sweep_dir,) = sys.argv[1:] if arguments is None else arguments
+    settings = json.loads(sys.stdin.readline())
+    follower = Follower(Path(sweep_dir), settings, lambda line: print(line, flush=True))
     while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0]:
         follower.follow()
     follower.follow(last=True)

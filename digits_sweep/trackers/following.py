@@ -1,22 +1,26 @@
-"""Telling trackers what a sweep's folder says, as it grows."""
+"""Reporting to trackers what a sweep's folder holds, as it grows."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from digits_sweep.results.files import UnreadableRecord, replace_file
-from digits_sweep.results.record import read_history, read_record
-from digits_sweep.trackers import start
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.files import replace_file
+from digits_sweep.results.history import read_history
+from digits_sweep.results.record import Record, Status
+from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.trackers import TRACKERS
 from digits_sweep.trackers.protocol import Tracker
 
-# In the folder of a run: what each tracker calls it, and how far it has been told.
-TOLD = "trackers.json"
+# In the folder of a run: each tracker's name for it, and what has been reported to it.
+REPORTED = "trackers.json"
 
 
 @dataclass
-class Told:
-    """What one tracker knows of one run: its name for it, how many epochs, and the status that it was closed with."""
+class Reported:
+    """What one tracker has of one run: its name for the run, how many epochs, and the status at its end if it ended."""
 
     known_as: str | None = None
     epochs: int = 0
@@ -24,74 +28,89 @@ class Told:
 
 
 class Follower:
-    """Every tracker of a sweep, and what each has been told so far.
+    """Reports a sweep to its trackers; `settings` are those of every tracker by its name.
 
-    A tracker that raises is turned off with one line to `warn`; the others go on.
+    A tracker that raises is turned off, with one line to `warn`; the others continue.
     """
 
-    def __init__(self, sweep_dir: Path, trackers: dict[str, dict[str, str]], warn: Callable[[str], None]) -> None:
-        self.sweep_dir, self.warn = sweep_dir, warn
-        self.trackers: dict[str, Tracker] = {}
-        self.open: set[tuple[str, Path]] = set()
-        for name, settings in trackers.items():
+    def __init__(self, sweep_dir: Path, settings: dict[str, dict[str, str]], warn: Callable[[str], None]) -> None:
+        self.warn = warn
+        self._sweep = RecordedSweep(sweep_dir)
+        self._trackers: dict[str, Tracker] = {}
+        self._open: set[tuple[str, str]] = set()
+        self._done: dict[str, Record] = {}
+        for name, chosen in settings.items():
             try:
-                self.trackers[name] = start(name, settings)
+                self._trackers[name] = TRACKERS[name](**chosen)
             except Exception as error:
-                self._off(name, error)
+                self._turn_off(name, error)
 
     def follow(self, last: bool = False) -> None:
-        """Tell every tracker what is new on disk. `last`: what has not ended by now is closed as it stands."""
-        for folder in sorted(path.parent for path in self.sweep_dir.glob("*/record.json")):
-            for name in list(self.trackers):
-                try:
-                    self._tell(name, folder, last)
-                except UnreadableRecord:
-                    # Its row in the summary says what is wrong with it.
-                    continue
-                except Exception as error:
-                    self._off(name, error)
+        """Report what is new on disk to every tracker. `last` closes runs that have not ended, as they stand."""
+        self._sweep.refresh()
+        for run, record in self._sweep.records.items():
+            # A record that has not been replaced is the same object. One without a configuration has not started.
+            if record.config and (last or self._done.get(run) is not record):
+                self._follow_run(run, record, last)
+                self._done[run] = record
 
-    def _tell(self, name: str, folder: Path, last: bool) -> None:
-        tracker, record, all_told = self.trackers[name], read_record(folder), _told(folder)
-        told = all_told.get(name, Told())
-        history = read_history(folder)
-        if told.epochs > len(history):
-            told = Told(told.known_as)
-        new = history[told.epochs :]
-        ended = record.status if record.status != "interrupted" or last else None
-        if not record.config or (not new and ended in (None, told.ended)):
+    def _follow_run(self, run: str, record: Record, last: bool) -> None:
+        for name in list(self._trackers):
+            try:
+                self._report(name, run, record, last)
+            except UnreadableRecord:
+                # The run's row in the summary says what is wrong.
+                return
+            except Exception as error:
+                self._turn_off(name, error)
+
+    def _report(self, name: str, run: str, record: Record, last: bool) -> None:
+        tracker, folder = self._trackers[name], self._sweep.folder / run
+        history, of_all = read_history(folder), _read(folder)
+        before = of_all.get(name, Reported())
+        if before.epochs > len(history):
+            # The run was started again from an earlier epoch.
+            before = Reported(before.known_as)
+        new = history[before.epochs :]
+        ended = str(record.status) if last or record.status is not Status.INTERRUPTED else None
+        if not new and ended in (None, before.ended):
             return
-        if (name, folder) not in self.open:
-            told.known_as = tracker.begin(folder, record, told.known_as)
-            self.open.add((name, folder))
+        known_as = before.known_as or ""
+        if (name, run) not in self._open:
+            known_as = tracker.begin(folder, record, before.known_as)
+            self._open.add((name, run))
         for row in new:
-            tracker.epoch(str(told.known_as), row)
+            tracker.epoch(known_as, row)
         if ended:
-            tracker.end(str(told.known_as), folder, record)
-            self.open.discard((name, folder))
-        all_told[name] = Told(told.known_as, told.epochs + len(new), ended)
-        content = {each: asdict(state) for each, state in all_told.items()}
-        replace_file(folder / TOLD, json.dumps(content) + "\n")
+            tracker.end(known_as, folder, record)
+            self._open.discard((name, run))
+        _write(folder, of_all | {name: Reported(known_as, before.epochs + len(new), ended)})
 
-    def _off(self, name: str, error: Exception) -> None:
-        self.trackers.pop(name, None)
+    def _turn_off(self, name: str, error: Exception) -> None:
+        self._trackers.pop(name, None)
         reason = (str(error).splitlines() or [""])[0]
-        self.warn(f"WARNING: tracker {name} is off from here: {type(error).__name__}: {reason}")
+        self.warn(f"WARNING: tracker {name} is off for the rest of the sweep: {type(error).__name__}: {reason}")
 
 
-def _told(folder: Path) -> dict[str, Told]:
+def _write(folder: Path, of_all: dict[str, Reported]) -> None:
+    content = {name: asdict(each) for name, each in of_all.items()}
+    replace_file(folder / REPORTED, json.dumps(content) + "\n")
+
+
+def _read(folder: Path) -> dict[str, Reported]:
+    """Read what has been reported of a run, by the tracker's name; empty if nothing, or if the file is unreadable."""
     try:
-        content = json.loads((folder / TOLD).read_text(encoding="utf-8"))
-        return {str(name): _checked(Told(**state)) for name, state in content.items()}
+        content = json.loads((folder / REPORTED).read_text(encoding="utf-8"))
+        return {str(name): _checked(each) for name, each in content.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
-        # Nothing told yet, or nothing that can be relied on: from the start, then.
         return {}
 
 
-def _checked(told: Told) -> Told:
-    """Raises TypeError where a file that others can write to holds something else."""
-    if not isinstance(told.known_as, str | None) or not isinstance(told.ended, str | None):
+def _checked(content: dict[str, Any]) -> Reported:
+    """Raises TypeError if a file that others can write to holds something else."""
+    reported = Reported(**content)
+    if not isinstance(reported.known_as, str | None) or not isinstance(reported.ended, str | None):
         raise TypeError("known_as and ended are text")
-    if not isinstance(told.epochs, int) or told.epochs < 0:
+    if not isinstance(reported.epochs, int) or reported.epochs < 0:
         raise TypeError("epochs is a whole number")
-    return told
+    return reported

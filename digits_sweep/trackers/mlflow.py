@@ -1,35 +1,43 @@
-"""MLflow: a run for every run, in a local SQLite store or on a server."""
+"""MLflow: an MLflow run for every run, in a local SQLite store or on a server."""
 
 import time
 from datetime import datetime
 from pathlib import Path
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
-
+from digits_sweep.config.keys import flat
 from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import Record, flat
+from digits_sweep.results.record import Record, Status
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
-ENDS = {"completed": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED"}
+# MLflow's words for how a run ended.
+ENDS = {
+    Status.COMPLETED: "FINISHED",
+    Status.DIVERGED: "FAILED",
+    Status.FAILED: "FAILED",
+    Status.INTERRUPTED: "KILLED",
+}
 
 
 class MLflowTracker:
     """Metrics by epoch, the configuration as parameters, the run's folder as artifact. A run is known by its id."""
 
     def __init__(self, uri: str, experiment: str, artifacts: str) -> None:
+        from mlflow import MlflowClient
+
         self.client = MlflowClient(uri)
-        place = None if uri.startswith("http") else Path(artifacts).resolve().as_uri()
-        self.experiment = self._found(experiment) or self._created(experiment, place)
+        # A server has a place for artifacts of its own.
+        location = None if uri.startswith("http") else Path(artifacts).resolve().as_uri()
+        self.experiment = self._found(experiment) or self._created(experiment, location)
 
     def _found(self, experiment: str) -> str | None:
         found = self.client.get_experiment_by_name(experiment)
         return found.experiment_id if found else None
 
-    def _created(self, experiment: str, place: str | None) -> str:
+    def _created(self, experiment: str, location: str | None) -> str:
+        from mlflow.exceptions import MlflowException
+
         try:
-            return self.client.create_experiment(experiment, artifact_location=place)
+            return self.client.create_experiment(experiment, artifact_location=location)
         except MlflowException:
             if (found := self._found(experiment)) is None:
                 raise
@@ -37,28 +45,30 @@ class MLflowTracker:
             return found
 
     def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
+        from mlflow.entities import Param
+
         if known_as:
             self.client.update_run(known_as, status="RUNNING")
             return known_as
         started = 1_000 * int(datetime.fromisoformat(record.summary["started_at"]).timestamp())
-        name = f"{run_dir.parent.name}/{run_dir.name}"
-        run = self.client.create_run(self.experiment, started, run_name=name)
-        known_as = run.info.run_id
-        # A parameter of no characters is refused.
+        run = self.client.create_run(self.experiment, started, run_name=f"{run_dir.parent.name}/{run_dir.name}")
+        # MLflow refuses a parameter of no characters.
         parameters = [Param(key, str(value)) for key, value in flat(record.config) if str(value)]
-        self.client.log_batch(known_as, params=parameters)
-        return known_as
+        self.client.log_batch(run.info.run_id, params=parameters)
+        return run.info.run_id
 
     def epoch(self, known_as: str, row: EpochRow) -> None:
         self._log(known_as, metrics_of(row), row.epoch)
 
     def end(self, known_as: str, run_dir: Path, record: Record) -> None:
-        self._log(known_as, final_metrics(record), record.summary["epochs"])
+        self._log(known_as, final_metrics(record), record.summary.get("epochs", 0))
         self.client.log_artifacts(known_as, str(run_dir))
-        # It was told some time after: when the run ended, its record was last written.
+        # The end of the run is when its record was last written; it is reported some time later.
         ended = int(1_000 * (run_dir / "record.json").stat().st_mtime)
         self.client.set_terminated(known_as, ENDS[record.status], ended)
 
     def _log(self, known_as: str, metrics: dict[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
         now = time.time_ns() // 1_000_000
         self.client.log_batch(known_as, metrics=[Metric(name, value, now, step) for name, value in metrics.items()])

@@ -1,54 +1,48 @@
-"""The process that tells the trackers, beside the one that launches a sweep."""
+"""The process that reports to the trackers, beside the one that launches a sweep."""
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from digits_sweep.config.rules import InvalidConfig
-from digits_sweep.config.schema import TrackerConfig
+# How long the end of a sweep waits for trackers that are still sending.
+MOST_SECONDS = 60
 
-# How long the end of a sweep waits for trackers that still send.
-PATIENCE_SECONDS = 60
-
-# What their libraries would otherwise print between the epochs, and how long MLflow tries a server that is not there.
+# Keeps the libraries from printing between the epochs, and MLflow from trying for minutes to reach a server.
 QUIET = {"WANDB_SILENT": "true", "MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
 
-def chosen(config: TrackerConfig) -> list[str]:
-    """The names of the trackers that `config` asks for, which are those of their libraries and extras too."""
-    return [name for name, settings in vars(config).items() if settings is not None]
-
-
-def refuse_missing(config: TrackerConfig) -> None:
-    """Raise `InvalidConfig` where the library of a tracker is not installed."""
-    for name in chosen(config):
-        if find_spec(name) is None:
-            raise InvalidConfig(f"tracker={name}: {name} is not installed; pip install 'digits-sweep[{name}]'")
-
-
 @contextmanager
-def told(config: TrackerConfig, sweep_dir: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """What happens in `sweep_dir` during the block is told to the trackers; without one there is no process."""
-    if not chosen(config):
+def following(tracker: Mapping[str, Any], sweep_dir: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Report what is recorded in `sweep_dir` during the block to the trackers whose settings `tracker` holds by name.
+
+    Without a tracker no process is started. What goes wrong is a line to `say`; nothing is raised.
+    """
+    if not tracker:
         yield
         return
-    # Its own session: Ctrl-C is for the sweep, whose end this process still has to tell.
     process = subprocess.Popen(
         [sys.executable, "-m", "digits_sweep.trackers", str(sweep_dir)],
         stdin=subprocess.PIPE,
+        # Ctrl-C is for the sweep, whose end this process must still report.
         start_new_session=True,
         env=QUIET | os.environ,
     )
+    # A process that has died already says so by its exit code.
+    with suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(tracker).encode() + b"\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
     try:
         yield
     finally:
-        process.stdin.close()  # type: ignore[union-attr]
+        with suppress(BrokenPipeError):
+            process.stdin.close()  # type: ignore[union-attr]
         try:
-            if process.wait(PATIENCE_SECONDS):
-                say(f"WARNING: the trackers' process ended with exit code {process.returncode}")
+            if process.wait(MOST_SECONDS):
+                say(f"WARNING: the process of the trackers ended with exit code {process.returncode}")
         except subprocess.TimeoutExpired:
-            say(f"the trackers are still being told, by process {process.pid}; the sweep does not wait for them")
+            say(f"process {process.pid} is still reporting to the trackers; the sweep does not wait for it")

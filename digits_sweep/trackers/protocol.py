@@ -1,31 +1,44 @@
-"""What a tracker is asked to do: begin a run, take its epochs, end it."""
+"""What a tracker must do: open a run, take its epochs, close it."""
 
 from pathlib import Path
 from typing import Protocol
 
+from digits_sweep.results.columns import COLUMNS, ColumnRole
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record
 
 
 class Tracker(Protocol):
-    """One place that runs are told to. Any exception turns it off for the rest of the sweep."""
+    """A service or a file format that runs are reported to.
+
+    The constructor's parameters are the tracker's settings. It imports the tracker's library, so that the module of a
+    tracker can be imported without it. Any exception turns the tracker off for the rest of the sweep. A tracker that
+    accepts only some values may have a static method `refusal(settings) -> str | None`, which returns what is wrong
+    as `key=value: what would be right`.
+    """
 
     def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
-        """Open the run; `known_as` is what this returned when the run was opened before, to be gone on with."""
+        """Open a run and return the tracker's name for it.
+
+        `known_as` is that name if the run was opened before, perhaps by another process; the same run continues then.
+        """
+        ...
 
     def epoch(self, known_as: str, row: EpochRow) -> None:
-        """Take the mean and the deviation of an epoch's losses and its seconds."""
+        """Report the mean and the standard deviation of an epoch's losses, and its seconds."""
+        ...
 
     def end(self, known_as: str, run_dir: Path, record: Record) -> None:
-        """Take the figures that `record` ends with and the run's folder, and close the run."""
+        """Report the figures of a run that has ended and the files in its folder, and close the run."""
+        ...
 
 
 def metrics_of(row: EpochRow) -> dict[str, float]:
-    """An epoch's figures, as every tracker names them."""
+    """Return an epoch's figures by the names that every tracker uses."""
     return {"loss_mean": row.loss_mean, "loss_std": row.loss_std, "seconds": row.seconds}
 
 
 def final_metrics(record: Record) -> dict[str, float]:
-    """The figures of a run that has ended: those of its row in the summary that are numbers."""
-    names = ("seconds_per_epoch", "first_epoch_below_threshold", "seconds_to_threshold", "final_loss", "test_accuracy")
+    """Return the figures of a run that has ended: the outcomes in its row of the summary that are numbers."""
+    names = [each.name for each in COLUMNS if each.role is ColumnRole.OUTCOME and each.dtype != "string"]
     return {name: float(record.summary[name]) for name in names if record.summary.get(name) is not None}

@@ -1,35 +1,39 @@
 """TensorBoard: event files in the folder of every run."""
 
 from pathlib import Path
+from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
+from digits_sweep.config.keys import flat
 from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import Record, flat
+from digits_sweep.results.record import Record
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 
 class TensorBoardTracker:
-    """Scalars by epoch; the configuration and the last figures as hyper-parameters. A run is known as its folder."""
+    """Scalars by epoch; the configuration and the last figures as hyper-parameters. A run is known by its folder."""
 
     def __init__(self, folder: str) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self.folder = folder
-        self.writers: dict[str, SummaryWriter] = {}
+        self._open = SummaryWriter
+        self._writers: dict[str, Any] = {}
 
     def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
         known_as = str(run_dir / self.folder)
-        self.writers[known_as] = SummaryWriter(known_as)
+        self._writers[known_as] = self._open(known_as)
         return known_as
 
     def epoch(self, known_as: str, row: EpochRow) -> None:
         for name, value in metrics_of(row).items():
-            self.writers[known_as].add_scalar(name, value, row.epoch)
-        self.writers[known_as].flush()
+            self._writers[known_as].add_scalar(name, value, row.epoch)
+        self._writers[known_as].flush()
 
     def end(self, known_as: str, run_dir: Path, record: Record) -> None:
-        writer = self.writers.pop(known_as)
+        writer = self._writers.pop(known_as)
         parameters = {
             key: value if isinstance(value, int | float | str) else str(value) for key, value in flat(record.config)
         }
-        writer.add_hparams(parameters, final_metrics(record), run_name=".", global_step=record.summary["epochs"])
+        step = record.summary.get("epochs", 0)
+        writer.add_hparams(parameters, final_metrics(record), run_name=".", global_step=step)
         writer.close()
