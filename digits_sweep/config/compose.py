@@ -74,7 +74,8 @@ class Composer:
 
     def composed(self, overrides: Sequence[Override]) -> Composed:
         """Compose the configuration of one run. Interpolations stay unresolved."""
-        choices, values = [], []
+        choices: list[Override] = []
+        values: list[Override] = []
         for each in overrides:
             (choices if each.is_hydra_override() or self.is_choice(each) else values).append(each)
         base = self._with_choices(tuple(str(each.input_line) for each in choices))

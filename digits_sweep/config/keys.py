@@ -23,7 +23,7 @@ class Key:
 @cache
 def declared() -> dict[str, Key]:
     """Return every key that a run can have, by its full name."""
-    found = {}
+    found: dict[str, Key] = {}
     for group, kind in groups().items():
         for node in nodes(kind):
             found |= dict(_declared_in(node, f"{group}."))
@@ -82,11 +82,6 @@ def results_of(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat(config) if changes_results(key)}
 
 
-def identity(config: Config) -> tuple[tuple[str, str], ...]:
-    """Return all in which the runs of one sweep may differ: two runs with the same identity are the same run."""
-    return tuple((key, repr(value)) for key, value in flat(asdict(config)) if not holds_for_the_sweep(key))
-
-
 def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change."""
     before, now = results_of(recorded), results_of(asdict(config))
@@ -98,19 +93,20 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
 
 
 def as_recorded(config: Config, recorded: dict[str, Any]) -> Config:
-    """Return `config` with every key that may change a result as `recorded` has it.
+    """Return `config` with every key in which the runs of a sweep may differ as `recorded` has it.
 
-    Keys that `recorded` does not know keep their value in `config`. Raises KeyError or AttributeError if `recorded`
-    is not the configuration of a run.
+    Keys that `recorded` does not know keep their value in `config`. Raises KeyError, AttributeError or TypeError if
+    `recorded` is not the configuration of a run.
     """
     content = asdict(config)
-    for group in groups():
-        if recorded[group].get("name") != content[group].get("name") or recorded[group].keys() != content[group].keys():
-            kept = {name: value for name, value in content[group].items() if not changes_results(f"{group}.{name}")}
-            content[group] = recorded[group] | kept
-    for key, value in results_of(recorded).items():
-        group, _, name = key.rpartition(".")
-        (content[group] if group else content)[name] = value
+    for group in groups().keys() & recorded.keys():
+        if recorded[group].keys() != content[group].keys():
+            shared = {name: each for name, each in content[group].items() if holds_for_the_sweep(f"{group}.{name}")}
+            content[group] = recorded[group] | shared
+    for key, value in flat(recorded):
+        if not holds_for_the_sweep(key):
+            group, _, name = key.rpartition(".")
+            (content[group] if group else content)[name] = value
     return config_from(content)
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from digits_sweep.config.command_line import read_command_line
 from digits_sweep.config.compose import Composed, Composer, to_config
 from digits_sweep.config.hydra_errors import explained
-from digits_sweep.config.keys import flat, holds_for_the_sweep, identity, written
+from digits_sweep.config.keys import flat, holds_for_the_sweep, written
 from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import InvalidConfig
@@ -86,8 +86,9 @@ def plan(arguments: Sequence[str]) -> Plan:
             raise InvalidConfig(f"{sweeping.input_line}: several values are a sweep; add -m")
         _refuse_too_many(typed, settings.max_runs)
         runs = tuple(_planned(composer, typed))
+    _refuse_same_runs(runs)
     _refuse_differing_settings(runs)
-    planned = Plan(tuple(arguments), _distinct(runs), base.hydra)
+    planned = Plan(tuple(arguments), runs, base.hydra)
     if settings.fail_fast and not planned.launcher.stops_early:
         name = planned.launcher.name
         raise InvalidConfig(f"fail_fast=true: hydra/launcher={name} starts all runs at once; leave it out")
@@ -159,10 +160,8 @@ def _refuse_differing_settings(runs: Sequence[PlannedRun]) -> None:
                 raise InvalidConfig(f"{key}: {both} in one sweep; it holds for all runs, give it one value")
 
 
-def _distinct(runs: tuple[PlannedRun, ...]) -> tuple[PlannedRun, ...]:
-    """Return `runs`. Raises `InvalidConfig` if two of them are the same run."""
-    for what, times in Counter(identity(run.config) for run in runs).items():
+def _refuse_same_runs(runs: Sequence[PlannedRun]) -> None:
+    """A folder is named after what is swept, exactly: two runs with one name were typed twice."""
+    for folder, times in Counter(run.folder for run in runs).items():
         if times > 1:
-            folder = next(run.folder for run in runs if identity(run.config) == what)
             raise InvalidConfig(f"{folder}: {times} runs of this sweep are the same; name every value once")
-    return runs

@@ -124,7 +124,8 @@ class Config:
 def nodes(group: type) -> Iterator[type]:
     """Yield a group's dataclass and every dataclass that extends it."""
     yield group
-    for extension in group.__subclasses__():
+    extensions: list[type] = group.__subclasses__()
+    for extension in extensions:
         yield from nodes(extension)
 
 

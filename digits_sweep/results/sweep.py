@@ -135,7 +135,7 @@ class RecordedSweep:
 
     def _forget(self, name: str) -> None:
         for known in (self._seen, self.records, self.unreadable):
-            known.pop(name, None)  # type: ignore[attr-defined]
+            known.pop(name, None)
 
     def _signature(self, name: str) -> tuple[int, int]:
         """What changes if the record is replaced: it is always a new file."""

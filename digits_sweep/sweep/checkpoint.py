@@ -1,7 +1,7 @@
-"""Weights, optimizer state and history after an epoch, in one file that is whole or not taken: `checkpoint.pt`.
+"""Weights, optimizer state and history after an epoch, in one file that is used whole or not at all: `checkpoint.pt`.
 
-The file is what `torch.save` writes with its SHA-256 behind it, so that a torn or changed one is told before anything
-in it is looked at; it is loaded with `weights_only`, so that no code can come out of it.
+The file is what `torch.save` writes followed by its SHA-256, so that a corrupt one is detected before anything in it is
+read; it is loaded with `weights_only`, so that no code can come out of it.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digits_sweep.results.files import UnreadableRecord, latest_readable, replace_file
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.files import latest_readable, replace_file
 from digits_sweep.results.history import EpochRow
 from digits_sweep.training.engines.protocol import Engine
 
@@ -25,7 +26,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after its last finished epoch: every epoch so far, and what the next one starts from, on the CPU."""
+    """A run after its last finished epoch: the epochs so far, and what the next one starts from, on the CPU."""
 
     history: list[EpochRow]
     model: dict[str, Tensor]
@@ -33,7 +34,7 @@ class Checkpoint:
 
 
 def write_checkpoint(run_dir: Path, engine: Engine, history: Sequence[EpochRow]) -> None:
-    """Replace `checkpoint.pt`; the one before is kept beside it. Raises OSError where it cannot be written."""
+    """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
     content = {
         "format": FORMAT,
         "history": [list(astuple(row)) for row in history],
@@ -47,16 +48,16 @@ def write_checkpoint(run_dir: Path, engine: Engine, history: Sequence[EpochRow])
 
 
 def _on_cpu(value: Any) -> Any:
-    """A copy of nested dicts of tensors, none of which shares its memory with another."""
+    """Copy nested dicts of tensors, so that no two share memory."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True).contiguous()
     return {key: _on_cpu(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def read_checkpoint(run_dir: Path) -> tuple[Checkpoint, str | None]:
-    """The last checkpoint in `run_dir`; where it is torn, the one before it, with what was wrong with the newer one.
+    """Read the last checkpoint in `run_dir`; if it is damaged, the one before it, with what is wrong with the newer one.
 
-    Raises `UnreadableRecord` where neither can be read.
+    Raises `UnreadableRecord` if neither can be read.
     """
     return latest_readable(run_dir / NAME, _read)
 
@@ -68,22 +69,22 @@ def _read(path: Path) -> Checkpoint:
         raise UnreadableRecord(f"{path.name}: {error.strerror}") from error
     whole, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(whole).digest() != digest:
-        raise UnreadableRecord(f"{path.name}: torn or changed since it was written (its checksum differs)")
+        raise UnreadableRecord(f"{path.name}: corrupt: checksum mismatch")
     try:
         found = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
         if found["format"] != FORMAT:
             raise ValueError(f"not of format {FORMAT}")
         return Checkpoint([EpochRow(*row) for row in found["history"]], found["model"], found["optimizer"])
-    # Whatever a file with a right checksum holds that is no checkpoint: torch.load names no narrower error.
+    # A file with a right checksum may hold anything; torch.load documents no narrower error.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({reason})") from error
 
 
 def restore(engine: Engine, checkpoint: Checkpoint) -> None:
-    """Put weights and optimizer state where `checkpoint` has them, in place: engines keep views of these tensors.
+    """Set weights and optimizer state to those of `checkpoint`, in place: engines keep views of these tensors.
 
-    Raises `UnreadableRecord` where they are not those of this model and this optimizer.
+    Raises `UnreadableRecord` if they belong to another model or optimizer.
     """
     try:
         engine.model.load_state_dict(checkpoint.model)

@@ -1,39 +1,38 @@
-"""What a sweep would do, run by run: looked at, not done."""
+"""What a sweep would do, run by run, without doing it."""
 
-from pathlib import Path
-
+from digits_sweep.config.keys import written
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config
-from digits_sweep.sweep.resume import is_finished, recorded_run
+from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.sweep.preflight import engines
+from digits_sweep.sweep.resume import is_finished
 
 HEADER = ("run", "batch size", "lr", "weight decay", "seed", "epochs", "engine", "would")
 
 
-def preview(plan: Plan, sweep_dir: Path | None) -> list[list[str]]:
-    """A row under `HEADER` for every run of `plan`, with what is already done of it in `sweep_dir`, if it has one."""
+def preview(planned: Plan, earlier: RecordedSweep | None) -> list[list[str]]:
+    """Return a row under `HEADER` for every run, with what is done of it already in `earlier`, a sweep to resume."""
+    engine = engines(planned)
     return [
         [
             run.folder,
             str(run.config.data.batch_size),
-            f"{run.config.optimizer.lr:g}",
-            f"{run.config.optimizer.weight_decay:g}",
+            written(run.config.optimizer.lr),
+            written(run.config.optimizer.weight_decay),
             str(run.config.seed),
             str(run.config.trainer.num_epochs),
-            run.config.engine.name,
-            _would(run.config, sweep_dir / run.folder if sweep_dir else None),
+            engine[run.folder],
+            _would(run.folder, run.config, earlier),
         ]
-        for run in plan.runs
+        for run in planned.runs
     ]
 
 
-def _would(config: Config, run_dir: Path | None) -> str:
-    record = recorded_run(run_dir) if run_dir else None
-    if record is None:
-        return "start at epoch 1" + (f", its record is unreadable: {run_dir}" if _has_record(run_dir) else "")
+def _would(folder: str, config: Config, earlier: RecordedSweep | None) -> str:
+    if earlier is None or folder not in earlier.records:
+        unreadable = earlier and folder in earlier.unreadable
+        return "start at epoch 1" + (f"; its record is unreadable: {earlier.folder / folder}" if unreadable else "")  # type: ignore[union-attr]
+    record = earlier.records[folder]
     if is_finished(record, config):
         return f"be kept: {record.status} after {record.summary['epochs']} epochs"
-    return f"go on after epoch {record.summary['epochs']}: {record.status}"
-
-
-def _has_record(run_dir: Path | None) -> bool:
-    return run_dir is not None and (run_dir / "record.json").exists()
+    return f"resume after epoch {record.summary['epochs']}: {record.status}"

@@ -1,130 +1,164 @@
-"""What is already there of a sweep, and whether a command line may go on with it."""
+"""Resuming a sweep: what is done of it already, and whether a command line may continue it.
+
+Values come from `sweep.json` as plain text, numbers and lists, never as overrides for Hydra to read: a folder from
+somebody else must not start code, read the environment, or say where files are.
+"""
 
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from digits_sweep.config.plan import Plan, override, plan
-from digits_sweep.config.rules import InvalidConfig
-from digits_sweep.config.schema import Config
-from digits_sweep.results.files import UnreadableRecord
-from digits_sweep.results.record import Record, changes_results, read_record, results_of
-from digits_sweep.results.sweep import Manifest, newest_sweep, read_manifest
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-# What may be another number: more epochs are more of the same run.
-MAY_GROW = "trainer.num_epochs"
-# What a command line read from a file may hold: a key or a group of this program's own, and of a launcher its name and
-# what it is asked for. Hydra starts programs that other keys of its own name, and reads configuration from folders.
-OWN = {each.name for each in fields(Config)} | {"experiment"}
-OWN_KEY = re.compile(r"[+]?[A-Za-z][\w/.]*")
-OF_A_LAUNCHER = re.compile(
-    r"hydra/launcher=\w+|hydra\.launcher\.(n_jobs|partition|account|qos|timeout_min|cpus_per_task|mem_gb)=[\w.-]+"
+from digits_sweep.config.command_line import read_command_line
+from digits_sweep.config.compose import checked
+from digits_sweep.config.keys import (
+    as_recorded,
+    changes_results,
+    differing,
+    flat,
+    holds_for_the_sweep,
+    may_grow,
 )
+from digits_sweep.config.launchers import launcher_called
+from digits_sweep.config.plan import Plan, PlannedRun, plan
+from digits_sweep.config.schema import Config
+from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
+from digits_sweep.results.record import Record, Status
+from digits_sweep.results.sweep import Manifest, RecordedSweep, newest_sweep, read_manifest
+
+LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
+OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=[\w.-]+")
 
 
-def sweep_to_resume(planned: Plan) -> tuple[Plan, Path]:
-    """The sweep that `planned` goes on with, its folder, and the plan in full.
+def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
+    """Return the plan that resumes the sweep which `planned.settings.resume` names, and that sweep.
 
-    `resume=...` with nothing beside it but free keys and `trainer.num_epochs` repeats the command that the sweep was
-    started with; any other command line must be that very sweep. Raises `InvalidConfig` where there is no such sweep,
-    or where it is another one, with the keys that differ.
+    A command line with nothing but keys that change no result, and keys that may grow, repeats the recorded runs; any
+    other must plan the very runs of that sweep. Raises `CannotResume` if there is no such sweep, or if it is another
+    one, with the keys that differ.
     """
-    folder = str(planned.settings.resume)
+    name = str(planned.settings.resume)
     try:
-        sweep_dir = newest_sweep(planned.outputs) if folder == "latest" else Path(folder)
+        sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
-    except (FileNotFoundError, UnreadableRecord) as error:
-        raise InvalidConfig(f"resume={folder}: {error}") from error
-    typed = {_key(argument) for argument in planned.arguments if _key(argument)}
-    if not any(_is_another_sweeps(key) for key in typed - {MAY_GROW}):
-        repeated = [each for each in _repeated(manifest, sweep_dir, typed) if each not in planned.arguments]
-        # Flags first, and once: Hydra's parser takes no override behind a flag that follows one.
-        planned = plan(sorted([*repeated, *planned.arguments], key=lambda each: not each.startswith("-")))
-    if found := list(_differences(planned, sweep_dir, manifest)):
-        raise InvalidConfig("\n".join(f"resume={folder}: {line}" for line in found))
-    return planned, sweep_dir
+        typed = {_key(override) for override in read_command_line(planned.command).overrides}
+        if not any(_names_runs(key) for key in typed):
+            planned = _repeated(planned, typed, manifest, sweep_dir)
+        earlier = RecordedSweep(sweep_dir)
+        planned = _matched(planned, manifest)
+    except (FileNotFoundError, UnreadableRecord, CannotResume) as error:
+        raise CannotResume(f"resume={name}: {error}") from error
+    if found := list(_differences(planned, earlier, manifest)):
+        raise CannotResume("\n".join(f"resume={name}: {line}" for line in found))
+    return planned, earlier
 
 
-def _key(argument: str) -> str:
-    """The key of `key=value`; nothing for a flag."""
-    return "" if argument.startswith("-") else argument.lstrip("+").partition("=")[0]
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
-def _is_another_sweeps(key: str) -> bool:
-    """Whether typing this key is more than saying how the same sweep goes on."""
-    return changes_results(key) and not key.startswith(("hydra/launcher", "hydra.launcher", "hydra.verbose"))
+def _names_runs(key: str) -> bool:
+    """Return whether typing this key says which runs the sweep has."""
+    of_hydra = key.startswith(("hydra/launcher", "hydra.launcher", "hydra.verbose"))
+    return changes_results(key) and not may_grow(key) and not of_hydra
 
 
-def _repeated(manifest: Manifest, sweep_dir: Path, typed: set[str]) -> list[str]:
-    command = [argument for argument in manifest.command if _key(argument) not in {*typed, "outputs"}]
-    if "hydra/launcher" in typed:
-        command = [argument for argument in command if not argument.startswith("hydra.launcher.")]
-    # Where the sweep is says more than what was typed, perhaps in another folder.
-    if "outputs" not in typed and sweep_dir.parent.name == "sweeps":
-        command.append(override("outputs", str(sweep_dir.parent.parent)))
-    for argument in command:
-        if not _is_harmless(argument):
-            raise InvalidConfig(
-                f"{sweep_dir / 'sweep.json'}: {argument} is not repeated from a file; type the sweep's whole command"
-            )
-    return command
+def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Path) -> Plan:
+    """Return the recorded runs, with what is typed now: places, what this command does, and keys that may grow."""
+    if "hydra/launcher" not in typed and (launcher := _launcher(manifest.command)):
+        planned = plan([*launcher, *planned.command])
+    settings = planned.settings
+    # The folder says more than what was typed when the sweep began, perhaps in another folder.
+    if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
+        settings = replace(settings, outputs=str(sweep_dir.parent.parent))
+    now = {key: value for key, value in flat(asdict(settings)) if key in typed and not holds_for_the_sweep(key)}
+    recorded = zip(manifest.runs, manifest.configs, strict=True)
+    runs = tuple(PlannedRun(folder, _restored(settings, config, now, sweep_dir), ()) for folder, config in recorded)
+    return replace(planned, command=tuple(manifest.command), runs=runs)
 
 
-def _is_harmless(argument: str) -> bool:
-    if argument in ("-m", "--multirun") or OF_A_LAUNCHER.fullmatch(argument):
-        return True
-    typed, _, value = argument.partition("=")
-    key = typed.lstrip("+")
-    is_path = key in ("outputs", "data.root")
-    return (
-        OWN_KEY.fullmatch(typed) is not None
-        and re.split("[./]", key)[0] in OWN
-        and "${" not in value
-        and "_target_" not in argument
-        and (is_path or ".." not in value)
-    )
+def _launcher(command: Sequence[str]) -> list[str]:
+    """What a resume repeats of a recorded command: the launcher's name, and the few numbers that its row names."""
+    name = next((found[1] for each in command if (found := LAUNCHER.fullmatch(each))), "basic")
+    keys = launcher_called(name).resumed_keys
+    numbers = [each for each in command if (found := OF_A_LAUNCHER.fullmatch(each)) and found[1] in keys]
+    return [f"hydra/launcher={name}", *numbers] if name != "basic" else []
 
 
-def _differences(planned: Plan, sweep_dir: Path, manifest: Manifest) -> Iterator[str]:
+def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], sweep_dir: Path) -> Config:
+    try:
+        for key, value in flat(recorded):
+            if not holds_for_the_sweep(key) and not _is_plain(value):
+                raise ValueError(f"{key} is not a plain value; type the sweep's whole command")
+        config = as_recorded(settings, recorded)
+        for key, value in now.items():
+            group, _, name = key.rpartition(".")
+            setattr(getattr(config, group) if group else config, name, value)
+        # OmegaConf holds every value to the type of its key.
+        return checked(OmegaConf.to_object(OmegaConf.structured(config)))  # type: ignore[arg-type]
+    except (KeyError, AttributeError, TypeError, ValueError, InvalidConfig, OmegaConfBaseException) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CannotResume(f"{sweep_dir / 'sweep.json'}: not the configuration of a run ({reason})") from error
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether nothing in `value` can be an interpolation or an escape."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, int | float | None) or (isinstance(value, str) and not set(value) & set("$\\{"))
+
+
+def _matched(planned: Plan, manifest: Manifest) -> Plan:
+    """Return the same runs in the order and with the folders of `sweep.json`.
+
+    `shuffle()` gives another order every time, and the names of folders may have been written otherwise before.
+    """
+    recorded = dict(zip(manifest.runs, manifest.configs, strict=True))
+    runs, free = [], [folder for folder in recorded if folder not in {run.folder for run in planned.runs}]
+    for run in planned.runs:
+        alike = (folder for folder in free if not differing(recorded[folder], run.config))
+        folder = run.folder if run.folder in recorded else next(alike, run.folder)
+        runs.append(replace(run, folder=folder))
+    place = {folder: number for number, folder in enumerate(recorded)}
+    return replace(planned, runs=tuple(sorted(runs, key=lambda run: place.get(run.folder, len(place)))))
+
+
+def _differences(planned: Plan, earlier: RecordedSweep, manifest: Manifest) -> Iterator[str]:
     """A line for everything in which the plan is not the recorded sweep."""
     folders = [run.folder for run in planned.runs]
-    if len(folders) == len(manifest.runs) == len(manifest.configs):
-        for run, recorded in zip(planned.runs, manifest.configs, strict=True):
-            yield from (f"{run.folder}: {each}" for each in differing(recorded, run.config))
-    if folders != manifest.runs:
+    recorded = dict(zip(manifest.runs, manifest.configs, strict=True))
+    for run in planned.runs:
+        if run.folder in recorded:
+            yield from (f"{run.folder}: {each}" for each in differing(recorded[run.folder], run.config))
+    if sorted(folders) != sorted(manifest.runs):
         before = f"{len(manifest.runs)} runs ({', '.join(manifest.runs)})"
         yield f"that sweep has {before}, this one {len(folders)} ({', '.join(folders)})"
     for run in planned.runs:
-        record = recorded_run(sweep_dir / run.folder)
+        record = earlier.records.get(run.folder)
         done, asked = record.summary.get("epochs", 0) if record else 0, run.config.trainer.num_epochs
         if asked < done:
-            yield f"{run.folder}: {MAY_GROW}={asked} is less than the {done} epochs already done"
+            yield f"{run.folder}: trainer.num_epochs={asked} is less than the {done} epochs already done"
 
 
-def differing(recorded: dict[str, Any], config: Config) -> list[str]:
-    """`key was ..., is now ...` for every key that is not what `recorded` says and may change a result."""
-    before, now = results_of(recorded), results_of(asdict(config))
-    return [
-        f"{key} was {before.get(key)}, is now {now.get(key)}"
-        for key in dict.fromkeys([*before, *now])
-        if key != MAY_GROW and before.get(key) != now.get(key)
-    ]
+def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Return the recorded overrides that a resume does not repeat, unless they are typed again in `arguments`.
 
-
-def recorded_run(run_dir: Path) -> Record | None:
-    """The record in `run_dir`, or None where there is none or it cannot be read."""
-    try:
-        return read_record(run_dir)
-    except UnreadableRecord:
-        return None
+    They say where files are, or whom to notify.
+    """
+    typed = {_key(argument) for argument in arguments}
+    keys = ((override, _key(override)) for override in typed_before if not override.startswith(("-", "hydra")))
+    once = ("resume", "dry_run", "fail_fast", "max_runs", "outputs")
+    return [each for each, key in keys if holds_for_the_sweep(key) and key not in typed and key not in once]
 
 
 def is_finished(record: Record, config: Config) -> bool:
-    """Whether nothing is left to do for this run: a diverged one would diverge again at the same iteration."""
-    if record.status == "completed":
+    """Return whether nothing is left to do for a run: a diverged one would diverge again at the same iteration."""
+    if record.status is Status.COMPLETED:
         reached = record.summary.get("first_epoch_below_threshold") is not None
         epochs = record.summary.get("epochs", 0)
         return epochs >= config.trainer.num_epochs or (config.trainer.stop_at_threshold and reached)
-    return record.status == "diverged"
+    return record.status is Status.DIVERGED

@@ -5,20 +5,22 @@ from pathlib import Path
 
 import torch
 
-from digits_sweep.config.rules import InvalidConfig
+from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
-from digits_sweep.results.files import UnreadableRecord, remove_leftovers, set_aside
-from digits_sweep.results.record import Record, read_record
+from digits_sweep.errors import CannotResume, UnreadableRecord
+from digits_sweep.results.files import remove_leftovers, set_aside
+from digits_sweep.results.record import Record, Status, read_record
 from digits_sweep.sweep.checkpoint import NAME, Checkpoint, read_checkpoint
-from digits_sweep.sweep.resume import differing
 
 
-def begun(config: Config, run_dir: Path, number: int, say: Callable[[str], None]) -> tuple[Record, Checkpoint | None]:
-    """The record in `run_dir`, a new one where there is none, and the last checkpoint, if there is one.
+def load_run_state(
+    config: Config, run_dir: Path, number: int, say: Callable[[str], None]
+) -> tuple[Record, Checkpoint | None]:
+    """Load the record in `run_dir`, or create one, and load the last checkpoint if there is one.
 
-    A file that is torn is told through `say` and the one before it is taken; where there is none before it, it is set
-    aside under another name and the run starts again. Raises `InvalidConfig` where the run that was begun there has
-    another configuration, with the keys that differ.
+    A damaged file is reported through `say` and the one before it is used; if there is none before it, it is set aside
+    under another name and the run starts again. Raises `CannotResume` if the run in `run_dir` has another
+    configuration, with the keys that differ.
     """
     remove_leftovers(run_dir)
     if not any(run_dir.glob("record.json*")):
@@ -28,12 +30,12 @@ def begun(config: Config, run_dir: Path, number: int, say: Callable[[str], None]
     except UnreadableRecord as error:
         _set_aside(run_dir, error, say, "record.json", "history.csv", NAME)
         return Record(number), None
-    if record.status == "interrupted" and record.error:
+    if record.status is Status.INTERRUPTED and record.error:
         say(f"{run_dir.name}: {record.error}")
     if found := differing(record.config, config):
-        raise InvalidConfig("\n".join(f"{run_dir}: {line}" for line in found))
+        raise CannotResume("\n".join(f"{run_dir}: {line}" for line in found))
     if (before := record.summary.get("torch_version")) != torch.__version__:
-        say(f"{run_dir.name}: begun with torch {before}; the last digits may differ with torch {torch.__version__}")
+        say(f"{run_dir.name}: started with torch {before}; the last digits may differ with torch {torch.__version__}")
     return record, _checkpoint(run_dir, record, say)
 
 
@@ -46,7 +48,7 @@ def _checkpoint(run_dir: Path, record: Record, say: Callable[[str], None]) -> Ch
         _set_aside(run_dir, error, say, "history.csv", NAME)
         return None
     if damage:
-        say(f"{run_dir.name}: {damage}; the one before it, after epoch {len(checkpoint.history)}, is taken")
+        say(f"{run_dir.name}: {damage}; using the one before it, after epoch {len(checkpoint.history)}")
     return checkpoint
 
 

@@ -1,140 +1,162 @@
-"""One sweep, seen from the process that launches it: digits ready before the first run, the table after the last."""
+"""One sweep, as the process that launches it sees it: data ready before the first run, the table after the last."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
-from digits_sweep.config.compose import claim_sweep_folder
-from digits_sweep.config.plan import Plan, override
-from digits_sweep.config.rules import InvalidConfig, check_batch_size
+from digits_sweep.config.compose import as_override
+from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import load, make_ready
-from digits_sweep.data.mnist import DataUnavailable, UnusableRoot
-from digits_sweep.data.torchvision_import import MismatchedTorchvision
-from digits_sweep.report.analysis.study import load_study
+from digits_sweep.errors import DataUnavailable, InvalidConfig
+from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables import short_table
 from digits_sweep.results.files import remove_leftovers
-from digits_sweep.results.lock import FolderInUse, only_writer
-from digits_sweep.results.record import Record
+from digits_sweep.results.lock import only_writer
+from digits_sweep.results.record import Status
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import DatasetChoice, Manifest, read_manifest, write_manifest
-from digits_sweep.sweep.resume import is_finished
-from digits_sweep.trackers.process import refuse_missing, told
-from digits_sweep.training.device import DeviceUnavailable, flush_denormals_from_now_on, resolve_device
+from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
+from digits_sweep.sweep import dry_run, preflight
+from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
+from digits_sweep.trackers.process import following
+from digits_sweep.training.device import flush_denormals_from_now_on
 
-# Everything that a sweep refuses to start or to go on with; the text of each is meant for the user.
-REFUSALS = (
-    InvalidConfig,
-    DeviceUnavailable,
-    DataUnavailable,
-    UnusableRoot,
-    MismatchedTorchvision,
-    FolderInUse,
-    OSError,
-)
+# Launches the runs of a plan in a sweep's folder; returns the exit code.
+Launch = Callable[[Plan, RecordedSweep, Screen], int]
+
+
+def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | None]:
+    """Resume if the plan says so, make data ready, launch every run, and show the table.
+
+    Returns the exit code and the sweep's folder; no folder for `dry_run=true`. Raises a `DigitsSweepError` or OSError
+    if the plan is refused.
+    """
+    earlier = None
+    if planned.settings.resume:
+        typed = planned.command
+        planned, earlier = resumed(planned)
+        if planned.command != typed and (left_out := not_repeated(planned.command, typed)):
+            screen.say(f"not repeated from sweep.json, type again what is still wanted: {shlex.join(left_out)}")
+    preflight.check(planned)
+    if planned.settings.dry_run:
+        screen.table(dry_run.HEADER, dry_run.preview(planned, earlier))
+        return 0, None
+    with opened(planned, earlier, screen) as sweep:
+        try:
+            code = launch(planned, sweep, screen)
+        finally:
+            finished = finish(planned, sweep, screen)
+    return max(code, finished), sweep.folder
 
 
 @contextmanager
-def opened(plan: Plan, earlier: Path | None, screen: Screen) -> Iterator[Path]:
-    """The folder of a new sweep, or `earlier`, one to go on with: this process alone writes there in the block.
+def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iterator[RecordedSweep]:
+    """Open a new sweep, or `earlier` to resume it: this process alone writes in its folder in the block.
 
-    The digits are ready for every run before anything is written. Raises one of `REFUSALS` where a run cannot be
-    trained here, the digits cannot be had or are others than before, or the folder cannot be written or is another
-    process's.
+    Data is ready for every run before anything is written. Raises `DataUnavailable` or `UnusableRoot` if it cannot be
+    had or has changed, `FolderInUse` if another process has the folder, OSError if it cannot be written.
     """
-    refuse_missing(plan.settings.tracker)
-    choices = datasets(plan, earlier, screen)
-    sweep_dir = earlier or claim_sweep_folder(plan.outputs)
+    choices = datasets(planned, earlier, screen)
+    sweep_dir = earlier.folder if earlier else claim_sweep_folder(planned.outputs)
     with only_writer(sweep_dir):
         if earlier:
             remove_leftovers(sweep_dir)
-            screen.say(f"going on with {sweep_dir}")
-        write_manifest(sweep_dir, _manifest(plan, choices))
-        with told(plan.settings.tracker, sweep_dir, screen.say):
-            yield sweep_dir
+            screen.say(f"resuming {sweep_dir}")
+        write_manifest(sweep_dir, _manifest(planned, choices))
+        with following(planned.settings.tracker, sweep_dir, screen.say):
+            yield RecordedSweep(sweep_dir)
 
 
-def datasets(plan: Plan, earlier: Path | None, screen: Screen) -> list[DatasetChoice]:
-    """Make ready what the runs of `plan` train on: what they trained on in `earlier`, a sweep to go on with.
+def claim_sweep_folder(outputs: Path) -> Path:
+    """Create a folder for a sweep that starts now, `outputs/sweeps/<date_time>`, that no other process has too.
 
-    Raises those of `REFUSALS` that are about devices and digits.
+    Raises OSError if it cannot be made.
+    """
+    sweeps = outputs / "sweeps"
+    sweeps.mkdir(parents=True, exist_ok=True)
+    started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for again in range(1, 1_000):
+        folder = sweeps / (started if again == 1 else f"{started}_{again}")
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+    raise FileExistsError(f"{sweeps / started}: a thousand sweeps started in this second")
+
+
+def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:
+    """Make ready what the runs train on: what they trained on in `earlier`, if there is one.
+
+    Raises `DataUnavailable`, `UnusableRoot`, `MismatchedTorchvision`, or `InvalidConfig` for a batch that is too large.
     """
     flush_denormals_from_now_on()
-    for run in plan.runs:
-        resolve_device(run.config.device)
-    before = read_manifest(earlier).datasets if earlier else []
-    return [_ready(plan, data, before, screen) for data in _asked_for(plan)]
+    before = earlier.manifest.datasets if earlier and earlier.manifest else []
+    asked_for = {run.config.data.name: run.config.data for run in planned.runs}
+    return [_ready(planned, data, before, screen) for data in asked_for.values()]
 
 
-def _manifest(plan: Plan, datasets: list[DatasetChoice]) -> Manifest:
-    """What `plan` sets out to do; of a sweep that goes on, what it does now: the number of epochs may have grown."""
-    command = [each for each in plan.arguments if not each.startswith(("resume=", "dry_run=", "fail_fast="))]
-    configs = [asdict(run.config) for run in plan.runs]
-    return Manifest(command, [run.folder for run in plan.runs], configs, datasets)
-
-
-def _asked_for(plan: Plan) -> list[DataConfig]:
-    return list({run.config.data.name: run.config.data for run in plan.runs}.values())
-
-
-def _ready(plan: Plan, data: DataConfig, before: list[DatasetChoice], screen: Screen) -> DatasetChoice:
-    """What `data` comes to: what it came to `before`, in a sweep that goes on."""
-    for choice in before:
-        if choice.requested == data.name:
-            digits, note = load(data, choice.used, screen.say), choice.note
-            if digits.digest != choice.digest:
-                raise DataUnavailable(f"{choice.used} in data.root={data.root} is not what this sweep began with")
-            break
+def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen: Screen) -> DatasetChoice:
+    """The data set that `data` is resolved to; in a sweep that resumes, the one that it was `before`."""
+    earlier = next((choice for choice in before if choice.requested == data.name), None)
+    if earlier:
+        digits, note = load(data, earlier.used, screen.say), earlier.note
+        if digits.digest != earlier.digest:
+            raise DataUnavailable(f"{earlier.used} in data.root={data.root} is not what this sweep started with")
     else:
         digits, note = make_ready(data, screen.say)
-    _check_batches(plan, data, digits)
+    _check_batches(planned, data, digits)
     if note:
         screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
     return DatasetChoice(data.name, digits.name, digits.digest, note)
 
 
-def _check_batches(plan: Plan, data: DataConfig, digits: Digits) -> None:
-    for run in plan.runs:
+def _check_batches(planned: Plan, data: DataConfig, digits: Digits) -> None:
+    for run in planned.runs:
         if run.config.data.name == data.name:
-            check_batch_size(run.config, digits.name, len(digits.train_labels))
+            for mistake in preflight.batch_too_large(run.config, digits.name, len(digits.train_labels)):
+                raise InvalidConfig(mistake)
 
 
-def lost_runs(plan: Plan, sweep_dir: Path) -> list[str]:
-    """The runs whose processes ended without recording how, and those that they kept from starting.
+def _manifest(planned: Plan, choices: list[DatasetChoice]) -> Manifest:
+    """What `planned` sets out to do; of a sweep that resumes, what it does now: the number of epochs may have grown."""
+    typed = [each for each in planned.command if not each.startswith(("resume=", "dry_run=", "fail_fast="))]
+    configs = [asdict(run.config) for run in planned.runs]
+    return Manifest(typed, [run.folder for run in planned.runs], configs, choices)
 
-    They may be started again. Where no run has begun there are none: no process was lost, no launcher has worked.
+
+def left(planned: Plan, sweep: RecordedSweep) -> list[str]:
+    """Return the folders of the runs that are not finished as planned; a diverged run is finished."""
+    found = ((run.folder, sweep.records.get(run.folder), run.config) for run in planned.runs)
+    return [folder for folder, record, config in found if record is None or not is_finished(record, config)]
+
+
+def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
+    """Show the table of every recorded run, where the files are, and how to resume if not all is done.
+
+    Returns the exit code: 0 if every run of the plan completed, else 1.
     """
-    records = load_study(sweep_dir).records
-    left = _left(plan, records) if records else []
-    return [name for name in left if name not in records or records[name].status != "failed"]
-
-
-def _left(plan: Plan, records: dict[str, Record]) -> list[str]:
-    """The runs that are not finished as they are planned; one that has diverged is."""
-    folders = ((run.folder, records.get(run.folder), run.config) for run in plan.runs)
-    return [folder for folder, record, config in folders if record is None or not is_finished(record, config)]
-
-
-def finish(plan: Plan, sweep_dir: Path, screen: Screen) -> int:
-    """Show the table of every run that left a record, where the files are, and how to go on where not all is done.
-
-    Returns the exit code: 0 where every run of the plan completed, else 1.
-    """
+    sweep.refresh()
     try:
-        publish_summary(sweep_dir, plan.outputs)
+        publish_summary(sweep, planned.outputs)
     except OSError as error:
         screen.say(f"ERROR: summary.csv is as it was, not as the table below: {error}")
-    study = load_study(sweep_dir)
-    header, *rows = short_table(study.runs)
+    header, *rows = short_table(study_of(sweep).runs)
     screen.table(header, rows)
-    screen.say(f"table      {plan.outputs / 'summary.csv'}")
-    screen.say(f"this sweep {sweep_dir}")
-    if left := _left(plan, study.records):
-        screen.say(f"not completed: {', '.join(left)}")
-        screen.say(f"go on with python -m digits_sweep {shlex.quote(override('resume', str(sweep_dir)))}")
-    diverged = any(study.records[run.folder].status == "diverged" for run in plan.runs if run.folder in study.records)
-    return 1 if left or diverged else 0
+    screen.say(f"table      {planned.outputs / 'summary.csv'}")
+    screen.say(f"this sweep {sweep.folder}")
+    if unfinished := left(planned, sweep):
+        screen.say(f"not completed: {', '.join(unfinished)}")
+        screen.say(f"resume with: python -m digits_sweep {_resume_line(planned, sweep.folder)}")
+    return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
+
+
+def _resume_line(planned: Plan, sweep_dir: Path) -> str:
+    """The overrides that resume this sweep: what is not repeated from its files is typed again."""
+    again = [each for each in not_repeated(planned.command, ()) if each.partition("=")[2]]
+    return shlex.join([as_override("resume", str(sweep_dir)), *again])

@@ -1,0 +1,67 @@
+"""What can be known of a plan before anything is read or written: the parts that it names, devices, engines, sizes."""
+
+from collections.abc import Iterator, Mapping
+
+from digits_sweep import trackers
+from digits_sweep.config.plan import Plan
+from digits_sweep.config.schema import Config
+from digits_sweep.data.loading import DATASETS
+from digits_sweep.errors import InvalidConfig
+from digits_sweep.training.building import engine_for
+from digits_sweep.training.engines import ENGINES
+from digits_sweep.training.model import MODELS
+from digits_sweep.training.optimizer import OPTIMIZERS
+
+
+def check(planned: Plan) -> None:
+    """Refuse a plan that names what there is not, or what cannot be trained on this machine.
+
+    Raises `InvalidConfig`, `DeviceUnavailable` or `EngineRefused`, with a line for every mistake.
+    """
+    trackers.check(planned.settings.tracker)
+    found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_batch(run.config)])
+    if found:
+        raise InvalidConfig("\n".join(found))
+    engines(planned)
+
+
+def engines(planned: Plan) -> dict[str, str]:
+    """Return the name of the engine of every run, by its folder. Engines are asked once for runs that are alike."""
+    asked: dict[str, str] = {}
+    found = {}
+    for run in planned.runs:
+        alike = repr((run.config.model, run.config.optimizer, run.config.engine, run.config.device))
+        if alike not in asked:
+            asked[alike], _ = engine_for(run.config)
+        found[run.folder] = asked[alike]
+    return found
+
+
+def _unknown_names(config: Config) -> Iterator[str]:
+    yield from _unknown("data.name", config.data.name, DATASETS)
+    if config.data.fallback is not None:
+        yield from _unknown("data.fallback", config.data.fallback, DATASETS, "null")
+    yield from _unknown("model.name", config.model.name, MODELS)
+    yield from _unknown("optimizer.name", config.optimizer.name, OPTIMIZERS)
+    yield from _unknown("engine.name", config.engine.name, ENGINES, "auto")
+
+
+def _unknown(key: str, name: str, registry: Mapping[str, object], *others: str) -> Iterator[str]:
+    if name not in registry and name not in others:
+        yield f"{key}={name}: choose {' or '.join([*registry, *others])}"
+
+
+def _batch(config: Config) -> Iterator[str]:
+    """A line if a batch would be larger than a data set whose size is known before it is loaded."""
+    known = DATASETS.get(config.data.name)
+    if known and known.train_samples is not None:
+        yield from batch_too_large(config, config.data.name, known.train_samples)
+
+
+def batch_too_large(config: Config, dataset: str, train_samples: int) -> Iterator[str]:
+    """Yield a line if a batch of `config` is larger than the `train_samples` examples of a data set."""
+    if config.data.batch_size > train_samples:
+        yield (
+            f"data.batch_size={config.data.batch_size}: must be at most {train_samples}, "
+            f"the number of examples to train on in {dataset}"
+        )
