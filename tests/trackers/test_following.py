@@ -1,0 +1,189 @@
+"""What a tracker is given of a sweep, and what a failing one costs."""
+
+import json
+from importlib.util import find_spec
+from typing import ClassVar
+
+import pytest
+
+from digits_sweep.config.plan import plan
+from digits_sweep.results.history import EpochRow, write_history
+from digits_sweep.results.record import Status, read_record, write_record
+from digits_sweep.trackers import TRACKERS
+from digits_sweep.trackers.following import Follower
+from digits_sweep.trackers.protocol import final_metrics
+from tests.studies import add_run
+
+STARTED = "2026-01-02T03:04:05+00:00"
+
+
+class ListTracker:
+    """Everything that a tracker is asked to do, in a list that all of them share."""
+
+    calls: ClassVar[list[tuple]] = []
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at = fails_at
+
+    def _called(self, *call) -> None:
+        if call[0] == self.fails_at:
+            raise OSError("no connection\nsecond line")
+        self.calls.append(call)
+
+    def begin(self, run_dir, record, known_as):
+        self._called("begin", run_dir.name, known_as)
+        return f"id of {run_dir.name}"
+
+    def epoch(self, known_as, row):
+        self._called("epoch", known_as, row.epoch)
+
+    def end(self, known_as, run_dir, record):
+        self._called("end", known_as, record.status)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    monkeypatch.setitem(TRACKERS, "list", ListTracker)
+    monkeypatch.setattr(ListTracker, "calls", [])
+    return ListTracker.calls
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    add_run(tmp_path / "sweep", "a", [1.7, 1.6], started_at=STARTED)
+    return tmp_path / "sweep"
+
+
+def follow(sweep, last=True, **settings) -> list[str]:
+    warnings: list[str] = []
+    Follower(sweep, settings or {"list": {}}, warnings.append).follow(last)
+    return warnings
+
+
+def reported(folder) -> dict:
+    return json.loads((folder / "trackers.json").read_text())
+
+
+def change(folder, status: Status, losses) -> None:
+    """Write the run's epochs and its record, as a running one does."""
+    record = read_record(folder)
+    record.status = status
+    write_history(folder, [EpochRow(number, loss, 0.1, 1.0, 1.0) for number, loss in enumerate(losses, 1)])
+    write_record(folder, record)
+
+
+def test_every_epoch_is_reported_once_and_the_end_once(sweep, calls):
+    whole = [("begin", "a", None), ("epoch", "id of a", 1), ("epoch", "id of a", 2), ("end", "id of a", "completed")]
+    assert follow(sweep) == []
+    assert calls == whole
+    follow(sweep)
+    assert calls == whole
+
+
+def test_a_running_sweep_is_reported_as_it_grows(sweep, calls):
+    change(sweep / "a", Status.INTERRUPTED, [1.7])
+    follower = Follower(sweep, {"list": {}}, pytest.fail)
+    follower.follow()
+    follower.follow()
+    assert calls == [("begin", "a", None), ("epoch", "id of a", 1)]
+    change(sweep / "a", Status.INTERRUPTED, [1.7, 1.6])
+    add_run(sweep, "b", [1.5], started_at=STARTED)
+    follower.follow()
+    assert calls[2:] == [
+        ("epoch", "id of a", 2), ("begin", "b", None), ("epoch", "id of b", 1), ("end", "id of b", "completed"),
+    ]  # fmt: skip
+    follower.follow(last=True)
+    assert calls[6:] == [("end", "id of a", "interrupted")]
+
+
+def test_a_resumed_run_continues_as_the_same_run(sweep, calls):
+    follow(sweep)
+    calls.clear()
+    change(sweep / "a", Status.COMPLETED, [1.7, 1.6, 1.5])
+    follow(sweep)
+    assert calls == [("begin", "a", "id of a"), ("epoch", "id of a", 3), ("end", "id of a", "completed")]
+
+
+def test_a_run_that_was_started_again_is_reported_from_its_first_epoch(sweep, calls):
+    follow(sweep)
+    calls.clear()
+    change(sweep / "a", Status.COMPLETED, [1.4])
+    follow(sweep)
+    assert calls == [("begin", "a", "id of a"), ("epoch", "id of a", 1), ("end", "id of a", "completed")]
+
+
+def test_what_an_earlier_version_has_reported_is_not_reported_again(sweep, calls):
+    earlier = {"list": {"known_as": "theirs", "epochs": 1, "ended": None}}
+    (sweep / "a" / "trackers.json").write_text(json.dumps(earlier))
+    follow(sweep)
+    assert calls == [("begin", "a", "theirs"), ("epoch", "id of a", 2), ("end", "id of a", "completed")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["no JSON", "[]", '{"list": 3}', '{"list": {"epochs": -1}}', '{"list": {"epochs": "1"}}', '{"list": {"new": 1}}'],
+)
+def test_an_unreadable_trackers_json_costs_nothing(sweep, calls, content):
+    (sweep / "a" / "trackers.json").write_text(content)
+    assert follow(sweep) == []
+    assert len(calls) == 4
+    assert reported(sweep / "a")["list"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("damaged", ["record.json", "history.csv"])
+def test_a_run_that_cannot_be_read_is_left_out_and_the_others_are_reported(sweep, calls, damaged):
+    add_run(sweep, "b", [1.5], started_at=STARTED)
+    (sweep / "b" / damaged).write_text("epoch\n1\n")
+    assert follow(sweep) == []
+    assert {call[1] for call in calls} == {"a", "id of a"}
+
+
+@pytest.mark.parametrize("place", ["begin", "epoch", "end"])
+def test_a_tracker_that_fails_is_turned_off_with_one_line_and_the_others_continue(sweep, calls, place, monkeypatch):
+    monkeypatch.setitem(TRACKERS, "failing", ListTracker)
+    add_run(sweep, "b", [1.5], started_at=STARTED)
+    warnings = follow(sweep, failing={"fails_at": place}, list={})
+    assert warnings == ["WARNING: tracker failing is off for the rest of the sweep: OSError: no connection"]
+    assert [call for call in calls if call[0] == "end"] == [
+        ("end", "id of a", "completed"),
+        ("end", "id of b", "completed"),
+    ]
+
+
+def test_a_tracker_that_cannot_start_is_turned_off(sweep, calls):
+    (warning,) = follow(sweep, list={"no_such_setting": "x"})
+    assert warning.startswith("WARNING: tracker list is off for the rest of the sweep: TypeError: ")
+
+
+def test_the_last_figures_are_the_outcomes_that_are_numbers(sweep):
+    record = read_record(sweep / "a")
+    metrics = final_metrics(record)
+    assert metrics == {name: record.summary[name] for name in metrics}
+    assert metrics["final_loss"] == 1.6
+    assert {"seconds_per_epoch", "test_accuracy", "epochs"} <= metrics.keys()
+    # Settings are not figures, text is not, and a threshold that was not reached has none.
+    assert metrics.keys().isdisjoint({"batch_size", "lr", "status", "error", "first_epoch_below_threshold"})
+
+
+# MLflow's own use of SQLAlchemy, and the files that the libraries leave open.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("name", TRACKERS)
+def test_every_tracker_takes_runs_however_they_end(name, tmp_path, monkeypatch):
+    if find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    monkeypatch.chdir(tmp_path)
+    sweep = tmp_path / "sweep"
+    for status in Status:
+        add_run(sweep, str(status), [1.7, float("nan")], started_at=STARTED, status=status)
+    settings = plan([f"tracker={name}", f"outputs={tmp_path}"]).settings.tracker
+    assert follow(sweep, **settings) == []
+    before = {status: reported(sweep / status)[name] for status in Status}
+    assert {(each["ended"], each["epochs"]) for each in before.values()} == {(status, 2) for status in Status}
+    # What was reported is found again by its name.
+    change(sweep / Status.INTERRUPTED, Status.COMPLETED, [1.7, 1.6, 1.5])
+    assert follow(sweep, **settings) == []
+    expected = before[Status.INTERRUPTED] | {"epochs": 3, "ended": "completed"}
+    assert reported(sweep / Status.INTERRUPTED)[name] == expected
+        "epochs": 3,
+        "ended": "completed",
+    }
