@@ -1,8 +1,13 @@
 """Small workloads that every engine can train, made of random images."""
 
-import torch
+from dataclasses import replace
+from functools import cache
 
-from digits_sweep.config.schema import AdamConfig, ModelConfig, OptimizerConfig, SGDConfig
+import torch
+from torch import nn
+
+from digits_sweep.config.plan import plan
+from digits_sweep.config.schema import AdamConfig, Config, MLPConfig, ModelConfig, OptimizerConfig, SGDConfig
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import build_model
 
@@ -14,31 +19,58 @@ PLAIN_SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=0.0, momentum=0.0, neste
 STEP_OF_ONE = SGDConfig(name="sgd", lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False)
 
 
-def workload(
-    num_samples: int = 203,
-    batch_size: int = 20,
-    head: str = "softmax",
-    optimizer: OptimizerConfig = ADAM,
-    hidden_size: int = 32,
-    hidden_layers: int = 2,
-    activation: str = "relu",
-    scale: str = "unit",
-    device: str = "cpu",
-) -> Workload:
-    random = torch.Generator().manual_seed(0)
-    model = ModelConfig(
+@cache
+def settings(*overrides: str) -> Config:
+    """The configuration of one run on the sample, as a command line would give it."""
+    return plan(["data=mnist_sample", *overrides]).settings
+
+
+def model_called(name: str, head: str) -> ModelConfig:
+    """A model of the registry as its YAML has it, with the head given."""
+    return replace(settings(f"model={name}").model, head=head)
+
+
+def optimizer_called(name: str) -> OptimizerConfig:
+    """An optimizer of the registry as its YAML has it."""
+    return settings(f"optimizer={name}").optimizer
+
+
+def mlp(head: str = "softmax", hidden_size: int = 32, hidden_layers: int = 2, activation: str = "relu") -> MLPConfig:
+    return MLPConfig(
         name="mlp",
+        head=head,
+        num_classes=10,
         hidden_size=hidden_size,
         hidden_layers=hidden_layers,
         activation=activation,
-        head=head,
-        num_classes=10,
     )
+
+
+def small_convolution() -> nn.Module:
+    """A network that is no MLP, with a layer that behaves differently in training. Its weights depend on no seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 5, stride=4), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 10)
+        )
+
+
+def workload(
+    num_samples: int = 203,
+    batch_size: int = 20,
+    optimizer: OptimizerConfig = ADAM,
+    scale: str = "unit",
+    device: str = "cpu",
+    model: nn.Module | ModelConfig | None = None,
+    **shape: object,
+) -> Workload:
+    """Random images and labels and what to train on them: an MLP of this `shape` if no `model` is given."""
+    random = torch.Generator().manual_seed(0)
     return Workload(
         images=torch.randint(0, 256, (num_samples, 28, 28), generator=random, dtype=torch.uint8),
         labels=torch.randint(0, 10, (num_samples,), generator=random),
         scale=scale,
-        model=build_model(model, seed=42),
+        model=model if isinstance(model, nn.Module) else build_model(model or mlp(**shape), seed=42),
         optimizer=optimizer,
         batch_size=batch_size,
         device=torch.device(device),
