@@ -1,14 +1,26 @@
-"""Sweeps on disk as this program would have left them, made in no time: for tests of what reads them."""
+"""Sweeps on disk as this program leaves them, written without any training: for tests of what reads them."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from digits_sweep.report.analysis.study import Study, load_study
-from digits_sweep.results.history import EpochRow, outcome
-from digits_sweep.results.record import Record, write_history, write_record
+from digits_sweep.results.columns import COLUMNS, fill
+from digits_sweep.results.history import EpochRow, write_history
+from digits_sweep.results.record import Record, Status, write_record
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import DatasetChoice, Manifest, write_manifest
+from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
 
 ENVIRONMENT = {"host": "here", "cpu": "a processor", "cpu_cores": 2, "python": "3.11", "git_commit": "0" * 40}
+CONFIG: dict[str, Any] = {
+    "data.name": "mnist", "data.batch_size": 20, "data.scale": "unit", "data.root": "somewhere",
+    "model.name": "mlp", "model.head": "softmax", "model.num_classes": 10, "model.hidden_size": 128,
+    "model.hidden_layers": 2, "model.activation": "relu",
+    "optimizer.name": "adam", "optimizer.lr": 1e-4, "optimizer.weight_decay": 5e-4,
+    "optimizer.reference_batch_size": None, "optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8,
+    "engine.name": "auto", "trainer.num_epochs": 30, "trainer.loss_threshold": 1.6, "trainer.stop_at_threshold": False,
+    "seed": 0, "device": "auto", "num_threads": "auto",
+}  # fmt: skip
 
 
 def losses_reaching(epoch: int | None, num_epochs: int = 10) -> list[float]:
@@ -16,35 +28,66 @@ def losses_reaching(epoch: int | None, num_epochs: int = 10) -> list[float]:
     return [1.7 if epoch is None or number < epoch else 1.5 for number in range(1, num_epochs + 1)]
 
 
-def add_run(sweep: Path, name: str, losses: list[float], seconds: float = 1.0, **columns) -> None:
-    """One run with these losses, an epoch of which took `seconds`; `columns` replaces anything in its summary."""
-    status, error = columns.pop("status", "completed"), columns.pop("error", None)
-    record = Record(len(list(sweep.glob("*/record.json"))), status=status, error=error, environment=ENVIRONMENT)
-    record.test_answers = columns.pop("test_answers", [100] * 10)
-    record.resumed_after = columns.pop("resumed_after", [])
-    record.config = columns.pop("config", {})
+def add_run(
+    sweep: Path,
+    name: str,
+    losses: Sequence[float],
+    seconds: float = 1.0,
+    *,
+    config: dict[str, Any] | None = None,
+    status: str = "completed",
+    error: str | None = None,
+    test_answers: Sequence[int] = (100,) * 10,
+    resumed_after: Sequence[int] = (),
+    **columns: Any,
+) -> None:
+    """Write one run with these losses, an epoch of which took `seconds`.
+
+    `config` has keys by their full name, such as `data.scale`; a None there removes the key. `columns` has cells of the
+    run's row, and whatever they say is in its configuration too.
+    """
+    keys = {each.keys[0]: columns[each.name] for each in COLUMNS if each.keys and each.name in columns}
+    flat = {key: value for key, value in (CONFIG | keys | (config or {})).items() if value is not None}
     history = [EpochRow(number, loss, 0.05, seconds, 60_000 / seconds) for number, loss in enumerate(losses, 1)]
-    batch_size = columns.setdefault("batch_size", 20)
-    record.summary = {
-        **{"lr": 1e-4, "weight_decay": 5e-4, "seed": 0, "loss_threshold": 1.6, "dataset": "mnist"},
-        **{"train_samples": 60_000, "model": "mlp", "hidden_size": 128, "optimizer": "adam", "engine": "closed_form"},
-        **{"device": "cpu", "num_threads": 1, "iterations_per_epoch": -(-60_000 // batch_size), "test_accuracy": 0.95},
-        **{"concurrent_runs": 1, "torch_version": "2.15.0", "git_commit": "0" * 40},
-        **outcome(history, 1.6, 60_000),
-        **columns,
-    }
+    record = Record(
+        number=len(list(sweep.glob("*/record.json"))),
+        status=Status(status),
+        error=error,
+        environment=ENVIRONMENT,
+        test_answers=list(test_answers),
+        resumed_after=list(resumed_after),
+        config=_nested(flat),
+        summary={
+            **{"dataset": "mnist", "train_samples": 60_000, "engine": "closed_form", "device": "cpu", "num_threads": 1},
+            **{"iterations_per_epoch": -(-60_000 // flat["data.batch_size"]), "test_accuracy": 0.95},
+            **{"concurrent_runs": 1, "torch_version": "2.15.0", "git_commit": "0" * 40},
+        },
+    )
+    fill(record, history)
+    record.summary |= columns
     (sweep / name).mkdir(parents=True)
     write_record(sweep / name, record)
     write_history(sweep / name, history)
 
 
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for key, value in flat.items():
+        *groups, name = key.split(".")
+        holder = config
+        for group in groups:
+            holder = holder.setdefault(group, {})
+        holder[name] = value
+    return config
+
+
 def finished(
-    sweep: Path, command: tuple[str, ...] = ("-m",), not_begun: tuple[str, ...] = (), note: str | None = None
+    sweep: Path, command: tuple[str, ...] = ("-m",), not_started: tuple[str, ...] = (), note: str | None = None
 ) -> Study:
-    """The sweep with its manifest and its tables, read back."""
+    """Give the sweep its manifest and its tables, and read it back."""
     sweep.mkdir(parents=True, exist_ok=True)
-    runs = sorted(path.parent.name for path in sweep.glob("*/record.json"))
+    runs = [*sorted(path.parent.name for path in sweep.glob("*/record.json")), *not_started]
     choice = DatasetChoice("mnist", "mnist_sample" if note else "mnist", "abc", note)
-    write_manifest(sweep, Manifest(list(command), [*runs, *not_begun], [{}] * len([*runs, *not_begun]), [choice]))
-    publish_summary(sweep, sweep.parent)
+    write_manifest(sweep, Manifest(list(command), runs, [{}] * len(runs), [choice]))
+    publish_summary(RecordedSweep(sweep), sweep.parent)
     return load_study(sweep)

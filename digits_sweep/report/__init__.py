@@ -1,1 +1,1 @@
-"""Report: from the summary to something a person reads. Imports neither torch nor Hydra, so it starts at once."""
+"""Report: from the results on disk to a page that a person reads. Imports neither torch nor Hydra."""

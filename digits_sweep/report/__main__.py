@@ -1,49 +1,49 @@
-"""`python -m digits_sweep.report`: one or more sweeps as a page, and their table in Markdown."""
+"""`python -m digits_sweep.report`: write one or more sweeps as a page, and print their tables in Markdown."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from digits_sweep.errors import DigitsSweepError
 from digits_sweep.report.analysis.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study, load_study
-from digits_sweep.report.analysis.verdict import answer
-from digits_sweep.report.questions import questions
-from digits_sweep.report.tables import as_markdown, short_table
+from digits_sweep.report.analysis.verdict import verdict
+from digits_sweep.report.tables import as_markdown, questions, short_table
 from digits_sweep.results.sweep import newest_sweep
 
-COMPARING = "Of several sweeps, the others are held against the first."
+COMPARING = "Of several sweeps, the others are compared with the first."
 
 
-def main() -> None:
-    """Read the sweeps, print their answers and tables, write the page."""
-    chosen = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the sweeps, print their verdicts and tables, write the page. Exit with an error if that is not possible."""
+    chosen = _parser().parse_args(arguments)
     try:
-        folders = chosen.sweeps or [newest_sweep(chosen.outputs)]
-    except FileNotFoundError as error:
+        studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]
+    except (DigitsSweepError, FileNotFoundError) as error:
         sys.exit(str(error))
-    studies = [load_study(folder) for folder in folders]
     for study in studies:
         print(_on_the_terminal(study))
     try:
         if chosen.figure:
             _draw(studies[0], chosen.figure)
-        # matplotlib takes a second to import: the table is there before.
+        # matplotlib takes a second to import: the tables are printed before.
         from digits_sweep.report.page import write_page
 
         path = chosen.page or chosen.outputs / "report" / "index.html"
         write_page(path, studies)
     except OSError as error:
         sys.exit(f"{error.filename}: {error.strerror}")
-    print(f"the page: {path}")
+    print(f"page: {path}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m digits_sweep.report", description=__doc__, epilog=COMPARING)
     add = parser.add_argument
-    add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps, the newest one if not given")
-    add("--outputs", type=Path, default=Path("outputs"), help="where the sweeps are (%(default)s)")
-    add("--page", type=Path, help="where the page lands (report/index.html in the outputs)")
-    add("--figure", type=Path, metavar="FILE", help="draw the first sweep's losses too, as .svg or .png")
+    add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps; the newest sweep if not given")
+    add("--outputs", type=Path, default=Path("outputs"), help="the folder of all results (%(default)s)")
+    add("--page", type=Path, help="the file to write (report/index.html in the folder of all results)")
+    add("--figure", type=Path, metavar="FILE", help="also draw the first sweep's losses, as .svg or .png")
     return parser
 
 
@@ -56,17 +56,17 @@ def _sweep(text: str) -> Path:
 
 def _on_the_terminal(study: Study) -> str:
     groups = replicates(study.runs)
-    rows = (
-        questions(study.runs, groups).as_text() if any(group.runs > 1 for group in groups) else short_table(study.runs)
-    )
-    return f"{study.folder}\n\n{answer(ended(study.runs), groups)}\n\n{as_markdown(rows)}"
+    several = any(group.runs > 1 for group in groups)
+    rows = questions(study.runs, groups).as_text() if several else short_table(study.runs)
+    return f"{study.folder}\n\n{verdict(ended(study.runs), groups)}\n\n{as_markdown(rows)}"
 
 
 def _draw(study: Study, path: Path) -> None:
+    from digits_sweep.report.analysis.curves import losses
     from digits_sweep.report.figures import loss_against_epoch
     from digits_sweep.report.style import as_file
 
-    as_file(path, lambda axis: loss_against_epoch(study.runs, study.history, axis))
+    as_file(path, lambda axis: loss_against_epoch(losses(study.runs, study.history), axis))
 
 
 if __name__ == "__main__":

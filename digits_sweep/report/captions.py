@@ -1,4 +1,4 @@
-"""Which figures a page shows: each with its title, what it says in words, and its drawing."""
+"""Choose the figures of a page: each with its title, its caption, its text alternative and its drawing."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,17 +8,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from digits_sweep.report import figures
-from digits_sweep.report.analysis.formatting import counted, number, seconds, share
-from digits_sweep.report.analysis.replicates import Middle, Replicates, ended, replicates
+from digits_sweep.report.analysis import curves, scaling
+from digits_sweep.report.analysis.formatting import counted, listed, microseconds, number, seconds, share
+from digits_sweep.report.analysis.replicates import Estimate, Replicates, replicates, trained
 from digits_sweep.report.style import as_svg
 
-# A row for every run that missed; of more than these the first are drawn, and the caption says so.
+# One row a run that missed the threshold; of more than these the first are drawn, and the caption says so.
 MOST_MISSES = 24
+OPEN_MARKS = "Open marks: not reached, drawn at the last epoch trained."
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page shows it: an inline SVG element whose text alternative is `words`."""
+    """A figure as the page shows it: an inline SVG element that has its own text alternative."""
 
     name: str
     title: str
@@ -26,117 +28,117 @@ class Picture:
     svg: str
 
 
-def gallery(runs: pd.DataFrame, history: pd.DataFrame, answers: pd.DataFrame) -> list[Picture]:
-    """Every figure that these tables have something to show for.
-
-    `runs` and `history` as a `Study` has them, `answers` a row a run with the answers per class (`Study.answers`).
-    """
-    runs = runs[runs["epochs"].fillna(0) > 0]
+def pictures(runs: pd.DataFrame, history: pd.DataFrame, predictions: pd.DataFrame) -> list[Picture]:
+    """Return every figure that these tables have something to show for; the arguments are those of a `Study`."""
+    runs = trained(runs)
     if runs.empty:
         return []
-    drawn = [*_losses(runs, history), *_against_batch_size(runs)]
-    if len(finished := ended(runs)):
-        drawn.append(_fraction(finished))
-        drawn += _misses(finished, answers)
-    return drawn
+    groups = replicates(runs)
+    return [
+        *_losses(runs, history, groups),
+        *_times(runs, groups),
+        *_to_threshold(runs, groups),
+        *_reached(runs, groups),
+        *_misses(curves.predictions_of_misses(runs, predictions)),
+    ]
 
 
-def _losses(runs: pd.DataFrame, history: pd.DataFrame) -> Iterator[Picture]:
+def _losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
     if history.empty:
         return
-    several = runs.groupby("configuration").size().gt(1).any()
+    losses = curves.losses(runs, history)
+    several = any(curve.seeds["run_dir"].nunique() > 1 for curve in losses.curves)
     lines = "Thin: every seed; thick: their median, with a band" if several else "With a band"
-    final = _each(replicates(runs), lambda group: f"ends at {number(group.final_loss.median, '.4f')}")
-    band = f"{lines} of one standard deviation over an epoch's iterations."
+    final = _each(groups, lambda group: f"ends at {number(group.final_loss.median, '.4f')}")
     yield _picture(
-        "loss-epoch", "Loss against epoch", f"{band} Behind the softmax the loss cannot fall below the floor.",
-        f"Mean loss of every epoch. {final}", partial(figures.loss_against_epoch, runs, history),
+        "loss-epoch", "Loss against epoch",
+        f"{lines} of one standard deviation over an epoch's iterations. With the softmax, the loss cannot fall below "
+        "the floor.",
+        f"Mean loss of every epoch. {final}", partial(figures.loss_against_epoch, losses),
     )  # fmt: skip
     yield _picture(
         "loss-seconds", "Loss against seconds", "The same losses, against the seconds that their epochs took.",
-        f"Mean loss against the seconds trained. {final}", partial(figures.loss_against_seconds, runs, history),
+        f"Mean loss against the seconds trained. {final}", partial(figures.loss_against_seconds, losses),
     )  # fmt: skip
 
 
-def _against_batch_size(runs: pd.DataFrame) -> Iterator[Picture]:
-    groups = replicates(runs)
-    open_marks = "Open marks: not reached, drawn at the last epoch trained."
+def _times(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
     yield _picture(
-        "seconds-epoch", "Seconds per epoch", "A mark a run: the median of its epochs without the first.",
+        "seconds-epoch", "Seconds per epoch", "One mark per run: the median of its epochs without the first.",
         f"Seconds per epoch. {_medians(groups, 'seconds_per_epoch', seconds)}",
-        partial(figures.seconds_per_epoch, runs),
+        partial(figures.seconds_per_epoch, scaling.seconds_per_epoch(runs)),
     )  # fmt: skip
-    if _timed_alike(runs) and (cost := figures.cost_of_iterations_and_examples(runs)):
-        iteration, example = (f"{1e6 * part:.3g} \u00b5s" for part in cost)
+    if costs := scaling.costs(runs):
+        iteration, example = map(microseconds, (costs.seconds_per_iteration, costs.seconds_per_example))
         yield _picture(
             "cost", "Where an epoch's seconds go",
             f"Fitted: {iteration} for every iteration and {example} for every example.",
             f"Seconds per epoch as {iteration} an iteration plus {example} an example, and as measured.",
-            partial(figures.cost_split, runs),
+            partial(figures.cost_split, costs),
         )  # fmt: skip
+
+
+def _to_threshold(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
     yield _picture(
-        "epochs", "Epochs to the threshold", open_marks,
+        "epochs", "Epochs to the threshold", OPEN_MARKS,
         f"First epoch below the threshold. {_medians(groups, 'epochs_to_threshold', number)}",
-        partial(figures.epochs_to_threshold, runs),
+        partial(figures.epochs_to_threshold, scaling.epochs_to_threshold(runs)),
     )  # fmt: skip
     yield _picture(
         "iterations", "Iterations to the threshold",
-        f"Perfect scaling: twice the batch needs half the iterations (Shallue et al. 2019). {open_marks}",
+        f"Perfect scaling: twice the batch size needs half the iterations (Shallue et al. 2019). {OPEN_MARKS}",
         f"Iterations to the threshold. {_medians(groups, 'iterations_to_threshold', number)}",
-        partial(figures.iterations_to_threshold, runs),
+        partial(figures.iterations_to_threshold, scaling.iterations_to_threshold(runs), scaling.perfect_scaling(runs)),
     )  # fmt: skip
     yield _picture(
-        "seconds", "Seconds to the threshold", open_marks,
+        "seconds", "Seconds to the threshold", OPEN_MARKS,
         f"Seconds to the threshold. {_medians(groups, 'seconds_to_threshold', seconds)}",
-        partial(figures.seconds_to_threshold, runs),
+        partial(figures.seconds_to_threshold, scaling.seconds_to_threshold(runs)),
     )  # fmt: skip
 
 
-def _timed_alike(runs: pd.DataFrame) -> bool:
-    """Whether nothing but the batch size and the rates tells these runs' seconds apart."""
-    return all(runs[name].nunique() == 1 for name in ("engine", "device", "model", "hidden_size", "optimizer"))
-
-
-def _fraction(runs: pd.DataFrame) -> Picture:
-    reached = _each(replicates(runs), lambda group: share(group.reached, group.runs))
-    return _picture(
-        "reached", "Runs below the threshold", "The share of the runs that have been below the threshold by an epoch.",
-        f"Runs that got below the threshold. {reached}", partial(figures.fraction_reached, runs),
-    )  # fmt: skip
-
-
-def _misses(runs: pd.DataFrame, answers: pd.DataFrame) -> Iterator[Picture]:
-    missed = runs[runs["first_epoch_below_threshold"].isna()]
-    answers = answers[answers.index.isin(missed["run_dir"])]
-    if answers.empty:
+def _reached(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
+    if not groups:
         return
-    shown = answers.head(MOST_MISSES)
-    never = {name: [str(digit) for digit in row.index[row == 0]] for name, row in shown.iterrows()}
-    words = "; ".join(
-        f"{name} never answers {', '.join(digits) or 'none too rarely'}" for name, digits in never.items()
-    )
-    rest = f" The first {MOST_MISSES} of {len(answers)}." if len(answers) > MOST_MISSES else ""
+    reached = _each(groups, lambda group: share(group.reached, group.runs))
     yield _picture(
-        "misses", "What the runs answer that missed the threshold",
-        f"Answers on the test digits; framed: a digit that is never answered.{rest}",
-        f"Answers of {counted(len(shown), 'run')}: {words}.", partial(figures.answers_of_misses, shown),
+        "reached", "Runs below the threshold", "The share of the runs that have been below the threshold by an epoch.",
+        f"Runs that got below the threshold. {reached}", partial(figures.fraction_reached, curves.reached_shares(runs)),
+    )  # fmt: skip
+
+
+def _misses(predictions: pd.DataFrame) -> Iterator[Picture]:
+    if predictions.empty:
+        return
+    shown = predictions.head(MOST_MISSES)
+    text = "; ".join(_predictions_of(str(name), counts) for name, counts in shown.iterrows())
+    rest = f" The first {MOST_MISSES} of {len(predictions)}." if len(predictions) > MOST_MISSES else ""
+    yield _picture(
+        "misses", "Predictions of the runs that missed the threshold",
+        f"Predictions on the test digits; framed: a digit that is never predicted.{rest}",
+        f"Predictions of {counted(len(shown), 'run')}: {text}.", partial(figures.predictions, shown),
         height=0.7 + 0.45 * len(shown),
     )  # fmt: skip
 
 
+def _predictions_of(run: str, counts: pd.Series) -> str:
+    never = curves.never_predicted(counts)
+    return f"{run} never predicts {listed(never)}" if never else f"{run} predicts every class"
+
+
 def _picture(
-    name: str, title: str, caption: str, words: str, draw: Callable[[Axes], None], height: float = 3.1
+    name: str, title: str, caption: str, text: str, draw: Callable[[Axes], None], height: float = 3.1
 ) -> Picture:
-    return Picture(name, title, caption, as_svg(name, words, draw, height))
+    return Picture(name, title, caption, as_svg(name, text, draw, height))
 
 
-def _each(groups: list[Replicates], say: Callable[[Replicates], str]) -> str:
-    return "; ".join(f"{group.configuration}: {say(group)}" for group in groups) + "."
+def _each(groups: list[Replicates], describe: Callable[[Replicates], str]) -> str:
+    return "; ".join(f"{group.configuration}: {describe(group)}" for group in groups) + "."
 
 
 def _medians(groups: list[Replicates], name: str, write: Callable[[float], str]) -> str:
     def median(group: Replicates) -> str:
-        value: Middle = getattr(group, name)
-        return write(value.median)
+        estimate: Estimate = getattr(group, name)
+        return write(estimate.median)
 
     return _each(groups, median)

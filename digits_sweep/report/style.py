@@ -1,5 +1,6 @@
-"""The colours of the figures, and a figure as an SVG that takes its colours from the page around it."""
+"""The style of the figures: colors, axes, and a figure as an SVG that takes its colors from the page around it."""
 
+import errno
 import io
 import re
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette for colour-blind readers, darkened where it was too pale on white. Markers tell apart too.
+# Okabe and Ito's palette for color-blind readers, darkened if too pale on white. Markers differ as well.
 SERIES = ("#0072b2", "#c44e00", "#00795a", "#a83f80", "#7a6200", "#4b4b4b")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 INK, GRID = "#1b1b1b", "#d9d9d6"
@@ -29,17 +30,40 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def as_svg(name: str, text: str, draw: Callable[[Axes], None], height: float = 3.1) -> str:
-    """One figure as an inline SVG element, as wide as its place, with `text` for those who cannot see it.
+def finish(axis: Axes) -> None:
+    """Give an axis what all of them have: a grid, no frame at the top and the right, and a legend."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(color=GRID, linewidth=0.6)
+    axis.set_axisbelow(True)
+    legend(axis)
 
-    Its colours are the custom properties `--ink`, `--grid` and `--series-0` on of the page, so that a dark page has
-    a dark figure. `name` keeps its ids apart from those of other figures on the page.
+
+def legend(axis: Axes) -> None:
+    """Put the legend above the axes, if there is anything to name: there it hides nothing, whatever is drawn."""
+    if axis.get_legend_handles_labels()[1]:
+        axis.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2,
+            columnspacing=1.2, handlelength=1.6,
+        )  # fmt: skip
+
+
+def plain(value: float, _: object = None) -> str:
+    """Write the number at a tick without an exponent: `0.5`, `12,000`."""
+    return f"{value:,g}"
+
+
+def as_svg(name: str, text: str, draw: Callable[[Axes], None], height: float = 3.1) -> str:
+    """Draw a figure as an inline SVG element, as wide as its place on the page, with `text` as its alternative.
+
+    Its colors are the page's custom properties `--ink`, `--grid`, `--series-0` and so on, so that a dark page has a
+    dark figure. `name` makes its ids differ from those of other figures on the page. `height` is in inches at a width
+    of 4.7 inches.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(4.7, height), layout="constrained")
         axis = figure.subplots()
         draw(axis)
-        # What is drawn inside the axes takes no room of its own: measuring every text would double the time.
+        # What is drawn inside the axes needs no space of its own: measuring every text would double the time.
         for artist in (*axis.lines, *axis.texts, *axis.collections):
             artist.set_in_layout(False)
         buffer = io.StringIO()
@@ -50,21 +74,26 @@ def as_svg(name: str, text: str, draw: Callable[[Axes], None], height: float = 3
 def _for_the_page(svg: str, text: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Groups are numbered alike in every figure; only what is referred to needs an id.
+    # Groups have the same numbers in every figure, and only what is referred to needs an id.
     svg = re.sub(r' id="[a-z0-9]+_\d+"', "", svg)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
     svg = re.sub(r"font: ([^;\"]*?)'[^;\"]*?sans-serif", r"font: \1sans-serif", svg)
-    colours = {INK: "--ink", GRID: "--grid"} | {colour: f"--series-{place}" for place, colour in enumerate(SERIES)}
-    for colour, variable in colours.items():
-        svg = svg.replace(colour, f"var({variable})")
+    colors = {INK: "--ink", GRID: "--grid"} | {color: f"--series-{place}" for place, color in enumerate(SERIES)}
+    for color, variable in colors.items():
+        svg = svg.replace(color, f"var({variable})")
     label = text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
 def as_file(path: Path, draw: Callable[[Axes], None]) -> None:
-    """One figure as a file of its own on white; the ending of `path` says the format, such as .svg or .png."""
+    """Draw a figure as a file on white; the suffix of `path` gives the format, such as .svg or .png.
+
+    Raises OSError if the file cannot be written or if there is no such format.
+    """
     with matplotlib.rc_context({**STYLE, "savefig.transparent": False, "svg.hashsalt": path.stem}):
         figure = Figure(figsize=(7, 3.6), layout="constrained", facecolor="white")
+        if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
+            raise OSError(errno.EINVAL, "no format for a figure; choose .svg or .png", str(path))
         draw(figure.subplots())
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

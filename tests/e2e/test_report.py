@@ -1,12 +1,81 @@
-"""The report as a reader has it: the command, and its page in a real browser."""
+"""The report as a reader has it: the command, its page, and the page in a real browser."""
 
 import json
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin
+from xml.etree.ElementTree import Element, TreeBuilder
 
 import pandas as pd
 import pytest
 
+from digits_sweep.report.__main__ import main
 from digits_sweep.report.page import write_page
 from tests.studies import add_run, finished, losses_reaching
+
+WITHOUT_END = ("meta", "link", "br")
+
+
+class Page(HTMLParser):
+    """A page as a tree of elements, without a browser."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self._builder = TreeBuilder()
+        self.feed(html)
+        self.root: Element = self._builder.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._builder.start(tag, {name: value or "" for name, value in attrs})
+        if tag in WITHOUT_END:
+            self._builder.end(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._builder.start(tag, dict(attrs))
+        self._builder.end(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._builder.end(tag)
+
+    def handle_data(self, data: str) -> None:
+        self._builder.data(data)
+
+    def texts(self, *tags: str) -> list[str]:
+        return ["".join(each.itertext()).strip() for each in self.root.iter() if each.tag in tags]
+
+    def rows(self, table: str) -> Iterator[list[str]]:
+        """Yield the cells of every row of a table, given by its class or its id."""
+        for each in self.root.iter("table"):
+            if table in (each.get("class"), each.get("id")):
+                yield from (["".join(cell.itertext()) for cell in row] for row in each.find("tbody"))
+
+    def links(self) -> list[str]:
+        return [each.get("href") for each in self.root.iter("a")]
+
+
+def page_of(folder: Path, *studies) -> Page:
+    """Write the page of some sweeps to `folder` and read it."""
+    write_page(folder / "index.html", studies)
+    return Page((folder / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch, capsys):
+    """`python -m digits_sweep.report` in an empty folder: returns the exit code, and what it prints and says."""
+    monkeypatch.chdir(tmp_path)
+
+    def called(*arguments: str) -> tuple[int, str, str]:
+        code, said = 0, ""
+        try:
+            main(arguments)
+        except SystemExit as end:
+            # The interpreter prints a text and exits with 1.
+            code, said = (1, end.code) if isinstance(end.code, str) else (end.code, "")
+        printed = capsys.readouterr()
+        return code, printed.out, said + printed.err
+
+    return called
 
 
 @pytest.fixture
@@ -29,13 +98,6 @@ def open_page(browser, tmp_path):
 
 def texts(browser, selector: str) -> list[str]:
     script = "return [...document.querySelectorAll(arguments[0])].map(each => each.textContent.trim())"
-    return browser.execute_script(script, selector)
-
-
-def rows_of(browser, selector: str) -> list[list[str]]:
-    script = (
-        "return [...document.querySelectorAll(arguments[0])].map(row => [...row.cells].map(cell => cell.textContent))"
-    )
     return browser.execute_script(script, selector)
 
 
@@ -98,41 +160,20 @@ def test_every_text_can_be_read_against_what_is_behind_it(open_page, tmp_path, t
     assert worst >= 4.5
 
 
-def test_the_numbers_of_the_page_are_those_of_the_summary(open_page, tmp_path):
-    browser = open_page(sixty_runs(tmp_path / "sweep"))
-    summary = pd.read_csv(tmp_path / "sweep" / "summary.csv")
-    shown = pd.DataFrame(rows_of(browser, ".runs tbody tr"))
-    assert list(shown[0]) == list(summary["run_dir"])
-    assert list(shown[1].astype(int)) == list(summary["batch_size"])
-    assert list(shown[2].astype(float)) == list(summary["lr"])
-    assert list(shown[4].astype(float)) == pytest.approx(summary["seconds_per_epoch"], abs=0.006)
-    reached = summary["first_epoch_below_threshold"]
-    assert list(shown[5]) == [f"{epoch:.0f}" if epoch == epoch else "not reached in 30 epochs" for epoch in reached]
-    assert list(shown[6].astype(float)) == pytest.approx(summary["final_loss"], abs=1e-4)
-
-
-def test_the_links_of_the_page_lead_to_the_runs_and_to_the_table(open_page, tmp_path):
-    sweep = tmp_path / "a sweep"
-    add_run(sweep, "run #1", losses_reaching(2))
-    browser = open_page(finished(sweep))
-    links = browser.execute_script("return [...document.querySelectorAll('a')].map(each => each.href)")
-    assert links == [f"{(sweep / 'run #1').as_uri()}/", (sweep / "summary.csv").as_uri()]
-
-
 @pytest.mark.parametrize(
-    ("runs", "told", "pictures"),
+    ("runs", "text", "pictures"),
     [
         ({}, "No run of this sweep has been recorded yet.", 0),
         ({"one": {}}, "Batch size 20 gets below 1.6 after 2 s (one run).", 7),
         ({"bad": {"losses": [], "status": "failed", "error": "OSError: x"}}, "bad failed after 0 epochs: OSError", 0),
-        ({"none": {"losses": losses_reaching(None)}}, "No run got below 1.6: the longest trained 10 epochs.", 8),
+        ({"none": {"losses": losses_reaching(None)}}, "No run got below 1.6; the longest trained for 10 epochs.", 8),
     ],
 )  # fmt: skip
-def test_a_sweep_of_almost_nothing_has_a_page_too(open_page, tmp_path, runs, told, pictures):
+def test_a_sweep_of_almost_nothing_has_a_page_too(open_page, tmp_path, runs, text, pictures):
     for name, columns in runs.items():
         add_run(tmp_path / "sweep", name, columns.pop("losses", losses_reaching(2)), **columns)
     browser = open_page(finished(tmp_path / "sweep"))
-    assert told in " ".join(texts(browser, "p, li"))
+    assert text in " ".join(texts(browser, "p, li"))
     assert len(texts(browser, "figure svg")) == pictures
     assert browser.get_log("browser") == []
 
@@ -146,50 +187,113 @@ def test_a_name_that_is_a_script_is_only_a_name(open_page, tmp_path):
     assert browser.execute_script("return document.scripts.length") == 0
 
 
-def test_columns_that_nobody_knows_yet_do_no_harm(open_page, tmp_path):
-    add_run(tmp_path / "sweep", "run", losses_reaching(2), joules=17)
-    assert texts(open_page(finished(tmp_path / "sweep")), ".runs tbody th") == ["run"]
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory) -> tuple[Path, Page]:
+    """A sweep with odd names, a record that holds more than is known and one that cannot be read; and its page."""
+    folder = tmp_path_factory.mktemp("odd")
+    add_run(folder / "a sweep", "run #1", losses_reaching(2), joules=17)
+    add_run(folder / "a sweep", "torn", losses_reaching(2))
+    (folder / "a sweep" / "torn" / "record.json").write_text("{}")
+    return folder, page_of(folder / "report", finished(folder / "a sweep"))
 
 
-def test_two_sweeps_stand_side_by_side(open_page, tmp_path):
-    studies = []
+def test_the_links_of_the_page_lead_to_the_runs_and_to_the_table(odd):
+    folder, page = odd
+    start = (folder / "report" / "index.html").as_uri()
+    assert [urljoin(start, link) for link in page.links()] == [
+        f"{(folder / 'a sweep' / 'run #1').as_uri()}/",
+        f"{(folder / 'a sweep' / 'torn').as_uri()}/",
+        (folder / "a sweep" / "summary.csv").as_uri(),
+    ]
+    assert all((folder / "report" / unquote(link)).exists() for link in page.links())
+
+
+def test_a_record_that_cannot_be_read_is_a_row_with_the_reason_and_one_that_holds_more_is_as_usual(odd):
+    _, page = odd
+    assert [(row[0], row[-1].partition(" (")[0]) for row in page.rows("runs")] == [
+        ("run #1", "completed"),
+        ("torn", "failed: record.json: not a record of format 2"),
+    ]
+
+
+def test_the_report_of_the_newest_sweep_has_the_numbers_of_its_summary(report, tmp_path):
+    sweeps = tmp_path / "outputs" / "sweeps"
+    add_run(sweeps / "2025-12-31_23-59-59", "run", losses_reaching(2))
+    finished(sweeps / "2025-12-31_23-59-59")
+    sixty_runs(sweeps / "2026-01-01_00-00-00")
+    code, printed, complaints = report()
+    assert (code, complaints) == (0, "")
+    assert printed.startswith("outputs/sweeps/2026-01-01_00-00-00\n")
+    assert printed.count("\n| ") == 5 + 1
+    assert printed.endswith("page: outputs/report/index.html\n")
+
+    page = Page((tmp_path / "outputs" / "report" / "index.html").read_text(encoding="utf-8"))
+    assert [row[5].partition("of 15")[0] for row in page.rows("questions")] == ["15 ", "15 ", "0 ", "0 "]
+    summary = pd.read_csv(sweeps / "2026-01-01_00-00-00" / "summary.csv")
+    shown = pd.DataFrame(page.rows("runs"))
+    assert list(shown[0]) == list(summary["run_dir"])
+    assert list(shown[1].astype(int)) == list(summary["batch_size"])
+    assert list(shown[2].astype(float)) == list(summary["lr"])
+    assert list(shown[4].astype(float)) == pytest.approx(summary["seconds_per_epoch"], abs=0.006)
+    reached = summary["first_epoch_below_threshold"]
+    assert list(shown[5]) == [f"{epoch:.0f}" if epoch == epoch else "not reached in 30 epochs" for epoch in reached]
+    assert list(shown[6].astype(float)) == pytest.approx(summary["final_loss"], abs=1e-4)
+
+
+def test_two_sweeps_stand_side_by_side_on_the_page_that_the_command_names(report, tmp_path):
     for name, seconds in (("before", 2.0), ("after", 1.0)):
         for seed in range(4):
             add_run(tmp_path / name, f"seed={seed}", losses_reaching(2), seconds + seed / 100, seed=seed)
-        studies.append(finished(tmp_path / name))
-    browser = open_page(*studies)
-    assert "1.99 times as fast" in texts(browser, "#comparison")[0]
-    assert "more than the noise, p = 0.029" in texts(browser, "#comparison")[0]
-    configurations = texts(browser, "#questions tbody th")
-    assert [text.partition("lr")[0] for text in configurations] == ["A: batch size 20", "B: batch size 20"]
+        finished(tmp_path / name)
+    code, printed, complaints = report("before", "after", "--page", "here/page.html", "--figure", "losses.svg")
+    assert (code, complaints) == (0, "")
+    assert printed.count("Batch size 20 gets below 1.6 after") == 2
+    assert "threshold 1.6" in (tmp_path / "losses.svg").read_text()
 
-
-def test_the_report_of_sixty_runs_is_written_beside_its_table_on_the_terminal(program, tmp_path):
-    sixty_runs(program.outputs / "sweeps" / "2026-01-01_00-00-00")
-    printed = program(module="digits_sweep.report")
-    assert printed.returncode == 0, printed.stderr
-    assert printed.stdout.count("\n| ") == 5 + 1
-    page = program.outputs / "report" / "index.html"
-    assert "15 of 15" in page.read_text()
-
-
-def test_a_page_that_cannot_be_written_is_named_and_the_table_is_still_there(program, tmp_path):
-    add_run(program.outputs / "sweeps" / "x", "run", losses_reaching(2))
-    finished(program.outputs / "sweeps" / "x")
-    (tmp_path / "file").touch()
-    printed = program("--page", "file/index.html", module="digits_sweep.report")
-    assert printed.returncode == 1
-    assert printed.stderr.startswith("file: ")
-    assert "| batch size" in printed.stdout
-
-
-def test_a_folder_that_is_not_there_is_refused_by_name(program):
-    printed = program("outputs/sweeps/nowhere", module="digits_sweep.report")
-    assert printed.returncode == 2
-    assert "outputs/sweeps/nowhere: no such folder" in printed.stderr
+    page = Page((tmp_path / "here" / "page.html").read_text(encoding="utf-8"))
+    first, second = page.rows("comparison")
+    assert first[3] == first[5] == ""
+    assert second[3] == second[5] == "1.99 times as fastmore than the noise, p = 0.029"
+    configurations = [row[0].partition("lr")[0] for row in page.rows("questions")]
+    assert configurations == ["A: batch size 20", "B: batch size 20"]
 
 
 def test_two_sweeps_without_a_run_have_a_page(tmp_path):
-    studies = [finished(tmp_path / name) for name in ("a", "b")]
-    write_page(tmp_path / "index.html", studies)
-    assert (tmp_path / "index.html").read_text().count("No run of this sweep has been recorded yet.") == 2
+    page = page_of(tmp_path, *(finished(tmp_path / name) for name in ("a", "b")))
+    assert page.texts("p").count("No run of this sweep has been recorded yet.") == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "reason"),
+    [
+        ("--page", "file/index.html", "file: "),
+        ("--figure", "nowhere/losses.svg", "nowhere/losses.svg: No such file or directory"),
+        ("--figure", "losses.txt", "losses.txt: no format for a figure; choose .svg or .png"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named_and_the_table_is_printed(report, tmp_path, option, path, reason):
+    add_run(tmp_path / "outputs" / "sweeps" / "x", "run", losses_reaching(2))
+    finished(tmp_path / "outputs" / "sweeps" / "x")
+    (tmp_path / "file").touch()
+    code, printed, complaints = report(option, path)
+    assert (code, complaints.startswith(reason)) == (1, True)
+    assert "| batch size" in printed
+
+
+def test_a_folder_that_does_not_exist_is_refused_by_name(report):
+    code, _, complaints = report("outputs/sweeps/nowhere")
+    assert code == 2
+    assert "outputs/sweeps/nowhere: no such folder" in complaints
+
+
+def test_outputs_without_a_sweep_are_refused(report):
+    assert report() == (1, "", "outputs/sweeps: no sweep here yet; run python -m digits_sweep -m first")
+
+
+def test_a_folder_that_is_no_sweep_is_refused_in_a_line_and_no_page_is_written(report, tmp_path):
+    add_run(tmp_path / "sweep", "run", losses_reaching(2))
+    finished(tmp_path / "sweep")
+    (tmp_path / "notes").mkdir()
+    reason = "notes: not a sweep: it has neither a sweep.json nor a run with a record.json"
+    assert report("sweep", "notes") == (1, "", reason)
+    assert not (tmp_path / "outputs").exists()

@@ -1,9 +1,11 @@
-"""The figures, as a notebook uses them: a table and an axis."""
+"""The figures, as a notebook uses them: a result of the analysis and an axis."""
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from digits_sweep.report import figures
+from digits_sweep.report.analysis import curves, scaling
 from digits_sweep.results.history import softmax_floor
 from tests.studies import add_run, finished, losses_reaching
 
@@ -21,55 +23,72 @@ def study(tmp_path):
     return finished(tmp_path)
 
 
+def texts(axis) -> list[str]:
+    return [text.get_text() for text in axis.texts]
+
+
+def labels(axis) -> list[str]:
+    return axis.get_legend_handles_labels()[1]
+
+
 def test_the_threshold_and_the_floor_are_drawn_and_named(study, axis):
-    figures.loss_against_epoch(study.runs, study.history, axis)
-    assert {text.get_text() for text in axis.texts} == {"threshold 1.6", "floor 1.4612"}
+    figures.loss_against_epoch(curves.losses(study.runs, study.history), axis)
+    assert texts(axis) == ["threshold 1.6", "floor 1.4612"]
     assert {1.6, softmax_floor(10)} <= {line.get_ydata()[0] for line in axis.lines}
 
 
 def test_without_the_softmax_there_is_no_floor(tmp_path, axis):
     add_run(tmp_path, "a", losses_reaching(2), model="mlp_logits")
     study = finished(tmp_path)
-    figures.loss_against_epoch(study.runs, study.history, axis)
-    assert [text.get_text() for text in axis.texts] == ["threshold 1.6"]
+    figures.loss_against_epoch(curves.losses(study.runs, study.history), axis)
+    assert texts(axis) == ["threshold 1.6"]
 
 
-def test_every_seed_is_a_line_beside_their_median(study, axis):
-    figures.loss_against_epoch(study.runs, study.history, axis)
+@pytest.mark.parametrize("draw", [figures.loss_against_epoch, figures.loss_against_seconds])
+def test_every_seed_is_a_line_beside_their_median(study, axis, draw):
+    draw(curves.losses(study.runs, study.history), axis)
     lines = [line for line in axis.lines if len(line.get_xdata()) == 10]
     assert len(lines) == 6 + 2
+    assert labels(axis) == ["batch size 100", "batch size 5"]
 
 
-@pytest.mark.parametrize(
-    ("draw", "missed_at"),
-    [("epochs_to_threshold", 10), ("iterations_to_threshold", 6000), ("seconds_to_threshold", 10)],
-)
-def test_a_run_that_missed_is_an_open_mark_where_its_training_ended(study, axis, draw, missed_at):
-    getattr(figures, draw)(study.runs, axis)
-    open_marks = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
-    assert [value for line in open_marks for value in line.get_ydata() if value == value] == [missed_at]
+def test_a_run_that_missed_is_an_open_mark_and_the_others_are_full(study, axis):
+    figures.epochs_to_threshold(scaling.epochs_to_threshold(study.runs), axis)
+    marks = {fill: [] for fill in ("none", "full")}
+    for line in axis.lines:
+        marks["none" if line.get_markerfacecolor() == "none" else "full"] += [
+            value for value in line.get_ydata() if value == value
+        ]
+    assert marks == {"none": [10], "full": [3, 4, 2, 2, 2]}
 
 
-def test_the_line_of_perfect_scaling_halves_the_iterations_with_twice_the_batch_size(study, axis):
-    figures.iterations_to_threshold(study.runs, axis)
-    (line,) = [line for line in axis.lines if line.get_label() == "perfect scaling"]
-    assert list(line.get_xdata() * line.get_ydata()) == [5 * 24_000] * 2
+def test_the_ticks_are_the_batch_sizes(study, axis):
+    figures.seconds_per_epoch(scaling.seconds_per_epoch(study.runs), axis)
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["5", "100"]
 
 
-def test_the_costs_of_an_iteration_and_of_an_example_are_found_again(study):
-    # 600 iterations take 1 s, 12,000 take 5.75 s, over as many examples.
-    iteration, example = figures.cost_of_iterations_and_examples(study.runs)
-    assert iteration == pytest.approx(4.75 / 11_400)
-    assert example == pytest.approx((1 - 600 * 4.75 / 11_400) / 60_000)
+def test_perfect_scaling_is_a_line_if_there_is_one(study, axis):
+    marks = scaling.iterations_to_threshold(study.runs)
+    figures.iterations_to_threshold(marks, scaling.perfect_scaling(study.runs), axis)
+    assert "perfect scaling" in labels(axis)
+    other = Figure().subplots()
+    figures.iterations_to_threshold(marks, pd.DataFrame({"batch_size": [], "iterations": []}), other)
+    assert "perfect scaling" not in labels(other)
 
 
-def test_one_batch_size_does_not_tell_iterations_from_examples(study):
-    assert figures.cost_of_iterations_and_examples(study.runs[study.runs["batch_size"] == 5]) is None
+def test_the_costs_are_named_with_their_unit(study, axis):
+    figures.cost_split(scaling.costs(study.runs), axis)
+    assert labels(axis) == ["measured", "12.5 \u00b5s an example", "417 \u00b5s an iteration"]
 
 
-def test_the_share_of_runs_that_got_there_never_counts_a_miss_as_there(study, axis):
-    figures.fraction_reached(study.runs, axis)
-    assert {line.get_label(): line.get_ydata()[-1] for line in axis.lines} == {
-        "batch size 100": pytest.approx(2 / 3),
-        "batch size 5": 1,
-    }
+def test_every_configuration_is_a_step_line_and_keeps_its_color(study, axis):
+    shares = curves.reached_shares(study.runs)
+    figures.fraction_reached([curves.ReachedShare("unfinished", [], []), *shares], axis)
+    assert labels(axis) == ["batch size 100", "batch size 5"]
+    assert [line.get_color() for line in axis.lines] == list(figures.SERIES[1:3])
+
+
+def test_a_class_that_is_never_predicted_has_a_frame(axis):
+    figures.predictions(pd.DataFrame([[5, 0, 7]], index=["a run"]), axis)
+    assert texts(axis) == ["a run", "5", "0", "7"]
+    assert [text.get_text() for text in axis.texts if text.get_bbox_patch()] == ["0"]

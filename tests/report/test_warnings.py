@@ -1,24 +1,24 @@
-"""What a reader is told before believing the figures."""
+"""What a reader has to know before relying on the figures."""
 
 import pytest
 
-from digits_sweep.report.analysis.warnings import concerns
+from digits_sweep.report.analysis.warnings import warnings
 from tests.studies import add_run, finished, losses_reaching
 
 
-def only_concern(study) -> str:
-    (concern,) = concerns(study)
-    return concern
+def only_warning(study) -> str:
+    (warning,) = warnings(study)
+    return warning
 
 
-def test_where_nothing_went_wrong_nothing_is_said(tmp_path):
+def test_if_nothing_went_wrong_there_is_no_warning(tmp_path):
     add_run(tmp_path, "a", losses_reaching(2), batch_size=100)
     add_run(tmp_path, "b", losses_reaching(2), batch_size=5, lr=1e-6, weight_decay=5e-6)
-    assert concerns(finished(tmp_path)) == []
+    assert warnings(finished(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "warning"),
     [
         (
             {"status": "failed", "error": "Traceback\nRuntimeError: out of memory"},
@@ -27,21 +27,24 @@ def test_where_nothing_went_wrong_nothing_is_said(tmp_path):
         ({"status": "diverged", "final_loss": "nan"}, "a diverged: the mean loss of epoch 2 is nan."),
         (
             {"status": "interrupted"},
-            "a stands at epoch 2, interrupted or still running; the medians leave it out.",
+            "a was interrupted after 2 epochs or is still running; the medians leave it out.",
         ),
-        ({"resumed_after": [1]}, "a was picked up again 1 time: "),
-        ({"test_answers": [120, 120, 120, 120, 0, 0, 130, 130, 130, 130]}, "a never answers 4 and 5: a plateau."),
+        ({"resumed_after": [1]}, "a was resumed 1 time: "),
+        (
+            {"test_answers": [120, 120, 120, 120, 0, 0, 130, 130, 130, 130]},
+            "a never predicts 4 and 5: its loss is on a plateau.",
+        ),
         ({"concurrent_runs": 2}, "1 run shared the machine (up to 2 at once)"),
     ],
 )
-def test_a_run_that_is_not_like_the_others_is_named(tmp_path, columns, told):
+def test_a_run_that_is_not_like_the_others_is_named(tmp_path, columns, warning):
     add_run(tmp_path, "a", [2.0, 1.5], **columns)
     add_run(tmp_path, "b", [2.0, 1.5], seed=1)
-    assert only_concern(finished(tmp_path)).startswith(told)
+    assert only_warning(finished(tmp_path)).startswith(warning)
 
 
 @pytest.mark.parametrize(
-    ("columns", "told"),
+    ("columns", "warning"),
     [
         ({"engine": "lesson"}, "The runs mix 2 engines: closed_form and lesson."),
         ({"num_threads": 2}, "At batch size 20 the runs mix numbers of threads: 1 and 2."),
@@ -49,31 +52,31 @@ def test_a_run_that_is_not_like_the_others_is_named(tmp_path, columns, told):
         ({"dataset": "mnist_sample"}, "The runs mix 2 data sets: mnist and mnist_sample."),
     ],
 )
-def test_what_is_mixed_in_one_sweep_is_named(tmp_path, columns, told):
+def test_what_is_mixed_in_one_sweep_is_named(tmp_path, columns, warning):
     add_run(tmp_path, "a", losses_reaching(2))
     add_run(tmp_path, "b", losses_reaching(2), seed=1, **columns)
-    assert only_concern(finished(tmp_path)) == told
+    assert only_warning(finished(tmp_path)) == warning
 
 
-def test_runs_that_have_not_begun_are_counted_and_named(tmp_path):
+def test_runs_that_have_not_started_are_counted_and_named(tmp_path):
     add_run(tmp_path, "a", losses_reaching(2))
-    assert only_concern(finished(tmp_path, not_begun=("b", "c"))) == "2 runs of 3 not begun: b and c."
+    assert only_warning(finished(tmp_path, not_started=("b", "c"))) == "2 of 3 runs not started: b and c."
 
 
-def test_a_data_set_that_stands_in_for_another_is_named_with_its_reason(tmp_path):
+def test_a_data_set_that_replaces_another_is_named_with_its_reason(tmp_path):
     add_run(tmp_path, "a", losses_reaching(2), dataset="mnist_sample")
     study = finished(tmp_path, note="no mirror answered")
-    assert only_concern(study) == "Trained on mnist_sample instead of mnist: no mirror answered."
+    assert only_warning(study) == "Trained on mnist_sample instead of mnist: no mirror answered."
 
 
 def test_misses_that_were_not_trained_equally_long_are_not_the_same_miss(tmp_path):
     add_run(tmp_path, "a", losses_reaching(None, 10))
     add_run(tmp_path, "b", losses_reaching(None, 30), seed=1)
-    assert "not trained equally long: 10 and 30 epochs" in only_concern(finished(tmp_path))
+    assert "not trained equally long: 10 and 30 epochs" in only_warning(finished(tmp_path))
 
 
 def test_epochs_whose_times_are_spread_wide_are_called_unsteady(tmp_path):
     add_run(tmp_path, "a", losses_reaching(2))
     study = finished(tmp_path)
     study.history["seconds"] *= [1, *[1.0, 1.5, 2.0] * 3]
-    assert "timed unsteadily" in only_concern(study)
+    assert "timed unsteadily" in only_warning(study)

@@ -1,1 +1,1 @@
-"""Analysis: what a sweep's figures amount to. Computes, and draws nothing."""
+"""Analysis: the statistics of a sweep. Computes; draws no figure and makes no table cell."""

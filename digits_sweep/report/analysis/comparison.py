@@ -1,104 +1,153 @@
-"""Two or more sweeps side by side: how many times faster, and whether that is more than the noise."""
+"""Compare two or more sweeps: how many times faster, and is that more than the noise between runs?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import comb
 from statistics import median
 
 import pandas as pd
 
-from digits_sweep.report.analysis.formatting import seconds
-from digits_sweep.report.analysis.study import CONFIGURATION, Study, settings_of, with_configurations
-from digits_sweep.report.questions import Cell, Table
+from digits_sweep.report.analysis.formatting import cell
+from digits_sweep.report.analysis.replicates import ended, or_infinity
+from digits_sweep.report.analysis.study import Study, labels, settings, with_configurations
+from digits_sweep.results.columns import COLUMNS
 
 SIGNIFICANT = 0.05
 
 
-def labels(studies: Sequence[Study]) -> list[str]:
-    """What the sweeps are called on a page: A, B and so on, S27 after Z."""
+@dataclass(frozen=True)
+class Combined:
+    """The runs, histories and predictions of several sweeps in one table each, as a `Study` has them.
+
+    `runs` and `history` have a column `sweep`, and `run_dir` and the index of `predictions` start with its letter.
+    """
+
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How many times as fast some runs are as those of the first sweep, by their medians.
+
+    `ratio` is infinite if only they reach the threshold, 0 if only the first sweep's do, NaN if neither do. `p_value`
+    is None if there are too few runs for any difference to be significant.
+    """
+
+    ratio: float
+    p_value: float | None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the difference is more than the noise between runs, at 5 %."""
+        return self.p_value is not None and self.p_value < SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One configuration in one sweep: its medians, and how they compare with the first sweep's.
+
+    There is no contrast in the first sweep itself, and for a configuration that it does not have.
+    """
+
+    configuration: str
+    sweep: str
+    seconds_per_epoch: float
+    seconds_to_threshold: float
+    per_epoch: Contrast | None
+    to_threshold: Contrast | None
+
+
+def sweep_labels(studies: Sequence[Study]) -> list[str]:
+    """Return what the sweeps are called on a page: A, B and so on, S27 after Z."""
     return [chr(ord("A") + place) if place < 26 else f"S{place + 1}" for place in range(len(studies))]
 
 
-def side_by_side(studies: Sequence[Study]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The runs and the histories of all sweeps, each with a column `sweep`; `configuration` is what they share."""
-    named = list(zip(labels(studies), studies, strict=True))
-    runs = pd.concat([study.runs.assign(sweep=label) for label, study in named], ignore_index=True)
-    runs = with_configurations(runs, leave_out=_apart(runs))
-    runs["run_dir"] = runs["sweep"].astype("string") + "/" + runs["run_dir"].astype("string")
-    history = pd.concat([study.history.assign(sweep=label) for label, study in named], ignore_index=True)
-    history["run_dir"] = history["sweep"].astype("string") + "/" + history["run_dir"].astype("string")
+def combine(studies: Sequence[Study]) -> Combined:
+    """Put several sweeps in one table; `configuration` names what the sweeps share, and leaves out what they don't."""
+    named = list(zip(sweep_labels(studies), studies, strict=True))
+    runs = pd.concat([_marked(study.runs, label) for label, study in named], ignore_index=True)
+    runs = with_configurations(runs, leave_out=_between_sweeps(runs))
+    history = pd.concat([_marked(study.history, label) for label, study in named], ignore_index=True)
     history["configuration"] = history["run_dir"].map(runs.set_index("run_dir")["configuration"])
-    return runs, history
+    predictions = pd.concat([study.predictions.rename(index=f"{label}/{{}}".format) for label, study in named])
+    return Combined(runs, history, predictions)
 
 
-def _apart(runs: pd.DataFrame) -> list[str]:
-    """What is the same for all runs of a sweep, and another in another sweep: the sweeps stand for it."""
-    over_all = [*CONFIGURATION, *settings_of(runs), "torch_version", "git_commit"]
+def _marked(table: pd.DataFrame, label: str) -> pd.DataFrame:
+    return table.assign(sweep=label, run_dir=f"{label}/" + table["run_dir"].astype("string"))
+
+
+def apart(combined: Combined) -> Combined:
+    """Return the same with every sweep's configurations apart: `A: batch size 20`, `B: batch size 20`."""
+    runs, history = (
+        table.assign(configuration=table["sweep"] + ": " + table["configuration"].astype("string"))
+        for table in (combined.runs, combined.history)
+    )
+    return Combined(runs, history, combined.predictions)
+
+
+def _between_sweeps(runs: pd.DataFrame) -> list[str]:
+    """Return what is the same for all runs of a sweep and differs from sweep to sweep."""
+    mixtures = [column.name for column in COLUMNS if column.mixture]
     within = runs.groupby("sweep")
-    return [name for name in over_all if within[name].nunique().le(1).all() and runs[name].nunique() > 1]
+    return [
+        name
+        for name in dict.fromkeys([*settings(runs), *mixtures])
+        if within[name].nunique().le(1).all() and runs[name].nunique() > 1
+    ]
 
 
-def differences(runs: pd.DataFrame) -> list[str]:
-    """What tells the sweeps apart, a sentence each. `runs` as `side_by_side` gives them."""
-    told = []
-    for name in _apart(runs):
-        values = runs.groupby("sweep")[name].first()
-        told.append(
-            f"{name.rpartition('.')[2].replace('_', ' ')}: "
-            + ", ".join(f"{value} in {sweep}" for sweep, value in values.items())
+def differences(combined: Combined) -> list[str]:
+    """Return what differs between the sweeps, a sentence each: `engine: lesson in A, closed_form in B`."""
+    values = combined.runs.groupby("sweep")[_between_sweeps(combined.runs)].first()
+    return [
+        f"{label}: " + ", ".join(f"{cell(value)} in {sweep}" for sweep, value in values[name].items())
+        for name, label in labels(list(values.columns)).items()
+    ]
+
+
+def compare(combined: Combined) -> list[Compared]:
+    """Compare every configuration of the sweeps with the same configuration of the first sweep, A."""
+    groups = ended(combined.runs).groupby("configuration", sort=False)
+    return [row for name, group in groups for row in _compared(str(name), group)]
+
+
+def _compared(configuration: str, runs: pd.DataFrame) -> Iterator[Compared]:
+    sweeps = {str(sweep): own for sweep, own in runs.groupby("sweep")}
+    for sweep, own in sweeps.items():
+        base = sweeps.get("A") if sweep != "A" else None
+        yield Compared(
+            configuration=configuration,
+            sweep=sweep,
+            seconds_per_epoch=median(or_infinity(own["seconds_per_epoch"])),
+            seconds_to_threshold=median(or_infinity(own["seconds_to_threshold"])),
+            per_epoch=_contrast(own, base, "seconds_per_epoch"),
+            to_threshold=_contrast(own, base, "seconds_to_threshold"),
         )
-    return told
 
 
-def comparison(runs: pd.DataFrame) -> Table:
-    """Every configuration of the first sweep and of the others, each figure held against the first sweep's.
+def _contrast(own: pd.DataFrame, base: pd.DataFrame | None, column: str) -> Contrast | None:
+    return None if base is None else contrast(or_infinity(own[column]), or_infinity(base[column]))
 
-    Whether a difference is more than the noise is asked of the runs, not of their epochs, by the two-sided test of
-    Mann and Whitney (1947) at 5 %. `runs` as `side_by_side` gives them.
+
+def contrast(values: Sequence[float], base: Sequence[float]) -> Contrast:
+    """Compare the seconds of some runs with those of `base`; infinity is a run that did not reach the threshold.
+
+    The p value is that of the two-sided test of Mann and Whitney (1947) over the runs, not over their epochs.
     """
-    ended = runs[runs["status"].isin(["completed", "diverged"])]
-    first, rows = "A", []
-    for name, group in ended.groupby("configuration", sort=False):
-        sweeps = dict(list(group.groupby("sweep")))
-        for sweep, own in sweeps.items():
-            base = sweeps[first] if first in sweeps and sweep != first else None
-            rows.append(
-                [
-                    Cell(str(name)),
-                    Cell(f"{sweep}"),
-                    *_held(own, base, "seconds_per_epoch"),
-                    *_held(own, base, "seconds_to_threshold"),
-                ]
-            )
-    header = ["configuration", "sweep", "s/epoch", f"against {first}", "seconds to threshold", f"against {first}"]
-    return Table(header, rows)
-
-
-def _held(own: pd.DataFrame, base: pd.DataFrame | None, column: str) -> list[Cell]:
-    values = _values(own, column)
-    against = Cell("") if base is None else faster(values, _values(base, column))
-    return [Cell(seconds(median(values))), against]
-
-
-def _values(runs: pd.DataFrame, column: str) -> list[float]:
-    return [math.inf if pd.isna(value) else float(value) for value in runs[column]]
-
-
-def faster(values: Sequence[float], base: Sequence[float]) -> Cell:
-    """`1.23 times as fast`, and whether that is more than the noise between runs. Infinity: never got there."""
-    ours, theirs = median(values), median(base)
-    if math.isinf(ours) or math.isinf(theirs):
-        text = "neither gets there" if ours == theirs else "does not get there" if math.isinf(ours) else "gets there"
-    else:
-        text = f"{theirs / ours:.2f} times as fast"
-    return Cell(text, _noise(values, base))
-
-
-def _noise(values: Sequence[float], base: Sequence[float]) -> str:
+    ratio = _ratio(median(values), median(base))
     if 2 / comb(len(values) + len(base), len(base)) >= SIGNIFICANT:
-        return "too few runs to tell from noise"
+        return Contrast(ratio, None)
     # Takes a second to import, which a page of one sweep need not wait for.
     from scipy.stats import mannwhitneyu
 
-    p = float(mannwhitneyu(values, base).pvalue)
-    return f"{'more than' if p < SIGNIFICANT else 'within'} the noise, p = {p:.2g}"
+    return Contrast(ratio, float(mannwhitneyu(values, base).pvalue))
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    if math.isinf(ours):
+        return math.nan if math.isinf(theirs) else 0.0
+    return theirs / ours

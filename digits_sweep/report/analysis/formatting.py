@@ -1,13 +1,17 @@
-"""Numbers as the report writes them."""
+"""Write numbers as the report shows them."""
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from digits_sweep.report.analysis.replicates import Middle
+import pandas as pd
+
+from digits_sweep.config.keys import written
+from digits_sweep.report.analysis.replicates import Estimate
 
 
 def seconds(value: float) -> str:
-    """`2.04 s`, `3 min 5 s`, `1 h 2 min`; infinity is `not reached`."""
+    """Write a duration in seconds: `2.04 s`, `3 min 5 s`, `1 h 2 min`; infinity as `not reached`."""
     if math.isinf(value):
         return "not reached"
     if value < 120:
@@ -16,44 +20,53 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def rate(value: float) -> str:
-    """`1e-4`, as the lesson writes it; `0.05`."""
-    mantissa, exponent = f"{value:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}" if 0 < value < 1e-3 else f"{value:g}"
+def microseconds(value: float) -> str:
+    """Write a duration given in seconds in microseconds."""
+    return f"{1e6 * value:.3g} \u00b5s"
 
 
-def capitalised(text: str) -> str:
-    """`text` as a sentence starts."""
+def cell(value: Any, form: str | None = None) -> str:
+    """Write one value of a table, exactly or in a format; a missing value as a dash."""
+    if pd.isna(value):
+        return "-"
+    if form is not None:
+        return format(value, form)
+    # The scalars of pandas and numpy as Python's own, whose text is the same everywhere.
+    return written(value.item() if hasattr(value, "item") else value)
+
+
+def number(value: float, form: str = "g") -> str:
+    """Write a number in a format, infinity as `not reached`, a missing number as a dash."""
+    return "not reached" if math.isinf(value) else cell(value, form)
+
+
+def capitalized(text: str) -> str:
+    """Start `text` with a capital letter."""
     return text[:1].upper() + text[1:]
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun: `1 seed`, `2 seeds`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def share(part: int, whole: int) -> str:
-    """`4 of 5`."""
+    """Write a share: `4 of 5`."""
     return f"{part} of {whole}"
 
 
-def listed(items: Iterable[str], most: int = 12) -> str:
-    """`4`, `4 and 5`, `3, 4 and 5`; of very many the first ones, and how many there are besides."""
-    words = list(items)
+def listed(items: Iterable[Any], most: int = 12) -> str:
+    """Write a list: `4`, `4 and 5`, `3, 4 and 5`; beyond `most` items, how many more there are."""
+    words = [str(item) for item in items]
     if len(words) > most:
         words = [*words[:most], f"{len(words) - most} more"]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def number(value: float, form: str = "g") -> str:
-    """A number in a format, infinity as `not reached`, no number as a dash."""
-    if math.isnan(value):
-        return "-"
-    return "not reached" if math.isinf(value) else format(value, form)
-
-
-def interval(middle: Middle, write: Callable[[float], str]) -> str:
-    """`1.9 s to 2.1 s`; `every run` where they all agree; nothing for a single run."""
-    if middle.runs < 2:
+def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
+    """Write an interval: `1.9 s to 2.1 s`; `every run` if all runs agree; nothing for a single run."""
+    if estimate.runs < 2:
         return ""
-    return "every run" if middle.low == middle.high else f"{write(middle.low)} to {write(middle.high)}"
+    if estimate.low == estimate.high:
+        return "every run"
+    return f"{write(estimate.low)} to {write(estimate.high)}"

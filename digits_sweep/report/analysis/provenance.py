@@ -1,4 +1,4 @@
-"""What it takes to make a sweep's figures again: machine, versions, commit, data, command."""
+"""List what it takes to reproduce a sweep: machine, versions, commit, data, command."""
 
 import shlex
 from typing import Any
@@ -7,18 +7,19 @@ from digits_sweep.report.analysis.study import Study
 
 
 def provenance(study: Study) -> list[tuple[str, str]]:
-    """A name and a text each; where runs were made on several machines, all of them are there."""
-    told = []
+    """Return a name and a text each; if the runs were made on several machines, all of them."""
+    rows = []
     if study.manifest:
-        told.append(("command", f"python -m digits_sweep {shlex.join(study.manifest.command)}".rstrip()))
-        told += [("data", f"{choice.used}, SHA-256 {choice.digest}") for choice in study.manifest.datasets]
-    for name, say in (("machine", _machine), ("system", _system), ("versions", _versions), ("commit", _commit)):
-        environments = (record.environment for record in study.records.values() if record.environment)
-        told += [(name, text) for text in dict.fromkeys(map(say, environments))]
-    return told
+        rows.append(("command", f"python -m digits_sweep {shlex.join(study.manifest.command)}".rstrip()))
+        rows += [("data", f"{choice.used}, SHA-256 {choice.digest}") for choice in study.manifest.datasets]
+    environments = [record.environment for record in study.records.values() if record.environment]
+    for name, describe in (("machine", machine), ("system", _system), ("versions", _versions), ("commit", _commit)):
+        rows += [(name, text) for text in dict.fromkeys(map(describe, environments))]
+    return rows
 
 
-def _machine(environment: dict[str, Any]) -> str:
+def machine(environment: dict[str, Any]) -> str:
+    """Describe the machine of a record's `environment`: host, processor and number of cores."""
     return f"{environment.get('host')}: {environment.get('cpu')}, {environment.get('cpu_cores')} cores"
 
 
@@ -31,5 +32,5 @@ def _versions(environment: dict[str, Any]) -> str:
 
 
 def _commit(environment: dict[str, Any]) -> str:
-    commit = str(environment.get("git_commit") or "not known: it did not run from a checkout")
-    return commit.replace("-dirty", ", with changes that are not committed")
+    commit = str(environment.get("git_commit") or "unknown: the program did not run from a checkout")
+    return commit.replace("-dirty", ", with uncommitted changes")

@@ -1,4 +1,4 @@
-"""One sweep as the report sees it: read from its folder once, its runs named by what tells them apart."""
+"""One sweep as the report sees it: read from its folder once, each run with the name of its configuration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,102 +7,120 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.report.analysis.formatting import rate
-from digits_sweep.results.files import UnreadableRecord
-from digits_sweep.results.record import Record, read_record, results_of
-from digits_sweep.results.summary import load_history, load_sweep
-from digits_sweep.results.sweep import Manifest, read_manifest
+from digits_sweep.config.keys import results_of, written
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.report.analysis.formatting import cell
+from digits_sweep.results.columns import COLUMNS, ColumnRole
+from digits_sweep.results.record import Record
+from digits_sweep.results.summary import history_of, table_of
+from digits_sweep.results.sweep import Manifest, RecordedSweep
 
-# What makes two runs replicates of one another, beside the batch size. The first four often follow from it.
-IMPLIED = ("lr", "weight_decay", "beta2", "num_threads")
-CONFIGURATION = (
-    *IMPLIED, "dataset", "train_samples", "model", "hidden_size", "optimizer", "engine", "device", "loss_threshold",
-)  # fmt: skip
-
-
-# Keys of a record's configuration that a column of the summary stands for.
-TOLD_BY_COLUMNS = {
-    "seed", "data.batch_size", "data.name", "model.name", "model.head", "model.hidden_size", "optimizer.name",
-    "optimizer.lr", "optimizer.weight_decay", "engine.name", "device", "num_threads", "trainer.loss_threshold",
-}  # fmt: skip
+# What a run has in place of a key that its model, optimizer or data set does not have.
+NOT_SET = "not set"
+# Two runs of one configuration differ in the seed; the batch size is in every configuration's name.
+NO_PART_OF_THE_NAME = ("seed", "batch_size")
 
 
 @dataclass(frozen=True)
 class Study:
     """A sweep: `runs` is `load_sweep`'s table and `history` `load_history`'s, both with a column `configuration`.
 
-    `runs` has a column besides for every other key that may change a result, `data.scale` and its like, as text.
-
-    `records` has the whole record of every run that can be read, by its folder's name.
+    `runs` also has a column for every key that may change a result and that no column of the summary covers, such as
+    `data.scale`; its cells are text. `predictions` has a row for every run that was evaluated and a column for every
+    class: how many test digits the run predicts to be of that class. `records` has the whole record of every run
+    whose record can be read, by the name of its folder.
     """
 
     folder: Path
     runs: pd.DataFrame
     history: pd.DataFrame
+    predictions: pd.DataFrame
     records: dict[str, Record]
     manifest: Manifest | None
 
-    @property
-    def answers(self) -> pd.DataFrame:
-        """How often each class was answered on the test digits: a row a run that came that far, a column a class."""
-        counts = {name: record.test_answers for name, record in self.records.items() if record.test_answers}
-        return pd.DataFrame.from_dict(counts, orient="index")
-
 
 def load_study(folder: Path) -> Study:
-    """Read the sweep in `folder`; what cannot be read is left out, and its row in `runs` says why."""
-    runs = load_sweep(folder)
-    records = {}
-    for name in runs["run_dir"]:
-        try:
-            records[name] = read_record(folder / name)
-        except UnreadableRecord:
-            continue
-    runs = with_configurations(runs.assign(**_settings(runs, records)))
-    history = load_history(folder)
+    """Read the sweep in `folder`. A record that cannot be read has a row in `runs` with the reason.
+
+    Raises `UnreadableRecord` if the folder holds no sweep: neither a `sweep.json` that can be read nor a run.
+    """
+    sweep = RecordedSweep(folder)
+    if not (sweep.manifest or sweep.records or sweep.unreadable):
+        raise UnreadableRecord(f"{folder}: not a sweep: it has neither a sweep.json nor a run with a record.json")
+    return study_of(sweep)
+
+
+def study_of(sweep: RecordedSweep) -> Study:
+    """Return the study of a sweep whose records have been read."""
+    runs = with_configurations(_with_other_keys(table_of(sweep), sweep.records))
+    history = history_of(sweep)
     history["configuration"] = history["run_dir"].map(runs.set_index("run_dir")["configuration"])
-    try:
-        manifest = read_manifest(folder)
-    except UnreadableRecord:
-        manifest = None
-    return Study(folder, runs, history, records, manifest)
+    predictions = {name: record.test_answers for name, record in sweep.records.items() if record.test_answers}
+    return Study(
+        folder=sweep.folder,
+        runs=runs,
+        history=history,
+        predictions=pd.DataFrame.from_dict(predictions, orient="index"),
+        records=sweep.records,
+        manifest=sweep.manifest,
+    )
 
 
-def _settings(runs: pd.DataFrame, records: dict[str, Record]) -> dict[str, Any]:
-    """A column for every key that may change a result and has no other column, a cell a run."""
+def _with_other_keys(table: pd.DataFrame, records: dict[str, Record]) -> pd.DataFrame:
+    """Add a column for every key that may change a result and that no column covers, a cell a run."""
+    covered = {key for column in COLUMNS for key in column.keys}
     configs = {name: results_of(record.config) for name, record in records.items()}
-    keys = dict.fromkeys(key for config in configs.values() for key in config if key not in TOLD_BY_COLUMNS)
-    rows = [configs.get(name, {}) for name in runs["run_dir"]]
-    return {key: [str(row[key]) if key in row else None for row in rows] for key in keys if "." in key}
+    keys = dict.fromkeys(key for config in configs.values() for key in config if key not in covered)
+    rows = [configs.get(name) for name in table["run_dir"]]
+    cells: dict[str, Any] = {key: [_text(row, key) for row in rows] for key in keys}
+    return table.assign(**cells)
+
+
+def _text(config: dict[str, Any] | None, key: str) -> str | None:
+    """Return the value of a key as text; None if the run's record cannot be read."""
+    if config is None:
+        return None
+    return written(config[key]) if key in config else NOT_SET
+
+
+def settings(runs: pd.DataFrame) -> list[str]:
+    """Return the columns of a study's `runs` that are settings and may tell configurations apart."""
+    roles = {column.name: column.role for column in COLUMNS}
+    added = ("configuration", "sweep")
+    names = [name for name in runs.columns if roles.get(name, ColumnRole.SETTING) is ColumnRole.SETTING]
+    return [name for name in names if name not in (*NO_PART_OF_THE_NAME, *added)]
 
 
 def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd.DataFrame:
-    """`runs` (as `load_sweep` gives them) with a column `configuration`: what the runs are called, seeds apart.
+    """Add the column `configuration`: a name that is the same for runs whose settings are, whatever their seeds.
 
-    The batch size always, and whatever else differs and is not to `leave_out`; the rates, and the settings that a
-    `Study`'s runs have besides, only where one batch size has several.
+    The batch size is always in the name. Another setting is if, among runs of one batch size that are the same in the
+    settings named before it, it has several values; `leave_out` has settings that are never named.
     """
-    told_by = [name for name in (*CONFIGURATION, *settings_of(runs)) if name not in leave_out]
-    others = [name for name in told_by if name in CONFIGURATION and name not in IMPLIED and runs[name].nunique() > 1]
-    implied: list[str] = []
-    for name in (name for name in told_by if name not in CONFIGURATION or name in IMPLIED):
-        alike = runs.groupby(["batch_size", *others, *implied], dropna=False)[name]
-        implied += [name] if alike.nunique().gt(1).any() else []
-    return runs.assign(configuration=[_name(run, implied + others) for _, run in runs.iterrows()])
+    named: list[str] = []
+    for name in settings(runs):
+        if name in leave_out or runs[name].nunique() < 2:
+            continue
+        if runs.groupby(["batch_size", *named], dropna=False)[name].nunique().gt(1).any():
+            named.append(name)
+    words = labels(named)
+    return runs.assign(configuration=[_name(run, words) for _, run in runs.iterrows()])
 
 
-def settings_of(runs: pd.DataFrame) -> list[str]:
-    """The columns of a `Study`'s runs that are keys of their configuration."""
-    return [name for name in runs.columns if "." in name]
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """Return what the columns are called in text: `scale` for `data.scale`; the whole key if two have one ending."""
+    short = {name: name.rpartition(".")[2].replace("_", " ") for name in names}
+    endings = list(short.values())
+    return {name: label if endings.count(label) == 1 else name for name, label in short.items()}
 
 
-def _name(run: pd.Series, others: list[str]) -> str:
+def _name(run: pd.Series, words: dict[str, str]) -> str:
     if pd.isna(run["batch_size"]):
         return "unreadable"
-    parts = [f"batch size {run['batch_size']}"]
-    for name in others:
-        value = run[name]
-        text = rate(value) if isinstance(value, float) else str(value)
-        named = "." in name or not isinstance(value, str)
-        parts.append(f"{name.rpartition('.')[2].replace('_', ' ')} {text}" if named else text)
-    return ", ".join(parts)
+    parts = [_part(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
+    return ", ".join([f"batch size {run['batch_size']}", *parts])
+
+
+def _part(name: str, label: str, value: Any) -> str:
+    """Write one setting; the text of a column, such as `sgd` or `eager`, needs no label."""
+    return value if isinstance(value, str) and "." not in name else f"{label} {cell(value)}"

@@ -1,90 +1,85 @@
-"""The answer in one sentence, or why these runs do not give one."""
+"""State the verdict in one sentence, or why these runs do not give one."""
 
 import math
 
 import pandas as pd
 
-from digits_sweep.report.analysis.formatting import capitalised, counted, interval, seconds
-from digits_sweep.report.analysis.replicates import CONFIDENCE, Middle, Replicates
-
-ENOUGH_SEEDS = 6
+from digits_sweep.report.analysis.formatting import capitalized, counted, interval, seconds
+from digits_sweep.report.analysis.replicates import CONFIDENCE, Estimate, Replicates
 
 
-def answer(runs: pd.DataFrame, groups: list[Replicates]) -> str:
-    """Which configuration of a sweep gets below the threshold first in seconds, by how much and how surely.
+def verdict(runs: pd.DataFrame, groups: list[Replicates]) -> str:
+    """Say which configuration gets below the threshold first in seconds, by how much and how surely.
 
-    `runs` is what `with_configurations` gives, `groups` what `replicates` makes of it. Where single seeds,
-    overlapping intervals or runs that shared the machine leave it open, the sentence says that.
+    `runs` are those of a study that ended, `groups` what `replicates` makes of them. If single seeds, overlapping
+    intervals or runs that shared the machine leave it open, the sentence says so.
     """
     if not groups:
-        return "No run has ended yet, so there is nothing to answer from."
+        return "No run has ended yet, so there is no verdict."
     if reason := _not_comparable(runs):
         return reason
     threshold = f"{runs['loss_threshold'].dropna().iloc[0]:g}"
     ranked = sorted(groups, key=lambda group: group.seconds_to_threshold.median)
     best = ranked[0]
     if not any(group.reached for group in groups):
-        return f"No run got below {threshold}: {_longest(runs)}."
+        return f"No run got below {threshold}; the longest trained for {_longest(runs)}."
     if math.isinf(best.seconds_to_threshold.median):
         return f"No configuration got below {threshold} with more than half of its seeds."
     if len(ranked) == 1:
-        return f"{capitalised(best.configuration)} gets below {threshold} after {_told(best.seconds_to_threshold)}."
+        return f"{capitalized(best.configuration)} gets below {threshold} after {_measured(best.seconds_to_threshold)}."
     return _contest(best, ranked[1:], threshold)
 
 
 def _not_comparable(runs: pd.DataFrame) -> str | None:
-    for column, words in (("loss_threshold", "thresholds"), ("dataset", "data sets")):
+    for column, noun in (("loss_threshold", "thresholds"), ("dataset", "data sets")):
         if runs[column].nunique() > 1:
-            return f"These runs have different {words}, so they have no common answer; the table keeps them apart."
+            return f"These runs have different {noun}, so they have no common verdict; the table lists them separately."
     most = runs["concurrent_runs"].max()
     if pd.notna(most) and most > 1:
         return (
-            f"Up to {most} of these runs shared the machine, so their seconds are not those of runs alone and do not "
-            "say which batch size is fastest. The epochs stand; for the seconds, run the sweep one run at a time."
+            f"Up to {most} of these runs shared the machine, which makes their seconds longer, so they do not show "
+            "which batch size is fastest. Their epochs are valid; to compare seconds, run the sweep one run at a time."
         )
     return None
 
 
 def _contest(best: Replicates, others: list[Replicates], threshold: str) -> str:
     first = best.seconds_to_threshold
-    # The one whose interval comes nearest to the best one's: where that is apart, all are.
+    # The one whose interval starts earliest: if that does not overlap with the best one's, none does.
     second = others[0] if first.runs < 2 else min(others, key=lambda group: group.seconds_to_threshold.low)
     other = second.seconds_to_threshold
     if min(first.runs, other.runs) < 2:
         return (
-            f"One run a configuration does not tell a batch size from a lucky seed. In these, {best.configuration} was "
-            f"first below {threshold}, after {seconds(first.median)}, then {second.configuration} after "
-            f"{seconds(other.median)}; seed=0,1,2,3,4,5 would make it an answer."
+            f"With one run per configuration, the effect of the batch size cannot be separated from that of the seed. "
+            f"Here {best.configuration} was first below {threshold}, after {seconds(first.median)}, then "
+            f"{second.configuration}, after {seconds(other.median)}; run more seeds (seed=0,1,2,3,4,5) for a verdict."
         )
-    lead = f"{best.configuration} ({_told(first)})"
+    lead = f"{best.configuration} ({_measured(first)})"
     if other.low <= first.high:
         return (
-            f"The seeds do not say which is first below {threshold}: the intervals of {lead} and "
-            f"{second.configuration} ({_told(other)}) overlap."
+            f"The seeds do not show which configuration is first below {threshold}: the intervals of {lead} and "
+            f"{second.configuration} ({_measured(other)}) overlap."
         )
-    gain = "no other does with half of its seeds" if math.isinf(other.median) else _gain(first, others[0])
-    sure = (
-        ""
-        if min(first.coverage, other.coverage) >= CONFIDENCE
-        else f" {_few(min(first, other, key=lambda middle: middle.coverage))}"
-    )
-    return f"{capitalised(best.configuration)} gets below {threshold} first, after {_told(first)}: {gain}.{sure}"
+    gain = "no other one does with more than half of its seeds" if math.isinf(other.median) else _gain(first, others[0])
+    sentence = f"{capitalized(best.configuration)} gets below {threshold} first, after {_measured(first)}: {gain}."
+    least = min(first, other, key=lambda each: each.coverage)
+    return sentence if least.coverage >= CONFIDENCE else f"{sentence} {_few(least)}"
 
 
-def _gain(first: Middle, second: Replicates) -> str:
+def _gain(first: Estimate, second: Replicates) -> str:
     other = second.seconds_to_threshold
-    return f"{other.median / first.median:.2f} times as fast as {second.configuration} ({_told(other)})"
+    return f"{other.median / first.median:.2f} times as fast as {second.configuration} ({_measured(other)})"
 
 
-def _few(middle: Middle) -> str:
-    return f"With {middle.runs} seeds the intervals hold the median with {middle.coverage:.0%} only."
+def _few(estimate: Estimate) -> str:
+    return f"With {estimate.runs} seeds the intervals contain the true median only {estimate.coverage:.0%} of the time."
 
 
-def _told(middle: Middle) -> str:
-    if middle.runs == 1:
-        return f"{seconds(middle.median)} (one run)"
-    return f"{seconds(middle.median)}, {interval(middle, seconds)} over {counted(middle.runs, 'seed')}"
+def _measured(estimate: Estimate) -> str:
+    if estimate.runs == 1:
+        return f"{seconds(estimate.median)} (one run)"
+    return f"{seconds(estimate.median)}, {interval(estimate, seconds)} over {counted(estimate.runs, 'seed')}"
 
 
 def _longest(runs: pd.DataFrame) -> str:
-    return f"the longest trained {counted(int(runs['epochs'].max()), 'epoch')}"
+    return counted(int(runs["epochs"].max()), "epoch")
