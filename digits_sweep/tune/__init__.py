@@ -1,1 +1,1 @@
-"""Search: learning rate and weight decay found by trying, every trial an ordinary recorded run. Needs Optuna."""
+"""Search for learning rate and weight decay with Optuna: every trial is an ordinary recorded run."""

@@ -1,7 +1,5 @@
-"""What a search is asked to do: `conf/tune.yaml` and the `tune.` keys of the command line."""
+"""What a search is asked to do: `conf/tune.yaml`, the `tune.` keys of the command line, and the runs' configuration."""
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,13 +7,22 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from digits_sweep.config.rules import InvalidConfig
-from digits_sweep.config.schema import CONF
+from digits_sweep.config.compose import CONF
+from digits_sweep.config.keys import role_of, written
+from digits_sweep.config.plan import Plan, plan
+from digits_sweep.config.rules import Role
+from digits_sweep.errors import InvalidConfig
+from digits_sweep.results.files import safe_name
 
-# What a sweep has and a search has not: it is one configuration, gone on with by its own command.
-NOT_FOR_A_SEARCH = {"resume", "dry_run", "fail_fast", "tracker", "hydra", "experiment"}
+# The keys of an optimizer that a search tries values of.
+SEARCHED = ("lr", "weight_decay")
 
-OBJECTIVES = ("seconds_to_threshold", "epochs_to_threshold", "final_loss")
+# What can be minimized, and the column of the summary that holds it.
+OBJECTIVES = {
+    "seconds_to_threshold": "seconds_to_threshold",
+    "epochs_to_threshold": "first_epoch_below_threshold",
+    "final_loss": "final_loss",
+}
 
 
 @dataclass
@@ -34,7 +41,7 @@ class TuneConfig:
 
 
 def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
-    """The search's own settings, and the overrides that are left for its runs.
+    """Return the search's own settings, and the overrides that are left for its runs.
 
     Raises `InvalidConfig` with key, value and what would be right.
     """
@@ -50,29 +57,55 @@ def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
             raise InvalidConfig(f"tune.{typed}: {str(error).splitlines()[0]}") from error
     merged = OmegaConf.merge(schema, OmegaConf.load(CONF / "tune.yaml"), OmegaConf.from_dotlist(own))
     settings: TuneConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
-    _refuse(settings, overrides)
-    settings.study = _name([settings.study] if settings.study else [settings.objective, *sorted(overrides)])
+    _check(settings)
+    for typed in overrides:
+        _check_override(typed)
+    settings.study = safe_name(settings.study or "_".join([settings.objective, *sorted(overrides)]))
     return settings, overrides
 
 
-def _refuse(settings: TuneConfig, overrides: Sequence[str]) -> None:
+def _check(settings: TuneConfig) -> None:
     if settings.objective not in OBJECTIVES:
         raise InvalidConfig(f"tune.objective={settings.objective}: choose {' or '.join(OBJECTIVES)}")
     if settings.trials < 1:
         raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 up")
-    for typed in overrides:
-        if re.split("[./=]", typed.lstrip("+"))[0] in NOT_FOR_A_SEARCH:
-            raise InvalidConfig(f"{typed}: not for a search; leave it out")
-    for name in ("lr", "weight_decay"):
+    for name in SEARCHED:
         bounds = getattr(settings, name)
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):
-            raise InvalidConfig(f"tune.{name}={bounds}: must be two numbers above 0, the smaller one first")
-        for typed in overrides:
-            if typed.lstrip("+").partition("=")[0] == f"optimizer.{name}":
-                raise InvalidConfig(f"{typed}: this is what is searched; tune.{name}=[low,high] sets between what")
+            right = "must be two numbers above 0, the smaller one first"
+            raise InvalidConfig(f"tune.{name}={written(bounds)}: {right}")
 
 
-def _name(parts: Sequence[str]) -> str:
-    wanted = "_".join(parts)
-    name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted)[:120]
-    return name if name == wanted and name.strip(".") else f"{name}-{hashlib.sha256(wanted.encode()).hexdigest()[:8]}"
+def _check_override(typed: str) -> None:
+    key = _key(typed)
+    # Trials run in this process, one after the other, and a search has its own way to continue.
+    if key.startswith("hydra") or role_of(key) is Role.COMMAND:
+        raise InvalidConfig(f"{typed}: not for a search; leave it out")
+    group, _, name = key.partition(".")
+    if group == "optimizer" and name in SEARCHED:
+        raise InvalidConfig(f"{typed}: this is what is searched; tune.{name}=[low,high] sets between what")
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def plan_trials(overrides: Sequence[str]) -> Plan:
+    """Return the plan of the one run that every trial is, but for the rates that are searched.
+
+    Raises `InvalidConfig` if a key is wrong or if the overrides are a sweep.
+    """
+    planned = plan(["-m", *overrides])
+    if (runs := len(planned.runs)) > 1:
+        values = zip(*(run.overrides for run in planned.runs), strict=True)
+        swept = {_key(texts[0]) for texts in values if len(set(texts)) > 1}
+        typed = " ".join([each for each in overrides if _key(each) in swept] or overrides)
+        raise InvalidConfig(f"{typed}: is a sweep of {runs} runs; a search needs one value of every key")
+    return planned
+
+
+def lesson_rates() -> list[dict[str, float]]:
+    """Return what the runs of `experiment=lesson` have for the searched keys, every combination once."""
+    optimizers = [run.config.optimizer for run in plan(["experiment=lesson"]).runs]
+    rates = [{name: getattr(optimizer, name) for name in SEARCHED} for optimizer in optimizers]
+    return [each for place, each in enumerate(rates) if each not in rates[:place]]
