@@ -1,4 +1,4 @@
-"""Which part may know which: data -> learning -> results -> report, read from the imports themselves."""
+"""The layers of the house, read from the imports themselves, and what starts without what."""
 
 import ast
 import subprocess
@@ -7,73 +7,44 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "digits_sweep"
+import digits_sweep
+from digits_sweep import errors
+
+PACKAGE = Path(digits_sweep.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# What the modules of each part may import from this package; a part may always import itself.
-MAY_IMPORT = {
-    "data": {"config"},
-    "learning": {"config", "data"},
-    "results": set(),
-    "report": {"results"},
-    "trackers": {"config", "results", "rules"},
-    "progress": {"results"},
-    "lock": {"results"},
-    "checkpoint": {"learning", "results"},
-    "folders": set(),
-    "scaling": set(),
-    "config": {"folders", "scaling"},
-    "rules": {"config"},
-    "refusal": {"config", "rules"},
-    "plan": {"config", "folders", "refusal", "rules"},
-    "resume": {"config", "plan", "results", "rules"},
-    "dry_run": {"config", "plan", "resume"},
-    "begun": {"checkpoint", "config", "results", "resume", "rules"},
-    "one_run": {"begun", "checkpoint", "config", "data", "learning", "lock", "progress", "results", "resume", "rules"},
-    "sweep": {
-        "config",
-        "data",
-        "folders",
-        "learning",
-        "lock",
-        "plan",
-        "progress",
-        "report",
-        "results",
-        "resume",
-        "rules",
-        "trackers",
-    },
-    "tune": {"config", "launching", "one_run", "plan", "progress", "report", "results", "resume", "rules", "sweep"},
-    "launching": {"plan", "progress", "sweep"},
-    "bench": {"config", "data", "learning", "progress", "results", "rules"},
-    "__main__": {
-        "__version__",
-        "config",
-        "dry_run",
-        "launching",
-        "plan",
-        "progress",
-        "results",
-        "resume",
-        "rules",
-        "one_run",
-        "sweep",
-    },
-    "notebook": {"one_run", "plan", "progress", "results", "resume", "rules", "sweep"},
-    "__init__": {"notebook", "results"},
-}
-
-MAY_IMPORT_HYDRA = {"__main__", "config", "plan", "refusal", "bench"}
+# Lowest first. A module imports from its own layer and from lower ones only.
+LAYERS = (
+    ("errors", "config.rules", "config.schema", "config.keys", "results"),
+    ("config",),
+    ("data",),
+    ("training",),
+    # Read what is recorded: report is asked for the table at the end of a sweep.
+    ("console", "trackers", "report"),
+    ("sweep",),
+    ("critical_batch_size", "tune", "bench"),
+    ("__main__", "__init__"),
+)
+REPORT_READS = ("errors", "config.rules", "config.schema", "config.keys", "results", "report")
 
 
-def part(module: Path) -> str:
-    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def within(module: str, room: str) -> bool:
+    return f"{module}.".startswith(f"{room}.")
 
 
-def imported(module: Path) -> set[str]:
+def layer(module: str) -> int:
+    return next(number for number, rooms in enumerate(LAYERS) if any(within(module, room) for room in rooms))
+
+
+def name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a module imports; of this package, without its name."""
     names = set()
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -81,41 +52,65 @@ def imported(module: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
-def test_imports_point_the_way_the_data_flows(module):
-    own = {name.split(".")[1] for name in imported(module) if name.startswith("digits_sweep.")}
-    assert own - {part(module)} <= MAY_IMPORT[part(module)]
+def own(path: Path) -> set[str]:
+    names = {each.removeprefix("digits_sweep.") for each in imported(path) if each.startswith("digits_sweep.")}
+    return names - {"__version__"}
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
-def test_only_the_ways_in_know_hydra(module):
-    if any(name.split(".")[0] == "hydra" for name in imported(module)):
-        assert part(module) in MAY_IMPORT_HYDRA
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_import_points_up_the_layers(path):
+    assert {each for each in own(path) if layer(each) > layer(name(path))} == set()
 
 
-@pytest.mark.parametrize("module", ["digits_sweep", "digits_sweep.results.summary", "digits_sweep.report.__main__"])
-def test_results_and_report_start_without_torch_and_without_hydra(module):
-    program = f"import sys, {module}; print({{'torch', 'hydra', 'torchvision'}} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
+@pytest.mark.parametrize("path", [path for path in MODULES if within(name(path), "report")], ids=name)
+def test_the_report_reads_results_and_nothing_else(path):
+    assert {each for each in own(path) if not any(within(each, room) for room in REPORT_READS)} == set()
 
 
-def test_planning_a_sweep_needs_no_torch():
-    program = "import sys, digits_sweep.config.plan; print({'torch', 'torchvision', 'pandas'} & set(sys.modules))"
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_module_uses_hydras_private_ones(path):
+    assert not any(each.startswith("hydra._internal") for each in imported(path))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_file_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 220
+
+
+def test_every_error_has_the_one_base_and_is_exported():
+    raised = {each for each in vars(errors).values() if isinstance(each, type)}
+    assert all(issubclass(each, digits_sweep.DigitsSweepError) for each in raised)
+    assert {each.__name__ for each in raised} <= set(digits_sweep.__all__)
+    assert {name for name in digits_sweep.__all__ if not hasattr(digits_sweep, name)} == set()
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name != "errors.py"], ids=name)
+def test_errors_are_defined_in_one_file(path):
+    classes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef))
+    bases = {ast.unparse(base) for each in classes for base in each.bases}
+    assert bases & {"Exception", "DigitsSweepError"} <= ({"Exception"} if path.name == "fetching.py" else set())
+
+
+LIGHT = [
+    ("digits_sweep, digits_sweep.results.summary, digits_sweep.report.__main__", "torch hydra torchvision"),
+    ("digits_sweep.config.plan, digits_sweep.__main__", "torch torchvision pandas"),
+]
+
+
+@pytest.mark.parametrize(("modules", "heavy"), LIGHT, ids=["report", "planning"])
+def test_what_must_start_at_once_imports_nothing_heavy(modules, heavy):
+    program = f"import sys, {modules}; print(set({heavy.split()}) & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
 
 
 SWEEP = """
 import sys
 from digits_sweep.__main__ import main
-try:
-    main()
-finally:
-    print({"ray", "submitit", "joblib", "optuna", "mlflow", "wandb", "tensorboard"} & set(sys.modules))
+main(["-m", "data=mnist_sample", "data.batch_size=500,300", "trainer.num_epochs=1"])
+print({"ray", "submitit", "joblib", "optuna", "mlflow", "wandb", "tensorboard"} & set(sys.modules))
 """
 
 
 def test_a_sweep_imports_no_launcher_search_or_tracker_that_it_does_not_use(tmp_path):
-    arguments = ["-m", "data=mnist_sample", "data.batch_size=500,300", "trainer.num_epochs=1"]
-    command = [sys.executable, "-c", SWEEP, *arguments]
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert finished.stdout.splitlines()[-1] == "set()"
+    finished = subprocess.run([sys.executable, "-c", SWEEP], cwd=tmp_path, capture_output=True, text=True)
+    assert finished.stdout.splitlines()[-1] == "set()", finished.stderr

@@ -49,7 +49,7 @@ def _unreadable(override: str) -> str:
     if value.rstrip().endswith(","):
         return f"{override}: ends with a comma; a list of values has no space after its commas (key=1,2,3)"
     inner = value.strip("'\"").replace('"', '\\"')
-    return f"{override}: cannot be read as key=value; quote the value, also for the shell: '{key}=\"{inner}\"'"
+    return f"{override}: cannot be read as key=value; quote it, also for the shell: '{key}=\"{inner}\"'"
 
 
 def _missing_choice(error: MissingConfigException, composer: "Composer") -> str:

@@ -105,7 +105,7 @@ def _refuse(overrides: Iterable[Override]) -> None:
         if each.is_add() and "/" not in key and not each.is_hydra_override():
             raise InvalidConfig(f"{each.input_line}: no key can be added; leave out the +")
         if each.is_sweep_override() and not each.is_discrete_sweep():
-            raise InvalidConfig(f"{each.input_line}: an interval has no list of values; use range(...), or tune")
+            raise InvalidConfig(f"{each.input_line}: has no list of values; use range(...), or tune")
         if each.is_sweep_override() and (holds_for_the_sweep(key) or each.is_hydra_override()):
             raise InvalidConfig(f"{each.input_line}: this holds for a whole sweep; give it one value")
 

@@ -55,7 +55,7 @@ def _on_cpu(value: Any) -> Any:
 
 
 def read_checkpoint(run_dir: Path) -> tuple[Checkpoint, str | None]:
-    """Read the last checkpoint in `run_dir`; if it is damaged, the one before it, with what is wrong with the newer one.
+    """Read the last checkpoint in `run_dir`; if it is damaged, the one before it, with what is wrong with the last.
 
     Raises `UnreadableRecord` if neither can be read.
     """

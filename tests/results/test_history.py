@@ -6,11 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.results.history import EpochRow, outcome
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.columns import COLUMNS, fill
+from digits_sweep.results.history import EpochRow, read_history, write_history
+from digits_sweep.results.record import Record
 
 
 def history(*epochs: tuple[float, float]) -> list[EpochRow]:
     return [EpochRow(number, loss, 0.1, seconds, 100 / seconds) for number, (loss, seconds) in enumerate(epochs, 1)]
+
+
+def outcome(epochs: list[EpochRow], threshold: float, train_samples: int) -> dict[str, float | None]:
+    """The columns that follow from the epochs alone."""
+    model, trainer = {"name": "mlp", "head": "softmax"}, {"loss_threshold": threshold}
+    record = Record(0, summary={"train_samples": train_samples}, config={"model": model, "trainer": trainer})
+    fill(record, epochs)
+    return {name: record.summary[name] for name in FROM_EPOCHS}
+
+
+FROM_EPOCHS = [column.name for column in COLUMNS if column.of and not column.keys]
 
 
 def test_the_first_epoch_below_the_threshold_counts_not_the_last_or_the_lowest():
@@ -68,3 +82,17 @@ def test_the_columns_agree_with_one_another(epochs):
         assert found["seconds_to_threshold"] == pytest.approx(sum(seconds for _, seconds in epochs[:reached]))
     assert found["examples_per_second"] == pytest.approx(60_000 / found["seconds_per_epoch"])
     assert found["seconds_per_epoch"] == median([seconds for _, seconds in epochs[1:]] or [epochs[0][1]])
+
+
+def test_a_history_is_read_back_to_the_last_digit(tmp_path):
+    rows = [EpochRow(1, 1.7053080132524251, 0.1, 2 / 3, 1e5 / 3), EpochRow(2, float("nan"), 0.0, 1.0, 1.0)]
+    write_history(tmp_path, rows)
+    first, second = read_history(tmp_path)
+    assert first == rows[0]
+    assert second.loss_mean != second.loss_mean
+
+
+def test_a_history_with_a_torn_row_is_refused_by_name(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,loss_mean,loss_std,seconds,examples_per_second\n1,2.0,0.1\n")
+    with pytest.raises(UnreadableRecord, match=r"history\.csv"):
+        read_history(tmp_path)

@@ -8,22 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results import sweep as sweeps
+from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.files import replace_file
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import (
-    Record,
-    UnreadableRecord,
-    read_history,
-    read_record,
-    write_history,
-    write_record,
-)
-from digits_sweep.results.summary import COLUMNS, load_sweep, publish_summary, write_summary
+from digits_sweep.results.record import Record, Status, read_record, write_record
+from digits_sweep.results.summary import load_sweep, publish_summary
+from digits_sweep.results.sweep import RecordedSweep
 
 
 def recorded(sweep_dir, number: int, name: str, **columns) -> Record:
     record = Record(
-        number, status="completed", summary={"batch_size": 20, "epochs": 1, "loss_threshold": 1.6, **columns}
+        number, status=Status.COMPLETED, summary={"batch_size": 20, "epochs": 1, "loss_threshold": 1.6, **columns}
     )
     (sweep_dir / name).mkdir()
     write_record(sweep_dir / name, record)
@@ -59,20 +55,6 @@ def test_what_is_no_record_of_this_format_is_refused_by_name(tmp_path, content):
         read_record(tmp_path)
 
 
-def test_a_history_is_read_back_to_the_last_digit(tmp_path):
-    rows = [EpochRow(1, 1.7053080132524251, 0.1, 2 / 3, 1e5 / 3), EpochRow(2, float("nan"), 0.0, 1.0, 1.0)]
-    write_history(tmp_path, rows)
-    first, second = read_history(tmp_path)
-    assert first == rows[0]
-    assert second.loss_mean != second.loss_mean
-
-
-def test_a_history_with_a_torn_row_is_refused_by_name(tmp_path):
-    (tmp_path / "history.csv").write_text("epoch,loss_mean,loss_std,seconds,examples_per_second\n1,2.0,0.1\n")
-    with pytest.raises(UnreadableRecord, match=r"history\.csv"):
-        read_history(tmp_path)
-
-
 def test_rows_come_in_the_order_of_the_sweep_whatever_the_folders_are_called(tmp_path):
     for number, name in [(2, "a"), (0, "c"), (1, "b")]:
         recorded(tmp_path, number, name, batch_size=number)
@@ -92,10 +74,9 @@ def test_the_table_does_not_depend_on_the_order_in_which_runs_were_recorded(tmp_
 def test_whole_numbers_stay_whole_and_a_miss_stays_empty(tmp_path):
     recorded(tmp_path, 0, "reached", first_epoch_below_threshold=3)
     recorded(tmp_path, 1, "missed", first_epoch_below_threshold=None)
-    write_summary(tmp_path)
-    lines = (tmp_path / "summary.csv").read_text().splitlines()
-    column = list(COLUMNS).index("first_epoch_below_threshold")
-    assert [line.split(",")[column] for line in lines[1:]] == ["3", ""]
+    publish_summary(RecordedSweep(tmp_path), tmp_path)
+    header, *lines = (line.split(",") for line in (tmp_path / "summary.csv").read_text().splitlines())
+    assert [line[header.index("first_epoch_below_threshold")] for line in lines] == ["3", ""]
 
 
 def test_a_run_whose_record_is_torn_is_a_failed_row_not_a_missing_one(tmp_path):
@@ -108,21 +89,21 @@ def test_a_run_whose_record_is_torn_is_a_failed_row_not_a_missing_one(tmp_path):
 
 
 def test_an_empty_sweep_gives_an_empty_table_with_every_column(tmp_path):
-    assert list(load_sweep(tmp_path).columns) == list(COLUMNS)
+    assert list(load_sweep(tmp_path).columns) == [column.name for column in COLUMNS]
 
 
 def test_the_published_table_names_run_folders_from_the_outputs_folder(tmp_path):
     sweep_dir = tmp_path / "sweeps" / "now"
     sweep_dir.mkdir(parents=True)
     recorded(sweep_dir, 0, "run")
-    publish_summary(sweep_dir, tmp_path)
+    publish_summary(RecordedSweep(sweep_dir), tmp_path)
     assert list(pd.read_csv(tmp_path / "summary.csv")["run_dir"]) == ["sweeps/now/run"]
 
 
 def test_a_rebuilt_table_replaces_the_old_one(tmp_path):
     recorded(tmp_path, 0, "run")
-    write_summary(tmp_path)
-    write_summary(tmp_path)
+    for _ in range(2):
+        publish_summary(RecordedSweep(tmp_path), tmp_path)
     assert len(pd.read_csv(tmp_path / "summary.csv")) == 1
 
 
@@ -141,3 +122,26 @@ def test_a_folder_that_is_gone_leaves_the_error_to_the_caller(tmp_path):
 def test_a_record_is_plain_json_with_its_format(tmp_path):
     recorded(tmp_path, 0, "run")
     assert json.loads((tmp_path / "run" / "record.json").read_text())["format"] == 2
+
+
+def test_a_sweep_reads_a_record_again_only_if_it_has_changed(tmp_path, monkeypatch):
+    for number in range(3):
+        recorded(tmp_path, number, f"run{number}")
+    sweep, read = RecordedSweep(tmp_path), []
+    monkeypatch.setattr(sweeps, "read_record", lambda folder: read.append(folder.name) or read_record(folder))
+    assert not sweep.refresh()
+    (tmp_path / "run3").mkdir()
+    write_record(tmp_path / "run3", Record(3))
+    write_record(tmp_path / "run1", Record(1, summary={"epochs": 7}))
+    assert sweep.refresh()
+    assert sorted(read) == ["run1", "run3"]
+    assert sweep.records["run1"].summary["epochs"] == 7
+    assert list(sweep.records) == ["run0", "run1", "run2", "run3"]
+
+
+def test_a_sweep_whose_run_has_gone_forgets_it(tmp_path):
+    recorded(tmp_path, 0, "run")
+    sweep = RecordedSweep(tmp_path)
+    (tmp_path / "run" / "record.json").unlink()
+    assert sweep.refresh()
+    assert sweep.records == {}

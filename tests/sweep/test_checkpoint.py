@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digits_sweep.results.files import UnreadableRecord
+from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.history import EpochRow
 from digits_sweep.sweep.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
 from digits_sweep.training.engines import ENGINES
-from digits_sweep.training.epoch_order import epoch_order
+from digits_sweep.training.epochs import epoch_order
 from tests.workloads import ADAM, PLAIN_SGD, SGD, workload
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="cuda_graph needs an NVIDIA GPU")
@@ -89,7 +89,7 @@ def test_with_any_bit_flipped_the_checkpoint_before_it_is_taken(tmp_path_factory
     checkpoint, damage = read_checkpoint(folder)
     assert checkpoint.history == HISTORY
     assert damage is not None
-    assert damage.startswith("checkpoint.pt: torn or changed")
+    assert damage.startswith("checkpoint.pt: corrupt: checksum mismatch")
 
 
 @pytest.mark.parametrize("other", [{"hidden_size": 16}, {"hidden_layers": 3}, {"optimizer": SGD}])

@@ -1,0 +1,146 @@
+"""What a command line would run, and what is refused before anything runs."""
+
+import pytest
+
+from digits_sweep.config import compose
+from digits_sweep.config.plan import plan
+from digits_sweep.errors import InvalidConfig
+
+
+def folders(*arguments: str) -> list[str]:
+    return [run.folder for run in plan(arguments).runs]
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(InvalidConfig) as error:
+        plan(arguments)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["data.batch_size=5"], ["batch_size=5"]),
+        (["-m", "data.batch_size=100,20"], ["batch_size=100", "batch_size=20"]),
+        (["seed=0", "-m", "data.batch_size=100,20"], ["batch_size=100", "batch_size=20"]),
+        (["-m", "seed=range(3)"], ["seed=0", "seed=1", "seed=2"]),
+        (["-m", "optimizer.lr=1e-4,1e-3"], ["lr=1e-4", "lr=0.001"]),
+        (["-m", "optimizer.lr=1e-4,1.0000001e-4"], ["lr=1e-4", "lr=1.0000001e-4"]),
+        (["-m", "seed=0,1", "model=mlp,mlp_logits"],
+         ["seed=0_model=mlp", "seed=0_model=mlp_logits", "seed=1_model=mlp", "seed=1_model=mlp_logits"]),
+        (["-m", "model=glob(*)"], ["model=mlp", "model=mlp_logits"]),
+        (["-m", "optimizer=glob(sgd*)"], ["optimizer=sgd", "optimizer=sgd_linear"]),
+    ],
+)  # fmt: skip
+def test_a_sweep_is_every_combination_in_hydras_order(arguments, expected):
+    assert folders(*arguments) == expected
+
+
+def test_optimizers_that_come_to_the_same_rates_are_runs_of_their_own():
+    assert len(folders("-m", "optimizer=glob(adam*)", "data.batch_size=100")) == 5
+
+
+def test_shuffled_values_are_all_there():
+    assert sorted(folders("-m", "seed=shuffle(range(5))")) == [f"seed={seed}" for seed in range(5)]
+
+
+def test_what_depends_on_the_moment_is_resolved_once():
+    planned = plan(["-m", "outputs='o/${now:%H-%M-%S-%f}'", "seed=range(5)", "model=mlp,mlp_logits"])
+    assert len({run.config.outputs for run in planned.runs}) == 1
+
+
+def test_a_configuration_folder_of_the_users_is_found(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "wide.yaml").write_text("defaults: [mlp, _self_]\nhidden_size: 512\n")
+    for flag in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
+        assert plan([*flag, "model=wide"]).settings.model.hidden_size == 512
+    assert plan([f"hydra.searchpath=[file://{tmp_path}]", "model=wide"]).settings.model.hidden_size == 512
+
+
+def test_hydra_composes_once_for_every_set_of_choices(monkeypatch):
+    composed = []
+    compose_by_hydra = compose.compose
+
+    def counted(*arguments, **options):
+        composed.append(arguments)
+        return compose_by_hydra(*arguments, **options)
+
+    monkeypatch.setattr(compose, "compose", counted)
+    assert len(plan(["-m", "seed=range(50)", "model=mlp,mlp_logits"]).runs) == 100
+    # The defaults, and the two models.
+    assert len(composed) == 3
+
+
+def test_a_range_is_counted_without_being_made():
+    assert refused("-m", "seed=range(100000000)", "model=mlp,mlp_logits") == (
+        "this command has 200,000,000 runs: must be at most 10,000 (max_runs=N raises this)"
+    )
+    assert len(folders("-m", "seed=range(3)", "max_runs=3")) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["optimizer.learning_rate=1"], "optimizer.learning_rate=1: there is no such key; did you mean optimizer.lr?"),
+        (["lr=1e-3"], "lr=1e-3: there is no such key; did you mean optimizer.lr?"),
+        (["batch_size=5"], "batch_size=5: there is no such key; did you mean data.batch_size?"),
+        (["epochs=3"], "epochs=3: there is no such key; did you mean trainer.num_epochs?"),
+        (["data.batchsize=3"], "data.batchsize=3: there is no such key; did you mean data.batch_size?"),
+        (["model=mlpp"], "model=mlpp: there is no such choice; choose mlp or mlp_logits"),
+        (["optimizer.momentum=0.9"], "optimizer.momentum=0.9: there is no such key with this optimizer"),
+        (["tracker.mlflow.uri=x"], "tracker.mlflow.uri=x: add tracker=mlflow"),
+        (["data.batch_size=0"], "data.batch_size=0: must be a whole number from 1 up"),
+        (["optimizer.lr=fast"], "optimizer.lr=fast: must be a number"),
+        (["num_threads=20000"], "num_threads=20000: must be auto or a whole number from 1 to 1,024"),
+        (
+            ["trainer.loss_threshold=1.4"],
+            "trainer.loss_threshold=1.4: behind a softmax of 10 classes the loss cannot fall below 1.4612; "
+            "choose a larger one, or model.head=logits",
+        ),
+        (
+            ["trainer.loss_threshold=2.2", "model.num_classes=47"],
+            "trainer.loss_threshold=2.2: behind a softmax of 47 classes the loss cannot fall below 2.8861; "
+            "choose a larger one, or model.head=logits",
+        ),
+        (["-m", "seed=1,1"], "seed=1: 2 runs of this sweep are the same; name every value once"),
+        (["-m", "seed=range(0)"], "this command has 0 runs: must be at least 1"),
+        (["-m", "seed=interval(1,2)"], "seed=interval(1,2): has no list of values; use range(...), or tune"),
+        (["seed=1,2"], "seed=1,2: several values are a sweep; add -m"),
+        (["-m", "outputs=a,b"], "outputs=a,b: this holds for a whole sweep; give it one value"),
+        (["-m", "outputs='o/${data.batch_size}'", "data.batch_size=1,2"],
+         "outputs: o/1 and o/2 in one sweep; it holds for all runs, give it one value"),
+        (["+foo=1"], "+foo=1: no key can be added; leave out the +"),
+        (["~seed"], "~seed: no key can be removed; give it another value"),
+        (["hydra.sweep.dir=x"], "hydra.sweep.dir=x: outputs=FOLDER says where sweeps land"),
+        (["hydra.run.dir=x"], "hydra.run.dir=x: outputs=FOLDER says where sweeps land"),
+        (["hydra/sweeper=basic"], "hydra/sweeper=basic: python -m digits_sweep.tune searches"),
+        (["data.root=é"], "data.root=é: cannot be read as key=value; quote it, also for the shell: 'data.root=\"é\"'"),
+        (["seed=a=b"], "seed=a=b: cannot be read as key=value; quote it, also for the shell: 'seed=\"a=b\"'"),
+        (["-m", "data.batch_size=100,", "20,", "5"],
+         "data.batch_size=100,: ends with a comma; a list of values has no space after its commas (key=1,2,3)"),
+        (["-m", "20,"], "20,: is not key=value; a list of values has no space after its commas (key=1,2,3)"),
+        (["seed=1\r"], "'seed=1\\r': ends with a carriage return, as lines of a Windows file do; remove it"),
+        (["-m", "seed=0,1", "fail_fast=true", "hydra/launcher=submitit_local"],
+         "fail_fast=true: hydra/launcher=submitit_local starts all runs at once; leave it out"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_key_value_and_what_would_be_right(arguments, line):
+    assert refused(*arguments) == line
+
+
+@pytest.mark.parametrize("flag", ["--config-name=other", "--config-path=elsewhere", "--experimental-rerun", "-x"])
+def test_a_flag_that_is_not_supported_is_refused_by_name(flag):
+    assert flag in refused(flag)
+
+
+def test_what_a_text_suggests_can_be_typed():
+    assert plan(['data.root="é"']).settings.data.root == "é"
+    assert plan(['data.root="a=b"']).settings.data.root == "a=b"
+
+
+def test_callbacks_of_hydras_are_refused_wherever_they_come_from(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    callback = "# @package _global_\nhydra: {callbacks: {mine: {_target_: os.getcwd}}}\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(callback)
+    assert "callbacks are not called" in refused("--config-dir", str(tmp_path), "experiment=mine")
+    assert "callbacks are not called" in refused("hydra.callbacks.x._target_=os.getcwd")
