@@ -1,1 +1,1 @@
-"""Bench: every engine against the lesson's loop and against the bare kernels, side by side in one process."""
+"""The benchmark: seconds per epoch of every engine, beside the lesson's loop and the bare kernels."""

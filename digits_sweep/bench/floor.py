@@ -1,11 +1,11 @@
 """The floor: the kernels that a step cannot do without, and nothing else.
 
-Eight matrix products (three forward, three for the weights' gradients, two for the hidden layers') and one fused Adam
-over all parameters, on fixed tensors: no shuffle, no batch, no activation, no bias, no loss.
+Eight matrix products (three forward, three for the weights' gradients, two for the hidden layers' gradients) and one
+fused Adam step over all parameters, on fixed tensors: no shuffle, no batch, no activation, no bias, no loss.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.model import MLP
@@ -15,7 +15,7 @@ class BareKernels:
     """The kernels of one step of an MLP with two hidden layers, at one batch size."""
 
     def __init__(self, model: MLP, images: Tensor) -> None:
-        """`images` (batch, features) float32 are multiplied as they are, again and again."""
+        """Take `images` (batch, features) float32 as the input of every iteration."""
         self.images = images
         self.weights = [layer.weight.detach().clone() for layer in [*model.hidden_layers, model.output]]
         self.gradients = [torch.empty_like(weight) for weight in self.weights]
@@ -32,7 +32,7 @@ class BareKernels:
 
     @torch.inference_mode()
     def run_epoch(self, iterations: int) -> None:
-        """Repeat the kernels as often as an epoch has iterations."""
+        """Run the kernels `iterations` times."""
         mm = torch.mm
         w1, w2, w3 = self.weights
         g1, g2, g3 = self.gradients
@@ -50,3 +50,10 @@ class BareKernels:
             mm(h2, w2, out=d1)
             mm(h1_t, images, out=g1)
             update()
+
+
+def bare_kernels(model: nn.Module, images: Tensor) -> BareKernels | None:
+    """Return the kernels of a step of `model` on `images`, or None if it is not an MLP with two hidden layers."""
+    if type(model) is MLP and len(model.hidden_layers) == 2:
+        return BareKernels(model, images)
+    return None
