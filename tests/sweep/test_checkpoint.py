@@ -73,7 +73,7 @@ def whole(tmp_path_factory) -> bytes:
 def test_cut_short_anywhere_it_is_named_and_not_taken(tmp_path_factory, whole, data):
     folder = tmp_path_factory.mktemp("run")
     (folder / "checkpoint.pt").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    with pytest.raises(UnreadableRecord, match=r"checkpoint\.pt: torn or changed"):
+    with pytest.raises(UnreadableRecord, match=r"checkpoint\.pt: corrupt: checksum mismatch"):
         read_checkpoint(folder)
 
 
