@@ -44,7 +44,7 @@ def add_run(
     """Write one run with these losses, an epoch of which took `seconds`.
 
     `config` has keys by their full name, such as `data.scale`; a None there removes the key. `columns` has cells of the
-    run's row, and whatever they say is in its configuration too.
+    run's row; the configuration agrees with them.
     """
     keys = {each.keys[0]: columns[each.name] for each in COLUMNS if each.keys and each.name in columns}
     flat = {key: value for key, value in (CONFIG | keys | (config or {})).items() if value is not None}

@@ -10,10 +10,13 @@ from xml.etree.ElementTree import Element, TreeBuilder
 import pandas as pd
 import pytest
 
+from digits_sweep import run
 from digits_sweep.report.__main__ import main
+from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from tests.studies import add_run, finished, losses_reaching
 
+ONE_EPOCH = ("trainer.num_epochs=1", "num_threads=1")
 WITHOUT_END = ("meta", "link", "br")
 
 
@@ -62,18 +65,18 @@ def page_of(folder: Path, *studies) -> Page:
 
 @pytest.fixture
 def report(tmp_path, monkeypatch, capsys):
-    """`python -m digits_sweep.report` in an empty folder: returns the exit code, and what it prints and says."""
+    """`python -m digits_sweep.report` in an empty folder: returns the exit code, the output and the errors."""
     monkeypatch.chdir(tmp_path)
 
     def called(*arguments: str) -> tuple[int, str, str]:
-        code, said = 0, ""
+        code, error = 0, ""
         try:
             main(arguments)
         except SystemExit as end:
             # The interpreter prints a text and exits with 1.
-            code, said = (1, end.code) if isinstance(end.code, str) else (end.code, "")
+            code, error = (1, end.code) if isinstance(end.code, str) else (end.code, "")
         printed = capsys.readouterr()
-        return code, printed.out, said + printed.err
+        return code, printed.out, error + printed.err
 
     return called
 
@@ -143,10 +146,10 @@ def test_the_page_of_sixty_runs_is_whole_at_every_width_and_in_both_themes(open_
 def test_every_text_can_be_read_against_what_is_behind_it(open_page, tmp_path, theme):
     browser = open_page(sixty_runs(tmp_path / "sweep"), theme=theme)
     worst = browser.execute_script("""
-        const channels = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(each => each / 255)
+        const channels = color => color.match(/[\\d.]+/g).slice(0, 3).map(each => each / 255)
         const linear = each => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4
         const weighed = ([red, green, blue]) => .2126 * red + .7152 * green + .0722 * blue
-        const luminance = colour => weighed(channels(colour).map(linear))
+        const luminance = color => weighed(channels(color).map(linear))
         const paper = luminance(getComputedStyle(document.body).backgroundColor)
         const kinds = 'p, li, th, td, small, figcaption, h1, h2, h3, a, dt, dd, svg text'
         const texts = [...document.querySelectorAll(kinds)]
@@ -238,6 +241,13 @@ def test_the_report_of_the_newest_sweep_has_the_numbers_of_its_summary(report, t
     reached = summary["first_epoch_below_threshold"]
     assert list(shown[5]) == [f"{epoch:.0f}" if epoch == epoch else "not reached in 30 epochs" for epoch in reached]
     assert list(shown[6].astype(float)) == pytest.approx(summary["final_loss"], abs=1e-4)
+
+
+def test_the_runs_of_a_real_sweep_are_named_by_what_was_swept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = run("data=mnist_sample", "data.batch_size=500,250", "model.hidden_size=8,4", "seed=0,1", *ONE_EPOCH)
+    names = dict.fromkeys(load_study(folder).runs["configuration"])
+    assert list(names) == [f"batch size {size}, hidden size {width}" for size in (500, 250) for width in (8, 4)]
 
 
 def test_two_sweeps_stand_side_by_side_on_the_page_that_the_command_names(report, tmp_path):

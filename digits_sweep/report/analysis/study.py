@@ -39,12 +39,12 @@ class Study:
     manifest: Manifest | None
 
 
-def load_study(folder: Path) -> Study:
+def load_study(folder: Path | str) -> Study:
     """Read the sweep in `folder`. A record that cannot be read has a row in `runs` with the reason.
 
     Raises `UnreadableRecord` if the folder holds no sweep: neither a `sweep.json` that can be read nor a run.
     """
-    sweep = RecordedSweep(folder)
+    sweep = RecordedSweep(Path(folder))
     if not (sweep.manifest or sweep.records or sweep.unreadable):
         raise UnreadableRecord(f"{folder}: not a sweep: it has neither a sweep.json nor a run with a record.json")
     return study_of(sweep)
