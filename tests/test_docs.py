@@ -11,6 +11,7 @@ from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.columns import COLUMNS
 from tests.documents import ALL_CODE, CHOICES, CODE, INLINE, KEYS, MAKEFILE, ROOT, TEXT, arguments_of, commands
+from tests.test_architecture import LAYERS
 
 README, ARCHITECTURE = TEXT["README.md"], TEXT["docs/architecture.md"]
 
@@ -171,6 +172,15 @@ def test_the_rooms_that_are_drawn_are_those_on_disk():
     assert not [path for path in drawn() if not (ROOT / path).exists()]
     folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "digits_sweep").glob("*/__init__.py")}
     assert folders <= drawn()
+
+
+def test_the_layers_that_are_listed_are_those_that_hold():
+    _, _, section = ARCHITECTURE.partition("## Layers\n")
+    listed = re.findall(r"^\d+\. (.+)$", section.partition("\n## ")[0], flags=re.MULTILINE)
+    there = [
+        [room for room in rooms if list((ROOT / "digits_sweep").glob(room.replace(".", "/") + "*"))] for rooms in LAYERS
+    ]
+    assert [sorted(re.findall(INLINE, rooms)) for rooms in listed] == [sorted(rooms) for rooms in there]
 
 
 def test_what_cites_and_what_tells_of_changes_know_this_version():
