@@ -1,17 +1,26 @@
 # Every target sets up what it needs: a .venv here, from pyproject.toml and constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
 # Overrides for the sweep, such as ARGS="data=mnist_sample seed=0,1,2"
 ARGS ?=
 SWEEPS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep lesson resume report bench test torture lint format clean
+.PHONY: help sweep lesson resume report bench test test-all torture lint docs format clean
 
-.venv/ready: pyproject.toml constraints.txt
+$(BIN)/python:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+
+# What a sweep needs; and with an extra of pyproject.toml, what a target needs beside that.
+.venv/ready: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) .
+	touch $@
+
+.venv/ready-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) '.[$*]'
 	touch $@
 
 sweep: .venv/ready ## Train at batch size 100, 20 and 5; the table lands in outputs/summary.csv
@@ -20,27 +29,34 @@ sweep: .venv/ready ## Train at batch size 100, 20 and 5; the table lands in outp
 lesson: .venv/ready ## Train the four rows of the lesson
 	$(BIN)/python -m digits_sweep -m experiment=lesson $(ARGS)
 
+resume: .venv/ready ## Resume the newest sweep after what it has recorded
+	$(BIN)/python -m digits_sweep resume=latest $(ARGS)
+
 report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
 	$(BIN)/python -m digits_sweep.report $(SWEEPS)
 
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
 	$(BIN)/python -m digits_sweep.bench $(ARGS)
 
-resume: .venv/ready ## Go on with the newest sweep where it was stopped
-	$(BIN)/python -m digits_sweep resume=latest $(ARGS)
+test: .venv/ready-test ## Run the tests, without those that take long or need a service
+	$(PYTEST) -m 'not full' $(ARGS)
 
-test: .venv/ready ## Run the tests
-	$(BIN)/python -m pytest --numprocesses auto --dist loadscope
+test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromium, an installed wheel
+	$(PYTEST) $(ARGS)
 
-torture: .venv/ready ## Kill sweeps 50 times at random moments, go on each time, compare the results; takes 10 to 30 minutes
+torture: .venv/ready ## Kill sweeps 50 times at random moments, resume them, compare the results; takes 10 to 30 minutes
 	$(BIN)/python -m tests.killing $(ARGS)
 
-lint: .venv/ready ## Check style and types
+lint: .venv/ready-lint ## Check style and types, and that docs/reference.md is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/reference.py --check
 
-format: .venv/ready ## Bring the code into the style that lint wants
+docs: .venv/ready ## Write docs/reference.md from the code and conf/
+	$(BIN)/python docs/reference.py
+
+format: .venv/ready-lint ## Bring the code into the style that lint wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -49,4 +65,4 @@ clean: ## Remove the virtual environment and the caches; outputs stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16

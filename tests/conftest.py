@@ -1,18 +1,55 @@
-"""What several tests need: real digits, and the program as a user starts it."""
+"""What all tests stand on: an empty home, real digits, the program as a user starts it, and a browser."""
 
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.commands import Program
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
+HOME = {
+    "HOME": ".",
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session an empty home: nothing that lies in somebody's own makes a test pass here and fail elsewhere."""
+    if hasattr(config, "workerinput"):
+        # The process that started this one has made the home of both.
+        return
+    # How packages are to be had is the machine's business.
+    if pip := _pip_configuration():
+        os.environ.setdefault("PIP_CONFIG_FILE", str(pip))
+    home = Path(tempfile.mkdtemp(prefix="home_"))
+    os.environ.update({name: str(home / folder) for name, folder in HOME.items()})
+    config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
+def _pip_configuration() -> Path | None:
+    folders = (os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config"), Path.home())
+    files = (Path(folder, name, "pip.conf") for folder, name in zip(folders, ("pip", ".pip"), strict=True))
+    return next((path for path in files if path.exists()), None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave what is looked at in a browser to `make test-all`."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.full)
+
 
 # How long an example takes says more about the machine, and who else uses it, than about the program.
 settings.register_profile("no deadline", deadline=None)
@@ -49,23 +86,6 @@ def mnist_root(mnist_archives: Path, tmp_path_factory: pytest.TempPathFactory) -
     return root
 
 
-class Program:
-    """`python -m digits_sweep` in a folder of its own, as a user would start it, its output piped."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.outputs = folder / "outputs"
-
-    def __call__(
-        self, *arguments: str, module: str = "digits_sweep", environment: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", module, *arguments]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
-
-    def sweeps(self) -> list[Path]:
-        return sorted((self.outputs / "sweeps").glob("*"))
-
-
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
     return Program(tmp_path)
@@ -76,7 +96,7 @@ def browser():
     """Chromium without a window, for pages as a reader has them."""
     webdriver = pytest.importorskip("selenium.webdriver")
     if not CHROMIUM or not DRIVER:
-        pytest.skip("pages are looked at where chromium and chromedriver are installed")
+        pytest.skip("pages are looked at if chromium and chromedriver are installed")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu"):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.servers import free_ports, running, succeeds, wait_for
+from tests.servers import Started, checked, free_ports, running, succeeds, wait_for
 
 DAEMONS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd")
 
@@ -53,7 +53,7 @@ ACCOUNTS_SQL = "create user slurm@'127.0.0.1' identified by 'slurm'; grant all o
 
 
 def missing() -> str | None:
-    """Why no cluster can be started here, or None."""
+    """Return why no cluster can be started here, or None."""
     absent = [name for name in DAEMONS if shutil.which(name) is None]
     if absent:
         return f"{', '.join(absent)}: not installed (slurm-wlm, slurmdbd and mariadb-server on Debian)"
@@ -62,7 +62,7 @@ def missing() -> str | None:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment in which `sbatch` and its kin find the cluster, which lives as long as the block."""
+    """Run a cluster during the block, and yield the environment in which `sbatch` and the like find it."""
     (folder / "state").mkdir(parents=True)
     values = {"folder": folder, "host": socket.gethostname(), "cores": os.cpu_count()}
     values |= dict(zip(DAEMONS[1:], free_ports(len(DAEMONS) - 1), strict=True))
@@ -72,20 +72,19 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf")}
     with ExitStack() as daemons:
 
-        def start(*command: object) -> None:
+        def start(*command: object) -> Started:
             output = folder / f"{command[0]}.out"
-            daemons.enter_context(running(*command, output=output, environment=environment))
+            return daemons.enter_context(running(*command, output=output, environment=environment))
 
         start(
             "munged", "--foreground", "--force", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket",
             f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munge.seed",
         )  # fmt: skip
         _start_database(folder, values["mariadbd"], start)
-        start("slurmdbd", "-D")
-        wait_for(lambda: succeeds("sacctmgr", "-n", "show", "cluster", environment=environment))
-        start("slurmctld", "-D")
-        start("slurmd", "-D")
-        wait_for(lambda: _is_idle(environment))
+        accounts = start("slurmdbd", "-D")
+        wait_for(lambda: succeeds("sacctmgr", "-n", "show", "cluster", environment=environment), accounts)
+        controller, node = start("slurmctld", "-D"), start("slurmd", "-D")
+        wait_for(lambda: _is_idle(environment), accounts, controller, node)
         yield environment
 
 
@@ -95,15 +94,15 @@ def _write(path: Path, content: bytes) -> None:
     path.chmod(0o600)
 
 
-def _start_database(folder: Path, port: object, start: Callable[..., None]) -> None:
+def _start_database(folder: Path, port: object, start: Callable[..., Started]) -> None:
     data, connection = folder / "database", f"--socket={folder}/mariadb.socket"
     install = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={data}", "--skip-test-db"]
-    subprocess.run([*install, "--auth-root-authentication-method=normal"], check=True, capture_output=True)
-    start(
+    checked([*install, "--auth-root-authentication-method=normal"])
+    database = start(
         "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", connection, f"--port={port}",
         "--bind-address=127.0.0.1", f"--pid-file={folder}/mariadbd.pid",
     )  # fmt: skip
-    wait_for(lambda: succeeds("mariadb", "--no-defaults", connection, "-e", ACCOUNTS_SQL))
+    wait_for(lambda: succeeds("mariadb", "--no-defaults", connection, "-e", ACCOUNTS_SQL), database)
 
 
 def _is_idle(environment: dict[str, str]) -> bool:

@@ -1,4 +1,4 @@
-"""Full disks, torn files and hostile ones: named, survived, and never run."""
+"""Full disks, damaged files and hostile ones: named, survived, and never run."""
 
 import json
 import os
@@ -6,15 +6,13 @@ import pickle
 import resource
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from tests.conftest import Program
+from tests.commands import Program
 from tests.killing import assert_same_results
 
 SWEEP = ("-m", "data.batch_size=500,300", "data=mnist_sample", "trainer.num_epochs=4")
@@ -25,13 +23,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep that nothing happened to."""
     program = Program(tmp_path_factory.mktemp("undisturbed"))
     assert program(*SWEEP).returncode == 0
-    (sweep,) = program.sweeps()
-    return sweep
+    return program.sweep()
 
 
 @pytest.fixture
 def half_done(undisturbed: Path, tmp_path: Path) -> Program:
-    """The same sweep, as it was when its first run had completed and its second one had not begun."""
+    """The same sweep, as it was when its first run had completed and its second one had not started."""
     sweep = tmp_path / "outputs" / "sweeps" / undisturbed.name
     shutil.copytree(undisturbed, sweep)
     shutil.rmtree(sweep / "batch_size=300")
@@ -39,18 +36,20 @@ def half_done(undisturbed: Path, tmp_path: Path) -> Program:
 
 
 def first_run(program: Program) -> Path:
-    (sweep,) = program.sweeps()
-    return sweep / "batch_size=500"
+    return program.sweep() / "batch_size=500"
 
 
 def cut_in_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def interrupted_after(run_dir: Path, status: str = "interrupted") -> None:
-    """Make a completed run one that still has something to do."""
-    record = json.loads((run_dir / "record.json").read_text())
-    (run_dir / "record.json").write_text(json.dumps(record | {"status": status}))
+def change(path: Path, **content: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | content))
+
+
+def interrupt(run_dir: Path) -> None:
+    """Make a completed run one that is still to be finished."""
+    change(run_dir / "record.json", status="interrupted")
 
 
 class SmallDisk:
@@ -81,11 +80,11 @@ def test_a_full_disk_stops_the_sweep_with_a_line_and_costs_nothing_that_was_reco
     assert stopped.returncode == 2
     assert "No space left on device; nothing recorded before is lost" in stopped.stdout
     assert "Traceback" not in stopped.stdout + stopped.stderr
-    (row,) = pd.read_csv(program.outputs / "summary.csv").itertuples()
+    (row,) = program.table().itertuples()
     assert (row.status, row.epochs) == ("interrupted", 2)
     small_disk.mount("remount,size=64m")
     assert program("resume=latest").returncode == 0
-    assert_same_results(program.sweeps()[0], undisturbed)
+    assert_same_results(program.sweep(), undisturbed)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_training(small_disk):
@@ -97,14 +96,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_training(small_di
     assert "epoch" not in refused.stdout
 
 
-def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(tmp_path):
-    stopped = subprocess.run(
-        [sys.executable, "-m", "digits_sweep", *SWEEP],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000)),
-    )
+def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(program):
+    limit = (500_000, 500_000)
+    stopped = program.process(*SWEEP, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
     assert stopped.returncode == 2
     assert "File too large" in stopped.stdout
     assert "Traceback" not in stopped.stdout + stopped.stderr
@@ -112,27 +106,27 @@ def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(tmp_path):
 
 @pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
 @pytest.mark.parametrize("name", ["checkpoint.pt", "record.json", "history.csv"])
-def test_from_a_torn_file_it_goes_on_with_the_one_before_and_ends_with_the_same_bits(
+def test_a_damaged_file_is_replaced_by_the_one_before_and_the_run_ends_with_the_same_bits(
     half_done, undisturbed, name, damage
 ):
-    interrupted_after(first_run(half_done))
+    interrupt(first_run(half_done))
     damage(first_run(half_done) / name)
     finished = half_done("resume=latest")
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert_same_results(first_run(half_done).parent, undisturbed)
+    assert_same_results(half_done.sweep(), undisturbed)
     if name != "history.csv":
         assert f"batch_size=500: {name}: " in finished.stdout
 
 
-def test_with_nothing_readable_left_the_run_starts_again_and_the_ruins_are_kept(half_done, undisturbed):
-    interrupted_after(first_run(half_done))
+def test_with_nothing_readable_left_the_run_starts_again_and_the_damaged_file_is_kept(half_done, undisturbed):
+    interrupt(first_run(half_done))
     for name in ("checkpoint.pt", "checkpoint.pt.previous"):
         cut_in_half(first_run(half_done) / name)
     finished = half_done("resume=latest")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "set aside, the run starts again" in finished.stdout
     assert (first_run(half_done) / "checkpoint.pt.unreadable").exists()
-    assert_same_results(first_run(half_done).parent, undisturbed)
+    assert_same_results(half_done.sweep(), undisturbed)
 
 
 class Harm:
@@ -146,7 +140,7 @@ class Harm:
 
 
 def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
-    interrupted_after(first_run(half_done))
+    interrupt(first_run(half_done))
     harmful = pickle.dumps(Harm(tmp_path / "harmed"))
     for name in ("checkpoint.pt", "checkpoint.pt.previous"):
         (first_run(half_done) / name).write_bytes(harmful + sha256(harmful).digest())
@@ -160,7 +154,11 @@ def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
     "argument",
     [
         "hydra.launcher._target_=os.system",
+        "hydra.launcher.setup=[evil]",
+        "hydra.job_logging.handlers.file.class=evil.Handler",
+        "+hydra.job_logging.handlers.x={class:evil.Handler}",
         "+hydra.callbacks.x={_target_:os.system}",
+        "+hydra.callbacks.x._target_=evil.f",
         "hydra.searchpath=[file://../elsewhere]",
         "experiment=../../elsewhere",
         "seed=${oc.env:HOME}",
@@ -168,9 +166,8 @@ def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
     ],
 )
 def test_no_command_that_could_start_another_program_is_repeated_from_a_file(half_done, argument):
-    manifest = first_run(half_done).parent / "sweep.json"
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(content | {"command": [*content["command"], argument]}))
+    manifest = half_done.sweep() / "sweep.json"
+    change(manifest, command=[*json.loads(manifest.read_text())["command"], argument])
     refused = half_done("resume=latest")
     assert refused.returncode == 1
     assert refused.stderr.strip().endswith(f"{argument} is not repeated from a file; type the sweep's whole command")
@@ -190,9 +187,8 @@ def test_no_command_that_could_start_another_program_is_repeated_from_a_file(hal
     ],
 )
 def test_a_record_of_nonsense_is_a_row_that_says_what_is_wrong_beside_the_others(half_done, key, value):
-    path = first_run(half_done) / "record.json"
-    for name in (path, path.with_name("record.json.previous")):
-        name.write_text(json.dumps(json.loads(name.read_text()) | {key: value}))
+    for name in ("record.json", "record.json.previous"):
+        change(first_run(half_done) / name, **{key: value})
     printed = half_done(module="digits_sweep.report")
     assert printed.returncode == 0, printed.stderr
     assert "failed: record.json: " in printed.stdout
@@ -200,15 +196,15 @@ def test_a_record_of_nonsense_is_a_row_that_says_what_is_wrong_beside_the_others
 
 
 def test_a_manifest_of_nonsense_is_named_in_one_line(half_done):
-    (first_run(half_done).parent / "sweep.json").write_text('{"format": 2, "command": 3}')
+    (half_done.sweep() / "sweep.json").write_text('{"format": 2, "command": 3}')
     refused = half_done("resume=latest")
     assert refused.returncode == 1
     assert "sweep.json: no manifest of a sweep" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 
-def test_digits_that_changed_under_a_sweep_stop_it_before_it_goes_on(half_done):
-    manifest = first_run(half_done).parent / "sweep.json"
+def test_digits_that_changed_under_a_sweep_stop_it_before_it_is_resumed(half_done):
+    manifest = half_done.sweep() / "sweep.json"
     manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0'))
     refused = half_done("resume=latest")
     assert refused.returncode == 1
