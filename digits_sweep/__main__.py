@@ -73,7 +73,7 @@ def _show_configuration(arguments: Sequence[str]) -> None:
 
 
 def _sweep(arguments: Sequence[str]) -> None:
-    planned = plan(arguments)
+    planned = plan(arguments, announce=print)
     # Only now, because torch and pandas take seconds to import, and a mistake is reported at once.
     from digits_sweep.console import Screen
     from digits_sweep.sweep.launch import launch

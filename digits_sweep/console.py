@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: on a terminal a bar with the time left, elsewhere plain lines."""
+"""What a terminal shows while a sweep runs: lines, a bar with the time left, and the table; in a pipe plain lines."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,20 +13,20 @@ from digits_sweep.results.history import EpochRow
 
 
 class Screen:
-    """Standard output as this program uses it. Control characters are written only where it is a terminal."""
+    """Standard output as this program uses it. Control characters are written only if it is a terminal."""
 
     def __init__(self) -> None:
-        # Elsewhere than on a terminal no column is cut, whatever width the surroundings claim.
+        # In a pipe no column is cut, whatever width the environment claims.
         is_terminal = sys.stdout.isatty()
         self.console = Console(highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240)
 
     def say(self, text: str) -> None:
-        """One line, above the bar where there is one."""
+        """Print one line, above the bar if there is one."""
         self.console.print(Text(text), soft_wrap=True)
 
     @contextmanager
     def run(self, title: str, num_epochs: int, done: int = 0) -> Iterator["RunOnScreen"]:
-        """Announce a run, `done` epochs of it behind it; on a terminal its bar stays below until the block ends."""
+        """Announce a run with `done` epochs finished; on a terminal, show its bar below until the block ends."""
         self.say(title)
         bar = Progress(
             TextColumn("  {task.description}"),
@@ -34,20 +34,20 @@ class Screen:
             MofNCompleteColumn(),
             TextColumn("epochs,"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
+            TextColumn("elapsed,"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=self.console,
             disable=not self.console.is_terminal,
             transient=True,
-            # Drawn after every epoch only: a bar that moved by itself would take time from the epoch it shows.
+            # Drawn after every epoch only: a bar that moves by itself takes time from the epoch that it shows.
             auto_refresh=False,
         )
         with bar:
             yield RunOnScreen(self, bar, num_epochs, done)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table of text between two empty lines."""
+        """Print a table of text between two empty lines."""
         table = Table(*header, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for row in rows:
             table.add_row(*map(Text, row))
@@ -66,7 +66,7 @@ class RunOnScreen:
         self.task = bar.add_task("", total=num_epochs, completed=done)
 
     def epoch(self, row: EpochRow) -> None:
-        """One line for an epoch that is over."""
+        """Print one line for a finished epoch."""
         width = len(str(self.num_epochs))
         self.screen.say(
             f"  epoch {row.epoch:{width}}/{self.num_epochs}  "

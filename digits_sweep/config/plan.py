@@ -5,7 +5,7 @@ depends on the moment (`shuffle()`, `${now:...}`) is resolved here, once.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, product
 from math import prod
@@ -23,6 +23,9 @@ from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.files import safe_name
+
+# From here on planning takes longer than a second.
+MANY_RUNS = 100
 
 # Keys and groups of Hydra's that this program sets itself, with what to use instead.
 NOT_HERE = {
@@ -65,10 +68,10 @@ class Plan:
         return launcher_called(self.hydra.runtime.choices["hydra/launcher"])
 
 
-def plan(arguments: Sequence[str]) -> Plan:
+def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None) -> Plan:
     """Plan what `python -m digits_sweep` would run with these `arguments`.
 
-    Raises `InvalidConfig` with a line for every mistake, each with key, value and what would be right.
+    `announce` is called with a line if there are so many runs that planning takes seconds. Raises `InvalidConfig` with a line for every mistake, each with key, value and what would be right.
     """
     line = read_command_line(arguments)
     with Composer(line.config_dirs) as composer, explained(line.overrides, composer):
@@ -84,7 +87,9 @@ def plan(arguments: Sequence[str]) -> Plan:
             typed = [*map(composer.parse, of_experiment), *typed]
         elif sweeping := next((each for each in typed if each.is_sweep_override()), None):
             raise InvalidConfig(f"{sweeping.input_line}: several values are a sweep; add -m")
-        _refuse_too_many(typed, settings.max_runs)
+        count = _count_runs(typed, settings.max_runs)
+        if announce and count >= MANY_RUNS:
+            announce(f"planning {count:,} runs")
         runs = tuple(_planned(composer, typed))
     _refuse_same_runs(runs)
     _refuse_differing_settings(runs)
@@ -110,11 +115,13 @@ def _refuse(overrides: Iterable[Override]) -> None:
             raise InvalidConfig(f"{each.input_line}: this holds for a whole sweep; give it one value")
 
 
-def _refuse_too_many(overrides: Iterable[Override], most: int) -> None:
+def _count_runs(overrides: Iterable[Override], most: int) -> int:
+    """Return the number of runs. Raises `InvalidConfig` if there are none, or more than `most`."""
     runs = prod(map(_count, overrides))
     if not 1 <= runs <= most:
         right = f"at most {most:,} (max_runs=N raises this)" if runs else "at least 1"
         raise InvalidConfig(f"this command has {runs:,} runs: must be {right}")
+    return runs
 
 
 def _count(override: Override) -> int:

@@ -7,27 +7,27 @@ import math
 
 
 def linear_lr(lr: float, ratio: float) -> float:
-    """lr x ratio (Goyal et al. 2017, section 2.1, for SGD with momentum): a larger batch takes as much larger steps."""
+    """Return lr x ratio: the linear scaling rule (Goyal et al. 2017, section 2.1, for SGD with momentum)."""
     return lr * ratio
 
 
 def sqrt_lr(lr: float, ratio: float) -> float:
-    """lr x sqrt(ratio) (Malladi et al. 2022, square-root scaling rule for Adam): Adam's steps keep the same noise."""
+    """Return lr x sqrt(ratio): the square-root scaling rule for Adam (Malladi et al. 2022), which keeps a step's noise."""
     return lr * math.sqrt(ratio)
 
 
 def sqrt_beta(beta: float, ratio: float) -> float:
-    """1 - ratio x (1 - beta) (Malladi et al. 2022, square-root scaling rule for Adam), for both of Adam's betas."""
+    """Return 1 - ratio x (1 - beta), for both betas: the square-root scaling rule for Adam (Malladi et al. 2022)."""
     return 1 - ratio * (1 - beta)
 
 
 def sqrt_eps(eps: float, ratio: float) -> float:
-    """eps / sqrt(ratio) (Malladi et al. 2022, square-root scaling rule for Adam)."""
+    """Return eps / sqrt(ratio): the square-root scaling rule for Adam (Malladi et al. 2022)."""
     return eps / math.sqrt(ratio)
 
 
 def half_life_beta(beta: float, ratio: float) -> float:
-    """beta ** ratio (Marek et al. 2025): Adam's second moment keeps its half-life, counted in examples."""
+    """Return beta ** ratio: the half-life of Adam's second moment stays the same in examples (Marek et al. 2025)."""
     return beta**ratio
 
 

@@ -13,7 +13,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "pandas", "hydra-core", "omegaconf"
 
 @cache
 def describe_environment() -> dict[str, object]:
-    """Everything outside the configuration that a figure may depend on, as JSON-ready values."""
+    """Return everything outside the configuration that a figure may depend on, as JSON-ready values."""
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),
@@ -43,7 +43,7 @@ def _cpu_model() -> str:
 
 @cache
 def git_commit() -> str | None:
-    """The commit of the source tree that runs, `-dirty` behind it where files differ; None outside a checkout."""
+    """Return the commit of the source tree that runs, with `-dirty` if files differ; None outside a checkout."""
     source = Path(__file__).parent
     try:
         found = subprocess.run(

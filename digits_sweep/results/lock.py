@@ -1,4 +1,4 @@
-"""One folder, one process that writes in it; and how many of them write beside one another."""
+"""One writer for each folder, and how many of them write side by side."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class Owner:
     since: str
 
     def is_gone(self) -> bool:
-        """Whether this process has surely ended: only of this machine's own can that be known."""
+        """Return whether this process has surely ended. That can only be known of a process of this machine."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -43,9 +43,9 @@ class Owner:
 def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold `folder` for this process while the block runs.
 
-    The lock is the operating system's, which takes it back from a process that ends in whatever way; an `owner.json`
-    that is still there is then nobody's. Where another process holds it, `waits` is told and that process waited for;
-    without `waits`, `FolderInUse` is raised. Raises OSError where the folder cannot be written.
+    The lock is the operating system's, which releases it however a process ends; an `owner.json` that is left behind
+    is then ignored. If another process holds the folder, report it through `waits` and wait for that process. Raises
+    `FolderInUse` instead if there is no `waits`, and OSError if the folder cannot be written.
     """
     lock, owner_file = FileLock(folder / ".lock"), folder / "owner.json"
     try:
@@ -74,7 +74,7 @@ def _acquire_from(lock: FileLock, folder: Path, owner: Owner | None, waits: Call
 
 
 def writers_in(sweep_dir: Path) -> int:
-    """How many processes of this machine hold a run's folder in `sweep_dir` just now."""
+    """Return how many processes of this machine hold the folder of a run in `sweep_dir` at the moment."""
     owners = [_owner(path) for path in sweep_dir.glob("*/owner.json")]
     return sum(each is not None and each.host == socket.gethostname() and not each.is_gone() for each in owners)
 
