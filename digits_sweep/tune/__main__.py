@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from digits_sweep.config.compose import CONF
+from digits_sweep.config.extras import not_installed
 from digits_sweep.config.keys import results_of
 from digits_sweep.config.plan import Plan
 from digits_sweep.errors import CannotSearch, DigitsSweepError
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _tune(settings: TuneConfig, planned: Plan) -> int:
     """Search, and return the exit code. Raises a `DigitsSweepError` or OSError if the search is refused or fails."""
     if find_spec("optuna") is None:
-        raise CannotSearch("optuna is not installed; pip install 'digits-sweep[optuna]'")
+        raise CannotSearch(not_installed("optuna", "optuna"))
     # Only now, because Optuna, torch and pandas take seconds to import, and a mistake is reported at once.
     from digits_sweep.console import Screen
     from digits_sweep.sweep import preflight

@@ -42,6 +42,7 @@ def opened_study(settings: TuneConfig, folder: Path, base: dict[str, Any]) -> It
     # This program reports itself that a trial was stopped or failed.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
+    first = lesson_rates() if settings.start_from_lesson else ()
     storage = None
     try:
         # Processes that start together take turns: tables are created, and the lesson's rates added, once.
@@ -51,7 +52,7 @@ def opened_study(settings: TuneConfig, folder: Path, base: dict[str, Any]) -> It
                 storage=storage, study_name=settings.study, load_if_exists=True, direction="minimize"
             )
             _check_base(study, base)
-            for rates in lesson_rates() if settings.start_from_lesson else ():
+            for rates in first:
                 if all(_inside(getattr(settings, name), rates[name]) for name in SEARCHED):
                     study.enqueue_trial(rates, skip_if_exists=True)
         # Every process samples on its own: with one seed, two of them would try the same values twice.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -104,8 +105,9 @@ def plan_trials(overrides: Sequence[str]) -> Plan:
     return planned
 
 
-def lesson_rates() -> list[dict[str, float]]:
+@cache
+def lesson_rates() -> tuple[dict[str, float], ...]:
     """Return what the runs of `experiment=lesson` have for the searched keys, every combination once."""
     optimizers = [run.config.optimizer for run in plan(["experiment=lesson"]).runs]
     rates = [{name: getattr(optimizer, name) for name in SEARCHED} for optimizer in optimizers]
-    return [each for place, each in enumerate(rates) if each not in rates[:place]]
+    return tuple(each for place, each in enumerate(rates) if each not in rates[:place])

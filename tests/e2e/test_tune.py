@@ -2,16 +2,18 @@
 
 import signal
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from digits_sweep.config.rules import InvalidConfig
 from digits_sweep.results.summary import load_sweep
-from digits_sweep.tune.settings import read_settings
+from digits_sweep.training.stopwatch import Stopwatch
+
+pytest.importorskip("optuna")
 
 QUICK = (
     "data=mnist_sample",
@@ -33,46 +35,54 @@ def of_state(folder: Path, *states: str) -> int:
 
 @pytest.fixture
 def tune(program):
-    pytest.importorskip("optuna")
     return lambda *arguments: program(*QUICK, *arguments, module="digits_sweep.tune")
 
 
+@pytest.fixture
+def found(tmp_path):
+    """The table of the study's runs."""
+    return lambda: load_sweep(tmp_path / "outputs" / "tune" / "s")
+
+
 @pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold", "final_loss"])
-def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, tmp_path, objective):
-    finished = tune("tune.trials=6", f"tune.objective={objective}", "tune.lr=[1e-4,1e-1]")
+def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_path, objective):
+    finished = tune("tune.trials=5", f"tune.objective={objective}", "tune.lr=[1e-4,1e-1]")
     assert finished.returncode == 0, finished.stderr
-    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 6
-    runs = load_sweep(tmp_path / "outputs" / "tune" / "s")
-    assert len(runs) == 6
+    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 5
+    runs = found()
+    assert len(runs) == 5
     column = {"epochs_to_threshold": "first_epoch_below_threshold"}.get(objective, objective)
-    best = runs.sort_values(column).iloc[0]
+    best = runs.sort_values(column, kind="stable").iloc[0]
     table = finished.stdout[finished.stdout.index("trial  lr") :].splitlines()
     assert table[1].split()[0] == str(int(best["run_dir"].removeprefix("trial_")))
 
 
-def test_the_rates_of_the_lesson_are_tried_first(tune, tmp_path):
+def test_the_rates_of_the_lesson_are_tried_first(tune, found):
     tune("tune.trials=2")
-    assert list(load_sweep(tmp_path / "outputs" / "tune" / "s")["lr"]) == [1e-4, 1e-6]
+    assert list(found()["lr"]) == [1e-4, 1e-6]
+    assert list(found()["weight_decay"]) == [5e-4, 5e-6]
 
 
-def test_a_trial_that_cannot_win_any_more_is_cut_short_and_says_why(tune, tmp_path):
-    # 1e-1 gets there in its first epoch, so that 1e-6 is without a chance after one.
-    tune("tune.trials=1", "tune.start_from_lesson=false", "tune.lr=[0.01,0.0100001]")
-    tune(
-        "tune.trials=2", "tune.start_from_lesson=false", "tune.lr=[1e-7,1.1e-7]", "tune.objective=seconds_to_threshold"
-    )
-    second = load_sweep(tmp_path / "outputs" / "tune" / "s").iloc[1]
+@pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold"])
+def test_a_trial_that_cannot_win_any_more_is_cut_short_and_says_why(tune, found, monkeypatch, objective):
+    # Every epoch takes one second.
+    monkeypatch.setattr("digits_sweep.sweep.run.Stopwatch", partial(Stopwatch, clock=count().__next__))
+    fixed = ("tune.start_from_lesson=false", f"tune.objective={objective}")
+    tune("tune.trials=1", "tune.lr=[0.01,0.0100001]", *fixed)
+    tune("tune.trials=2", "tune.lr=[1e-7,1.1e-7]", *fixed)
+    first, second = found().to_dict("records")
+    assert first["first_epoch_below_threshold"] < 4
     assert second["status"] == "interrupted"
-    assert second["error"].startswith("pruned after epoch ")
-    assert second["epochs"] < 4
+    assert second["epochs"] == first["first_epoch_below_threshold"]
+    assert second["error"].startswith(f"pruned after epoch {second['epochs']}: the best trial was below the threshold")
 
 
-def test_without_pruning_every_trial_is_trained_to_its_end(tune, tmp_path):
+def test_without_pruning_every_trial_is_trained_to_its_end(tune, found):
     tune("tune.trials=3", "tune.prune=false", "tune.objective=final_loss")
-    assert list(load_sweep(tmp_path / "outputs" / "tune" / "s")["epochs"]) == [4, 4, 4]
+    assert list(found()["epochs"]) == [4, 4, 4]
 
 
-def test_a_study_is_gone_on_with_and_never_has_more_trials_than_asked_for(tune, tmp_path):
+def test_a_study_continues_and_never_has_more_trials_than_asked_for(tune, tmp_path):
     tune("tune.trials=2")
     tune("tune.trials=4")
     again = tune("tune.trials=4")
@@ -87,76 +97,74 @@ def test_a_study_takes_no_trials_of_another_configuration(tune):
     assert "tune.study=s: model.hidden_size was 128, is now 64" in refused.stderr
 
 
-def test_two_processes_share_a_study(tmp_path):
-    pytest.importorskip("optuna")
-    command = [sys.executable, "-m", "digits_sweep.tune", *QUICK, "tune.trials=8"]
-    both = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=240)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    # Each process ends with the trial that it is in when the study is full.
-    assert of_state(tmp_path, "COMPLETE", "PRUNED") in (8, 9)
-    assert all("epoch" in output.partition("trial  lr")[0] for output in outputs)
+@pytest.mark.full
+def test_two_processes_share_a_study(program):
+    command = (*QUICK, "tune.trials=8")
+    with (
+        program.running(*command, module="digits_sweep.tune") as first,
+        program.running(*command, module="digits_sweep.tune") as second,
+    ):
+        assert (first.ends(), second.ends()) == (0, 0), first.text() + second.text()
+        # Each process ends with the trial that it is in when the study is full.
+        assert of_state(program.folder, "COMPLETE", "PRUNED") in (8, 9)
+        assert all("epoch" in each.text().partition("trial  lr")[0] for each in (first, second))
 
 
-def test_a_stopped_search_goes_on_with_the_very_trial_it_was_stopped_in(tmp_path):
-    pytest.importorskip("optuna")
-    long = [*QUICK, "tune.trials=3", "trainer.num_epochs=300", "tune.objective=final_loss", "tune.prune=false"]
-    command = [sys.executable, "-m", "digits_sweep.tune", *long]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("  epoch  50/"):
-            break
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_search_continues_with_the_very_trial_it_was_stopped_in(tune, found, monkeypatch, sent, code):
+    command = ("tune.trials=3", "tune.objective=final_loss", "tune.prune=false")
+    with monkeypatch.context() as stopping:
+        lines = []
+        stopping.setattr(
+            "digits_sweep.console.RunOnScreen.epoch",
+            lambda screen, row: lines.append(row) or (len(lines) == 6 and signal.raise_signal(sent)),
+        )
+        stopped = tune(*command)
+    assert stopped.returncode == code
+    assert stopped.stdout.splitlines()[-1] == "stopped; the same command continues the study"
+    assert list(found()["epochs"]) == [4, 2]
+    finished = tune(*command)
     assert finished.returncode == 0, finished.stderr
-    runs = load_sweep(tmp_path / "outputs" / "tune" / "s")
-    assert list(runs["epochs"]) == [300] * 3
-    assert sorted(runs["resumes"]) == [0, 0, 1]
+    assert list(found()["epochs"]) == [4, 4, 4]
+    assert list(found()["resumes"]) == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "line"),
     [
-        (["tune.objective=loss"], "tune.objective=loss: choose"),
-        (["tune.trials=0"], "tune.trials=0: must be"),
-        (["tune.trials=many"], "tune.trials=many: "),
-        (["tune.lr=[1,0.1]"], r"tune.lr=\[1.0, 0.1\]: must be"),
-        (["tune.lr=[0,0.1]"], r"tune.lr=\[0.0, 0.1\]: must be"),
-        (["tune.rate=1"], "tune.rate=1: "),
-        (["-m", "data.batch_size=5,20"], "-m: not for a search"),
-        (["experiment=lesson"], "experiment=lesson: not for a search"),
-        (["hydra/launcher=joblib"], "hydra/launcher=joblib: not for a search"),
-        (["tune.lr=[1e-5,1e-3"], "tune.lr="),
-        (["tracker=mlflow"], "tracker=mlflow: not for a search"),
-        (["optimizer.lr=1e-3"], "optimizer.lr=1e-3: this is what is searched"),
+        (["data.batch_size=0"], "data.batch_size=0: must be"),
+        (["data.batch_size=5000"], "data.batch_size=5000: must be at most 4000"),
+        (["engine=closed_form", "model.activation=tanh"], "engine=closed_form: "),
+        (["device=cuda:99"], "device=cuda:99: "),
+        (["data.batch_size=5,20"], "data.batch_size=100 data.batch_size=5,20: is a sweep of 2 runs"),
+        (["-m"], "-m: not for a search"),
     ],
 )
-def test_a_mistake_is_refused_by_name_before_anything_is_trained(arguments, named):
-    with pytest.raises(InvalidConfig, match=named):
-        read_settings(arguments)
-
-
-def test_a_wrong_key_of_the_runs_is_refused_as_everywhere(tune, tmp_path):
-    refused = tune("data.batch_size=0")
+def test_a_mistake_is_refused_as_in_a_sweep_before_anything_is_trained(tune, tmp_path, arguments, line):
+    refused = tune(*arguments)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("data.batch_size=0: must be")
+    assert refused.stderr.startswith(line)
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_without_optuna_a_search_is_refused_with_what_installs_it(tune, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    refused = tune()
+    assert refused.returncode == 1
+    assert refused.stderr == "optuna is not installed; in the checkout, .venv/bin/pip install -e '.[optuna]'\n"
     assert not (tmp_path / "outputs").exists()
 
 
 def test_help_lists_the_keys_of_a_search_and_trains_nothing(tune, tmp_path):
     printed = tune("--help")
+    assert printed.returncode == 0
     assert "objective: seconds_to_threshold" in printed.stdout
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_study_stays_in_the_outputs_whatever_it_is_called():
-    settings, _ = read_settings(["tune.study=../../elsewhere"])
-    assert Path(settings.study).name == settings.study
-
-
-def test_a_store_that_cannot_be_used_is_named(tune):
-    refused = tune("tune.trials=1", "tune.storage=nonsense")
+@pytest.mark.parametrize("address", ["nonsense", "sqlite:////no/such/folder/s.db", "postgresql://nowhere/s"])
+def test_a_store_that_cannot_be_used_is_named(tune, address):
+    refused = tune("tune.trials=1", f"tune.storage={address}")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("tune.storage=nonsense: ")
+    assert refused.stderr.startswith(f"tune.storage={address}: ")
