@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from digits_sweep.config.extras import not_installed
 from digits_sweep.config.keys import declared
 from digits_sweep.config.launchers import launcher_called
 from digits_sweep.errors import InvalidConfig
@@ -56,7 +57,7 @@ def _missing_choice(error: MissingConfigException, composer: "Composer") -> str:
     wanted = str(error.missing_cfg_file)
     group, _, choice = wanted.rpartition("/")
     if group == "hydra/launcher" and (extra := launcher_called(choice).extra):
-        return f"{group}={choice}: its launcher is not installed; pip install 'digits-sweep[{extra}]'"
+        return f"{group}={choice}: {not_installed('its launcher', extra)}"
     if not error.options:
         return f"{group or wanted}={choice}: there is no such group; choose among {', '.join(composer.groups())}"
     return f"{group}={choice}: there is no such choice; choose {' or '.join(error.options)}"

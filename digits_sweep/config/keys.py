@@ -131,9 +131,9 @@ def written(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    plain = repr(value).removesuffix(".0")
+    plain = float.__repr__(value).removesuffix(".0")
     if value != value or abs(value) == float("inf") or value == 0 or 1e-3 <= abs(value) < 1e16:
         return plain
-    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    sign, digits, exponent = Decimal(float.__repr__(value)).normalize().as_tuple()
     mantissa = str(digits[0]) + ("." + "".join(map(str, digits[1:])) if len(digits) > 1 else "")
     return f"{'-' if sign else ''}{mantissa}e{int(exponent) + len(digits) - 1}"

@@ -71,7 +71,8 @@ class Plan:
 def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None) -> Plan:
     """Plan what `python -m digits_sweep` would run with these `arguments`.
 
-    `announce` is called with a line if there are so many runs that planning takes seconds. Raises `InvalidConfig` with a line for every mistake, each with key, value and what would be right.
+    `announce` is called with a line if there are so many runs that planning takes seconds. Raises `InvalidConfig` with
+    a line for every mistake, each with key, value and what would be right.
     """
     line = read_command_line(arguments)
     with Composer(line.config_dirs) as composer, explained(line.overrides, composer):

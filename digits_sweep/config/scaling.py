@@ -12,7 +12,7 @@ def linear_lr(lr: float, ratio: float) -> float:
 
 
 def sqrt_lr(lr: float, ratio: float) -> float:
-    """Return lr x sqrt(ratio): the square-root scaling rule for Adam (Malladi et al. 2022), which keeps a step's noise."""
+    """Return lr x sqrt(ratio): the square-root scaling rule for Adam (Malladi et al. 2022)."""
     return lr * math.sqrt(ratio)
 
 

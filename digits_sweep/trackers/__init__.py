@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from inspect import Parameter, signature
 from typing import Any
 
+from digits_sweep.config.extras import not_installed
 from digits_sweep.config.keys import written
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.trackers.mlflow import MLflowTracker
@@ -38,7 +39,7 @@ def _mistakes(name: str, settings: Any) -> Iterator[str]:
     if name not in TRACKERS:
         yield f"tracker={name}: choose {' or '.join(TRACKERS)}"
     elif find_spec(name) is None:
-        yield f"tracker={name}: {name} is not installed; pip install 'digits-sweep[{name}]'"
+        yield f"tracker={name}: {not_installed(name, name)}"
     elif not isinstance(settings, dict):
         yield f"tracker.{name}={written(settings)}: tracker={name} chooses it, tracker=none leaves it out"
     elif wrong := list(_wrong_settings(name, settings, signature(TRACKERS[name]).parameters)):

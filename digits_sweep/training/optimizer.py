@@ -59,6 +59,16 @@ def build_optimizer(
     return OPTIMIZERS[config.name](config, parameters, fused=fused or None, capturable=capturable)
 
 
+# The builders of optimizers that step as plain Adam and SGD do. Planning asks for it by the builder, because PyTorch
+# takes 1.5 s to make its first optimizer.
+PLAIN = (_adam, _sgd)
+
+
+def steps_plainly(config: OptimizerConfig) -> bool:
+    """Return whether the optimizer that `config.name` names steps exactly as PyTorch's plain Adam or SGD."""
+    return OPTIMIZERS[config.name] in PLAIN
+
+
 # The options, beside rates, that change how these step. PyTorch's defaults for all of them are false or 0.
 STEP_OPTIONS: dict[type[Optimizer], tuple[str, ...]] = {
     Adam: ("amsgrad", "maximize", "decoupled_weight_decay", "differentiable"),

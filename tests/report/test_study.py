@@ -18,10 +18,10 @@ def test_seeds_are_replicates_and_everything_else_makes_a_configuration(tmp_path
     for name, columns in {"a": {}, "b": {"seed": 1}, "c": {"lr": 1e-6}, "d": {"engine": "eager"}}.items():
         add_run(tmp_path, name, losses_reaching(2), **columns)
     assert list(finished(tmp_path).runs["configuration"]) == [
-        "batch size 20, lr 1e-4, closed_form",
-        "batch size 20, lr 1e-4, closed_form",
-        "batch size 20, lr 1e-6, closed_form",
-        "batch size 20, lr 1e-4, eager",
+        "batch size 20, closed_form, lr 1e-4",
+        "batch size 20, closed_form, lr 1e-4",
+        "batch size 20, closed_form, lr 1e-6",
+        "batch size 20, eager, lr 1e-4",
     ]
 
 

@@ -45,7 +45,7 @@ def test_no_library_is_imported_before_a_sweep_reports_to_it():
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_library_that_is_not_installed_is_named_with_the_extra_that_installs_it(name, monkeypatch):
     monkeypatch.setattr("digits_sweep.trackers.find_spec", lambda name: None)
-    line = f"tracker={name}: {name} is not installed; pip install 'digits-sweep[{name}]'"
+    line = f"tracker={name}: {name} is not installed; in the checkout, .venv/bin/pip install -e '.[{name}]'"
     with pytest.raises(InvalidConfig) as refused:
         check(plan([f"tracker={name}"]).settings.tracker)
     assert str(refused.value) == line

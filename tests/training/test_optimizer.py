@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import SGD, Adam
 
 from digits_sweep.config.schema import AdamConfig, OptimizerConfig
-from digits_sweep.training.optimizer import OPTIMIZERS, build_optimizer, unknown_step
+from digits_sweep.training.optimizer import OPTIMIZERS, build_optimizer, steps_plainly, unknown_step
 from tests import workloads
 from tests.workloads import optimizer_called
 
@@ -46,9 +46,11 @@ def test_weight_decay_is_added_to_the_gradient_and_not_decoupled(parameters):
     torch.testing.assert_close(parameters[0].data, torch.full((3,), 0.9))
 
 
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_plain_adam_and_plain_sgd_are_known_steps(name, parameters):
-    assert unknown_step(build_optimizer(optimizer_called(name), parameters, fused=False)) is None
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_what_planning_takes_for_a_plain_step_is_one(name, parameters):
+    config = optimizer_called(name)
+    known = unknown_step(build_optimizer(config, parameters, fused=False)) is None
+    assert steps_plainly(config) == known
 
 
 def test_an_optimizer_is_a_function_and_a_line_in_the_registry(parameters, monkeypatch):

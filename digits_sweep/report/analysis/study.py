@@ -88,6 +88,8 @@ def settings(runs: pd.DataFrame) -> list[str]:
     roles = {column.name: column.role for column in COLUMNS}
     added = ("configuration", "sweep")
     names = [name for name in runs.columns if roles.get(name, ColumnRole.SETTING) is ColumnRole.SETTING]
+    # Choices such as the optimizer come first: rates often follow from them.
+    names.sort(key=lambda name: not (name in roles and pd.api.types.is_string_dtype(runs[name])))
     return [name for name in names if name not in (*NO_PART_OF_THE_NAME, *added)]
 
 

@@ -19,7 +19,7 @@ from digits_sweep.training.device import threads_for
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizer import build_optimizer, unknown_step
+from digits_sweep.training.optimizer import build_optimizer, steps_plainly
 
 # Images brought into the epoch's order at a time: few enough to be in the cache still when their batch is trained on.
 PORTION = 1_000
@@ -40,8 +40,8 @@ class ClosedFormEngine:
             return "it knows the gradient of model=mlp only"
         if any(type(activation) is not nn.ReLU for activation in model.activations):
             return "it knows the gradient of model.activation=relu only"
-        if unknown := unknown_step(build_optimizer(optimizer, model.parameters(), fused=False)):
-            return f"it knows the plain steps of Adam and SGD only, not {unknown}"
+        if not steps_plainly(optimizer):
+            return f"it knows the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
         return None
 
     @staticmethod

@@ -16,7 +16,7 @@ from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizer import build_optimizer, unknown_step
+from digits_sweep.training.optimizer import build_optimizer, steps_plainly
 
 # Captured work must have run before: libraries initialize themselves on first use, which a graph cannot hold.
 WARM_UP_STEPS = 3
@@ -36,8 +36,8 @@ class CudaGraphEngine:
         if type(model) is not MLP:
             return "it captures the step of model=mlp only"
         # Warming up is undone by setting the optimizer's state to zero, which is where these two start.
-        if unknown := unknown_step(build_optimizer(optimizer, model.parameters(), fused=False)):
-            return f"it captures the plain steps of Adam and SGD only, not {unknown}"
+        if not steps_plainly(optimizer):
+            return f"it captures the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
         return None
 
     @staticmethod
