@@ -1,0 +1,57 @@
+"""The process beside a sweep: what goes wrong in it is a line, and costs the sweep nothing."""
+
+import os
+import re
+import signal
+import sys
+
+import pytest
+
+from digits_sweep.trackers import process
+
+TRACKER = {"tensorboard": {"folder": "tensorboard"}}
+
+
+@pytest.fixture
+def instead_of_python(tmp_path, monkeypatch):
+    """Put another program in the place of the one that reports."""
+
+    def put(script: str) -> None:
+        program = tmp_path / "python"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+
+    return put
+
+
+def test_without_a_tracker_no_process_is_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(process.subprocess, "Popen", None)
+    with process.following({}, tmp_path, pytest.fail):
+        pass
+
+
+def test_a_process_that_dies_is_named_by_its_exit_code(tmp_path, instead_of_python):
+    instead_of_python("exec <&-; exit 3")
+    lines: list[str] = []
+    with process.following(TRACKER, tmp_path, lines.append):
+        pass
+    assert lines == ["WARNING: the process of the trackers ended with exit code 3"]
+
+
+# Nobody waits for that process any more, which Python notices.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_sweep_does_not_wait_long_for_trackers_that_are_still_sending(tmp_path, instead_of_python, monkeypatch):
+    instead_of_python("exec sleep 600")
+    monkeypatch.setattr(process, "MOST_SECONDS", 0)
+    lines: list[str] = []
+    with process.following(TRACKER, tmp_path, lines.append):
+        pass
+    (number,) = re.findall(r"^process (\d+) is still reporting to the trackers", lines[0])
+    os.kill(int(number), signal.SIGKILL)
+
+
+def test_an_error_in_the_sweep_is_raised_as_it_is(tmp_path, instead_of_python):
+    instead_of_python("cat > /dev/null")
+    with pytest.raises(KeyboardInterrupt), process.following(TRACKER, tmp_path, pytest.fail):
+        raise KeyboardInterrupt
