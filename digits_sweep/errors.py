@@ -6,6 +6,7 @@
     ├── CannotRecord
     ├── CannotSearch
     ├── UnreadableRecord
+    │   └── NewerFormat
     ├── FolderInUse
     ├── DataUnavailable
     ├── UnusableRoot
@@ -37,6 +38,10 @@ class CannotSearch(DigitsSweepError):
 
 class UnreadableRecord(DigitsSweepError):
     """A file of a run or a sweep that cannot be read. The text names the file and says what is wrong with it."""
+
+
+class NewerFormat(UnreadableRecord):
+    """A file that a newer version of this program wrote. The text names the file and its format."""
 
 
 class FolderInUse(DigitsSweepError):

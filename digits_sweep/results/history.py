@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.files import latest_readable, replace_file
+from digits_sweep.results.growing_file import fits
+from digits_sweep.results.reading import HISTORY_BYTES, read_file
+
+NAME = "history.csv"
 
 
 @dataclass(frozen=True)
@@ -23,41 +28,55 @@ class EpochRow:
     examples_per_second: float
 
 
+def as_csv(rows: Sequence[Any], kind: type) -> bytes:
+    """Return rows of the dataclass `kind` as lines of a CSV file, without its header."""
+    text = io.StringIO()
+    csv.DictWriter(text, [each.name for each in fields(kind)], lineterminator="\n").writerows(map(asdict, rows))
+    return text.getvalue().encode()
+
+
+def header_of(kind: type) -> bytes:
+    """Return the first line of a CSV file of rows of the dataclass `kind`."""
+    return (",".join(each.name for each in fields(kind)) + "\n").encode()
+
+
 def write_history(folder: Path, history: Sequence[EpochRow]) -> None:
     """Replace `history.csv` in `folder`. Raises OSError if it cannot be written."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [each.name for each in fields(EpochRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in history)
-    replace_file(folder / "history.csv", text.getvalue(), keep_previous=True)
+    replace_file(folder / NAME, header_of(EpochRow) + as_csv(history, EpochRow))
 
 
-def read_history(folder: Path) -> list[EpochRow]:
-    """Read the epochs in `history.csv`, from the first; if it is damaged, those of the file before it.
+def read_history(folder: Path, signature: dict[str, Any] | None = None) -> list[EpochRow]:
+    """Read the epochs in `history.csv`, from the first; with a record's `signature`, those that it says are there.
 
-    Raises `UnreadableRecord` if neither can be read.
+    Raises `UnreadableRecord` if they cannot be read, or are others.
     """
-    history, _ = latest_readable(folder / "history.csv", _read_history)
-    return history
+    path = folder / NAME
+    if signature is None:
+        history, _ = latest_readable(path, lambda each: history_from(read_file(each, HISTORY_BYTES), each.name))
+        return history
+    content = read_file(path, HISTORY_BYTES)
+    if not fits(content, signature):
+        raise UnreadableRecord(f"{NAME}: does not fit record.json")
+    return history_from(content[: signature["bytes"]], NAME)
 
 
-def _read_history(path: Path) -> list[EpochRow]:
+def history_from(content: bytes, name: str) -> list[EpochRow]:
+    """Return the epochs of a CSV file's `content`. Raises `UnreadableRecord`, which names the file `name`."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            history = [
-                EpochRow(
-                    epoch=int(row["epoch"]),
-                    loss_mean=float(row["loss_mean"]),
-                    loss_std=float(row["loss_std"]),
-                    seconds=float(row["seconds"]),
-                    examples_per_second=float(row["examples_per_second"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UnreadableRecord(f"{path.name}: {one_line(error)}") from error
+        history = [
+            EpochRow(
+                epoch=int(row["epoch"]),
+                loss_mean=float(row["loss_mean"]),
+                loss_std=float(row["loss_std"]),
+                seconds=float(row["seconds"]),
+                examples_per_second=float(row["examples_per_second"]),
+            )
+            for row in csv.DictReader(io.StringIO(content.decode(), newline=""))
+        ]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
     if [row.epoch for row in history] != list(range(1, len(history) + 1)):
-        raise UnreadableRecord(f"{path.name}: its epochs do not count up from 1")
+        raise UnreadableRecord(f"{name}: its epochs do not count up from 1")
     return history
 
 
@@ -82,10 +101,14 @@ def first_epoch_below(history: Sequence[EpochRow], threshold: float) -> int | No
     return next((row.epoch for row in history if row.loss_mean < threshold), None)
 
 
-def seconds_below(history: Sequence[EpochRow], threshold: float) -> float | None:
-    """Return the seconds of training up to the end of the first epoch below `threshold`; None if there is none."""
-    reached = first_epoch_below(history, threshold)
-    return math.fsum(row.seconds for row in history[:reached]) if reached else None
+def seconds_until(history: Sequence[EpochRow], iterations: int, iterations_per_epoch: int) -> float:
+    """Return the seconds of training up to an iteration, counted from 1, of a run.
+
+    An epoch's seconds are shared out evenly over its iterations.
+    """
+    epochs, rest = divmod(iterations, iterations_per_epoch)
+    whole = math.fsum(row.seconds for row in history[:epochs])
+    return whole + (history[epochs].seconds * rest / iterations_per_epoch if rest else 0.0)
 
 
 def softmax_floor(num_classes: int) -> float:

@@ -1,7 +1,9 @@
-"""Weights, optimizer state and history after an epoch, in one file that is used whole or not at all: `checkpoint.pt`.
+"""A run after its last finished epoch, in one file that is used whole or not at all: `checkpoint.pt`.
 
-The file is what `torch.save` writes followed by its SHA-256, so that a corrupt one is detected before anything in it is
-read; it is loaded with `weights_only`, so that no code can come out of it.
+The checkpoint is what an epoch is committed by: it holds weights and optimizer state, and everything that the other
+files of the run are made of, but for the losses of its iterations, which are on the disk before it. The file is what
+`torch.save` writes followed by its SHA-256, so that a corrupt one is detected before anything in it is read; it is
+loaded with `weights_only`, so that no code can come out of it.
 """
 
 import hashlib
@@ -14,30 +16,40 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digits_sweep.errors import UnreadableRecord
+from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.files import latest_readable, replace_file
 from digits_sweep.results.history import EpochRow
+from digits_sweep.results.reading import CHECKPOINT_BYTES, check_archive, read_file
+from digits_sweep.results.record import Record, as_content, record_from
 from digits_sweep.training.engines.protocol import Engine
 
-FORMAT = 1
+# 1: weights, optimizer state and history. 2: the record and the number of iterations too.
+FORMAT = 2
 NAME = "checkpoint.pt"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after its last finished epoch: the epochs so far, and what the next one starts from, on the CPU."""
+    """What the next epoch starts from, on the CPU, and what led there.
+
+    `record` and `iterations` are None in a checkpoint of format 1.
+    """
 
     history: list[EpochRow]
     model: dict[str, Tensor]
     optimizer: dict[int, dict[str, Tensor]]
+    record: Record | None = None
+    iterations: int | None = None
 
 
-def write_checkpoint(run_dir: Path, engine: Engine, history: Sequence[EpochRow]) -> None:
+def write_checkpoint(run_dir: Path, engine: Engine, history: Sequence[EpochRow], record: Record, iterations: int) -> None:
     """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
     content = {
         "format": FORMAT,
-        "history": [list(astuple(row)) for row in history],
+        "record": as_content(record),
+        "iterations": iterations,
+        "history": torch.tensor([astuple(row) for row in history], dtype=torch.float64),
         "model": _on_cpu(engine.model.state_dict()),
         "optimizer": _on_cpu(engine.optimizer.state_dict()["state"]),
     }
@@ -57,28 +69,38 @@ def _on_cpu(value: Any) -> Any:
 def read_checkpoint(run_dir: Path) -> tuple[Checkpoint, str | None]:
     """Read the last checkpoint in `run_dir`; if it is damaged, the one before it, with what is wrong with the last.
 
-    Raises `UnreadableRecord` if neither can be read.
+    Raises `UnreadableRecord` if neither can be read, `NewerFormat` if a newer version of this program wrote it.
     """
     return latest_readable(run_dir / NAME, _read)
 
 
 def _read(path: Path) -> Checkpoint:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableRecord(f"{path.name}: {error.strerror}") from error
+    content = read_file(path, CHECKPOINT_BYTES)
     whole, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(whole).digest() != digest:
         raise UnreadableRecord(f"{path.name}: corrupt: checksum mismatch")
+    check_archive(whole, path.name)
     try:
         found = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
-        if found["format"] != FORMAT:
-            raise ValueError(f"not of format {FORMAT}")
-        return Checkpoint([EpochRow(*row) for row in found["history"]], found["model"], found["optimizer"])
+        if found["format"] not in (1, FORMAT):
+            raise NewerFormat(f"{path.name}: of format {found['format']}, which is not known here")
+        return Checkpoint(
+            history=[EpochRow(int(epoch), *figures) for epoch, *figures in _rows(found["history"])],
+            model=found["model"],
+            optimizer=found["optimizer"],
+            record=record_from(found["record"], path.name) if found["format"] > 1 else None,
+            iterations=found.get("iterations"),
+        )
+    except UnreadableRecord:
+        raise
     # A file with a right checksum may hold anything; torch.load documents no narrower error.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({reason})") from error
+
+
+def _rows(history: Any) -> list[list[float]]:
+    return history.tolist() if isinstance(history, Tensor) else history
 
 
 def restore(engine: Engine, checkpoint: Checkpoint) -> None:
