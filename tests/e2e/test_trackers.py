@@ -106,8 +106,8 @@ def test_mlflow_has_every_run_with_its_configuration_and_its_folder(reported):
 def test_several_trackers_are_reported_to_at_once(reported):
     for size in (500, 300):
         run_dir = reported.sweep() / f"batch_size={size}"
-        told = pd.read_json(run_dir / "trackers.json")
-        assert list(told.loc["ended"]) == ["completed", "completed"]
+        states = pd.read_json(run_dir / "trackers.json")
+        assert list(states.loc["ended"]) == ["completed", "completed"]
         assert scalars(run_dir, "loss_mean") == pytest.approx(losses(run_dir), rel=1e-6)
 
 
