@@ -19,8 +19,8 @@ from tests.servers import CAP_SECONDS, Started, running
 
 Finished = subprocess.CompletedProcess[str]
 
-# A model.hidden_size that is a whole number, and for which no machine has the memory: its run fails when it is built.
-TOO_LARGE = 10**12
+# Two runs: no machine has the memory that the first one wants, so that it fails when it is built; the second completes.
+FAILS_THEN_COMPLETES = ("-m", "model.hidden_layers=1", f"model.hidden_size={10**12},8", "data=mnist_sample")
 
 
 class Program:

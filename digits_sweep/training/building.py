@@ -7,7 +7,7 @@ from torch import nn
 
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
-from digits_sweep.training.device import resolve_device, usable_cores
+from digits_sweep.training.device import resolve_device, threads_for
 from digits_sweep.training.engines import ENGINES, choose_engine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.model import build_model
@@ -76,7 +76,5 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
             device=device,
             num_workers=config.data.num_workers,
         )
-        auto = config.num_threads == "auto"
-        threads = kind.threads(config.data.batch_size, usable_cores()) if auto else int(config.num_threads)
         engine = kind(workload)
-    return BuiltEngine(engine, name, reason, device, threads, stopwatch.seconds)
+    return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds)

@@ -1,7 +1,5 @@
 """Which device a run computes on, and with how many threads."""
 
-import os
-
 import torch
 
 from digits_sweep.errors import DeviceUnavailable
@@ -27,26 +25,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-# Set by launchers that start several processes and give each a share of the cores: the first by joblib and Ray, the
-# second by Slurm.
-SHARES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
+def threads_for(num_threads: int | str) -> int:
+    """Return the number of CPU threads for the key `num_threads`: `auto` is one, on every machine.
 
-
-def usable_cores() -> int:
-    """Count the CPU cores that this process may use; a launcher that starts several gives each a share of them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    shares = (os.environ.get(name, "") for name in SHARES)
-    return min([cores, *(int(share) for share in shares if share.isdigit() and int(share) > 0)])
-
-
-def threads_for(batch_size: int, cores: int) -> int:
-    """Return the number of CPU threads that pays for itself: one for batches below 500, every core above.
-
-    A step of a small network is tens of operations of some microseconds each. Threads that share one wait for each
-    other in a busy loop: on two quiet cores that gains about a tenth at batch size 100, but while another program took
-    one of the cores, an epoch of 0.7 s was seen to take half a minute. `num_threads` overrules this.
+    Another number of threads may add in another order and so change the last digit of a loss: a number that depended
+    on the machine, or on a launcher's share of it, would give the same command other results elsewhere, and a resumed
+    run other results than it began with. One is also what pays for small networks, whose steps are operations of some
+    microseconds: on two quiet cores a second thread gains about a tenth at batch size 100, but while another program
+    took one of the cores, an epoch of 0.7 s was seen to take half a minute.
     """
-    return 1 if batch_size < 500 else cores
+    return 1 if num_threads == "auto" else int(num_threads)
 
 
 def flush_denormals_from_now_on() -> None:

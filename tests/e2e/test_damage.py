@@ -150,8 +150,19 @@ def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
     assert_same_results(first_run(half_done).parent, undisturbed)
 
 
+def plant(program: Program, typed: str = "", **configuration: object) -> None:
+    """Change what `sweep.json` says: add an override to the recorded command, and keys to every run's configuration."""
+    path = program.sweep() / "sweep.json"
+    manifest = json.loads(path.read_text())
+    change(
+        path,
+        command=[*manifest["command"], *filter(None, [typed])],
+        configs=[each | configuration for each in manifest["configs"]],
+    )
+
+
 @pytest.mark.parametrize(
-    "argument",
+    "typed",
     [
         "hydra.launcher._target_=os.system",
         "hydra.launcher.setup=[evil]",
@@ -165,12 +176,19 @@ def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
         "--config-dir=elsewhere",
     ],
 )
-def test_no_command_that_could_start_another_program_is_repeated_from_a_file(half_done, argument):
-    manifest = half_done.sweep() / "sweep.json"
-    change(manifest, command=[*json.loads(manifest.read_text())["command"], argument])
+def test_nothing_that_could_start_another_program_is_repeated_from_a_recorded_command(half_done, undisturbed, typed):
+    plant(half_done, typed)
+    finished = half_done("resume=latest")
+    assert finished.returncode == 0, finished.stderr
+    assert_same_results(half_done.sweep(), undisturbed)
+
+
+def test_a_recorded_value_that_would_be_resolved_is_refused(half_done):
+    plant(half_done, seed="${oc.env:HOME}")
     refused = half_done("resume=latest")
     assert refused.returncode == 1
-    assert refused.stderr.strip().endswith(f"{argument} is not repeated from a file; type the sweep's whole command")
+    assert "seed is not a plain value; type the sweep's whole command" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -208,4 +226,4 @@ def test_digits_that_changed_under_a_sweep_stop_it_before_it_is_resumed(half_don
     manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0'))
     refused = half_done("resume=latest")
     assert refused.returncode == 1
-    assert "is not what this sweep began with" in refused.stderr
+    assert "is not what this sweep started with" in refused.stderr

@@ -156,4 +156,4 @@ def test_a_run_takes_no_more_cores_than_its_launcher_gives_it(monkeypatch, varia
 def test_a_launcher_that_is_not_installed_is_refused_with_what_installs_it(program):
     refused = program("-m", "seed=0,1", "hydra/launcher=ray")
     assert refused.returncode == 1
-    assert "pip install 'digits-sweep[ray]'" in refused.stderr
+    assert "pip install -e '.[ray]'" in refused.stderr

@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.results.lock import only_writer
-from tests.commands import TOO_LARGE, Program
+from tests.commands import FAILS_THEN_COMPLETES, Program
 from tests.killing import SWEEP, assert_same_results, losses
 
 PAIR = ("-m", "data.batch_size=500,300", "data=mnist_sample")
 SHORT = (*PAIR, "trainer.num_epochs=3")
 # Far more epochs than are ever trained: the test that starts this stops it.
 ENDLESS = (*PAIR, "trainer.num_epochs=100000")
-# The first run of these fails, the second one completes.
-FAILING = ("-m", f"model.hidden_size={TOO_LARGE},8", "data=mnist_sample", "trainer.num_epochs=1")
+FAILING = (*FAILS_THEN_COMPLETES, "trainer.num_epochs=1")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,7 @@ def test_stopped_by_hand_or_by_a_scheduler_it_shows_the_table_what_is_left_and_h
     assert list(zip(table["status"], table["resumes"], strict=True)) == rows
     assert table["epochs"][0] >= 3
     assert "not completed: batch_size=500, batch_size=300" in started.text()
-    assert f"resume with python -m digits_sweep resume=outputs/sweeps/{program.sweep().name}" in started.text()
+    assert f"resume with: python -m digits_sweep resume=outputs/sweeps/{program.sweep().name}" in started.text()
     assert "Traceback" not in started.text()
 
 
@@ -159,7 +158,7 @@ def test_epochs_that_were_trained_beside_another_run_are_marked(copy):
 
 def test_a_sweep_in_a_folder_with_spaces_is_resumed_by_the_command_that_it_shows(program):
     failed = program(*FAILING, "outputs='my out'")
-    shown = failed.stdout.partition("resume with python -m digits_sweep ")[2].splitlines()[0]
+    shown = failed.stdout.partition("resume with: python -m digits_sweep ")[2].splitlines()[0]
     resumed = program(*shlex.split(shown))
     assert "hidden_size=8: completed before, kept" in resumed.stdout
     assert not program.outputs.exists()
@@ -172,7 +171,7 @@ def test_a_sweep_in_a_folder_with_spaces_is_resumed_by_the_command_that_it_shows
     ("typed", "words"),
     [
         (("optimizer.lr=0.5", "data.batch_size=500,300"), "batch_size=500: optimizer.lr was 1e-4, is now 0.5"),
-        (("data.batch_size=500,200",), "batch_size=200: data.batch_size was 300, is now 200"),
+        (("data.batch_size=500,200",), "(batch_size=500, batch_size=300), this one 2 (batch_size=500, batch_size=200)"),
         (("data.batch_size=500",), "that sweep has 2 runs (batch_size=500, batch_size=300), this one 1"),
     ],
 )

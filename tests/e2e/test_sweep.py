@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from digits_sweep.results.columns import COLUMNS
-from tests.commands import TOO_LARGE, Finished, Program
+from tests.commands import FAILS_THEN_COMPLETES, Finished, Program
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2")
 ONE_EPOCH = ("data=mnist_sample", "trainer.num_epochs=1")
@@ -159,7 +159,7 @@ def test_a_diverged_run_says_so_the_others_are_trained_and_the_exit_code_is_not_
 
 
 def test_a_failed_run_keeps_its_traceback_and_its_row_and_the_others_are_trained(program):
-    finished = program("-m", f"model.hidden_size={TOO_LARGE},8", *QUICK)
+    finished = program(*FAILS_THEN_COMPLETES, "trainer.num_epochs=2")
     table = program.table()
     assert list(table["status"]) == ["failed", "completed"]
     assert finished.returncode == 1

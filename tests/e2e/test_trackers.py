@@ -41,24 +41,17 @@ def test_without_a_tracker_there_is_nothing_of_them(program):
 
 
 @needs("tensorboard")
-def test_tensorboard_has_every_epoch_of_every_run(program):
-    finished = program("-m", "data.batch_size=500,300", "tracker=tensorboard", *QUICK)
-    assert finished.returncode == 0, finished.stderr
-    for size in (500, 300):
-        run_dir = program.sweep() / f"batch_size={size}"
-        assert scalars(run_dir, "loss_mean") == pytest.approx(losses(run_dir), rel=1e-6)
-        assert scalars(run_dir, "final_loss") == pytest.approx(losses(run_dir)[-1:], rel=1e-6)
-
-
-@needs("tensorboard")
-def test_a_sweep_without_a_tracker_is_reported_by_resuming_it_and_more_epochs_are_added(program):
-    program("data.batch_size=500", *QUICK)
+def test_tensorboard_has_every_epoch_of_every_run_also_of_a_sweep_that_is_resumed(program):
+    program("-m", "data.batch_size=500,300", *QUICK)
     sweep = program.sweep()
-    run_dir = sweep / "batch_size=500"
-    program(f"resume={sweep}", "tracker=tensorboard")
-    assert len(scalars(run_dir, "loss_mean")) == 3
-    program(f"resume={sweep}", "tracker=tensorboard", "trainer.num_epochs=5")
-    assert scalars(run_dir, "loss_mean") == pytest.approx(losses(run_dir), rel=1e-6)
+    run_dirs = [sweep / "batch_size=500", sweep / "batch_size=300"]
+    for epochs in (3, 5):
+        finished = program(f"resume={sweep}", "tracker=tensorboard", f"trainer.num_epochs={epochs}")
+        assert finished.returncode == 0, finished.stderr
+        for run_dir in run_dirs:
+            assert len(losses(run_dir)) == epochs
+            assert scalars(run_dir, "loss_mean") == pytest.approx(losses(run_dir), rel=1e-6)
+            assert scalars(run_dir, "final_loss")[-1] == pytest.approx(losses(run_dir)[-1], rel=1e-6)
 
 
 @needs("tensorboard")
@@ -113,8 +106,8 @@ def test_mlflow_has_every_run_with_its_configuration_and_its_folder(reported):
 def test_several_trackers_are_reported_to_at_once(reported):
     for size in (500, 300):
         run_dir = reported.sweep() / f"batch_size={size}"
-        told = pd.read_json(run_dir / "trackers.json")
-        assert list(told.loc["ended"]) == ["completed", "completed"]
+        states = pd.read_json(run_dir / "trackers.json")
+        assert list(states.loc["ended"]) == ["completed", "completed"]
         assert scalars(run_dir, "loss_mean") == pytest.approx(losses(run_dir), rel=1e-6)
 
 

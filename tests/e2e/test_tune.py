@@ -12,6 +12,7 @@ import pytest
 
 from digits_sweep.results.summary import load_sweep
 from digits_sweep.training.stopwatch import Stopwatch
+from tests.commands import Program
 
 pytest.importorskip("optuna")
 
@@ -57,12 +58,6 @@ def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_
     assert table[1].split()[0] == str(int(best["run_dir"].removeprefix("trial_")))
 
 
-def test_the_rates_of_the_lesson_are_tried_first(tune, found):
-    tune("tune.trials=2")
-    assert list(found()["lr"]) == [1e-4, 1e-6]
-    assert list(found()["weight_decay"]) == [5e-4, 5e-6]
-
-
 @pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold"])
 def test_a_trial_that_cannot_win_any_more_is_cut_short_and_says_why(tune, found, monkeypatch, objective):
     # Every epoch takes one second.
@@ -82,19 +77,35 @@ def test_without_pruning_every_trial_is_trained_to_its_end(tune, found):
     assert list(found()["epochs"]) == [4, 4, 4]
 
 
-def test_a_study_continues_and_never_has_more_trials_than_asked_for(tune, tmp_path):
-    tune("tune.trials=2")
-    tune("tune.trials=4")
-    again = tune("tune.trials=4")
-    assert of_state(tmp_path, "COMPLETE", "PRUNED") == len(trials(tmp_path)) == 4
-    assert "epoch" not in again.stdout.partition("trial  lr")[0]
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Program:
+    """A study of two trials."""
+    program = Program(tmp_path_factory.mktemp("study"))
+    finished = program(*QUICK, "tune.trials=2", module="digits_sweep.tune")
+    assert finished.returncode == 0, finished.stderr
+    return program
 
 
-def test_a_study_takes_no_trials_of_another_configuration(tune):
-    tune("tune.trials=1")
-    refused = tune("tune.trials=2", "model.hidden_size=64")
+def test_the_rates_of_the_lesson_are_tried_first(study):
+    first = load_sweep(study.outputs / "tune" / "s").head(2)
+    assert list(first["lr"]) == [1e-4, 1e-6]
+    assert list(first["weight_decay"]) == [5e-4, 5e-6]
+
+
+def test_a_study_takes_no_trials_of_another_configuration(study):
+    before = trials(study.folder)
+    refused = study(*QUICK, "tune.trials=9", "model.hidden_size=64", module="digits_sweep.tune")
     assert refused.returncode == 1
     assert "tune.study=s: model.hidden_size was 128, is now 64" in refused.stderr
+    assert trials(study.folder) == before
+
+
+def test_a_study_continues_and_never_has_more_trials_than_asked_for(study):
+    for _ in range(2):
+        finished = study(*QUICK, "tune.trials=4", module="digits_sweep.tune")
+        assert finished.returncode == 0, finished.stderr
+        assert of_state(study.folder, "COMPLETE", "PRUNED") == len(trials(study.folder)) == 4
+    assert "epoch" not in finished.stdout.partition("trial  lr")[0]
 
 
 @pytest.mark.full

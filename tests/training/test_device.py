@@ -1,4 +1,4 @@
-"""Which device a run computes on, and how many cores it may use."""
+"""Which device a run computes on, and with how many threads."""
 
 import os
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from digits_sweep.errors import DeviceUnavailable
-from digits_sweep.training.device import SHARES, resolve_device, usable_cores
+from digits_sweep.training.device import resolve_device, threads_for
 
 
 @pytest.fixture
@@ -43,11 +43,10 @@ def test_auto_takes_the_first_gpu_and_a_gpu_can_be_asked_for_by_number(monkeypat
         resolve_device("cuda:2")
 
 
-@pytest.mark.parametrize("share", SHARES)
-@pytest.mark.parametrize(("value", "limits"), [("1", True), ("9999", False), ("", False), ("0", False), ("4,2", False)])
-def test_a_launchers_share_of_the_cores_limits_a_run_and_nothing_else_does(share, value, limits, monkeypatch):
-    for name in SHARES:
-        monkeypatch.delenv(name, raising=False)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    monkeypatch.setenv(share, value)
-    assert usable_cores() == (1 if limits else cores)
+@pytest.mark.parametrize(("num_threads", "expected"), [("auto", 1), (1, 1), (3, 3)])
+def test_the_number_of_threads_follows_from_the_configuration_alone(num_threads, expected, monkeypatch):
+    for cores in (1, 2, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)), raising=False)
+        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+        assert threads_for(num_threads) == expected

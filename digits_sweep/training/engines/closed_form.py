@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
-from digits_sweep.training.device import threads_for
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
@@ -43,10 +42,6 @@ class ClosedFormEngine:
         if not steps_plainly(optimizer):
             return f"it knows the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
         return None
-
-    @staticmethod
-    def threads(batch_size: int, cores: int) -> int:
-        return threads_for(batch_size, cores)
 
     def __init__(self, workload: Workload) -> None:
         model = workload.model

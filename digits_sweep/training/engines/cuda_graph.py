@@ -40,10 +40,6 @@ class CudaGraphEngine:
             return f"it captures the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
         return None
 
-    @staticmethod
-    def threads(batch_size: int, cores: int) -> int:
-        return 1
-
     def __init__(self, workload: Workload) -> None:
         device, num_samples = workload.device, len(workload.labels)
         self.model = workload.model.to(device)

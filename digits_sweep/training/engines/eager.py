@@ -8,7 +8,6 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
-from digits_sweep.training.device import threads_for
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.optimizer import build_optimizer
 
@@ -22,10 +21,6 @@ class EagerEngine:
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
         return None
-
-    @staticmethod
-    def threads(batch_size: int, cores: int) -> int:
-        return threads_for(batch_size, cores)
 
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model.to(workload.device)

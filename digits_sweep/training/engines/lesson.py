@@ -52,10 +52,6 @@ class LessonEngine:
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
         return None
 
-    @staticmethod
-    def threads(batch_size: int, cores: int) -> int:
-        return cores
-
     def __init__(self, workload: Workload) -> None:
         self.device = workload.device
         self.model = workload.model.to(workload.device)

@@ -49,15 +49,6 @@ class Engine(Protocol):
         """
         ...
 
-    @staticmethod
-    def threads(batch_size: int, cores: int) -> int:
-        """Return how many CPU threads to use for this batch size on a machine with so many `cores`.
-
-        A rule and not a trial: another number of threads may add in another order and so change the last digit of a
-        loss, and the same command must give the same losses twice.
-        """
-        ...
-
     def __init__(self, workload: Workload) -> None: ...
 
     def run_epoch(self, order: Tensor) -> Tensor:
