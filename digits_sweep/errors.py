@@ -1,18 +1,18 @@
 """Every error that this program raises on purpose: one tree, one base.
 
-    DigitsSweepError
-    ├── InvalidConfig
-    ├── CannotResume
-    ├── CannotRecord
-    ├── CannotSearch
-    ├── UnreadableRecord
-    │   └── NewerFormat
-    ├── FolderInUse
-    ├── DataUnavailable
-    ├── UnusableRoot
-    ├── MismatchedTorchvision
-    ├── DeviceUnavailable
-    └── EngineRefused
+DigitsSweepError
+├── InvalidConfig
+├── CannotResume
+├── CannotRecord
+├── CannotSearch
+├── UnreadableRecord
+│   └── NewerFormat
+├── FolderInUse
+├── DataUnavailable
+├── UnusableRoot
+├── MismatchedTorchvision
+├── DeviceUnavailable
+└── EngineRefused
 """
 
 

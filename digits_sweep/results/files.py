@@ -40,7 +40,7 @@ def make_folder(folder: Path) -> None:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         _make_folder(each)
-        _flush_folder(each.parent)
+        flush_folder(each.parent)
 
 
 def replace_file(path: Path, content: str | bytes, keep_previous: bool = False, durable: bool = True) -> None:
@@ -61,7 +61,7 @@ def replace_file(path: Path, content: str | bytes, keep_previous: bool = False, 
         temporary.unlink(missing_ok=True)
         raise
     if durable:
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
 
 
 def append_to_file(path: Path, content: bytes, durable: bool = True) -> None:
@@ -71,7 +71,7 @@ def append_to_file(path: Path, content: bytes, durable: bool = True) -> None:
     if durable:
         _flush(path)
         if is_new:
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
 
 
 def overwrite_start(path: Path, content: bytes) -> None:
@@ -178,7 +178,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Wait until names in a folder are on the disk. Only POSIX systems can open a folder for that."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

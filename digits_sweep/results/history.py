@@ -12,7 +12,7 @@ from typing import Any
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.files import latest_readable, replace_file
 from digits_sweep.results.growing_file import fits
-from digits_sweep.results.reading import HISTORY_BYTES, read_file
+from digits_sweep.results.reading import HISTORY_BYTES, parse_csv, read_file
 
 NAME = "history.csv"
 
@@ -62,18 +62,10 @@ def read_history(folder: Path, signature: dict[str, Any] | None = None) -> list[
 
 def history_from(content: bytes, name: str) -> list[EpochRow]:
     """Return the epochs of a CSV file's `content`. Raises `UnreadableRecord`, which names the file `name`."""
+    rows = parse_csv(content, name, [each.name for each in fields(EpochRow)])
     try:
-        history = [
-            EpochRow(
-                epoch=int(row["epoch"]),
-                loss_mean=float(row["loss_mean"]),
-                loss_std=float(row["loss_std"]),
-                seconds=float(row["seconds"]),
-                examples_per_second=float(row["examples_per_second"]),
-            )
-            for row in csv.DictReader(io.StringIO(content.decode(), newline=""))
-        ]
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        history = [EpochRow(int(row.pop("epoch")), **{key: float(text) for key, text in row.items()}) for row in rows]
+    except ValueError as error:
         raise UnreadableRecord(f"{name}: {one_line(error)}") from error
     if [row.epoch for row in history] != list(range(1, len(history) + 1)):
         raise UnreadableRecord(f"{name}: its epochs do not count up from 1")

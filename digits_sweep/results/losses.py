@@ -21,7 +21,7 @@ Losses = NDArray[np.float32]
 
 
 def _header(count: int) -> bytes:
-    """The head of an .npy file of `count` float32 numbers. NumPy pads it, so that its length stays as the count grows."""
+    """The head of an .npy file of `count` float32 numbers. NumPy pads it: its length stays as the count grows."""
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (count,)})
     return buffer.getvalue()
@@ -101,7 +101,8 @@ class RunningLoss:
     """The mean loss over the last `WINDOW` examples, followed until it is below a threshold.
 
     An iteration's loss is the mean over its batch, so it counts as often as the batch has examples. The window holds
-    the fewest last iterations that have `WINDOW` examples; before there are as many, there is no running loss.
+    the fewest last iterations that have `WINDOW` examples; before there are as many, there is no running loss, and none
+    after a loss that is NaN, because the run diverged or the loss is not known.
     """
 
     def __init__(self, batch_size: int, num_samples: int, threshold: float) -> None:
@@ -109,6 +110,7 @@ class RunningLoss:
         self.threshold = threshold
         self.iterations = 0
         self.crossing: Crossing | None = None
+        self._ended = False
         self._tail_losses = np.empty(0)
         self._tail_sizes = np.empty(0, dtype=np.int64)
 
@@ -117,8 +119,9 @@ class RunningLoss:
         places = (self.iterations + np.arange(len(losses))) % len(self.sizes)
         values = np.concatenate([self._tail_losses, np.asarray(losses, dtype=np.float64)])
         sizes = np.concatenate([self._tail_sizes, self.sizes[places]])
-        if self.crossing is None and len(losses):
+        if self.crossing is None and not self._ended and len(losses):
             self._look_for_crossing(values, sizes, len(losses))
+        self._ended |= bool(np.isnan(values).any())
         self.iterations += len(losses)
         kept = len(sizes) - np.searchsorted(np.cumsum(sizes[::-1]), WINDOW) - 1
         self._tail_losses, self._tail_sizes = values[max(kept, 0) :], sizes[max(kept, 0) :]

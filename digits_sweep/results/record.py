@@ -98,6 +98,8 @@ def _checksum(content: dict[str, Any]) -> str:
 
 def _json_ready(value: Any) -> Any:
     """JSON has no NaN and no infinity; as text they stay what they are in the table."""
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     if isinstance(value, dict):
@@ -137,7 +139,7 @@ def record_from(content: dict[str, Any], name: str) -> Record:
         content = dict(content)
         if (written_in := content.pop("format")) not in range(1, FORMAT + 1):
             newer = isinstance(written_in, int) and written_in > FORMAT
-            raise (NewerFormat if newer else UnreadableRecord)(f"{name}: of format {written_in}, which is not known here")
+            raise (NewerFormat if newer else UnreadableRecord)(f"{name}: its format {written_in} is not known here")
         if written_in < 3:
             environment = content.pop("environment", None) or {}
             torch_version = (content.get("summary") or {}).get("torch_version")

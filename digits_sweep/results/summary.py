@@ -6,12 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.files import replace_file
-from digits_sweep.results.history import EpochRow, read_history
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.results.sweep import RecordedSweep, sweeps_in
 
 # What pandas raises if a value is not of its column's type.
 UNFITTING = (ValueError, TypeError, OverflowError)
@@ -28,7 +27,7 @@ def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
 
 def table_of(sweep: RecordedSweep) -> pd.DataFrame:
     """Return the table of a sweep that has been read, as `load_sweep` does."""
-    rows = [_row(name, record) for name, record in sweep.records.items()]
+    rows = [_row(name, record, sweep.misfits.get(name)) for name, record in sweep.records.items()]
     rows += [_unreadable(name, why) for name, why in sorted(sweep.unreadable.items())]
     try:
         return _table(rows)
@@ -51,26 +50,20 @@ def load_history(sweep_dir: Path | str) -> pd.DataFrame:
 
 def history_of(sweep: RecordedSweep) -> pd.DataFrame:
     """Return the epochs of a sweep that has been read, as `load_history` does."""
-    rows = [{"run_dir": name, **asdict(row)} for name in sweep.records for row in _epochs(sweep.folder / name)]
+    rows = [{"run_dir": name, **asdict(row)} for name in sweep.records for row in sweep.histories[name]]
     types = {each.name: each.type for each in fields(EpochRow)}
     return pd.DataFrame(rows, columns=["run_dir", *types]).astype(types)
 
 
-def _epochs(folder: Path) -> list[EpochRow]:
-    try:
-        return read_history(folder)
-    except UnreadableRecord:
-        return []
-
-
-def _row(name: str, record: Record) -> dict[str, Any]:
+def _row(name: str, record: Record, misfit: str | None) -> dict[str, Any]:
     """Return a run's cells: what its record has, and what is known of the record itself."""
+    error = record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None
     return {
         **record.summary,
         "status": str(record.status),
         "run_dir": name,
         "resumes": len(record.resumed_after),
-        "error": record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None,
+        "error": "; ".join(filter(None, [error, misfit])) or None,
     }
 
 
@@ -87,18 +80,27 @@ def _unreadable(name: str, why: str) -> dict[str, Any]:
     return {"status": str(Status.FAILED), "run_dir": name, "error": why.splitlines()[0]}
 
 
-def publish_summary(sweep: RecordedSweep, outputs: Path) -> pd.DataFrame:
-    """Rebuild the sweep's own `summary.csv` and put it at `outputs/summary.csv` too; return the latter.
+def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
+    """Rebuild the sweep's own `summary.csv`, and `outputs/summary.csv` if it is the newest sweep there.
 
-    `run_dir` is relative to the folder of the table. Raises OSError if one of the two cannot be written.
+    Return whether it is. `run_dir` is relative to the folder of the table. Raises OSError if one of the two cannot be
+    written.
     """
     table = table_of(sweep)
-    replace_file(sweep.folder / "summary.csv", table.to_csv(index=False, lineterminator="\n"))
-    outputs.mkdir(parents=True, exist_ok=True)
+    _write(sweep.folder / "summary.csv", table)
+    sweeps = sweeps_in(outputs)
+    if not sweeps or sweeps[-1].resolve() != sweep.folder.resolve():
+        return False
     folders = pd.array([_relative(sweep.folder / name, outputs) for name in table["run_dir"]], dtype="string")
-    published = table.assign(run_dir=folders)
-    replace_file(outputs / "summary.csv", published.to_csv(index=False, lineterminator="\n"))
-    return published
+    _write(outputs / "summary.csv", table.assign(run_dir=folders))
+    return True
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    """Write a table for people and their spreadsheets, which take a text that begins with `=` for a formula."""
+    texts = [column.name for column in COLUMNS if column.dtype == "string"]
+    harmless = {name: table[name].str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True) for name in texts}
+    replace_file(path, table.assign(**harmless).to_csv(index=False, lineterminator="\n"), durable=False)
 
 
 def _relative(folder: Path, start: Path) -> str:

@@ -1,17 +1,22 @@
 """One sweep on disk: `sweep.json`, which says what it sets out to do, and the records of its runs."""
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import replace_file
+from digits_sweep.errors import NewerFormat, UnreadableRecord
+from digits_sweep.results.files import previous, replace_file, safe_name
+from digits_sweep.results.history import NAME as HISTORY
+from digits_sweep.results.history import EpochRow, one_line, read_history
+from digits_sweep.results.reading import MANIFEST_BYTES, read_json, run_folders
+from digits_sweep.results.record import NAME as RECORD
 from digits_sweep.results.record import Record, read_record
 
-# 1: the first one. 2: `configs`.
-FORMAT = 2
+# 1: the first one. 2: `configs`. 3: `id`, `started_at` and `counter`.
+FORMAT = 3
 NAME = "sweep.json"
 
 
@@ -27,12 +32,19 @@ class DatasetChoice:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`command` as typed; folder and configuration of every run, in order; what each data set was resolved to."""
+    """What a sweep sets out to do.
+
+    `command` as typed; folder and configuration of every run, in order; what each data set was resolved to. `id` is the
+    sweep's own, `started_at` its start in UTC, and `counter` one more than that of the sweeps that were there before.
+    """
 
     command: list[str]
     runs: list[str]
     configs: list[dict[str, Any]]
     datasets: list[DatasetChoice]
+    id: str = ""
+    started_at: str = ""
+    counter: int = 0
 
     def dataset(self, requested: str) -> DatasetChoice:
         """Return the data set for runs that ask for `requested`. Raises KeyError if the sweep has none."""
@@ -52,59 +64,91 @@ def write_manifest(sweep_dir: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(sweep_dir: Path) -> Manifest:
-    """Read `sweep.json` in `sweep_dir`. Raises `UnreadableRecord` if it is missing, corrupt or of another format."""
+    """Read `sweep.json` in `sweep_dir`.
+
+    Raises `NewerFormat` if a newer version of this program wrote it, `UnreadableRecord` if it is missing or corrupt.
+    """
     path = sweep_dir / NAME
     try:
-        stat = path.stat()
+        stat = path.lstat()
         return _manifest(path, stat.st_mtime_ns, stat.st_size)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UnreadableRecord(f"{path}: no manifest of a sweep ({error})") from error
+    except UnreadableRecord as error:
+        raise type(error)(f"{sweep_dir}: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableRecord(f"{path}: no manifest of a sweep ({one_line(error)})") from error
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=1_024)
 def _manifest(path: Path, modified: int, size: int) -> Manifest:
     """Every run of a sweep asks for the manifest: it is parsed once as long as the file stays what it is."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if content["format"] != FORMAT:
-        raise ValueError(f"not of format {FORMAT}")
-    manifest = Manifest(
-        command=[_checked(argument, str) for argument in content["command"]],
-        runs=[_checked(folder, str) for folder in content["runs"]],
-        configs=[_checked(config, dict) for config in content["configs"]],
-        datasets=[DatasetChoice(**choice) for choice in content["datasets"]],
-    )
+    content = read_json(path, MANIFEST_BYTES)
+    if (written_in := content.pop("format", None)) not in (2, FORMAT):
+        newer = isinstance(written_in, int) and written_in > FORMAT
+        raise (NewerFormat if newer else UnreadableRecord)(f"{NAME}: its format {written_in} is not known here")
+    content["datasets"] = [DatasetChoice(**choice) for choice in content["datasets"]]
+    manifest = Manifest(**content)
+    for texts in (manifest.command, manifest.runs, [manifest.id, manifest.started_at]):
+        _check(texts, str)
+    _check(manifest.configs, dict)
+    _check([manifest.counter], int)
     if len(manifest.configs) != len(manifest.runs):
         raise ValueError("not as many configurations as runs")
+    if unsafe := next((folder for folder in manifest.runs if safe_name(folder) != folder), None):
+        raise ValueError(f"{unsafe!r} is not the name of a run's folder")
     for choice in manifest.datasets:
-        _checked(choice.used, str), _checked(choice.digest, str), _checked(choice.requested, str)
+        _check([choice.used, choice.digest, choice.requested], str)
     return manifest
 
 
-def _checked(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"{value!r} is not what belongs there")
-    return value
+def _check(values: Any, kind: type) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} is not what belongs there")
+
+
+def sweeps_in(outputs: Path) -> list[Path]:
+    """Return the folders of the sweeps in `outputs`, the one that was started first first.
+
+    They are ordered by the counter in `sweep.json`, then by their start in UTC: the name of a folder and the clock of a
+    machine may be changed. Sweeps of format 2 have neither, and come first by name.
+    """
+    folder = outputs / "sweeps"
+    found = []
+    for name in run_folders(folder)[0]:
+        try:
+            manifest = read_manifest(folder / name)
+        except UnreadableRecord:
+            continue
+        found.append((manifest.counter, manifest.started_at, name))
+    return [folder / name for _, _, name in sorted(found)]
 
 
 def newest_sweep(outputs: Path) -> Path:
     """Return the folder of the sweep that was started last. Raises FileNotFoundError if there is none."""
-    sweeps = sorted(path.parent for path in (outputs / "sweeps").glob(f"*/{NAME}"))
-    if not sweeps:
+    if not (sweeps := sweeps_in(outputs)):
         raise FileNotFoundError(f"{outputs / 'sweeps'}: no sweep here yet; run python -m digits_sweep -m first")
     return sweeps[-1]
+
+
+def next_counter(outputs: Path) -> int:
+    """Return the counter of a sweep that starts now."""
+    return 1 + max((read_manifest(folder).counter for folder in sweeps_in(outputs)), default=0)
 
 
 class RecordedSweep:
     """A sweep as its folder has it, every file read once.
 
     `manifest` is None if `sweep.json` cannot be read. `records` has the record of every run by its folder's name, in
-    the sweep's order, and `unreadable` the reason for every run whose record cannot be read.
+    the sweep's order, and `histories` its epochs. `unreadable` has the reason for every run that cannot be counted,
+    `misfits` the reason for every run of which something else does not fit its record.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records: dict[str, Record] = {}
+        self.histories: dict[str, list[EpochRow]] = {}
         self.unreadable: dict[str, str] = {}
+        self.misfits: dict[str, str] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self.refresh()
 
@@ -114,33 +158,56 @@ class RecordedSweep:
             self.manifest: Manifest | None = read_manifest(self.folder)
         except UnreadableRecord:
             self.manifest = None
-        present = {path.parent.name for path in self.folder.glob("*/record.json*")}
+        folders, links = run_folders(self.folder)
+        present = {name for name in folders if self._has_record(name)}
         gone = self._seen.keys() - present
         for name in gone:
             self._forget(name)
         changed = [name for name in present if self._signature(name) != self._seen.get(name)]
         for name in changed:
             self._read(name)
+        for name in links:
+            self.unreadable[name] = f"{name}: a symbolic link, which is not followed"
         self.records = dict(sorted(self.records.items(), key=lambda item: (item[1].number, item[0])))
         return bool(gone or changed)
+
+    def _has_record(self, name: str) -> bool:
+        record = self.folder / name / RECORD
+        return os.path.lexists(record) or os.path.lexists(previous(record))
 
     def _read(self, name: str) -> None:
         signature = self._signature(name)
         self._forget(name)
         self._seen[name] = signature
         try:
-            self.records[name] = read_record(self.folder / name)
+            record = read_record(self.folder / name)
+            self._refuse_copy(name, record)
         except UnreadableRecord as error:
             self.unreadable[name] = str(error)
+            return
+        self.records[name] = record
+        try:
+            self.histories[name] = read_history(self.folder / name, record.files.get(HISTORY))
+        except UnreadableRecord as error:
+            self.histories[name] = []
+            if record.epochs:
+                self.misfits[name] = str(error)
+
+    def _refuse_copy(self, name: str, record: Record) -> None:
+        """A copied folder is the same run again: it must not count as a second seed."""
+        if record.folder not in (None, name):
+            raise UnreadableRecord(f"a copy of {record.folder}, which is not counted again")
+        if self.manifest and name not in self.manifest.runs:
+            raise UnreadableRecord(f"not a run of this sweep: {NAME} does not name it")
 
     def _forget(self, name: str) -> None:
-        for known in (self._seen, self.records, self.unreadable):
+        for known in (self._seen, self.records, self.histories, self.unreadable, self.misfits):
             known.pop(name, None)
 
     def _signature(self, name: str) -> tuple[int, int]:
         """What changes if the record is replaced: it is always a new file."""
         try:
-            stat = (self.folder / name / "record.json").stat()
+            stat = (self.folder / name / RECORD).lstat()
         except OSError:
             return (0, 0)
         return (stat.st_ino, stat.st_mtime_ns)

@@ -19,7 +19,7 @@ from torch import Tensor
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.files import latest_readable, replace_file
 from digits_sweep.results.history import EpochRow
-from digits_sweep.results.reading import CHECKPOINT_BYTES, check_archive, read_file
+from digits_sweep.results.reading import CHECKPOINT_BYTES, check_checkpoint, read_file
 from digits_sweep.results.record import Record, as_content, record_from
 from digits_sweep.training.engines.protocol import Engine
 
@@ -43,7 +43,9 @@ class Checkpoint:
     iterations: int | None = None
 
 
-def write_checkpoint(run_dir: Path, engine: Engine, history: Sequence[EpochRow], record: Record, iterations: int) -> None:
+def write_checkpoint(
+    run_dir: Path, engine: Engine, history: Sequence[EpochRow], record: Record, iterations: int
+) -> None:
     """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
     content = {
         "format": FORMAT,
@@ -79,11 +81,11 @@ def _read(path: Path) -> Checkpoint:
     whole, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if hashlib.sha256(whole).digest() != digest:
         raise UnreadableRecord(f"{path.name}: corrupt: checksum mismatch")
-    check_archive(whole, path.name)
+    check_checkpoint(whole, path.name)
     try:
         found = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
         if found["format"] not in (1, FORMAT):
-            raise NewerFormat(f"{path.name}: of format {found['format']}, which is not known here")
+            raise NewerFormat(f"{path.name}: its format {found['format']} is not known here")
         return Checkpoint(
             history=[EpochRow(int(epoch), *figures) for epoch, *figures in _rows(found["history"])],
             model=found["model"],

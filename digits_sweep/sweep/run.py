@@ -17,14 +17,15 @@ from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.columns import fill
-from digits_sweep.results.environment import describe_environment, git_commit
-from digits_sweep.results.history import EpochRow, write_history
+from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.history import EpochRow
 from digits_sweep.results.lock import only_writer, writers_in
+from digits_sweep.results.losses import Losses, RunningLoss
 from digits_sweep.results.record import Record, Status, write_record
 from digits_sweep.results.sweep import Manifest
-from digits_sweep.sweep.checkpoint import Checkpoint, write_checkpoint
 from digits_sweep.sweep.resume import is_finished
-from digits_sweep.sweep.run_state import load_run_state
+from digits_sweep.sweep.run_files import RunFiles
+from digits_sweep.sweep.run_state import RunState, load_run_state
 from digits_sweep.sweep.setup import digits_for, engine_for_run
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.device import flush_denormals_from_now_on
@@ -66,21 +67,22 @@ def run(
     job = Job(config, run_dir, manifest, enough, Screen())
     run_dir.mkdir(parents=True, exist_ok=True)
     with only_writer(run_dir, waits=job.screen.say):
-        record, checkpoint = load_run_state(config, run_dir, number, job.screen.say)
-        if is_finished(record, config):
-            job.screen.say(f"{run_dir.name}: {record.status} before, kept")
-            return record
-        _attempt(job, record, checkpoint)
-    return record
+        state = load_run_state(config, run_dir, number, job.screen.say)
+        if is_finished(state.record, config):
+            job.screen.say(f"{run_dir.name}: {state.record.status} before, kept")
+        else:
+            _attempt(job, state)
+    return state.record
 
 
-def _attempt(job: Job, record: Record, before: Checkpoint | None) -> None:
-    """Train what is left, and leave `record` as the run ended, on disk too."""
-    _start(job, record, before)
+def _attempt(job: Job, state: RunState) -> None:
+    """Train what is left, and leave the record as the run ended, on disk too."""
+    record = state.record
+    _start(job, state)
     try:
         digits = digits_for(job.config, job.manifest, record, job.screen.say)
-        built = engine_for_run(job.config, digits, record, before)
-        _train(job, record, built, before.history if before else [])
+        built = engine_for_run(job.config, digits, record, state.checkpoint)
+        _train(job, state, built)
         if record.error is None:
             _evaluate(job.config, record, built, digits)
             finite = math.isfinite(float(record.summary["final_loss"]))
@@ -101,22 +103,22 @@ def _attempt(job: Job, record: Record, before: Checkpoint | None) -> None:
         )
 
 
-def _start(job: Job, record: Record, before: Checkpoint | None) -> None:
+def _start(job: Job, state: RunState) -> None:
     """Write the record of a run that is about to train: until it ends it reads `interrupted`."""
+    record, done = state.record, len(state.history)
     if record.config:
-        record.resumed_after.append(len(before.history) if before else 0)
-    record.status, record.error = Status.INTERRUPTED, None
-    record.config, record.environment = asdict(job.config), describe_environment()
-    first = {
-        "dataset": job.config.data.name,
-        "concurrent_runs": 1,
-        "torch_version": torch.__version__,
-        "git_commit": git_commit(),
-        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    record.summary = first | record.summary
-    if not record.summary.get("epochs"):
-        fill(record, [])
+        record.resumed_after.append(done)
+    record.status, record.error, record.folder = Status.INTERRUPTED, None, job.run_dir.name
+    record.config = asdict(job.config)
+    environment = {**describe_environment(), "torch": torch.__version__}
+    if record.environment != {**environment, "from_epoch": record.environment.get("from_epoch")}:
+        record.environments.append({**environment, "from_epoch": done + 1})
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    first = {"dataset": job.config.data.name, "concurrent_runs": 1, "started_at": started}
+    # What was found on the test set belongs to an earlier end of the run.
+    record.test_answers = None
+    record.summary = first | record.summary | {"test_accuracy": None, "classes_never_predicted": None}
+    fill(record, state.history)
     with _recording(record):
         write_record(job.run_dir, record)
 
@@ -133,31 +135,47 @@ def _recording(record: Record) -> Iterator[None]:
     record.seconds_recording += time.perf_counter() - started
 
 
-def _train(job: Job, record: Record, built: BuiltEngine, done: list[EpochRow]) -> None:
-    """Train epoch by epoch. Each is on disk before the next starts: first the checkpoint, which has all the rest."""
-    trainer, run_dir = job.config.trainer, job.run_dir
-    history, num_samples = list(done), record.summary["train_samples"]
-    fill(record, history)
+def _train(job: Job, state: RunState, built: BuiltEngine) -> None:
+    """Train epoch by epoch. Each is on disk before the next starts."""
+    trainer, run_dir, record, history = job.config.trainer, job.run_dir, state.record, state.history
+    num_samples, files = record.summary["train_samples"], RunFiles(job.run_dir)
     with _recording(record):
-        write_history(run_dir, history)
+        done = files.restore(record, history, _iterations(state))
+    running = RunningLoss(job.config.data.batch_size, num_samples, trainer.loss_threshold)
+    _follow(running, done, record, history)
     if history and is_last(history[-1].loss_mean, trainer):
         return
     with job.screen.run(_title(job, record), trainer.num_epochs, len(history)) as shown:
         stopwatch = Stopwatch(built.device)
         for epoch in train(built.engine, trainer, job.config.seed, num_samples, stopwatch, len(history) + 1):
             history.append(_row(epoch, num_samples))
-            fill(record, history)
             with _recording(record):
+                _follow(running, epoch.losses.numpy(), record, history)
                 beside = max(record.summary["concurrent_runs"], writers_in(run_dir.parent))
                 record.summary["concurrent_runs"] = beside
-                write_checkpoint(run_dir, built.engine, history)
-                write_history(run_dir, history)
-                write_record(run_dir, record)
+                files.commit(built.engine, record, history, epoch.losses)
             log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
             shown.epoch(history[-1])
             if job.enough and (reason := job.enough(history)):
                 record.error = reason
                 return
+
+
+def _iterations(state: RunState) -> int:
+    """How many iterations are committed. A checkpoint of format 1 does not say it."""
+    if state.checkpoint and state.checkpoint.iterations is not None:
+        return state.checkpoint.iterations
+    return len(state.history) * state.record.summary["iterations_per_epoch"]
+
+
+def _follow(running: RunningLoss, losses: Losses, record: Record, history: Sequence[EpochRow]) -> None:
+    """Take the losses of new iterations into the record."""
+    crossing = running.follow(losses)
+    record.summary |= {
+        "iterations_to_threshold": crossing.iterations if crossing else None,
+        "examples_to_threshold": crossing.examples if crossing else None,
+    }
+    fill(record, history)
 
 
 def _title(job: Job, record: Record) -> str:

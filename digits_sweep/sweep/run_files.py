@@ -1,0 +1,49 @@
+"""The files of a run that trains, in the order in which an epoch is committed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from digits_sweep.results import history as histories
+from digits_sweep.results import losses as all_losses
+from digits_sweep.results.growing_file import GrowingFile
+from digits_sweep.results.history import EpochRow, as_csv, header_of
+from digits_sweep.results.losses import Losses, LossesFile
+from digits_sweep.results.record import Record, write_record
+from digits_sweep.sweep.checkpoint import write_checkpoint
+from digits_sweep.training.engines.protocol import Engine
+
+
+class RunFiles:
+    """Writes what an epoch resulted in, so that a run which is stopped anywhere resumes to the same bits.
+
+    First the losses, which nothing else holds; then the checkpoint, which commits the epoch; then what can be made of
+    the checkpoint again: `history.csv` and `record.json`.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.losses = LossesFile(run_dir)
+        self.history = GrowingFile(run_dir / histories.NAME, start=header_of(EpochRow))
+
+    def restore(self, record: Record, history: Sequence[EpochRow], iterations: int) -> Losses:
+        """Bring the files to what is committed, write the record, and return the (iterations,) losses so far.
+
+        Losses that are missing are NaN.
+        """
+        losses = self.losses.restore(iterations)
+        self.history.restore(as_csv(history, EpochRow))
+        self._write_record(record)
+        return losses
+
+    def commit(self, engine: Engine, record: Record, history: Sequence[EpochRow], losses: torch.Tensor) -> None:
+        """Record the last epoch of `history` with its (iterations,) `losses`. Raises OSError if that fails."""
+        self.losses.append(losses.numpy())
+        write_checkpoint(self.run_dir, engine, history, record, self.losses.count)
+        self.history.append(as_csv(history[-1:], EpochRow))
+        self._write_record(record)
+
+    def _write_record(self, record: Record) -> None:
+        record.files = {all_losses.NAME: self.losses.signature, histories.NAME: self.history.signature}
+        write_record(self.run_dir, record)
