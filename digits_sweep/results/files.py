@@ -58,7 +58,7 @@ def replace_file(path: Path, content: str | bytes, keep_previous: bool = False, 
             _keep(path)
         _rename(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
     if durable:
         flush_folder(path.parent)
@@ -94,7 +94,7 @@ def previous(path: Path) -> Path:
 def _keep(path: Path) -> None:
     """Give the present content its second name; the first one stays, so that at no moment there is none."""
     linked = path.with_name(f".{path.name}.link")
-    linked.unlink(missing_ok=True)
+    _remove(linked)
     _link(path, linked)
     _rename(linked, previous(path))
 
@@ -125,7 +125,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed process left in `folder`."""
     for leftover in folder.glob(".*.*"):
         if re.fullmatch(r"\.[a-z_]+\.(json|csv|pt|npy)\.(link|[0-9a-z_]{8})", leftover.name):
-            leftover.unlink(missing_ok=True)
+            _remove(leftover)
 
 
 def _make_folder(folder: Path) -> None:
@@ -167,6 +167,10 @@ def _link(path: Path, linked: Path) -> None:
 
 def _rename(path: Path, target: Path) -> None:
     path.replace(target)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

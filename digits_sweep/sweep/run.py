@@ -110,7 +110,7 @@ def _start(job: Job, state: RunState) -> None:
         record.resumed_after.append(done)
     record.status, record.error, record.folder = Status.INTERRUPTED, None, job.run_dir.name
     record.config = asdict(job.config)
-    environment = {**describe_environment(), "torch": torch.__version__}
+    environment = {**describe_environment(), "torch": str(torch.__version__)}
     if record.environment != {**environment, "from_epoch": record.environment.get("from_epoch")}:
         record.environments.append({**environment, "from_epoch": done + 1})
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
