@@ -1,0 +1,213 @@
+"""Read files that may come from somebody else: no link is followed, nothing is waited for, and memory is bounded."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import pickletools
+import stat
+import sys
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from digits_sweep.errors import UnreadableRecord
+
+# The most bytes that a file of each kind may have. What this program writes is far smaller: a record has some 5 kB, a
+# manifest 2 kB a run, a history 80 bytes an epoch, a checkpoint 12 bytes a weight with Adam.
+SMALL_BYTES = 64 * 2**10
+RECORD_BYTES = 2**20
+HISTORY_BYTES = 64 * 2**20
+MANIFEST_BYTES = 64 * 2**20
+LOSSES_BYTES = 4 * 2**30
+CHECKPOINT_BYTES = 4 * 2**30
+
+# What a file may be made of, whatever its size: parsed, each value of JSON takes some 100 bytes and a row 500.
+MOST_VALUES = 5_000_000
+MOST_ROWS = 1_000_000
+DEEPEST = 32
+MOST_ENTRIES = 10_000
+
+# All that the pickle of a checkpoint refers to. Of what else `weights_only` allows, `bytearray` can fill the memory.
+GLOBALS = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_tensor_v2",
+    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")),
+}
+
+
+def read_file(path: Path, limit_bytes: int) -> bytes:
+    """Return the content of a regular file of at most `limit_bytes`.
+
+    Neither `path` nor the folder that it lies in is followed if it is a symbolic link, and a pipe or a device is not
+    waited for. Raises `UnreadableRecord` if the file is any of these, missing, or larger.
+    """
+    with _opened(path, limit_bytes) as file:
+        # A file that grows meanwhile is read no further than to the size that it was opened with.
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def digest_file(path: Path, limit_bytes: int) -> tuple[int, str]:
+    """Return size and SHA-256 of a file, read piece by piece. Raises `UnreadableRecord` as `read_file` does."""
+    with _opened(path, limit_bytes) as file:
+        size, digest = 0, hashlib.sha256()
+        while size <= limit_bytes and (piece := file.read(2**20)):
+            size += len(piece)
+            digest.update(piece)
+        return size, digest.hexdigest()
+
+
+def read_json(path: Path, limit_bytes: int) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises `UnreadableRecord` as `read_file` and `parse_json` do."""
+    return parse_json(read_file(path, limit_bytes), path.name)
+
+
+def parse_json(content: bytes, name: str) -> dict[str, Any]:
+    """Return the object that JSON in UTF-8 holds; `name` is that of its file, for messages.
+
+    Every number is finite and fits a float, every text can be written as UTF-8. Raises `UnreadableRecord` if that does
+    not hold, if nothing or something else is there, or if it is nested or made of more parts than any file of ours.
+    """
+    try:
+        if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values")
+        found = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        if not isinstance(found, dict):
+            raise ValueError("not an object of keys and values")
+        _check_values(found)
+    except RecursionError as error:
+        raise UnreadableRecord(f"{name}: nested more than {DEEPEST} deep") from error
+    except ValueError as error:
+        raise UnreadableRecord(f"{name}: {_one_line(error)}") from error
+    return found
+
+
+def read_csv(path: Path, limit_bytes: int, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a CSV file, each with a text for every one of `columns`.
+
+    Raises `UnreadableRecord` as `read_file` does, and if the header or a row is another one.
+    """
+    try:
+        text = read_file(path, limit_bytes).decode("utf-8")
+        if text.count("\n") + text.count("\r") > MOST_ROWS:
+            raise ValueError(f"more than {MOST_ROWS:,} rows")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        if not rows or rows.pop(0) != list(columns):
+            raise ValueError(f"its columns are not {','.join(columns)}")
+        if any(len(row) != len(columns) for row in rows):
+            raise ValueError("a row has more or fewer cells than columns")
+    except (ValueError, csv.Error) as error:
+        raise UnreadableRecord(f"{path.name}: {_one_line(error)}") from error
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def check_checkpoint(content: bytes, name: str) -> None:
+    """Check what `torch.save` has made before it is loaded: nothing in it inflates or refers to anything but tensors.
+
+    `content` is the archive alone, and `name` the name of its file. Raises `UnreadableRecord` if the archive has more
+    entries or bytes than the file can hold, is compressed, or if its pickle names what no checkpoint needs.
+    """
+    try:
+        # Another beginning would make torch read another format, and a comment could hide a second directory.
+        if not content.startswith(b"PK\x03\x04") or content[-22:-18] != b"PK\x05\x06":
+            raise ValueError("not an archive of torch.save")
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            if len(entries) > MOST_ENTRIES:
+                raise ValueError(f"more than {MOST_ENTRIES:,} entries")
+            if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+                raise ValueError("its entries are compressed")
+            if sum(entry.file_size for entry in entries) > len(content):
+                raise ValueError("its entries are larger than the file")
+            # torch does not distinguish case, and knows no second name of an entry, which zipfile would prefer.
+            pickles = [entry for entry in entries if entry.orig_filename.lower().endswith("data.pkl")]
+            if len(pickles) != 1:
+                raise ValueError(f"{len(pickles)} pickles")
+            _check_pickle(archive.read(pickles[0]))
+    # zipfile and pickletools document no narrower errors for content that is made to mislead them.
+    except Exception as error:
+        raise UnreadableRecord(f"{name}: not a checkpoint: {_one_line(error)}") from error
+
+
+def run_folders(sweep_dir: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders in `sweep_dir`, and those of its symbolic links; neither if it cannot be read.
+
+    A link is not followed, whatever it leads to.
+    """
+    try:
+        with os.scandir(sweep_dir) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+            links = [entry.name for entry in found if entry.is_symlink()]
+            return [entry.name for entry in found if entry.is_dir(follow_symlinks=False)], links
+    except OSError:
+        return [], []
+
+
+@contextmanager
+def _opened(path: Path, limit_bytes: int) -> Iterator[BinaryIO]:
+    try:
+        # Looked at before it is opened, because opening a device may do something.
+        if stat.S_ISLNK(path.parent.lstat().st_mode):
+            raise UnreadableRecord(f"{path.parent.name}: a symbolic link, which is not followed")
+        _check_kind(path.name, path.lstat(), limit_bytes)
+        flags = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
+        with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
+            _check_kind(path.name, os.fstat(file.fileno()), limit_bytes)
+            yield file
+    # ValueError: a name with a NUL in it.
+    except (OSError, ValueError) as error:
+        raise UnreadableRecord(f"{path.name}: {_one_line(error)}") from error
+
+
+def _check_kind(name: str, found: os.stat_result, limit_bytes: int) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise UnreadableRecord(f"{name}: a symbolic link, which is not followed")
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableRecord(f"{name}: not a file but a {_kind(found.st_mode)}")
+    if found.st_size > limit_bytes:
+        raise UnreadableRecord(f"{name}: {found.st_size:,} bytes are more than the {limit_bytes:,} that are read")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _check_values(found: dict[str, Any]) -> None:
+    """Go through all values level by level: a recursion could be made too deep."""
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        nested: list[Any] = []
+        for value in level:
+            for each in [*value, *value.values()] if isinstance(value, dict) else value:
+                if isinstance(each, dict | list):
+                    nested.append(each)
+                elif isinstance(each, str) and not each.isascii():
+                    each.encode("utf-8")
+                elif isinstance(each, int | float) and not abs(each) <= sys.float_info.max:
+                    raise ValueError("a number beyond 1.8e308")
+        level = nested
+    if level:
+        raise ValueError(f"nested more than {DEEPEST} deep")
+
+
+def _check_pickle(content: bytes) -> None:
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"its pickle has the operation {operation.name}")
+        if operation.name == "GLOBAL" and argument not in GLOBALS:
+            raise ValueError(f"its pickle refers to {str(argument).replace(' ', '.')}")
+
+
+def _one_line(error: Exception) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, UnicodeEncodeError):
+        return "half a character (a lone surrogate)"
+    return (text.splitlines() or [type(error).__name__])[0]
