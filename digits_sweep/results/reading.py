@@ -85,6 +85,11 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
     return found
 
 
+def read_csv(path: Path, limit_bytes: int, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a CSV file. Raises `UnreadableRecord` as `read_file` and `parse_csv` do."""
+    return parse_csv(read_file(path, limit_bytes), path.name, columns)
+
+
 def parse_csv(content: bytes, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
     """Return the rows of CSV in UTF-8, each with a text for every one of `columns`; `name` is that of its file.
 
@@ -94,10 +99,10 @@ def parse_csv(content: bytes, name: str, columns: Sequence[str]) -> list[dict[st
         text = content.decode("utf-8")
         if text.count("\n") + text.count("\r") > MOST_ROWS:
             raise ValueError(f"more than {MOST_ROWS:,} rows")
-        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-        if header != list(columns):
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        if not rows or rows.pop(0) != list(columns):
             raise ValueError(f"its columns are not {','.join(columns)}")
-        if any(len(row) != len(header) for row in rows):
+        if any(len(row) != len(columns) for row in rows):
             raise ValueError("a row has more or fewer cells than columns")
     except (ValueError, csv.Error) as error:
         raise UnreadableRecord(f"{name}: {_one_line(error)}") from error
@@ -116,13 +121,14 @@ def check_checkpoint(content: bytes, name: str) -> None:
             raise ValueError("not an archive of torch.save")
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()
-            if len(entries) > MOST_ENTRIES or len({entry.filename for entry in entries}) < len(entries):
-                raise ValueError(f"more than {MOST_ENTRIES:,} entries, or one of them twice")
+            if len(entries) > MOST_ENTRIES:
+                raise ValueError(f"more than {MOST_ENTRIES:,} entries")
             if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
                 raise ValueError("its entries are compressed")
             if sum(entry.file_size for entry in entries) > len(content):
                 raise ValueError("its entries are larger than the file")
-            pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
+            # torch does not distinguish case, and knows no second name of an entry, which zipfile would prefer.
+            pickles = [entry for entry in entries if entry.orig_filename.lower().endswith("data.pkl")]
             if len(pickles) != 1:
                 raise ValueError(f"{len(pickles)} pickles")
             _check_pickle(archive.read(pickles[0]))

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.config.launchers import LAUNCHERS
-from digits_sweep.training.device import usable_cores
 from tests.commands import Program
 from tests.killing import assert_same_results
 from tests.servers import Started, free_ports, running, wait_for
@@ -71,8 +70,12 @@ def ray() -> Iterator[dict[str, str]]:
     # Its sockets lie in this folder, and their paths must be short.
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
-            "RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)
-        }  # fmt: skip
+            "RAY_TMPDIR": folder,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            # Other programs on this machine may take its memory: Ray would kill the workers for it.
+            "RAY_memory_monitor_refresh_ms": "0",
+        }
         command = [
             Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
             "--include-dashboard=false", "--disable-usage-stats",
@@ -144,12 +147,6 @@ def _a_run_under_way(program: Program, sweep: Started) -> Path:
 
 def _worker(run_dir: Path) -> int:
     return int(json.loads((run_dir / "owner.json").read_text())["pid"])
-
-
-@pytest.mark.parametrize("variable", ["OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"])
-def test_a_run_takes_no_more_cores_than_its_launcher_gives_it(monkeypatch, variable):
-    monkeypatch.setenv(variable, "1")
-    assert usable_cores() == 1
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its extra is installed here")
