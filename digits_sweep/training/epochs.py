@@ -52,7 +52,7 @@ def train(
     """
     for number in range(first_epoch, trainer.num_epochs + 1):
         with stopwatch.running():
-            losses = engine.run_epoch(epoch_order(seed, number, num_samples))
+            losses = engine.train(epoch_order(seed, number, num_samples))
         epoch = Epoch(number, stopwatch.seconds, losses.cpu())
         yield epoch
         if is_last(epoch.loss_mean, trainer):

@@ -24,7 +24,7 @@ def engine(name: str, optimizer=ADAM, **shape):
 
 
 def epoch(trained, number: int) -> torch.Tensor:
-    return trained.run_epoch(epoch_order(0, number, 203)).cpu()
+    return trained.train(epoch_order(0, number, 203)).cpu()
 
 
 @pytest.mark.parametrize("name", ENGINE_NAMES)

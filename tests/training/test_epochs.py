@@ -82,7 +82,7 @@ class Prescribed:
         self.epochs = list(epochs)
         self.orders: list[list[int]] = []
 
-    def run_epoch(self, order):
+    def train(self, order):
         self.orders.append(order.tolist())
         return torch.tensor(self.epochs.pop(0))
 
