@@ -124,10 +124,28 @@ def sweeps_in(outputs: Path) -> list[Path]:
 
 
 def newest_sweep(outputs: Path) -> Path:
-    """Return the folder of the sweep that was started last. Raises FileNotFoundError if there is none."""
-    if not (sweeps := sweeps_in(outputs)):
-        raise FileNotFoundError(f"{outputs / 'sweeps'}: no sweep here yet; run python -m digits_sweep -m first")
+    """Return the folder of the sweep that was started last.
+
+    Raises FileNotFoundError if there is none, `UnreadableRecord` if a `sweep.json` that cannot be read was written last:
+    it may be the newest.
+    """
+    sweeps, folder = sweeps_in(outputs), outputs / "sweeps"
+    written = {name: _written_at(folder / name) for name in run_folders(folder)[0]}
+    last = written[sweeps[-1].name] if sweeps else -1
+    for name in written.keys() - {sweep.name for sweep in sweeps}:
+        if written[name] > last:
+            read_manifest(folder / name)
+    if not sweeps:
+        raise FileNotFoundError(f"{folder}: no sweep here yet; run python -m digits_sweep -m first")
     return sweeps[-1]
+
+
+def _written_at(sweep_dir: Path) -> int:
+    """When `sweep.json` was written, in nanoseconds; -1 if there is none."""
+    try:
+        return (sweep_dir / NAME).lstat().st_mtime_ns
+    except OSError:
+        return -1
 
 
 def next_counter(outputs: Path) -> int:

@@ -145,7 +145,7 @@ def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
     for name in ("checkpoint.pt", "checkpoint.pt.previous"):
         (first_run(half_done) / name).write_bytes(harmful + sha256(harmful).digest())
     finished = half_done("resume=latest")
-    assert "checkpoint.pt: not a checkpoint of format 1" in finished.stdout
+    assert "checkpoint.pt: not a checkpoint" in finished.stdout
     assert not (tmp_path / "harmed").exists()
     assert_same_results(first_run(half_done).parent, undisturbed)
 

@@ -215,7 +215,7 @@ def test_a_record_that_cannot_be_read_is_a_row_with_the_reason_and_one_that_hold
     _, page = odd
     assert [(row[0], row[-1].partition(" (")[0]) for row in page.rows("runs")] == [
         ("run #1", "completed"),
-        ("torn", "failed: record.json: not a record of format 2"),
+        ("torn", "failed: record.json: not a record"),
     ]
 
 

@@ -65,8 +65,8 @@ def test_the_record_holds_the_resolved_numbers_and_where_they_were_made(sweep):
     program, _ = sweep
     record = json.loads((program.outputs / program.table()["run_dir"][2] / "record.json").read_text())
     assert record["config"]["optimizer"]["lr"] == 1e-6
-    assert record["environment"]["packages"]["torch"]
-    assert record["environment"]["cpu"]
+    assert record["environments"][0]["packages"]["torch"]
+    assert record["environments"][0]["cpu"]
     assert record["flush_denormal"] is True
     assert sum(record["test_answers"]) == 1_000
 
