@@ -9,11 +9,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from digits_sweep.results.harmless import one_line, visible
 from digits_sweep.results.history import EpochRow
 
 
 class Screen:
-    """Standard output as this program uses it. Control characters are written only if it is a terminal."""
+    """Standard output as this program uses it. Control characters are written only if it is a terminal.
+
+    Those in a text, which may come from a file, are written out.
+    """
 
     def __init__(self) -> None:
         # In a pipe no column is cut, whatever width the environment claims.
@@ -22,7 +26,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(visible(text)), soft_wrap=True)
 
     @contextmanager
     def run(self, title: str, num_epochs: int, done: int = 0) -> Iterator["RunOnScreen"]:
@@ -48,9 +52,12 @@ class Screen:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table of text between two empty lines."""
-        table = Table(*header, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        # As `Text`, because rich reads a plain string as markup, and a column may be named after a key in a file.
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for each in header:
+            table.add_column(Text(one_line(each)))
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(one_line(each)) for each in row))
         self.say("")
         self.console.print(table)
         self.say("")

@@ -15,9 +15,17 @@ DigitsSweepError
 └── EngineRefused
 """
 
+from digits_sweep.results.harmless import visible
+
 
 class DigitsSweepError(Exception):
-    """Base of all errors below. The text is meant for the user: what is wrong, and what would be right."""
+    """Base of all errors below. The text is meant for the user: what is wrong, and what would be right.
+
+    It may quote what a file holds: control characters are written out.
+    """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class InvalidConfig(DigitsSweepError):

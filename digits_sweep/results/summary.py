@@ -8,6 +8,7 @@ import pandas as pd
 
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.files import replace_file
+from digits_sweep.results.harmless import as_csv
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep, sweeps_in
@@ -97,10 +98,7 @@ def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
-    """Write a table for people and their spreadsheets, which take a text that begins with `=` for a formula."""
-    texts = [column.name for column in COLUMNS if column.dtype == "string"]
-    harmless = {name: table[name].str.replace(r"^(?=[=+\-@\t\r])", "'", regex=True) for name in texts}
-    replace_file(path, table.assign(**harmless).to_csv(index=False, lineterminator="\n"), durable=False)
+    replace_file(path, as_csv(table), durable=False)
 
 
 def _relative(folder: Path, start: Path) -> str:
