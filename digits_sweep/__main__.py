@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _show_configuration(arguments)
         else:
             _sweep(arguments)
+    except BrokenPipeError:
+        raise
     except (DigitsSweepError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
@@ -84,5 +86,18 @@ def _sweep(arguments: Sequence[str]) -> None:
         sys.exit(code)
 
 
+def run_as_program() -> None:
+    """Run `main` as a process of its own: nothing that cannot be printed makes it fail."""
+    from digits_sweep.console import drop_what_is_left
+
+    try:
+        main()
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has seen enough.
+        pass
+    finally:
+        drop_what_is_left()
+
+
 if __name__ == "__main__":
-    main()
+    run_as_program()

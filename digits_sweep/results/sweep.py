@@ -126,8 +126,8 @@ def sweeps_in(outputs: Path) -> list[Path]:
 def newest_sweep(outputs: Path) -> Path:
     """Return the folder of the sweep that was started last.
 
-    Raises FileNotFoundError if there is none, `UnreadableRecord` if a `sweep.json` that cannot be read was written last:
-    it may be the newest.
+    Raises FileNotFoundError if there is none, and `UnreadableRecord` if a `sweep.json` that was written after it cannot
+    be read: that may be the newest.
     """
     sweeps, folder = sweeps_in(outputs), outputs / "sweeps"
     written = {name: _written_at(folder / name) for name in run_folders(folder)[0]}
