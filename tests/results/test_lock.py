@@ -29,9 +29,13 @@ def test_an_error_in_the_block_is_not_hidden_by_a_disk_that_became_read_only(tmp
     def refuse(self, missing_ok=False):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    with pytest.raises(RuntimeError, match="what went wrong"), only_writer(tmp_path):
-        monkeypatch.setattr("pathlib.Path.unlink", refuse)
-        raise RuntimeError("what went wrong")
+    def goes_wrong():
+        with only_writer(tmp_path):
+            monkeypatch.setattr("pathlib.Path.unlink", refuse)
+            raise RuntimeError("what went wrong")
+
+    with pytest.raises(RuntimeError, match="what went wrong"):
+        goes_wrong()
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
