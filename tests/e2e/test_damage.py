@@ -97,8 +97,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_training(small_di
 
 
 def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(program):
-    limit = (500_000, 500_000)
-    stopped = program.process(*SWEEP, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        stopped = program(*SWEEP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert stopped.returncode == 2
     assert "File too large" in stopped.stdout
     assert "Traceback" not in stopped.stdout + stopped.stderr

@@ -65,7 +65,7 @@ def test_the_sweep_of_the_torture_is_one_that_a_user_could_type(program):
         (True, signal.SIGINT, 130, [("interrupted", 1), ("completed", 0)]),
     ],
 )
-def test_stopped_by_hand_or_by_a_scheduler_it_shows_the_table_what_is_left_and_how_to_resume(
+def test_a_running_sweep_lets_nobody_else_in_and_if_stopped_shows_the_table_what_is_left_and_how_to_resume(
     program, completed, is_extension, stop, code, rows
 ):
     if is_extension:
@@ -73,8 +73,12 @@ def test_stopped_by_hand_or_by_a_scheduler_it_shows_the_table_what_is_left_and_h
     arguments = ("resume=latest", *ENDLESS[-1:]) if is_extension else ENDLESS
     with program.running(*arguments) as started:
         started.says("  epoch ", times=3)
+        refused = program(*ENDLESS, "resume=latest")
         started.process.send_signal(stop)
         assert started.ends() == code, started.text()
+    assert refused.returncode == 1
+    assert f"process {started.process.pid} on " in refused.stderr
+    assert "is writing there" in refused.stderr
     table = program.table()
     assert list(zip(table["status"], table["resumes"], strict=True)) == rows
     assert table["epochs"][0] >= 3
@@ -83,15 +87,7 @@ def test_stopped_by_hand_or_by_a_scheduler_it_shows_the_table_what_is_left_and_h
     assert "Traceback" not in started.text()
 
 
-def test_a_second_process_on_a_sweep_is_refused_with_the_pid_of_the_first(program):
-    with program.running(*ENDLESS) as first:
-        first.says("  epoch ")
-        refused = program(*ENDLESS, "resume=latest")
-    assert refused.returncode == 1
-    assert f"process {first.process.pid} on " in refused.stderr
-    assert "is writing there" in refused.stderr
-
-
+@pytest.mark.full
 def test_sweeps_that_start_at_once_have_folders_and_runs_of_their_own(program):
     with ExitStack() as stack:
         both = [stack.enter_context(program.running(*SHORT)) for _ in range(2)]
