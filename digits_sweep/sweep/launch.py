@@ -13,6 +13,7 @@ from typing import cast
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.console import Screen
 from digits_sweep.errors import InvalidConfig
+from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
 from digits_sweep.results.record import Status
 from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep, read_manifest
@@ -20,8 +21,8 @@ from digits_sweep.sweep import session
 from digits_sweep.sweep.hydra_jobs import launch_by_hydra
 from digits_sweep.sweep.run import run as train
 
-# Exit codes: a run failed; the sweep was stopped on purpose; and what a shell reports for SIGINT and SIGTERM.
-FAILED, STOPPED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+# Exit codes: a run failed; the sweep was stopped on purpose. Those of a command that is stopped: `process`.
+FAILED, STOPPED = 1, 2
 # joblib gives up a whole sweep if one worker is killed, submitit if one job is: how often lost runs are launched again.
 MOST_RETRIES = 3
 # How often the table is rebuilt while runs train in other processes.
@@ -145,10 +146,6 @@ def lost_runs(planned: Plan, sweep: RecordedSweep) -> list[str]:
     """
     left = session.left(planned, sweep) if sweep.records else []
     return [name for name in left if name not in sweep.records or sweep.records[name].status is not Status.FAILED]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: what a scheduler sends before it kills."""
 
 
 def raise_on_sigterm() -> None:
