@@ -7,9 +7,10 @@ from typing import Any
 from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.results.columns import COLUMNS, fill
 from digits_sweep.results.history import EpochRow, first_epoch_below, write_history
+from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
 from digits_sweep.results.record import Record, Status, write_record
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
+from digits_sweep.results.sweep import RecordedSweep
 
 ENVIRONMENT = {
     "host": "here", "cpu": "a processor", "cpu_cores": 2, "python": "3.11", "torch": "2.15.0", "git_commit": "0" * 40,

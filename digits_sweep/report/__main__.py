@@ -10,7 +10,8 @@ from digits_sweep.report.analysis.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.report.analysis.verdict import verdict
 from digits_sweep.report.tables import as_markdown, questions, short_table
-from digits_sweep.results.sweep import newest_sweep
+from digits_sweep.results.harmless import visible
+from digits_sweep.results.manifest import newest_sweep
 
 COMPARING = "Of several sweeps, the others are compared with the first."
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (DigitsSweepError, FileNotFoundError) as error:
         sys.exit(str(error))
     for study in studies:
-        print(_on_the_terminal(study))
+        print(visible(_on_the_terminal(study)))
     try:
         if chosen.figure:
             _draw(studies[0], chosen.figure)

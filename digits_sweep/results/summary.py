@@ -10,8 +10,9 @@ from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.files import replace_file
 from digits_sweep.results.harmless import as_csv
 from digits_sweep.results.history import EpochRow
+from digits_sweep.results.manifest import sweeps_in
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import RecordedSweep, sweeps_in
+from digits_sweep.results.sweep import RecordedSweep, read_sweep
 
 # What pandas raises if a value is not of its column's type.
 UNFITTING = (ValueError, TypeError, OverflowError)
@@ -21,9 +22,10 @@ def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
     """Return the table of a sweep, from the records in its run folders: a row a run, as wide as `COLUMNS`.
 
     A run that never got below the threshold has NA in `first_epoch_below_threshold`; a run whose record cannot be read
-    is there as `failed`, with its folder and what is wrong. `run_dir` is relative to the sweep's folder.
+    is there as `failed`, with its folder and what is wrong. `run_dir` is relative to the sweep's folder. Raises
+    `UnreadableRecord` if the folder is no sweep's.
     """
-    return table_of(RecordedSweep(Path(sweep_dir)))
+    return table_of(read_sweep(Path(sweep_dir)))
 
 
 def table_of(sweep: RecordedSweep) -> pd.DataFrame:
@@ -46,7 +48,7 @@ def load_history(sweep_dir: Path | str) -> pd.DataFrame:
 
     A run whose history cannot be read has no row.
     """
-    return history_of(RecordedSweep(Path(sweep_dir)))
+    return history_of(read_sweep(Path(sweep_dir)))
 
 
 def history_of(sweep: RecordedSweep) -> pd.DataFrame:

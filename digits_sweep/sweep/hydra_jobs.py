@@ -17,8 +17,8 @@ from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import config_from
 from digits_sweep.console import Screen
 from digits_sweep.errors import CannotRecord, CannotResume
+from digits_sweep.results.manifest import read_manifest
 from digits_sweep.results.record import Status
-from digits_sweep.results.sweep import read_manifest
 from digits_sweep.sweep.run import run
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +13,10 @@ from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.console import Screen
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
+from digits_sweep.results.manifest import read_manifest
 from digits_sweep.results.record import Status
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import RecordedSweep, read_manifest
+from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import session
 from digits_sweep.sweep.hydra_jobs import launch_by_hydra
 from digits_sweep.sweep.run import run as train
@@ -61,7 +61,6 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     """
     if planned.launcher.needs_accounts and not _keeps_accounts():
         screen.say("WARNING: sacct does not answer here: the end of a killed job will not be noticed")
-    raise_on_sigterm()
     # On a full disk the log cannot be written either, which would bury the line that says so under tracebacks.
     logging.raiseExceptions = False
     try:
@@ -146,12 +145,3 @@ def lost_runs(planned: Plan, sweep: RecordedSweep) -> list[str]:
     """
     left = session.left(planned, sweep) if sweep.records else []
     return [name for name in left if name not in sweep.records or sweep.records[name].status is not Status.FAILED]
-
-
-def raise_on_sigterm() -> None:
-    """Make SIGTERM end this process as Ctrl-C does, by an exception: `Terminated`."""
-    signal.signal(signal.SIGTERM, _terminate)
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated

@@ -27,8 +27,9 @@ from digits_sweep.config.launchers import launcher_called
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
+from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import Manifest, RecordedSweep, newest_sweep, read_manifest
+from digits_sweep.results.sweep import RecordedSweep
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=[\w.-]+")

@@ -21,8 +21,8 @@ from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import Losses, RunningLoss
+from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record, Status, write_record
-from digits_sweep.results.sweep import Manifest
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles
 from digits_sweep.sweep.run_state import RunState, load_run_state

@@ -19,9 +19,10 @@ from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables import short_table
 from digits_sweep.results.files import flush_folder, make_folder, remove_leftovers
 from digits_sweep.results.lock import only_writer
+from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
 from digits_sweep.results.record import Status
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, next_counter, write_manifest
+from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
 from digits_sweep.trackers.process import following

@@ -22,8 +22,8 @@ from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotSearch
 from digits_sweep.results.history import EpochRow
+from digits_sweep.results.manifest import DatasetChoice, Manifest
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import DatasetChoice, Manifest
 from digits_sweep.sweep.run import run
 from digits_sweep.tune.settings import OBJECTIVES, SEARCHED, TuneConfig, lesson_rates
 

@@ -12,9 +12,10 @@ from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results import sweep as sweeps
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.files import replace_file
+from digits_sweep.results.manifest import Manifest, write_manifest
 from digits_sweep.results.record import Record, Status, read_record, write_record
 from digits_sweep.results.summary import load_sweep, publish_summary
-from digits_sweep.results.sweep import Manifest, RecordedSweep, write_manifest
+from digits_sweep.results.sweep import RecordedSweep
 
 
 def recorded(sweep_dir, number: int, name: str, **columns) -> Record:
@@ -89,6 +90,7 @@ def test_a_run_whose_record_is_torn_is_a_failed_row_not_a_missing_one(tmp_path):
 
 
 def test_an_empty_sweep_gives_an_empty_table_with_every_column(tmp_path):
+    write_manifest(tmp_path, Manifest([], [], [], []))
     assert list(load_sweep(tmp_path).columns) == [column.name for column in COLUMNS]
 
 
