@@ -7,7 +7,7 @@ lets Hydra compose once for every set of group choices, and puts plain values in
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,25 @@ def _conflicts(config: Config) -> list[str]:
     if config.model.head == "softmax" and threshold <= softmax_floor(classes):
         floor = f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
         found.append(f"trainer.loss_threshold={written(threshold)}: {floor}; choose a larger one, or model.head=logits")
+    return found + _of_evaluation(config)
+
+
+def _of_evaluation(config: Config) -> list[str]:
+    """Return a line for everything that evaluations are asked for and cannot do."""
+    evaluation, targets = config.evaluation, asdict(config.evaluation.targets)
+    floor = softmax_floor(config.model.num_classes)
+    found = [
+        f"evaluation.targets.{name}={written(values)}: behind a softmax of {config.model.num_classes} classes the loss "
+        f"cannot fall below {floor:.4f}; choose larger ones, or model.head=logits"
+        for name, values in targets.items()
+        if config.model.head == "softmax" and name.endswith("_loss") and any(value <= floor for value in values)
+    ]
+    asked = [f"targets.{name}={written(values)}" for name, values in targets.items() if values]
+    if evaluation.stop and not asked:
+        found.append("evaluation.stop=true: needs a target to stop at, such as evaluation.targets.train_loss=[1.6]")
+    if evaluation.every_examples is None and evaluation.per_doubling is None:
+        asked += ["noise_scale=true"] if evaluation.noise_scale else []
+        found += [f"evaluation.{each}: a run is never evaluated; add evaluation=fine" for each in asked]
     return found
 
 
