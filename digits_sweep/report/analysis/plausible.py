@@ -22,6 +22,8 @@ ADDED = ("configuration", "sweep")
 
 # The range of every number that is computed with. Products of two whole numbers still fit 64 bits.
 COUNT, SECONDS = (1, 10**9), (1e-12, 1e12)
+# A cross-entropy in float32, which may diverge to infinity and NaN.
+LOSS = (0, float("inf"))
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": COUNT,
     "lr": (0, 1e12),
@@ -30,9 +32,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "first_epoch_below_threshold": COUNT,
     "loss_threshold": (1e-12, 1e12),
     "seconds_to_threshold": SECONDS,
+    "final_loss": LOSS,
     "epochs": (0, 10**9),
     "train_samples": COUNT,
     "iterations_per_epoch": COUNT,
+    "iterations_to_threshold": (1, 10**15),
+    "examples_to_threshold": (1, 10**15),
     "seconds_first_epoch": SECONDS,
     "test_accuracy": (0, 1),
     "concurrent_runs": COUNT,
@@ -87,3 +92,5 @@ def _in_row(run: dict[Any, Any]) -> Iterator[str]:
 def _in_history(epochs: pd.DataFrame | None) -> Iterator[str]:
     if epochs is not None and not epochs["seconds"].between(*SECONDS).all():
         yield "history.csv: an epoch took no time, or no number of seconds"
+    if epochs is not None and not (epochs["loss_mean"].isna() | epochs["loss_mean"].between(*LOSS)).all():
+        yield "history.csv: a loss below 0"
