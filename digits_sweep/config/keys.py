@@ -83,11 +83,14 @@ def results_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def differing(recorded: dict[str, Any], config: Config) -> list[str]:
-    """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change."""
+    """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change.
+
+    A key that `recorded` lacks did not exist when the run was recorded.
+    """
     before, now = results_of(recorded), results_of(asdict(config))
     return [
         f"{key} was {written(before.get(key))}, is now {written(now.get(key))}"
-        for key in dict.fromkeys([*before, *now])
+        for key in before
         if not may_grow(key) and not _is_same(key, before, now)
     ]
 

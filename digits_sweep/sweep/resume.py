@@ -22,6 +22,7 @@ from digits_sweep.config.keys import (
     flat,
     holds_for_the_sweep,
     may_grow,
+    written,
 )
 from digits_sweep.config.launchers import launcher_called
 from digits_sweep.config.plan import Plan, PlannedRun, plan
@@ -49,6 +50,8 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
         typed = {_key(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
             planned = _repeated(planned, typed, manifest, sweep_dir)
+        elif found := list(_typed_otherwise(planned, typed, manifest)):
+            raise CannotResume("; ".join(found))
         earlier = RecordedSweep(sweep_dir)
         planned = _matched(planned, manifest)
     except (FileNotFoundError, UnreadableRecord, CannotResume) as error:
@@ -66,6 +69,17 @@ def _names_runs(key: str) -> bool:
     """Return whether typing this key says which runs the sweep has."""
     of_hydra = key.startswith(("hydra/launcher", "hydra.launcher", "hydra.verbose"))
     return changes_results(key) and not may_grow(key) and not of_hydra
+
+
+def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iterator[str]:
+    """Yield a line for every typed key that has a value which no recorded run has."""
+    recorded = [dict(flat(config)) for config in manifest.configs]
+    configs = [dict(flat(asdict(run.config))) for run in planned.runs]
+    for key in typed & set(configs[0]) if configs and recorded else ():
+        if changes_results(key) and not may_grow(key):
+            before, now = ([written(each.get(key)) for each in some] for some in (recorded, configs))
+            if new := [value for value in dict.fromkeys(now) if value not in before]:
+                yield f"{key} was {' and '.join(dict.fromkeys(before))}, is now {' and '.join(new)}"
 
 
 def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Path) -> Plan:
