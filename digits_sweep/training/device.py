@@ -90,6 +90,25 @@ def random_numbers_kept(device: torch.device) -> Iterator[None]:
         set_random_state(device, states)
 
 
+class RandomNumbers:
+    """A stream of PyTorch's global random numbers, which takes their place in a block and goes on in the next one."""
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        """Start the stream of the CPU and of `device` from `seed` (0 to 2**64 - 1)."""
+        self.device = device
+        with random_numbers_kept(device):
+            seed_random_numbers(device, seed)
+            self.state = random_state(device)
+
+    @contextmanager
+    def drawn_from(self) -> Iterator[None]:
+        """Let what draws random numbers in the block draw from this stream, and nothing else notice it."""
+        with random_numbers_kept(self.device):
+            set_random_state(self.device, self.state)
+            yield
+            self.state = random_state(self.device)
+
+
 @contextmanager
 def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Keep every module of `model` in evaluation mode in the block, and its mode and random numbers as they were."""
