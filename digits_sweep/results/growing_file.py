@@ -4,7 +4,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.files import append_to_file, replace_file, shorten_file
+from digits_sweep.results.reading import HISTORY_BYTES, read_file
 
 
 class GrowingFile:
@@ -24,8 +26,11 @@ class GrowingFile:
     def restore(self, content: bytes) -> None:
         """Make the file hold `start` and `content`, and nothing else; write only what differs."""
         expected = self.start + content
-        found = self.path.read_bytes() if self.path.exists() and not self.path.is_symlink() else None
-        if found is None or not found.startswith(expected):
+        try:
+            found = read_file(self.path, HISTORY_BYTES)
+        except UnreadableRecord:
+            found = b""
+        if not found.startswith(expected):
             replace_file(self.path, expected, durable=self.durable)
         elif len(found) > len(expected):
             shorten_file(self.path, len(expected))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from digits_sweep.errors import CannotRecord, FolderInUse
+from digits_sweep.errors import CannotRecord, FolderInUse, UnreadableRecord
 from digits_sweep.results.files import replace_file
+from digits_sweep.results.reading import SMALL_BYTES, read_json
 
 # A worker of a killed process may outlive it for some seconds, and holds its lock as long.
 PATIENCE_SECONDS = 15.0
@@ -89,7 +90,7 @@ def writers_in(sweep_dir: Path) -> int:
 
 def _owner(path: Path) -> Owner | None:
     try:
-        owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        owner = Owner(**read_json(path, SMALL_BYTES))
+    except (UnreadableRecord, TypeError):
         return None
-    return owner if isinstance(owner.pid, int) and 0 < owner.pid < 2**31 else None
+    return owner if type(owner.pid) is int and 0 < owner.pid < 2**31 else None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.files import append_to_file, overwrite_start, replace_file, shorten_file
+from digits_sweep.results.reading import LOSSES_BYTES, read_file
 
 NAME = "losses.npy"
 # The running loss is the mean over so many examples: enough to be steady, few beside an epoch of 60,000.
@@ -47,7 +48,10 @@ class LossesFile:
 
         Losses that are missing become NaN: they are unknown, and what follows keeps its place.
         """
-        found = self.path.read_bytes() if self.path.is_file() and not self.path.is_symlink() else b""
+        try:
+            found = read_file(self.path, LOSSES_BYTES)
+        except UnreadableRecord:
+            found = b""
         data = found[HEADER_BYTES : HEADER_BYTES + 4 * count]
         whole = data[: len(data) // 4 * 4]
         missing = np.full(count - len(whole) // 4, np.nan, dtype="<f4").tobytes()
@@ -79,11 +83,9 @@ def read_losses(folder: Path, signature: dict[str, Any]) -> Losses:
     Raises `UnreadableRecord` if they are missing or others.
     """
     count = signature.get("count", 0)
-    try:
-        with (folder / NAME).open("rb") as file:
-            data = file.read(HEADER_BYTES + 4 * count)[HEADER_BYTES:]
-    except OSError as error:
-        raise UnreadableRecord(f"{NAME}: {error.strerror}") from error
+    if type(count) is not int or count < 0:
+        raise UnreadableRecord(f"{NAME}: record.json does not say how many there are")
+    data = read_file(folder / NAME, LOSSES_BYTES)[HEADER_BYTES : HEADER_BYTES + 4 * count]
     if len(data) < 4 * count or hashlib.sha256(data).hexdigest() != signature.get("sha256"):
         raise UnreadableRecord(f"{NAME}: does not fit record.json")
     return np.frombuffer(data, dtype="<f4")

@@ -64,7 +64,8 @@ def read_manifest(sweep_dir: Path) -> Manifest:
 
     Raises `NewerFormat` if a newer version of this program wrote it, `UnreadableRecord` if it is missing or corrupt.
     """
-    path = sweep_dir / NAME
+    # The folder is named by the user, who may do so by a link; what lies in it is not followed.
+    path = sweep_dir.resolve() / NAME
     try:
         stat = path.lstat()
         return _manifest(path, stat.st_mtime_ns, stat.st_size)

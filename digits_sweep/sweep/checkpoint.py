@@ -19,8 +19,9 @@ from torch import Tensor
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.files import latest_readable, replace_file
 from digits_sweep.results.history import EpochRow
-from digits_sweep.results.reading import CHECKPOINT_BYTES, check_checkpoint, read_file
+from digits_sweep.results.reading import CHECKPOINT_BYTES, LOSSES_BYTES, check_values, one_line, read_file
 from digits_sweep.results.record import Record, as_content, record_from
+from digits_sweep.sweep.checkpoint_archive import check_checkpoint
 from digits_sweep.training.engines.protocol import Engine
 
 # 1: weights, optimizer state and history. 2: the record and the number of iterations too.
@@ -86,6 +87,7 @@ def _read(path: Path) -> Checkpoint:
         found = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
         if found["format"] not in (1, FORMAT):
             raise NewerFormat(f"{path.name}: its format {found['format']} is not known here")
+        _check_content(found)
         return Checkpoint(
             history=[EpochRow(int(epoch), *figures) for epoch, *figures in _rows(found["history"])],
             model=found["model"],
@@ -97,8 +99,24 @@ def _read(path: Path) -> Checkpoint:
         raise
     # A file with a right checksum may hold anything; torch.load documents no narrower error.
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({reason})") from error
+        raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({one_line(error)})") from error
+
+
+def _check_content(found: dict[str, Any]) -> None:
+    """Raise ValueError if there is something else in a checkpoint than belongs there, or more than its file holds."""
+    check_values(found.get("record") or {})
+    states = [found["model"], *found["optimizer"].values()]
+    if not all(isinstance(state, dict) for state in states):
+        raise ValueError("its weights are no tensors by name")
+    history = found["history"]
+    tensors = [each for state in states for each in state.values() if each is not None]
+    for tensor in [*tensors, history] if isinstance(history, Tensor) else tensors:
+        # A view can repeat one number as often as it likes: a file of a kilobyte, and a copy of a terabyte.
+        if not isinstance(tensor, Tensor) or tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise ValueError("its weights are no tensors, or larger than the file")
+    iterations = found.get("iterations", 0)
+    if type(iterations) is not int or not 0 <= iterations <= LOSSES_BYTES // 4:
+        raise ValueError("its number of iterations is none")
 
 
 def _rows(history: Any) -> list[list[float]]:
@@ -117,8 +135,8 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
         else:
             groups = engine.optimizer.state_dict()["param_groups"]
             engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UnreadableRecord(f"{NAME}: of another model or optimizer ({str(error).splitlines()[0]})") from error
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableRecord(f"{NAME}: of another model or optimizer ({one_line(error)})") from error
 
 
 def _restore_in_place(state: dict[int, dict[str, Tensor]], saved: dict[int, dict[str, Tensor]]) -> None:

@@ -29,6 +29,7 @@ from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
+from digits_sweep.results.reading import check_plain
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
 
@@ -47,6 +48,7 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     try:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
+        check_plain(sweep_dir)
         typed = {_key(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
             planned = _repeated(planned, typed, manifest, sweep_dir)
