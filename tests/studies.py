@@ -65,6 +65,7 @@ def add_run(
             **{"dataset": "mnist", "train_samples": 60_000, "engine": "closed_form", "device": "cpu", "num_threads": 1},
             **{"iterations_per_epoch": -(-60_000 // flat["data.batch_size"]), "test_accuracy": 0.95},
             "concurrent_runs": 1,
+            "iterations": len(losses) * -(-60_000 // flat["data.batch_size"]),
         },
     )
     if (reached := first_epoch_below(history, flat["trainer.loss_threshold"])) is not None:

@@ -78,8 +78,9 @@ def _versions(record: Record, name: str) -> str | None:
 
 
 def _seconds_to_threshold(record: Record, history: Sequence[EpochRow]) -> float | None:
-    iterations = record.summary.get("iterations_to_threshold")
-    return seconds_until(history, iterations, record.summary["iterations_per_epoch"]) if iterations else None
+    summary = record.summary
+    iterations, per_epoch = summary.get("iterations_to_threshold"), summary.get("iterations_per_epoch")
+    return seconds_until(history, iterations, per_epoch, summary["iterations"]) if iterations else None
 
 
 def _examples_per_second(record: Record, history: Sequence[EpochRow]) -> float | None:
@@ -110,7 +111,10 @@ COLUMNS = (
         "final_loss", "Float64", OUTCOME, "mean loss of the last epoch",
         of=lambda record, history: history[-1].loss_mean if history else None,
     ),
-    Column("epochs", "Int64", OUTCOME, "finished epochs", of=lambda record, history: len(history)),
+    Column(
+        "epochs", "Int64", OUTCOME, "finished epochs",
+        of=lambda record, history: sum(row.complete for row in history),
+    ),
     Column("status", "string", OUTCOME, "completed, diverged, interrupted or failed"),
     Column("dataset", "string", SETTING, "data set that was trained on", ("data.name",), mixture="data sets"),
     Column("train_samples", "Int64", SETTING, "examples in its training set"),
@@ -126,7 +130,7 @@ COLUMNS = (
     Column("iterations_per_epoch", "Int64", OUTCOME, "iterations in an epoch"),
     Column(
         "seconds_first_epoch", "Float64", OUTCOME, "seconds of the first epoch",
-        of=lambda record, history: history[0].seconds if history else None,
+        of=lambda record, history: history[0].seconds if history and history[0].complete else None,
     ),
     Column(
         "examples_per_second", "Float64", OUTCOME, "examples trained on per second, from seconds_per_epoch",
@@ -155,6 +159,7 @@ COLUMNS = (
         "examples until the running loss, over 3,000 examples, is first below the threshold; empty: not reached",
     ),
     Column("iterations_to_threshold", "Int64", OUTCOME, "iterations until then"),
+    Column("iterations", "Int64", OUTCOME, "iterations that the run has trained"),
 )  # fmt: skip
 
 

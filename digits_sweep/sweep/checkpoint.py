@@ -89,7 +89,7 @@ def _read(path: Path) -> Checkpoint:
             raise NewerFormat(f"{path.name}: its format {found['format']} is not known here")
         _check_content(found)
         return Checkpoint(
-            history=[EpochRow(int(epoch), *figures) for epoch, *figures in _rows(found["history"])],
+            history=[_epoch(*row) for row in _rows(found["history"])],
             model=found["model"],
             optimizer=found["optimizer"],
             record=record_from(found["record"], path.name) if found["format"] > 1 else None,
@@ -117,6 +117,10 @@ def _check_content(found: dict[str, Any]) -> None:
     iterations = found.get("iterations", 0)
     if type(iterations) is not int or not 0 <= iterations <= LOSSES_BYTES // 4:
         raise ValueError("its number of iterations is none")
+
+
+def _epoch(number: float, mean: float, std: float, seconds: float, per_second: float, complete: float = 1) -> EpochRow:
+    return EpochRow(int(number), mean, std, seconds, per_second, bool(complete))
 
 
 def _rows(history: Any) -> list[list[float]]:

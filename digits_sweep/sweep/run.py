@@ -148,7 +148,7 @@ def _train(job: Job, state: RunState, built: BuiltEngine) -> None:
     with job.screen.run(_title(job, record), trainer.num_epochs, len(history)) as shown:
         stopwatch = Stopwatch(built.device)
         for epoch in train(built.engine, trainer, job.config.seed, num_samples, stopwatch, len(history) + 1):
-            history.append(_row(epoch, num_samples))
+            history.append(_row(epoch))
             with _recording(record):
                 _follow(running, epoch.losses.numpy(), record, history)
                 beside = max(record.summary["concurrent_runs"], writers_in(run_dir.parent))
@@ -174,6 +174,7 @@ def _follow(running: RunningLoss, losses: Losses, record: Record, history: Seque
     record.summary |= {
         "iterations_to_threshold": crossing.iterations if crossing else None,
         "examples_to_threshold": crossing.examples if crossing else None,
+        "iterations": running.iterations,
     }
     fill(record, history)
 
@@ -184,8 +185,9 @@ def _title(job: Job, record: Record) -> str:
     return f"{position}{job.run_dir.name}  ({what})"
 
 
-def _row(epoch: Epoch, num_samples: int) -> EpochRow:
-    return EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, num_samples / epoch.seconds)
+def _row(epoch: Epoch) -> EpochRow:
+    per_second = epoch.examples / epoch.seconds
+    return EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, per_second, epoch.complete)
 
 
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:

@@ -21,7 +21,9 @@ def outcome(
 ) -> dict[str, float | None]:
     """The columns that follow from the epochs, of ten iterations each, and from where the running loss crosses."""
     model, trainer = {"name": "mlp", "head": "softmax"}, {"loss_threshold": threshold}
-    known = {"train_samples": train_samples, "iterations_per_epoch": 10, "iterations_to_threshold": crossing}
+    known = {"train_samples": train_samples, "iterations_per_epoch": 10, "iterations": 10 * len(epochs)} | {
+        "iterations_to_threshold": crossing
+    }
     record = Record(0, summary=known, config={"model": model, "trainer": trainer})
     fill(record, epochs)
     return {name: record.summary[name] for name in FROM_EPOCHS}

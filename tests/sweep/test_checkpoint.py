@@ -16,7 +16,7 @@ from tests.workloads import ADAM, PLAIN_SGD, SGD, workload
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="cuda_graph needs an NVIDIA GPU")
 ENGINE_NAMES = [pytest.param(name, marks=needs_gpu if name == "cuda_graph" else ()) for name in ENGINES]
 RECORD = Record(0, folder="run", summary={"epochs": 1})
-HISTORY = [EpochRow(1, 1.7053080132524251, 0.1, 2 / 3, 1e5 / 3)]
+HISTORY = [EpochRow(1, 1.7053080132524251, 0.1, 2 / 3, 1e5 / 3), EpochRow(2, 1.7, 0.1, 0.5, 1e5, complete=False)]
 
 
 def engine(name: str, optimizer=ADAM, **shape):
