@@ -1,66 +1,18 @@
 """What a terminal shows while a sweep runs: lines, a bar with the time left, and the table; in a pipe plain lines."""
 
-import io
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from digits_sweep.process import Tolerant
 from digits_sweep.results.harmless import one_line, visible
 from digits_sweep.results.history import EpochRow
-
-
-class Tolerant(io.TextIOBase):
-    """A stream that drops what `stream` cannot take: what is printed must not change what is trained or recorded.
-
-    The disk may be full, the terminal gone, the stream closed, or its encoding may lack a character.
-    """
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return getattr(self._stream, "encoding", None) or "utf-8"
-
-    def isatty(self) -> bool:
-        try:
-            return bool(self._stream.isatty())
-        except (OSError, ValueError, AttributeError):
-            return False
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def write(self, text: str) -> int:
-        try:
-            self._stream.write(text)
-        except UnicodeEncodeError:
-            with suppress(OSError, ValueError):
-                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-        except (OSError, ValueError, AttributeError):
-            pass
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError, ValueError, AttributeError):
-            self._stream.flush()
-
-
-def drop_what_is_left() -> None:
-    """Make the interpreter's last flush succeed: output that cannot be written is no reason to fail at the end."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            with suppress(OSError, ValueError, AttributeError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Screen:
@@ -74,7 +26,7 @@ class Screen:
         stream = Tolerant(sys.stdout)
         is_terminal = stream.isatty()
         self.console = Console(
-            file=stream, highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240
+            file=cast(IO[str], stream), highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240
         )
 
     def say(self, text: str) -> None:

@@ -1,11 +1,13 @@
 """A command as a process: it can be stopped at any moment, and nobody has to read what it prints."""
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
+from typing import Any
 
 # What a shell reports for SIGINT and SIGTERM.
 INTERRUPTED, TERMINATED = 130, 143
@@ -38,7 +40,7 @@ def command(arguments: Sequence[str] | None) -> Iterator[None]:
         finally:
             stop.is_ending = True
             if stop.is_process:
-                _drop_what_cannot_be_written()
+                _drop_what_is_left()
 
 
 @contextmanager
@@ -58,11 +60,46 @@ def at_once() -> Iterator[None]:
         stop.is_importing = False
 
 
+class Tolerant(io.TextIOBase):
+    """A stream that drops what `stream` cannot take: what is printed must not change what is trained or recorded.
+
+    The disk may be full, the terminal gone, the stream closed, or its encoding may lack a character.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        try:
+            return bool(self._stream.isatty())
+        except (OSError, ValueError, AttributeError):
+            return False
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            with suppress(OSError, ValueError):
+                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+        except (OSError, ValueError, AttributeError):
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+
 def write_line(text: str) -> None:
-    """Print to standard output. What cannot be written, as its reader has gone or its disk is full, is dropped."""
-    with suppress(OSError, ValueError):
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    """Print to standard output, as far as it can be written."""
+    print(text, file=Tolerant(sys.stdout), flush=True)
 
 
 class _Stop:
@@ -131,7 +168,7 @@ class _Stop:
         sys.__excepthook__(kind, error, trace)
 
 
-def _drop_what_cannot_be_written() -> None:
+def _drop_what_is_left() -> None:
     """Flush the standard streams. What cannot be written Python would report at exit, with an exit code of its own."""
     for stream in (sys.stdout, sys.stderr):
         try:
