@@ -165,6 +165,8 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
 
 def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The overrides that resume this sweep: what is not repeated from its files is typed again."""
-    again = [each for each in not_repeated(planned.command, ()) if each.partition("=")[2]]
-    return shlex.join([as_override("resume", str(sweep_dir)), *again])
+    """The overrides that resume this sweep from any folder: what is not repeated from its files is typed again."""
+    again = [each for each in not_repeated(planned.command, ()) if not each.startswith("data.root=")]
+    if len(again) < len(not_repeated(planned.command, ())):
+        again.append(as_override("data.root", str(Path(planned.settings.data.root).expanduser().absolute())))
+    return shlex.join([as_override("resume", str(sweep_dir.absolute())), *again])
