@@ -85,19 +85,15 @@ def results_of(config: dict[str, Any]) -> dict[str, Any]:
 def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change.
 
-    A key that `recorded` lacks did not exist when the run was recorded.
+    A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it is null,
+    false or an empty list now.
     """
     before, now = results_of(recorded), results_of(asdict(config))
     return [
         f"{key} was {written(before.get(key))}, is now {written(now.get(key))}"
-        for key in before
-        if not may_grow(key) and not _is_same(key, before, now)
+        for key in dict.fromkeys([*before, *now])
+        if not may_grow(key) and (before[key] != now.get(key) if key in before else now[key])
     ]
-
-
-def _is_same(key: str, before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """A key that did not exist yet did nothing: it is the same as null, false or an empty list."""
-    return before[key] == now.get(key) if key in before else not now[key]
 
 
 def as_recorded(config: Config, recorded: dict[str, Any]) -> Config:
