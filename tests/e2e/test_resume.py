@@ -166,8 +166,8 @@ def test_a_sweep_in_a_folder_with_spaces_is_resumed_by_the_command_that_it_shows
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (("optimizer.lr=0.5", "data.batch_size=500,300"), "batch_size=500: optimizer.lr was 1e-4, is now 0.5"),
-        (("data.batch_size=500,200",), "(batch_size=500, batch_size=300), this one 2 (batch_size=500, batch_size=200)"),
+        (("optimizer.lr=0.5", "data.batch_size=500,300"), "optimizer.lr was 1e-4, is now 0.5"),
+        (("data.batch_size=500,200",), "data.batch_size was 500 and 300, is now 200"),
         (("data.batch_size=500",), "that sweep has 2 runs (batch_size=500, batch_size=300), this one 1"),
     ],
 )
