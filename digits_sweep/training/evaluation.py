@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits, scale
+from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.training.device import frozen
 from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
 
@@ -79,6 +80,22 @@ class Measurements:
     train: Evaluation
     test: Evaluation
     noise: GradientNoise | None
+
+    def row(self, iterations: int, examples: int, seconds: float) -> EvaluationRow:
+        """Return the row of `evaluations.csv` for a run that has trained so much, as yet without its running loss."""
+        return EvaluationRow(
+            iterations=iterations,
+            examples=examples,
+            seconds=seconds,
+            train_loss=self.train.loss,
+            train_error=self.train.error,
+            test_loss=self.test.loss,
+            test_error=self.test.error,
+            classes_never_predicted=self.test.classes_never_predicted,
+            gradient_squared_norm=self.noise.squared_norm if self.noise else None,
+            gradient_trace=self.noise.trace if self.noise else None,
+            noise_scale=self.noise.scale if self.noise else None,
+        )
 
 
 class Evaluator:

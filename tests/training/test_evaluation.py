@@ -128,6 +128,19 @@ def test_a_model_is_measured_on_its_training_digits_and_on_test_digits():
     assert (found.train.count, found.test.count, found.noise) == (60, 7, None)
 
 
+@pytest.mark.parametrize("noise_scale", [True, False])
+def test_what_is_measured_makes_a_row(noise_scale):
+    model, data = build_model(mlp(), 0), digits()
+    found = Evaluator(asked(noise_scale=noise_scale), data, "unit", CPU).measure(model)
+    row = found.row(iterations=3, examples=60, seconds=0.5)
+    assert (row.iterations, row.examples, row.seconds, row.running_loss) == (3, 60, 0.5, None)
+    assert (row.train_loss, row.test_error) == (found.train.loss, found.test.error)
+    assert row.classes_never_predicted == found.test.classes_never_predicted
+    assert (row.noise_scale is not None) == noise_scale
+    if noise_scale:
+        assert row.noise_scale == row.gradient_trace / row.gradient_squared_norm
+
+
 def test_digits_are_scaled_as_they_are_for_training():
     model, data = build_model(mlp(), 0), digits()
     found = {how: Evaluator(asked(), data, how, CPU).measure(model).train.loss for how in ("unit", "standard", "raw")}
