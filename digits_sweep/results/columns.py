@@ -79,8 +79,9 @@ def _versions(record: Record, name: str) -> str | None:
 
 def _seconds_to_threshold(record: Record, history: Sequence[EpochRow]) -> float | None:
     summary = record.summary
-    iterations, per_epoch = summary.get("iterations_to_threshold"), summary.get("iterations_per_epoch")
-    return seconds_until(history, iterations, per_epoch, summary["iterations"]) if iterations else None
+    if not (iterations := summary.get("iterations_to_threshold")):
+        return None
+    return seconds_until(history, iterations, summary["iterations_per_epoch"], summary["iterations"])
 
 
 def _examples_per_second(record: Record, history: Sequence[EpochRow]) -> float | None:

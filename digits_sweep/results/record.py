@@ -43,8 +43,9 @@ class Record:
     `status` starts as `interrupted` and changes only when the run ends, so that the record of a killed run says so.
     `run_id` is the run's own, in all of its files; `folder` is the name of its folder when it started. `summary` holds
     the columns of `summary.csv` (see `results.columns`) that this run fills, `config` the whole resolved configuration.
-    `environments` has what the run was made with, an entry for every time that something changed, each with the first
-    epoch that it made (`from_epoch`). `files` has size in bytes and SHA-256 of the files that grow beside the record.
+    `ended` says why a completed run has ended before its last epoch, if it was asked to. `environments` has what the
+    run was made with, an entry for every time that something changed, each with the first epoch that it made
+    (`from_epoch`). `files` has size in bytes and SHA-256 of the files that grow beside the record.
     `resumed_after` has the last finished epoch for every time that the run was resumed, `seconds_recording` the time
     that writing all this took. `test_answers` counts the predictions on the test set, one number a class.
     """
@@ -64,6 +65,7 @@ class Record:
     seconds_setup: float | None = None
     seconds_recording: float = 0.0
     test_answers: list[int] | None = None
+    ended: str | None = None
     error: str | None = None
 
     @property
@@ -180,5 +182,6 @@ _KINDS = {
     "dataset_digest": str | None,
     "engine_reason": str | None,
     "test_answers": list | None,
+    "ended": str | None,
     "error": str | None,
 }

@@ -7,12 +7,14 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.evaluations import NAME as EVALUATIONS
 from digits_sweep.results.files import replace_file
 from digits_sweep.results.harmless import as_csv
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import sweeps_in
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep, read_sweep
+from digits_sweep.results.targets import TargetRow, targets_of, write_targets
 
 # What pandas raises if a value is not of its column's type.
 UNFITTING = (ValueError, TypeError, OverflowError)
@@ -84,19 +86,31 @@ def _unreadable(name: str, why: str) -> dict[str, Any]:
 
 
 def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
-    """Rebuild the sweep's own `summary.csv`, and `outputs/summary.csv` if it is the newest sweep there.
+    """Rebuild the sweep's own `summary.csv` and `targets.csv`, and `outputs/summary.csv` if it is the newest there.
 
     Return whether it is. `run_dir` is relative to the folder of the table. Raises OSError if one of the two cannot be
     written.
     """
     table = table_of(sweep)
     _write(sweep.folder / "summary.csv", table)
+    if targets := _targets(sweep):
+        write_targets(sweep.folder, targets)
     sweeps = sweeps_in(outputs)
     if not sweeps or sweeps[-1].resolve() != sweep.folder.resolve():
         return False
     folders = pd.array([_relative(sweep.folder / name, outputs) for name in table["run_dir"]], dtype="string")
     _write(outputs / "summary.csv", table.assign(run_dir=folders))
     return True
+
+
+def _targets(sweep: RecordedSweep) -> list[TargetRow]:
+    """A row for every target of every run that is evaluated, reached or not."""
+    found: list[TargetRow] = []
+    for name, record in sweep.records.items():
+        targets = (record.config.get("evaluation") or {}).get("targets") or {}
+        if name in sweep.evaluations and record.files.get(EVALUATIONS):
+            found += targets_of(name, targets, sweep.evaluations[name])
+    return found
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.evaluations import NAME as EVALUATIONS
+from digits_sweep.results.evaluations import EvaluationRow, read_evaluations
 from digits_sweep.results.files import previous
 from digits_sweep.results.history import NAME as HISTORY
 from digits_sweep.results.history import EpochRow, read_history
@@ -17,14 +19,16 @@ class RecordedSweep:
     """A sweep as its folder has it, every file read once.
 
     `manifest` is None if `sweep.json` cannot be read. `records` has the record of every run by its folder's name, in
-    the sweep's order, and `histories` its epochs. `unreadable` has the reason for every run that cannot be counted,
-    `misfits` the reason for every run of which something else does not fit its record.
+    the sweep's order, `histories` its epochs and `evaluations` its evaluations at frozen weights. `unreadable` has the
+    reason for every run that cannot be counted, `misfits` the reason for every run of which something else does not fit
+    its record.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.records: dict[str, Record] = {}
         self.histories: dict[str, list[EpochRow]] = {}
+        self.evaluations: dict[str, list[EvaluationRow]] = {}
         self.unreadable: dict[str, str] = {}
         self.misfits: dict[str, str] = {}
         self._seen: dict[str, tuple[int, int]] = {}
@@ -64,11 +68,16 @@ class RecordedSweep:
             self.unreadable[name] = str(error)
             return
         self.records[name] = record
+        self.histories[name], self.evaluations[name] = [], []
         try:
             self.histories[name] = read_history(self.folder / name, record.files.get(HISTORY))
         except UnreadableRecord as error:
-            self.histories[name] = []
             if record.epochs:
+                self.misfits[name] = str(error)
+        if signature_of := record.files.get(EVALUATIONS):
+            try:
+                self.evaluations[name] = read_evaluations(self.folder / name, signature_of)
+            except UnreadableRecord as error:
                 self.misfits[name] = str(error)
 
     def _refuse_copy(self, name: str, record: Record) -> None:
@@ -79,7 +88,7 @@ class RecordedSweep:
             raise UnreadableRecord(f"not a run of this sweep: {NAME} does not name it")
 
     def _forget(self, name: str) -> None:
-        for known in (self._seen, self.records, self.histories, self.unreadable, self.misfits):
+        for known in (self._seen, self.records, self.histories, self.evaluations, self.unreadable, self.misfits):
             known.pop(name, None)
 
     def _signature(self, name: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
+from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.results.files import latest_readable, replace_file
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.reading import CHECKPOINT_BYTES, LOSSES_BYTES, check_values, one_line, read_file
@@ -24,7 +25,7 @@ from digits_sweep.results.record import Record, as_content, record_from
 from digits_sweep.sweep.checkpoint_archive import check_checkpoint
 from digits_sweep.training.engines.protocol import Engine
 
-# 1: weights, optimizer state and history. 2: the record and the number of iterations too.
+# 1: weights, optimizer state and history. 2: record, number of iterations and evaluations too.
 FORMAT = 2
 NAME = "checkpoint.pt"
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -42,16 +43,23 @@ class Checkpoint:
     optimizer: dict[int, dict[str, Tensor]]
     record: Record | None = None
     iterations: int | None = None
+    evaluations: Sequence[EvaluationRow] = ()
 
 
 def write_checkpoint(
-    run_dir: Path, engine: Engine, history: Sequence[EpochRow], record: Record, iterations: int
+    run_dir: Path,
+    engine: Engine,
+    history: Sequence[EpochRow],
+    record: Record,
+    iterations: int,
+    evaluations: Sequence[EvaluationRow] = (),
 ) -> None:
     """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
     content = {
         "format": FORMAT,
         "record": as_content(record),
         "iterations": iterations,
+        "evaluations": [list(astuple(row)) for row in evaluations],
         "history": torch.tensor([astuple(row) for row in history], dtype=torch.float64),
         "model": _on_cpu(engine.model.state_dict()),
         "optimizer": _on_cpu(engine.optimizer.state_dict()["state"]),
@@ -94,6 +102,7 @@ def _read(path: Path) -> Checkpoint:
             optimizer=found["optimizer"],
             record=record_from(found["record"], path.name) if found["format"] > 1 else None,
             iterations=found.get("iterations"),
+            evaluations=[EvaluationRow(*row) for row in found.get("evaluations", ())],
         )
     except UnreadableRecord:
         raise

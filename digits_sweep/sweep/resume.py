@@ -174,6 +174,8 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
 
 def is_finished(record: Record, config: Config) -> bool:
     """Return whether nothing is left to do for a run: a diverged one would diverge again at the same iteration."""
+    if record.status is Status.COMPLETED and record.ended is not None:
+        return True
     if record.status is Status.COMPLETED:
         reached = record.summary.get("first_epoch_below_threshold") is not None
         epochs = record.summary.get("epochs", 0)

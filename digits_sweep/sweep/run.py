@@ -2,11 +2,8 @@
 
 import logging
 import math
-import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -18,36 +15,19 @@ from digits_sweep.data.digits import Digits, scale
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.columns import fill
 from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.lock import only_writer, writers_in
-from digits_sweep.results.losses import Losses, RunningLoss
+from digits_sweep.results.lock import only_writer
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record, Status, write_record
+from digits_sweep.sweep.job import Enough, Job, recording
+from digits_sweep.sweep.recorded_training import RecordedTraining, title
 from digits_sweep.sweep.resume import is_finished
-from digits_sweep.sweep.run_files import RunFiles
 from digits_sweep.sweep.run_state import RunState, load_run_state
 from digits_sweep.sweep.setup import digits_for, engine_for_run
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.device import flush_denormals_from_now_on
-from digits_sweep.training.epochs import Epoch, is_last, train
 from digits_sweep.training.evaluation import evaluate
-from digits_sweep.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
-
-# Asked after every epoch with the epochs so far; a text is the reason to end the run there.
-Enough = Callable[[Sequence[EpochRow]], str | None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a run is asked to do, and where it reports to."""
-
-    config: Config
-    run_dir: Path
-    manifest: Manifest | None
-    enough: Enough | None
-    screen: Screen
 
 
 def run(
@@ -82,10 +62,10 @@ def _attempt(job: Job, state: RunState) -> None:
     try:
         digits = digits_for(job.config, job.manifest, record, job.screen.say)
         built = engine_for_run(job.config, digits, record, state.checkpoint)
-        _train(job, state, built)
+        RecordedTraining(job, state, built, digits).run(title(job, record))
         if record.error is None:
             _evaluate(job.config, record, built, digits)
-            finite = math.isfinite(float(record.summary["final_loss"]))
+            finite = record.ended is not None or math.isfinite(float(record.summary["final_loss"]))
             record.status = Status.COMPLETED if finite else Status.DIVERGED
     except (CannotRecord, KeyboardInterrupt) as stop:
         log.warning("%s after epoch %s", type(stop).__name__, record.summary["epochs"])
@@ -95,7 +75,7 @@ def _attempt(job: Job, state: RunState) -> None:
         log.error("%s", record.error)
         job.screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
         job.screen.say(f"  its traceback: {job.run_dir / 'record.json'}")
-    with _recording(record):
+    with recording(record):
         write_record(job.run_dir, record)
     if record.status is Status.DIVERGED:
         job.screen.say(
@@ -119,75 +99,8 @@ def _start(job: Job, state: RunState) -> None:
     record.test_answers = None
     record.summary = first | record.summary | {"test_accuracy": None, "classes_never_predicted": None}
     fill(record, state.history)
-    with _recording(record):
+    with recording(record):
         write_record(job.run_dir, record)
-
-
-@contextmanager
-def _recording(record: Record) -> Iterator[None]:
-    """Time what is written in the block. If it cannot be written, training further would be for nothing."""
-    started = time.perf_counter()
-    try:
-        yield
-    except OSError as error:
-        where = error.filename2 or error.filename or "the run's folder"
-        raise CannotRecord(f"{where}: {error.strerror or error}; nothing recorded before is lost") from error
-    record.seconds_recording += time.perf_counter() - started
-
-
-def _train(job: Job, state: RunState, built: BuiltEngine) -> None:
-    """Train epoch by epoch. Each is on disk before the next starts."""
-    trainer, run_dir, record, history = job.config.trainer, job.run_dir, state.record, state.history
-    num_samples, files = record.summary["train_samples"], RunFiles(job.run_dir)
-    with _recording(record):
-        done = files.restore(record, history, _iterations(state))
-    running = RunningLoss(job.config.data.batch_size, num_samples, trainer.loss_threshold)
-    _follow(running, done, record, history)
-    if history and is_last(history[-1].loss_mean, trainer):
-        return
-    with job.screen.run(_title(job, record), trainer.num_epochs, len(history)) as shown:
-        stopwatch = Stopwatch(built.device)
-        for epoch in train(built.engine, trainer, job.config.seed, num_samples, stopwatch, len(history) + 1):
-            history.append(_row(epoch))
-            with _recording(record):
-                _follow(running, epoch.losses.numpy(), record, history)
-                beside = max(record.summary["concurrent_runs"], writers_in(run_dir.parent))
-                record.summary["concurrent_runs"] = beside
-                files.commit(built.engine, record, history, epoch.losses)
-            log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
-            shown.epoch(history[-1])
-            if job.enough and (reason := job.enough(history)):
-                record.error = reason
-                return
-
-
-def _iterations(state: RunState) -> int:
-    """How many iterations are committed. A checkpoint of format 1 does not say it."""
-    if state.checkpoint and state.checkpoint.iterations is not None:
-        return state.checkpoint.iterations
-    return len(state.history) * state.record.summary["iterations_per_epoch"]
-
-
-def _follow(running: RunningLoss, losses: Losses, record: Record, history: Sequence[EpochRow]) -> None:
-    """Take the losses of new iterations into the record."""
-    crossing = running.follow(losses)
-    record.summary |= {
-        "iterations_to_threshold": crossing.iterations if crossing else None,
-        "examples_to_threshold": crossing.examples if crossing else None,
-        "iterations": running.iterations,
-    }
-    fill(record, history)
-
-
-def _title(job: Job, record: Record) -> str:
-    position = f"run {record.number + 1} of {len(job.manifest.runs)}: " if job.manifest else ""
-    what = ", ".join([record.summary["dataset"], f"engine {record.summary['engine']}", record.summary["device"]])
-    return f"{position}{job.run_dir.name}  ({what})"
-
-
-def _row(epoch: Epoch) -> EpochRow:
-    per_second = epoch.examples / epoch.seconds
-    return EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, per_second, epoch.complete)
 
 
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:

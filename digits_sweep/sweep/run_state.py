@@ -9,6 +9,7 @@ import torch
 from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord
+from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.results.files import previous, remove_leftovers, set_aside
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import NAME as RECORD
@@ -19,11 +20,12 @@ from digits_sweep.sweep.checkpoint import Checkpoint, read_checkpoint
 
 @dataclass
 class RunState:
-    """A run's record, the last checkpoint if an epoch was finished, and the epochs so far."""
+    """A run's record, the last checkpoint if an epoch was finished, and the epochs and evaluations so far."""
 
     record: Record
     checkpoint: Checkpoint | None = None
     history: list[EpochRow] = field(default_factory=list)
+    evaluations: list[EvaluationRow] = field(default_factory=list)
 
 
 def load_run_state(config: Config, run_dir: Path, number: int, say: Callable[[str], None]) -> RunState:
@@ -49,7 +51,7 @@ def load_run_state(config: Config, run_dir: Path, number: int, say: Callable[[st
     before = (record.environment.get("torch") or torch.__version__).partition("+")[0]
     if before != torch.__version__.partition("+")[0]:
         say(f"{run_dir.name}: trained with torch {before}; the last digits may differ with torch {torch.__version__}")
-    return RunState(record, checkpoint, list(checkpoint.history))
+    return RunState(record, checkpoint, list(checkpoint.history), list(checkpoint.evaluations))
 
 
 def _record(run_dir: Path, say: Callable[[str], None]) -> Record | None:
@@ -97,7 +99,7 @@ def _of_the_checkpoint(
         return committed
     if record.run_id != committed.run_id:
         raise CannotResume(f"{run_dir}: {RECORD} and {CHECKPOINT} belong to different runs; restore the right file")
-    return record if record.epochs == len(checkpoint.history) else committed
+    return record if record.summary.get("iterations") == checkpoint.iterations else committed
 
 
 def _refuse_another_run(record: Record, config: Config, run_dir: Path) -> None:
