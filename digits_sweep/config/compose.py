@@ -6,6 +6,7 @@ lets Hydra compose once for every set of group choices, and puts plain values in
 
 import copy
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from digits_sweep.config.folders import (
+    configuration_folder,
+    expand_folders,
+    expanded_settings,
+    folder_of_the_environment,
+)
 from digits_sweep.config.keys import mistakes, written
 from digits_sweep.config.scaling import FORMULAS
 from digits_sweep.config.schema import Config, SGDConfig, groups, nodes
@@ -40,7 +47,7 @@ class Composer:
     """Configurations composed from `conf/` and from `config_dirs`, folders of the user's. A context manager."""
 
     def __init__(self, config_dirs: Sequence[str] = ()) -> None:
-        self._searchpath = [f"file://{Path(folder).absolute()}" for folder in config_dirs]
+        self._searchpath = [configuration_folder(folder) for folder in config_dirs]
         self._composed: dict[tuple[str, ...], Composed] = {}
         self._parsed: dict[str, Override] = {}
         self._are_groups: dict[str, bool] = {}
@@ -85,6 +92,7 @@ class Composer:
         # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
         self._first = self._first or result
         OmegaConf.copy_cache(self._first.config, result.config)
+        expand_folders(result.config)
         return result
 
     def _with_choices(self, choices: tuple[str, ...]) -> Composed:
@@ -101,8 +109,9 @@ class Composer:
             return list(choices)
         typed = [each for each in choices if each.startswith("hydra.searchpath=")]
         folders = [folder for each in typed for folder in self.parse(each).value()] + self._searchpath  # type: ignore
-        quoted = ",".join(f"'{folder}'" for folder in folders)
-        return [each for each in choices if each not in typed] + [f"hydra.searchpath=[{quoted}]"]
+        return [each for each in choices if each not in typed] + [
+            f"hydra.searchpath=[{','.join(map(quoted, folders))}]"
+        ]
 
     def groups(self) -> list[str]:
         """Return the config groups that a command line may choose from."""
@@ -118,7 +127,9 @@ def to_config(composed: DictConfig) -> Config:
 
     Raises `InvalidConfig` if a value breaks a rule, and OmegaConf's own errors if one is missing.
     """
-    return checked(OmegaConf.to_object(composed))  # type: ignore[arg-type]
+    config: Config = OmegaConf.to_object(composed)  # type: ignore[assignment]
+    config.tracker = {name: expanded_settings(settings) for name, settings in config.tracker.items()}
+    return checked(config)
 
 
 def checked(config: Config) -> Config:
@@ -159,11 +170,17 @@ def _of_evaluation(config: Config) -> list[str]:
 
 
 def as_override(key: str, value: str) -> str:
-    """Return `key=value` as Hydra reads it, in quotes if the value is more than a plain word or path."""
-    if all(each.isascii() and (each.isalnum() or each in "_./:-") for each in value) and value:
-        return f"{key}={value}"
-    escaped = value.replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    """Return `key=value` as Hydra reads it, in quotes if the value is more than a plain path."""
+    # Without a slash it may be a number, true or null.
+    is_plain = "/" in value and all(each.isascii() and (each.isalnum() or each in "_./:-") for each in value)
+    return f"{key}={value if is_plain else quoted(value)}"
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a quoted value in Hydra's grammar. An interpolation in it stays one."""
+    # Backslashes count only in front of a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
 
 
 def _by_batch_size(default: float, exceptions: DictConfig, *, _root_: DictConfig) -> float:
@@ -186,6 +203,7 @@ def _register() -> None:
             store.store(group="schema", name=node.__name__.removesuffix("Config").lower(), node=node)
     OmegaConf.register_new_resolver("by_batch_size", _by_batch_size, replace=True)
     OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
+    OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
 
 
 _register()

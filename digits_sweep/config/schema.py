@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from digits_sweep.config.rules import (
     BELOW_ONE,
     BETAS,
+    DATA_FOLDER,
     DEVICE,
     ERRORS,
     FOLDER,
@@ -39,7 +40,7 @@ class DataConfig:
     batch_size: int = key(whole_number(1))
     num_workers: int = key(whole_number(0), Role.TIMING)
     scale: str = key(one_of("unit", "standard", "raw"))
-    root: str = key(role=Role.PLACE)
+    root: str = key(DATA_FOLDER, Role.PLACE)
     mirrors: list[str] = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
     fallback: str | None = key(role=Role.PLACE)

@@ -27,7 +27,7 @@ class DataSet:
 
 
 def _mnist(data: DataConfig, report: Report) -> Digits:
-    return load_mnist(Path(data.root).expanduser(), data.mirrors, data.timeout_seconds, report)
+    return load_mnist(Path(data.root), data.mirrors, data.timeout_seconds, report)
 
 
 DATASETS: dict[str, DataSet] = {

@@ -31,6 +31,9 @@ def load_mnist(
     `DataUnavailable` if every mirror fails, `UnusableRoot` if the folder cannot be read or written or holds another
     data set under MNIST's names, and `MismatchedTorchvision` if torchvision is needed and does not load.
     """
+    if root.parts[:1] and root.parts[0].startswith("~"):
+        where = "choose another folder by data.root=... or by the environment variable DIGITS_SWEEP_DATA"
+        raise UnusableRoot(f"data.root={root}: there is no home folder here (HOME); {where}")
     raw = root / "MNIST" / "raw"
     try:
         contents = _contents(raw)
