@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from digits_sweep.process import Tolerant
-from digits_sweep.results.harmless import one_line, visible
+from digits_sweep.results.disk.harmless import one_line, visible
 from digits_sweep.results.history import EpochRow
 
 

@@ -15,7 +15,7 @@ DigitsSweepError
 └── EngineRefused
 """
 
-from digits_sweep.results.harmless import visible
+from digits_sweep.results.disk.harmless import visible
 
 
 class DigitsSweepError(Exception):

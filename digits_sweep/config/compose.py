@@ -8,13 +8,13 @@ import copy
 import math
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -26,6 +26,7 @@ from digits_sweep.config.folders import (
     folder_of_the_environment,
 )
 from digits_sweep.config.keys import mistakes, written
+from digits_sweep.config.own_hydra import own_hydra
 from digits_sweep.config.scaling import FORMULAS
 from digits_sweep.config.schema import Config, SGDConfig, groups, nodes
 from digits_sweep.errors import InvalidConfig
@@ -54,17 +55,14 @@ class Composer:
         self._first: Composed | None = None
 
     def __enter__(self) -> "Composer":
-        # Another program in this process, such as a notebook, may have initialized Hydra for itself.
-        self._of_another, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-        self._initialized = initialize_config_dir(config_dir=str(CONF), version_base="1.3")
-        self._initialized.__enter__()
-        self._loader = GlobalHydra.instance().config_loader()
-        self._parser = OverridesParser.create(config_loader=self._loader)
+        with ExitStack() as stack:
+            self._loader = stack.enter_context(own_hydra(str(CONF)))
+            self._parser = OverridesParser.create(config_loader=self._loader)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._initialized.__exit__(*error)
-        GlobalHydra.instance().hydra = self._of_another
+        self._open.__exit__(*error)
 
     def parse(self, text: str) -> Override:
         """Read one `key=value` in Hydra's grammar. Raises Hydra's own errors."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from digits_sweep.config.keys import declared
 from digits_sweep.config.rules import FOLDER
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.folders import expanded
+from digits_sweep.results.disk.folders import expanded
 
 # The address of a local store, such as sqlite:///~/mlflow.db, has a path behind it.
 OF_AN_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*:///)?(.*)", re.DOTALL)

@@ -23,7 +23,7 @@ from digits_sweep.config.keys import flat, holds_for_the_sweep, written
 from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.files import safe_name
+from digits_sweep.results.disk.files import safe_name
 
 # From here on planning takes longer than a second.
 MANY_RUNS = 100

@@ -72,6 +72,9 @@ DEVICE = Rule(
 )
 # Far above any machine's cores: PyTorch fails late, and without a reason, if it is asked for tens of thousands.
 MOST_THREADS = 1_024
+# Far above any network that is worth training: beyond, PyTorch runs out of numbers, or of time, before it runs out of
+# memory, and a file of a sweep may ask for it.
+MOST_UNITS, MOST_LAYERS = 10**9, 1_000
 THREADS = Rule(
     lambda threads: threads == "auto" or (isinstance(threads, int) and 1 <= threads <= MOST_THREADS),
     f"must be auto or a whole number from 1 to {MOST_THREADS:,}",

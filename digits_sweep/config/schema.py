@@ -18,6 +18,9 @@ from digits_sweep.config.rules import (
     FOLDER,
     LOSSES,
     MISSING,
+    MOST_LAYERS,
+    MOST_THREADS,
+    MOST_UNITS,
     NOT_NEGATIVE,
     PER_DOUBLING,
     POSITIVE,
@@ -38,7 +41,7 @@ class DataConfig:
 
     name: str = key()
     batch_size: int = key(whole_number(1))
-    num_workers: int = key(whole_number(0), Role.TIMING)
+    num_workers: int = key(whole_number(0, MOST_THREADS), Role.TIMING)
     scale: str = key(one_of("unit", "standard", "raw"))
     root: str = key(DATA_FOLDER, Role.PLACE)
     mirrors: list[str] = key(role=Role.PLACE)
@@ -59,8 +62,8 @@ class ModelConfig:
 class MLPConfig(ModelConfig):
     """What a multilayer perceptron has besides."""
 
-    hidden_size: int = key(whole_number(1))
-    hidden_layers: int = key(whole_number(1))
+    hidden_size: int = key(whole_number(1, MOST_UNITS))
+    hidden_layers: int = key(whole_number(1, MOST_LAYERS))
     activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
 
 

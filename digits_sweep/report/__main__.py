@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from digits_sweep.errors import DigitsSweepError
 from digits_sweep.process import at_once, command, write_line
-from digits_sweep.results.folders import expanded
+from digits_sweep.results.disk.folders import expanded
 
 if TYPE_CHECKING:
     from digits_sweep.report.analysis.study import Study
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = _parser().parse_args(arguments)
         with at_once():
             from digits_sweep.report.analysis.study import load_study
-            from digits_sweep.results.harmless import visible
+            from digits_sweep.results.disk.harmless import visible
             from digits_sweep.results.manifest import newest_sweep
         try:
             studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]

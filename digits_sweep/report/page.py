@@ -20,8 +20,8 @@ from digits_sweep.report.analysis.verdict import verdict
 from digits_sweep.report.analysis.warnings import warnings
 from digits_sweep.report.captions import pictures
 from digits_sweep.report.tables import comparison, questions, short_table
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.harmless import visible
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.harmless import visible
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from digits_sweep.results.harmless import visible
+from digits_sweep.results.disk.harmless import visible
 
 # Okabe and Ito's palette for color-blind readers, darkened if too pale on white. Markers differ as well.
 SERIES = ("#0072b2", "#c44e00", "#00795a", "#a83f80", "#7a6200", "#4b4b4b")

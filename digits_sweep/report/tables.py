@@ -12,7 +12,7 @@ from digits_sweep.report.analysis.formatting import cell, interval, number, seco
 from digits_sweep.report.analysis.lesson import Stated, is_the_lesson, stated_for
 from digits_sweep.report.analysis.replicates import Estimate, Replicates
 from digits_sweep.report.analysis.study import labels, settings
-from digits_sweep.results.harmless import one_line
+from digits_sweep.results.disk.harmless import one_line
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import latest_readable, replace_file
-from digits_sweep.results.growing_file import fits
+from digits_sweep.results.disk.files import latest_readable, replace_file
+from digits_sweep.results.disk.growing_file import fits
+from digits_sweep.results.disk.reading import HISTORY_BYTES, parse_csv, read_file
 from digits_sweep.results.history import as_csv, header_of, one_line
 from digits_sweep.results.losses import WINDOW, Losses
-from digits_sweep.results.reading import HISTORY_BYTES, parse_csv, read_file
 
 NAME = "evaluations.csv"
 

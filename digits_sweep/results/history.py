@@ -10,9 +10,9 @@ from statistics import median
 from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import latest_readable, replace_file
-from digits_sweep.results.growing_file import fits
-from digits_sweep.results.reading import HISTORY_BYTES, parse_csv, read_file
+from digits_sweep.results.disk.files import latest_readable, replace_file
+from digits_sweep.results.disk.growing_file import fits
+from digits_sweep.results.disk.reading import HISTORY_BYTES, parse_csv, read_file
 
 NAME = "history.csv"
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import append_to_file, overwrite_start, replace_file, shorten_file
-from digits_sweep.results.reading import LOSSES_BYTES, read_file
+from digits_sweep.results.disk.files import append_to_file, overwrite_start, replace_file, shorten_file
+from digits_sweep.results.disk.reading import LOSSES_BYTES, read_file
 
 NAME = "losses.npy"
 # The running loss is the mean over so many examples: enough to be steady, few beside an epoch of 60,000.

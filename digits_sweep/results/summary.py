@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.harmless import as_csv
 from digits_sweep.results.evaluations import NAME as EVALUATIONS
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.harmless import as_csv
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import sweeps_in
 from digits_sweep.results.record import Record, Status

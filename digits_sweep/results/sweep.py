@@ -4,13 +4,13 @@ import os
 from pathlib import Path
 
 from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.disk.files import previous
+from digits_sweep.results.disk.reading import run_folders
 from digits_sweep.results.evaluations import NAME as EVALUATIONS
 from digits_sweep.results.evaluations import EvaluationRow, read_evaluations
-from digits_sweep.results.files import previous
 from digits_sweep.results.history import NAME as HISTORY
 from digits_sweep.results.history import EpochRow, read_history
 from digits_sweep.results.manifest import NAME, Manifest, read_manifest
-from digits_sweep.results.reading import run_folders
 from digits_sweep.results.record import NAME as RECORD
 from digits_sweep.results.record import Record, read_record
 

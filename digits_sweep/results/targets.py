@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.harmless import as_csv
 from digits_sweep.results.evaluations import EvaluationRow
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.harmless import as_csv
 
 NAME = "targets.csv"
 

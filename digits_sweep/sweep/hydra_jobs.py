@@ -20,7 +20,7 @@ from digits_sweep.console import Screen
 from digits_sweep.errors import CannotRecord, CannotResume
 from digits_sweep.results.manifest import read_manifest
 from digits_sweep.results.record import Status
-from digits_sweep.sweep.run import run
+from digits_sweep.sweep.one_run.run import run
 
 
 def launch_by_hydra(planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], first: int = 0) -> list[Status]:

@@ -19,7 +19,7 @@ from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import session
 from digits_sweep.sweep.hydra_jobs import launch_by_hydra
-from digits_sweep.sweep.run import run as train
+from digits_sweep.sweep.one_run.run import run as train
 
 # Exit codes: a run failed; the sweep was stopped on purpose. Those of a command that is stopped: `process`.
 FAILED, STOPPED = 1, 2

@@ -4,6 +4,7 @@ Values come from `sweep.json` as plain text, numbers and lists, never as overrid
 somebody else must not start code, read the environment, or say where files are.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -24,17 +25,19 @@ from digits_sweep.config.keys import (
     may_grow,
     written,
 )
-from digits_sweep.config.launchers import launcher_called
+from digits_sweep.config.launchers import LAUNCHERS
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
+from digits_sweep.results.disk.reading import check_plain, one_line
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
-from digits_sweep.results.reading import check_plain
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
-OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=[\w.-]+")
+OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
+# A value of a file is repeated if it is no larger than any of ours; messages quote no more of it.
+LONGEST_LIST, LONGEST_TEXT, LONGEST_QUOTE = 100, 1_000, 300
 
 
 def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
@@ -91,6 +94,8 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
     settings = planned.settings
     # The folder says more than what was typed when the sweep began, perhaps in another folder.
     if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
+        if "$" in str(sweep_dir):
+            raise CannotResume(f"{sweep_dir}: rename the folder; a dollar sign in its name would be read as a variable")
         settings = replace(settings, outputs=str(sweep_dir.parent.parent))
     now = {key: value for key, value in flat(asdict(settings)) if key in typed and not holds_for_the_sweep(key)}
     recorded = zip(manifest.runs, manifest.configs, strict=True)
@@ -99,11 +104,18 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
 
 
 def _launcher(command: Sequence[str]) -> list[str]:
-    """What a resume repeats of a recorded command: the launcher's name, and the few numbers that its row names."""
+    """What a resume repeats of a recorded command: the name of a known launcher, and the few keys that its row names.
+
+    More processes than this machine has cores are not started because a file says so.
+    """
     name = next((found[1] for each in command if (found := LAUNCHER.fullmatch(each))), "basic")
-    keys = launcher_called(name).resumed_keys
-    numbers = [each for each in command if (found := OF_A_LAUNCHER.fullmatch(each)) and found[1] in keys]
-    return [f"hydra/launcher={name}", *numbers] if name != "basic" else []
+    if name == "basic" or name not in LAUNCHERS:
+        return []
+    matches = (match.groups() for each in command if (match := OF_A_LAUNCHER.fullmatch(each)))
+    keys = {str(key): str(value) for key, value in matches if key in LAUNCHERS[name].resumed_keys}
+    if not re.fullmatch(r"-?\d{1,4}", keys.get("n_jobs", "1")) or int(keys.get("n_jobs", 1)) > (os.cpu_count() or 1):
+        del keys["n_jobs"]
+    return [f"hydra/launcher={name}", *(f"hydra.launcher.{key}={value}" for key, value in keys.items())]
 
 
 def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], sweep_dir: Path) -> Config:
@@ -118,15 +130,17 @@ def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], s
         # OmegaConf holds every value to the type of its key.
         return checked(OmegaConf.to_object(OmegaConf.structured(config)))  # type: ignore[arg-type]
     except (KeyError, AttributeError, TypeError, ValueError, InvalidConfig, OmegaConfBaseException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = one_line(error)[:LONGEST_QUOTE]
         raise CannotResume(f"{sweep_dir / 'sweep.json'}: not the configuration of a run ({reason})") from error
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether nothing in `value` can be an interpolation or an escape."""
+    """Return whether nothing in `value` can be an interpolation or an escape, and it is no larger than ours are."""
     if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return isinstance(value, int | float | None) or (isinstance(value, str) and not set(value) & set("$\\{"))
+        return len(value) <= LONGEST_LIST and all(map(_is_plain, value))
+    if isinstance(value, str):
+        return len(value) <= LONGEST_TEXT and not set(value) & set("$\\{")
+    return value is None or (isinstance(value, int | float) and abs(value) < 2**64)
 
 
 def _matched(planned: Plan, manifest: Manifest) -> Plan:

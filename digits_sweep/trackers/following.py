@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.reading import SMALL_BYTES, read_json
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.reading import SMALL_BYTES, read_json
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.trackers import TRACKERS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results import sweep as sweeps
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.files import replace_file
+from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.manifest import Manifest, write_manifest
 from digits_sweep.results.record import Record, Status, read_record, write_record
 from digits_sweep.results.summary import load_sweep, publish_summary

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from digits_sweep.results import files
+from digits_sweep.results.disk import files
 
 CHANGES = ("_make_folder", "_write", "_append", "_overwrite", "_shorten", "_link", "_rename", "_remove", "_flush")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from digits_sweep.errors import CannotRecord, FolderInUse, UnreadableRecord
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.reading import SMALL_BYTES, read_json
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.reading import SMALL_BYTES, read_json
 
 # A worker of a killed process may outlive it for some seconds, and holds its lock as long.
 PATIENCE_SECONDS = 15.0

@@ -5,7 +5,7 @@ import logging
 import os
 from contextlib import suppress
 
-from digits_sweep.results.harmless import visible
+from digits_sweep.results.disk.harmless import visible
 
 
 class RunLog(logging.FileHandler):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record
-from digits_sweep.sweep.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+from digits_sweep.sweep.one_run.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.epochs import epoch_order
 from tests.workloads import ADAM, PLAIN_SGD, SGD, workload

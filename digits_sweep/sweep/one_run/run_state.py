@@ -9,13 +9,13 @@ import torch
 from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord
+from digits_sweep.results.disk.files import previous, remove_leftovers, set_aside
 from digits_sweep.results.evaluations import EvaluationRow
-from digits_sweep.results.files import previous, remove_leftovers, set_aside
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import NAME as RECORD
 from digits_sweep.results.record import Record, Status, read_record
-from digits_sweep.sweep.checkpoint import NAME as CHECKPOINT
-from digits_sweep.sweep.checkpoint import Checkpoint, read_checkpoint
+from digits_sweep.sweep.one_run.checkpoint import NAME as CHECKPOINT
+from digits_sweep.sweep.one_run.checkpoint import Checkpoint, read_checkpoint
 
 
 @dataclass

@@ -10,15 +10,15 @@ import numpy as np
 from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.results.columns import fill
+from digits_sweep.results.disk.lock import writers_in
 from digits_sweep.results.evaluations import EvaluationRow, running_loss
 from digits_sweep.results.history import EpochRow
-from digits_sweep.results.lock import writers_in
 from digits_sweep.results.losses import Losses, RunningLoss
 from digits_sweep.results.record import Record
 from digits_sweep.results.targets import all_reached
-from digits_sweep.sweep.job import Job, recording
-from digits_sweep.sweep.run_files import RunFiles
-from digits_sweep.sweep.run_state import RunState
+from digits_sweep.sweep.one_run.job import Job, recording
+from digits_sweep.sweep.one_run.run_files import RunFiles
+from digits_sweep.sweep.one_run.run_state import RunState
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.epochs import Epoch, is_last, train
 from digits_sweep.training.evaluation import Evaluator

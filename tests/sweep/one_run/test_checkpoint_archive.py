@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.sweep import checkpoint_archive
-from digits_sweep.sweep.checkpoint import read_checkpoint
-from digits_sweep.sweep.checkpoint_archive import check_checkpoint
+from digits_sweep.sweep.one_run import checkpoint_archive
+from digits_sweep.sweep.one_run.checkpoint import read_checkpoint
+from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
 
 
 def refusal(content: bytes) -> str:

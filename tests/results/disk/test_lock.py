@@ -6,8 +6,8 @@ import pytest
 from filelock import FileLock
 
 from digits_sweep.errors import CannotRecord
-from digits_sweep.results import files
-from digits_sweep.results.lock import only_writer
+from digits_sweep.results.disk import files
+from digits_sweep.results.disk.lock import only_writer
 
 
 @pytest.mark.parametrize(

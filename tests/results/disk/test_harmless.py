@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.harmless import as_csv, one_line, visible
+from digits_sweep.results.disk.harmless import as_csv, one_line, visible
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 

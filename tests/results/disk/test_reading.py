@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results import reading
-from digits_sweep.results.reading import (
+from digits_sweep.results.disk import reading
+from digits_sweep.results.disk.reading import (
     check_plain,
     digest_file,
     parse_json,

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import append_to_file, replace_file, shorten_file
-from digits_sweep.results.reading import HISTORY_BYTES, read_file
+from digits_sweep.results.disk.files import append_to_file, replace_file, shorten_file
+from digits_sweep.results.disk.reading import HISTORY_BYTES, read_file
 
 
 class GrowingFile:

@@ -14,15 +14,15 @@ from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.columns import fill
+from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.lock import only_writer
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record, Status, write_record
-from digits_sweep.sweep.job import Enough, Job, recording
-from digits_sweep.sweep.recorded_training import RecordedTraining, title
+from digits_sweep.sweep.one_run.job import Enough, Job, recording
+from digits_sweep.sweep.one_run.recorded_training import RecordedTraining, title
+from digits_sweep.sweep.one_run.run_state import RunState, load_run_state
+from digits_sweep.sweep.one_run.setup import digits_for, engine_for_run
 from digits_sweep.sweep.resume import is_finished
-from digits_sweep.sweep.run_state import RunState, load_run_state
-from digits_sweep.sweep.setup import digits_for, engine_for_run
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.device import flush_denormals_from_now_on
 from digits_sweep.training.evaluation import evaluate

@@ -8,7 +8,7 @@ import pickletools
 import zipfile
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.reading import one_line
+from digits_sweep.results.disk.reading import one_line
 
 MOST_ENTRIES = 10_000
 

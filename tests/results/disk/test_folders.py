@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.results.folders import expanded
+from digits_sweep.results.disk.folders import expanded
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from digits_sweep.config.plan import plan
 from digits_sweep.errors import CannotResume
 from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.summary import load_sweep
-from digits_sweep.sweep.run import run
+from digits_sweep.sweep.one_run.run import run
 from tests.killing import losses, weights
 
 KEYS = ("data=mnist_sample", "data.batch_size=1500", "model.hidden_size=2")
@@ -127,7 +127,7 @@ def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(
 
 
 def test_a_run_that_is_resumed_with_another_torch_or_commit_keeps_both(run_dir, monkeypatch):
-    from digits_sweep.sweep import run as module
+    from digits_sweep.sweep.one_run import run as module
 
     other = {**module.describe_environment(), "git_commit": "f" * 40}
     monkeypatch.setattr(module, "describe_environment", lambda: other)
