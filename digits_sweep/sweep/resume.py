@@ -94,8 +94,8 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
     settings = planned.settings
     # The folder says more than what was typed when the sweep began, perhaps in another folder.
     if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
-        if "$" in str(sweep_dir):
-            raise CannotResume(f"{sweep_dir}: rename the folder; a dollar sign in its name would be read as a variable")
+        if "${" in str(sweep_dir):
+            raise CannotResume(f"{sweep_dir}: has ${{ in its name, which is read as an interpolation; rename it")
         settings = replace(settings, outputs=str(sweep_dir.parent.parent))
     now = {key: value for key, value in flat(asdict(settings)) if key in typed and not holds_for_the_sweep(key)}
     recorded = zip(manifest.runs, manifest.configs, strict=True)

@@ -113,16 +113,19 @@ def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen:
             raise DataUnavailable(f"{earlier.used} in data.root={data.root} is not what this sweep started with")
     else:
         digits, note = make_ready(data, screen.say)
-    _check_batches(planned, data, digits)
+    _check_sizes(planned, data, digits)
     if note:
         screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
     return DatasetChoice(data.name, digits.name, digits.digest, note)
 
 
-def _check_batches(planned: Plan, data: DataConfig, digits: Digits) -> None:
+def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
     for run in planned.runs:
         if run.config.data.name == data.name:
-            for mistake in preflight.batch_too_large(run.config, digits.name, len(digits.train_labels)):
+            train, test = len(digits.train_labels), len(digits.test_labels)
+            for mistake in preflight.batch_too_large(run.config, digits.name, train):
+                raise InvalidConfig(mistake)
+            for mistake in preflight.evaluation_too_large(run.config, digits.name, train, test):
                 raise InvalidConfig(mistake)
 
 

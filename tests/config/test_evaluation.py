@@ -117,6 +117,14 @@ def test_evaluations_on_all_digits_are_not_refused(samples):
     preflight.check(plan([*SAMPLE, "evaluation=fine", f"evaluation.train_samples={samples}"]))
 
 
+def test_evaluations_on_more_digits_than_the_fallback_has_are_refused_before_a_run_starts(program):
+    unreachable = ["data.mirrors=[]", f"data.root={program.folder / 'data'}"]
+    refused = program("-m", "data.batch_size=100", "evaluation=fine", "device=cpu", *unreachable)
+    assert refused.returncode == 1
+    assert "evaluation.train_samples=10000: must be at most 4000" in refused.stderr
+    assert program.sweeps() == []
+
+
 # A run that was recorded before these keys existed.
 
 
