@@ -52,6 +52,8 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
         check_plain(sweep_dir)
+        if not manifest.runs:
+            raise CannotResume(f"{sweep_dir}: a sweep without runs")
         typed = {_key(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
             planned = _repeated(planned, typed, manifest, sweep_dir)
