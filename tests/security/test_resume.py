@@ -165,3 +165,34 @@ def test_a_launcher_that_this_program_does_not_know_is_not_repeated(name):
     from digits_sweep.sweep.resume import _launcher
 
     assert _launcher([f"hydra/launcher={name}"]) == []
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["a look at what a resume would do", "the report", "the library"])
+def test_reading_a_sweep_changes_nothing_in_its_folder(program, received, command):
+    before = content(received)
+    if command == "the library":
+        load_sweep(received)
+    elif command == "the report":
+        assert program(module="digits_sweep.report").returncode == 0
+    else:
+        assert program(*RESUME, "dry_run=true").returncode == 0
+    assert content(received) == before
+
+
+@pytest.mark.full
+def test_submitit_never_reads_what_lay_in_its_folder(program, received):
+    """Its files are pickles, named after jobs whose numbers can be guessed."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    planted = received / ".submitit" / "1" / "1_0_result.pkl"
+    planted.parent.mkdir(parents=True)
+    planted.write_bytes(b"no pickle")
+    done = program.process(*RESUME, "hydra/launcher=submitit_local")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folders = sorted(path.name for path in (received / ".submitit").iterdir())
+    assert len(folders) == 2
+    assert all(len(name) == 16 for name in folders if name != "1")
+    assert [path.name for path in planted.parent.iterdir()] == [planted.name]
