@@ -45,6 +45,7 @@ test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromiu
 	$(PYTEST) $(ARGS)
 
 torture: .venv/ready-test ## Kill sweeps 50 times at random moments, resume them, compare the results; takes 10 to 30 minutes
+	$(BIN)/python -m pytest tests/sweep/one_run/test_every_prefix.py
 	$(BIN)/python -m tests.killing $(ARGS)
 
 lint: .venv/ready-lint ## Check style and types, and that docs/reference.md is up to date
