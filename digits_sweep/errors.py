@@ -27,6 +27,10 @@ class DigitsSweepError(Exception):
     def __str__(self) -> str:
         return visible(super().__str__())
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of it, in a notebook for example, in the place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class InvalidConfig(DigitsSweepError):
     """A configuration that must not run: one line a mistake, with key, value and what would be right."""

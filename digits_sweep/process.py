@@ -76,7 +76,7 @@ class Tolerant(io.TextIOBase):
     def isatty(self) -> bool:
         try:
             return bool(self._stream.isatty())
-        except (OSError, ValueError, AttributeError):
+        except Exception:
             return False
 
     def fileno(self) -> int:
@@ -86,14 +86,15 @@ class Tolerant(io.TextIOBase):
         try:
             self._stream.write(text)
         except UnicodeEncodeError:
-            with suppress(OSError, ValueError):
+            with suppress(Exception):
                 self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-        except (OSError, ValueError, AttributeError):
+        except Exception:
+            # Whatever a program has put in the place of standard output raises what it likes.
             pass
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError, AttributeError):
+        with suppress(Exception):
             self._stream.flush()
 
 

@@ -8,6 +8,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
+from packaging.version import Version
 
 # Hydra's state is that of the whole process: one thread composes at a time.
 ONE_AT_A_TIME = threading.RLock()
@@ -15,7 +16,10 @@ ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def own_hydra(config_dir: str) -> Iterator[ConfigLoader]:
-    """Initialize Hydra with the configuration in `config_dir` for the block; afterwards all of it is as it was."""
+    """Initialize Hydra with the configuration in `config_dir` for the block; then it is as another program had it.
+
+    If no other program has chosen the version that Hydra behaves like, it stays the one that Hydra's launchers need.
+    """
     with ONE_AT_A_TIME:
         of_another, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
         version_base = VersionBase.instance().version_base
@@ -24,4 +28,5 @@ def own_hydra(config_dir: str) -> Iterator[ConfigLoader]:
                 yield GlobalHydra.instance().config_loader()
         finally:
             GlobalHydra.instance().hydra = of_another
-            VersionBase.instance().version_base = version_base
+            if isinstance(version_base, Version):
+                VersionBase.instance().version_base = version_base

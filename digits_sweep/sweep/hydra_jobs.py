@@ -30,6 +30,7 @@ def launch_by_hydra(planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], 
     """
     config = DictConfig({"hydra": planned.hydra})
     with open_dict(config.hydra):
+        config.hydra.job.chdir = False
         config.hydra.sweep.dir, config.hydra.mode = str(sweep_dir.absolute()), RunMode.MULTIRUN
         if "submitit_folder" in config.hydra.launcher:
             # submitit runs what its folder holds in files named after its jobs, whose numbers can be guessed: in a

@@ -32,7 +32,11 @@ def engines(planned: Plan) -> dict[str, str]:
     for run in planned.runs:
         alike = repr((run.config.model, run.config.optimizer, run.config.engine, run.config.device))
         if alike not in asked:
-            asked[alike], _ = engine_for(run.config)
+            try:
+                asked[alike], _ = engine_for(run.config)
+            except (RuntimeError, MemoryError) as error:
+                reason = (str(error).splitlines() or ["out of memory"])[0]
+                raise InvalidConfig(f"model={run.config.model.name}: cannot be built ({reason})") from error
         found[run.folder] = asked[alike]
     return found
 

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose, initialize_config_dir, version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
 
@@ -53,3 +53,12 @@ def test_threads_plan_one_after_the_other(theirs):
         sizes = list(threads.map(lambda size: plan([f"data.batch_size={size}"]).settings.data.batch_size, range(1, 9)))
     assert sizes == list(range(1, 9))
     assert is_as_before(theirs)
+
+
+def test_a_process_that_has_not_used_hydra_before_launches_in_its_own_folder_and_without_a_warning(
+    program, monkeypatch
+):
+    monkeypatch.setattr(VersionBase.instance(), "version_base", version._UNSPECIFIED_)
+    finished = program("data=mnist_sample", "data.batch_size=500", "trainer.num_epochs=1")
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert str(VersionBase.instance().version_base) == "1.3"
