@@ -74,7 +74,9 @@ class OptimizerConfig:
     name: str = key()
     lr: float = key(POSITIVE)
     weight_decay: float = key(NOT_NEGATIVE)
-    reference_batch_size: int | None = key(or_null(whole_number(1)), default=None)
+    # Two runs whose numbers are the same are one run, whatever rule they come from.
+    rule: str | None = key(role=Role.ORIGIN, default=None)
+    reference_batch_size: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=None)
 
 
 @dataclass
