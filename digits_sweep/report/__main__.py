@@ -77,19 +77,19 @@ def _sweep(text: str) -> Path:
 
 def _on_the_terminal(study: "Study") -> str:
     with at_once():
-        from digits_sweep.report.analysis.replicates import ended, replicates
-        from digits_sweep.report.analysis.verdict import verdict
+        from digits_sweep.report.analysis.sentences.verdict import verdict
+        from digits_sweep.report.analysis.statistics.replicates import ended, replicates
         from digits_sweep.report.tables import as_markdown, questions, short_table
     groups = replicates(study.runs)
     several = any(group.runs > 1 for group in groups)
-    rows = questions(study.runs, groups).as_text() if several else short_table(study.runs)
-    return f"{study.folder}\n\n{verdict(ended(study.runs), groups)}\n\n{as_markdown(rows)}"
+    rows = questions(study.runs, groups, study.goal).as_text() if several else short_table(study.runs)
+    return f"{study.folder}\n\n{verdict(ended(study.runs), groups, study.goal)}\n\n{as_markdown(rows)}"
 
 
 def _draw(study: "Study", path: Path) -> None:
     with at_once():
-        from digits_sweep.report.analysis.curves import losses
-        from digits_sweep.report.figures import loss_against_epoch
+        from digits_sweep.report.analysis.statistics.curves import losses
+        from digits_sweep.report.figures.courses import loss_against_epoch
         from digits_sweep.report.style import as_file
 
     as_file(path, lambda axis: loss_against_epoch(losses(study.runs, study.history), axis))

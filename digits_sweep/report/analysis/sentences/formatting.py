@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.config.keys import written
-from digits_sweep.report.analysis.replicates import Estimate
+from digits_sweep.report.analysis.statistics.replicates import Estimate
+
+DIGITS = ("mnist", "mnist_sample")
 
 
 def seconds(value: float) -> str:
@@ -38,6 +40,16 @@ def cell(value: Any, form: str | None = None) -> str:
 def number(value: float, form: str = "g") -> str:
     """Write a number in a format, infinity as `not reached`, a missing number as a dash."""
     return "not reached" if math.isinf(value) else cell(value, form)
+
+
+def rounded(count: float) -> str:
+    """Write a large number to three digits: `46,600`; infinity as `not reached`."""
+    return "not reached" if math.isinf(count) else f"{float(f'{count:.3g}'):,.0f}" if count >= 100 else f"{count:.3g}"
+
+
+def noun_of(runs: pd.DataFrame) -> str:
+    """Return what the examples of these runs are called: digits, if they are."""
+    return "digits" if runs["dataset"].dropna().isin(DIGITS).all() else "examples"
 
 
 def capitalized(text: str) -> str:
