@@ -20,7 +20,7 @@ from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.captions import pictures
 from digits_sweep.report.tables import comparison, questions, short_table
-from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers, replace_file
 from digits_sweep.results.disk.harmless import visible
 
 
@@ -42,6 +42,7 @@ class Section:
 def write_page(path: Path, studies: Sequence[Study]) -> None:
     """Replace the page at `path`. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, OLD_SECONDS)
     replace_file(path, page(studies, path.parent))
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from digits_sweep import __version__
 from digits_sweep.errors import CannotSearch, DigitsSweepError
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated, at_once, command, write_line
 
@@ -22,10 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises SystemExit with an exit code other than 0, or with a message, if the search fails or is refused.
     """
     with command(arguments):
+        arguments = sys.argv[1:] if arguments is None else list(arguments)
+        if "--version" in arguments:
+            write_line(f"digits_sweep {__version__}")
+            return
         with at_once():
             from digits_sweep.config.compose import CONF
             from digits_sweep.tune.settings import plan_trials, read_settings
-        arguments = sys.argv[1:] if arguments is None else list(arguments)
         if {"-h", "--help"} & set(arguments):
             keys = (CONF / "tune.yaml").read_text(encoding="utf-8")
             write_line(f"{__doc__}\n\nIts keys are tune.KEY=VALUE:\n\n{keys}")
@@ -51,7 +55,8 @@ def _tune(settings: "TuneConfig", planned: "Plan") -> int:
         from digits_sweep.console import Screen
         from digits_sweep.sweep import preflight
         from digits_sweep.sweep.session import datasets
-        from digits_sweep.tune.search import opened_study, search
+        from digits_sweep.tune.search import search
+        from digits_sweep.tune.study import opened_study
         from digits_sweep.tune.table import best_trials
 
     screen = Screen()

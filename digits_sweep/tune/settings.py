@@ -18,6 +18,9 @@ from digits_sweep.results.disk.files import safe_name
 # The keys of an optimizer that a search tries values of.
 SEARCHED = ("lr", "weight_decay")
 
+# Far above what any search needs: a list of so many names is made for every trial.
+MOST_TRIALS = 100_000
+
 # What can be minimized, and the column of the summary that holds it.
 OBJECTIVES = {
     "seconds_to_threshold": "seconds_to_threshold",
@@ -68,8 +71,8 @@ def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
 def _check(settings: TuneConfig) -> None:
     if settings.objective not in OBJECTIVES:
         raise InvalidConfig(f"tune.objective={settings.objective}: choose {' or '.join(OBJECTIVES)}")
-    if settings.trials < 1:
-        raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 up")
+    if not 1 <= settings.trials <= MOST_TRIALS:
+        raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 to {MOST_TRIALS:,}")
     for name in SEARCHED:
         bounds = getattr(settings, name)
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):

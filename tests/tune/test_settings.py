@@ -13,6 +13,7 @@ from digits_sweep.tune.settings import lesson_rates, plan_trials, read_settings
     [
         (["tune.objective=loss"], "tune.objective=loss: choose"),
         (["tune.trials=0"], "tune.trials=0: must be"),
+        (["tune.trials=1000000000"], "tune.trials=1000000000: must be a whole number from 1 to 100,000"),
         (["tune.trials=many"], "tune.trials=many: "),
         (["tune.lr=[1,0.1]"], r"tune.lr=\[1, 0.1\]: must be"),
         (["tune.lr=[0,0.1]"], r"tune.lr=\[0, 0.1\]: must be"),
