@@ -79,7 +79,7 @@ class OptimizerConfig:
 
 @dataclass
 class AdamConfig(OptimizerConfig):
-    """What Adam has besides."""
+    """What Adam and AdamW have besides."""
 
     betas: list[float] = key(BETAS)
     eps: float = key(POSITIVE)
@@ -91,6 +91,24 @@ class SGDConfig(OptimizerConfig):
 
     momentum: float = key(BELOW_ONE)
     nesterov: bool = key()
+
+
+@dataclass
+class RMSpropConfig(OptimizerConfig):
+    """What RMSprop has besides."""
+
+    alpha: float = key(BELOW_ONE)
+    eps: float = key(POSITIVE)
+    momentum: float = key(BELOW_ONE)
+
+
+@dataclass
+class MuonConfig(OptimizerConfig):
+    """What Muon has besides: the momentum of its matrices, and what AdamW needs for the other parameters."""
+
+    momentum: float = key(BELOW_ONE)
+    betas: list[float] = key(BETAS)
+    eps: float = key(POSITIVE)
 
 
 @dataclass

@@ -40,7 +40,7 @@ class ClosedFormEngine:
         if any(type(activation) is not nn.ReLU for activation in model.activations):
             return "it knows the gradient of model.activation=relu only"
         if not steps_plainly(optimizer):
-            return f"it knows the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
+            return f"it knows the plain steps of Adam, AdamW and SGD only, not optimizer={optimizer.name}"
         return None
 
     def __init__(self, workload: Workload) -> None:

@@ -35,9 +35,9 @@ class CudaGraphEngine:
         # Whether another model can be captured shows only when it is tried, and not always by an error.
         if type(model) is not MLP:
             return "it captures the step of model=mlp only"
-        # Warming up is undone by setting the optimizer's state to zero, which is where these two start.
+        # Warming up is undone by setting the optimizer's state to zero, which is where these start.
         if not steps_plainly(optimizer):
-            return f"it captures the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
+            return f"it captures the plain steps of Adam, AdamW and SGD only, not optimizer={optimizer.name}"
         return None
 
     def __init__(self, workload: Workload) -> None:

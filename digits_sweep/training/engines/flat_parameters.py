@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizer import unknown_step
@@ -52,7 +52,7 @@ def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
 
     The kernels are those that `fused=True` selects. What they keep from step to step lies in the optimizer's own
     state, as views, so that after these iterations `state_dict()` is what it would be after as many `optimizer.step()`.
-    Raises TypeError if the optimizer's step is not exactly that of plain Adam or SGD.
+    Raises TypeError if the optimizer's step is not exactly that of plain Adam, AdamW or SGD.
     """
     if unknown := unknown_step(optimizer):
         raise TypeError(f"no fused step is known for {unknown}")
@@ -60,13 +60,14 @@ def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
 
 
 def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
+    """Step as Adam or, if that is what `optimizer` is, as AdamW, which differs in the kernel alone."""
     (group,) = optimizer.param_groups
     means, squares, done = torch.zeros_like(flat.values), torch.zeros_like(flat.values), torch.zeros(())
     square_of = flat.views_of(squares)
     for parameter, mean in flat.views_of(means).items():
         optimizer.state[parameter] = {"step": done, "exp_avg": mean, "exp_avg_sq": square_of[parameter]}
     kernel = partial(
-        torch._fused_adam_,
+        torch._fused_adamw_ if type(optimizer) is AdamW else torch._fused_adam_,
         [flat.values],
         [flat.gradients],
         [means],
@@ -113,4 +114,8 @@ def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
     return lambda iterations: update
 
 
-FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], UpdateFor]] = {Adam: _adam, SGD: _sgd}
+FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], UpdateFor]] = {
+    Adam: _adam,
+    AdamW: _adam,
+    SGD: _sgd,
+}
