@@ -142,6 +142,8 @@ def _conflicts(config: Config) -> list[str]:
     found, threshold, classes = [], config.trainer.loss_threshold, config.model.num_classes
     if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and config.optimizer.momentum == 0:
         found.append("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    if config.schedule.final and config.schedule.decay is None:
+        found.append(f"schedule.final={written(config.schedule.final)}: needs schedule=linear or schedule=cosine")
     if config.model.head == "softmax" and threshold <= softmax_floor(classes):
         floor = f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
         found.append(f"trainer.loss_threshold={written(threshold)}: {floor}; choose a larger one, or model.head=logits")

@@ -112,6 +112,15 @@ class MuonConfig(OptimizerConfig):
 
 
 @dataclass
+class ScheduleConfig:
+    """conf/schedule: how the learning rate changes during a run."""
+
+    decay: str | None = key(or_null(one_of("linear", "cosine")), default=None)
+    final: float = key(BELOW_ONE, default=0.0)
+    warmup_examples: int = key(whole_number(0), default=0)
+
+
+@dataclass
 class EngineConfig:
     """conf/engine: how an epoch is computed."""
 
@@ -159,6 +168,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Adagrad
 
-from digits_sweep.config.schema import OptimizerConfig
+from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import DeviceUnavailable, EngineRefused
 from digits_sweep.training.building import build_engine, engine_for, model_on_meta
@@ -69,6 +69,19 @@ def test_an_engine_asked_for_by_name_is_never_replaced(name, activation, device,
         choose_engine(name, workload(activation=activation).model, ADAM, device)
     assert str(refused.value) == f"engine={name}: {refusal}; engine=auto picks one that works"
     assert choose_engine("eager", workload(activation=activation).model, ADAM, device) == ("eager", "asked for")
+
+
+class Unscheduled(EagerEngine):
+    follows_schedules: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize("schedule", [ScheduleConfig(decay="cosine"), ScheduleConfig(warmup_examples=1)])
+def test_an_engine_with_one_learning_rate_is_refused_for_a_schedule_and_passed_over_by_auto(schedule, monkeypatch):
+    monkeypatch.setattr("digits_sweep.training.engines.ENGINES", {"fast": Unscheduled, "eager": EagerEngine})
+    with pytest.raises(EngineRefused, match=r"^engine=fast: it trains with schedule=constant only"):
+        choose_engine("fast", workload().model, ADAM, CPU, schedule)
+    assert choose_engine("auto", workload().model, ADAM, CPU, schedule)[0] == "eager"
+    assert choose_engine("auto", workload().model, ADAM, CPU, ScheduleConfig())[0] == "fast"
 
 
 class OnlyByName(EagerEngine):

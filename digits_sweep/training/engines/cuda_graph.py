@@ -6,6 +6,7 @@ training on an order consists of replays alone: no copy, no synchronization.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -27,6 +28,8 @@ class CudaGraphEngine:
 
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
+    # A graph holds one learning rate.
+    follows_schedules: ClassVar[bool] = False
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -56,7 +59,7 @@ class CudaGraphEngine:
             self.full = self._capture(self.batch_size)
             self.ragged = self._capture(ragged) if ragged else None
 
-    def train(self, order: Tensor) -> Tensor:
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         full_batches, ragged = divmod(len(order), self.batch_size)
         self.order[: len(order)].copy_(order)
         self.iteration.zero_()

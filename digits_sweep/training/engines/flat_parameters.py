@@ -1,8 +1,8 @@
 """All parameters of an MLP in one vector, and the optimizer's step on it as one fused kernel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +43,13 @@ class FlatParameters:
         return views
 
 
-# Called with the number of iterations that follow; what it returns is called once in each of them.
-UpdateFor = Callable[[int], Callable[[], object]]
+class UpdateFor(Protocol):
+    """Called with the number of iterations that follow; what it returns is called once in each of them.
+
+    `rates` has the share of the learning rate for each of them, if it is not the whole one.
+    """
+
+    def __call__(self, iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]: ...
 
 
 def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
@@ -82,11 +87,14 @@ def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
         maximize=False,
     )
 
-    def update_for(iterations: int) -> Callable[[], object]:
+    def update_for(iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]:
         # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
         numbers = iter((done + torch.arange(1, iterations + 1)).unbind())
         done.add_(iterations)
-        return lambda: kernel([next(numbers)])
+        if rates is None:
+            return lambda: kernel([next(numbers)])
+        shares = iter(rates)
+        return lambda: kernel([next(numbers)], lr=group["lr"] * next(shares))
 
     return update_for
 
@@ -111,7 +119,14 @@ def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
         # A first step would take the gradient as it is; momentum times a buffer of zeros gives the same.
         is_first_step=False,
     )
-    return lambda iterations: update
+
+    def update_for(iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]:
+        if rates is None:
+            return update
+        shares = iter(rates)
+        return lambda: update(lr=group["lr"] * next(shares))
+
+    return update_for
 
 
 FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], UpdateFor]] = {
