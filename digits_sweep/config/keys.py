@@ -1,5 +1,6 @@
 """The roles of keys, how two configurations differ, and how a value is written. Knows neither Hydra nor OmegaConf."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from decimal import Decimal
@@ -7,8 +8,12 @@ from functools import cache, reduce
 from operator import getitem
 from typing import Any, get_type_hints
 
+from digits_sweep.config.nodes import config_from, groups, nodes
 from digits_sweep.config.rules import ANYTHING, Role, Rule
-from digits_sweep.config.schema import Config, config_from, groups, nodes
+from digits_sweep.config.schema import Config
+
+# The full name of a key, as a file may have it.
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_./@-]+)*")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from dataclasses import asdict
 import pytest
 
 from digits_sweep.config.keys import as_recorded, changes_results, declared, differing, may_grow
+from digits_sweep.config.nodes import config_from
 from digits_sweep.config.plan import plan
-from digits_sweep.config.schema import EvaluationConfig, TargetsConfig, config_from
+from digits_sweep.config.schema import EvaluationConfig, TargetsConfig
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.sweep import preflight
 

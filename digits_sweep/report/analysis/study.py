@@ -10,7 +10,7 @@ import pandas as pd
 from digits_sweep.config.keys import results_of, written
 from digits_sweep.report.analysis.formatting import cell
 from digits_sweep.report.analysis.plausible import implausible
-from digits_sweep.results.columns import COLUMNS, ColumnRole
+from digits_sweep.results.columns import COLUMNS, COVERED, ColumnRole
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.summary import history_of, table_of
@@ -18,8 +18,10 @@ from digits_sweep.results.sweep import RecordedSweep, read_sweep
 
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"
-# Two runs of one configuration differ in the seed; the batch size is in every configuration's name.
-NO_PART_OF_THE_NAME = ("seed", "batch_size")
+# Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
+# numbers come from, and two that give the same numbers are one configuration.
+NO_PART_OF_THE_NAME = ("seed", "batch_size", "rule")
+NAMES_OF_CHOICES = {column.name for column in COLUMNS for key in column.keys if key.endswith(".name")} | {"device"}
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,8 @@ def _without(table: pd.DataFrame, refused: dict[str, str]) -> pd.DataFrame:
 
 def _with_other_keys(table: pd.DataFrame, records: dict[str, Record]) -> pd.DataFrame:
     """Add a column for every key that may change a result and that no column covers, a cell a run."""
-    covered = {key for column in COLUMNS for key in column.keys}
     configs = {name: results_of(record.config) for name, record in records.items()}
-    keys = dict.fromkeys(key for config in configs.values() for key in config if key not in covered)
+    keys = dict.fromkeys(key for config in configs.values() for key in config if key not in COVERED)
     rows = [configs.get(name) for name in table["run_dir"]]
     cells: dict[str, Any] = {key: [_text(row, key) for row in rows] for key in keys}
     return table.assign(**cells)
@@ -140,5 +141,5 @@ def _name(run: pd.Series, words: dict[str, str]) -> str:
 
 
 def _part(name: str, label: str, value: Any) -> str:
-    """Write one setting; the text of a column, such as `sgd` or `eager`, needs no label."""
-    return value if isinstance(value, str) and "." not in name else f"{label} {cell(value)}"
+    """Write one setting; the name of a choice, such as `sgd` or `eager`, needs no label."""
+    return value if name in NAMES_OF_CHOICES else f"{label} {cell(value)}"
