@@ -28,9 +28,10 @@ from digits_sweep.config.folders import (
     folder_of_the_environment,
 )
 from digits_sweep.config.keys import mistakes, written
+from digits_sweep.config.nodes import groups, nodes
 from digits_sweep.config.own_hydra import own_hydra
 from digits_sweep.config.scaling import FORMULAS
-from digits_sweep.config.schema import Config, SGDConfig, groups, nodes
+from digits_sweep.config.schema import Config, SGDConfig
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.history import softmax_floor
 
@@ -146,6 +147,8 @@ def _conflicts(config: Config) -> list[str]:
     found, threshold, classes = [], config.trainer.loss_threshold, config.model.num_classes
     if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and config.optimizer.momentum == 0:
         found.append("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    if config.schedule.final and config.schedule.decay is None:
+        found.append(f"schedule.final={written(config.schedule.final)}: needs schedule=linear or schedule=cosine")
     if config.model.head == "softmax" and threshold <= softmax_floor(classes):
         floor = f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
         found.append(f"trainer.loss_threshold={written(threshold)}: {floor}; choose a larger one, or model.head=logits")

@@ -31,13 +31,14 @@ def engines(planned: Plan) -> dict[str, str]:
     asked: dict[str, str] = {}
     found = {}
     for run in planned.runs:
-        alike = repr((run.config.model, run.config.optimizer, run.config.engine, run.config.device))
+        config = run.config
+        alike = repr((config.model, config.optimizer, config.schedule, config.engine, config.device))
         if alike not in asked:
             try:
-                asked[alike], _ = engine_for(run.config)
+                asked[alike], _ = engine_for(config)
             except (RuntimeError, MemoryError) as error:
                 reason = (str(error).splitlines() or ["out of memory"])[0]
-                raise InvalidConfig(f"model={run.config.model.name}: cannot be built ({reason})") from error
+                raise InvalidConfig(f"model={config.model.name}: cannot be built ({reason})") from error
         found[run.folder] = asked[alike]
     return found
 

@@ -7,7 +7,7 @@ bias is one more row of its weights and costs no operation of its own. All weigh
 kernel steps them all; the model's parameters and the optimizer's moments are views of such vectors.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import torch
@@ -29,6 +29,7 @@ class ClosedFormEngine:
 
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
+    follows_schedules: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -40,7 +41,7 @@ class ClosedFormEngine:
         if any(type(activation) is not nn.ReLU for activation in model.activations):
             return "it knows the gradient of model.activation=relu only"
         if not steps_plainly(optimizer):
-            return f"it knows the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
+            return f"it knows the plain steps of Adam, AdamW and SGD only, not optimizer={optimizer.name}"
         return None
 
     def __init__(self, workload: Workload) -> None:
@@ -63,8 +64,8 @@ class ClosedFormEngine:
         self.position = 0
 
     @torch.inference_mode()
-    def train(self, order: Tensor) -> Tensor:
-        update = self.update_for(-(-len(order) // self.batch_size))
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
+        update = self.update_for(-(-len(order) // self.batch_size), rates)
         losses = []
         for portion, first, rows in self._portions(order):
             portion.fill(first, self.images, self.labels, rows)
