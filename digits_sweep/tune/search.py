@@ -3,20 +3,23 @@
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import optuna
 from optuna.study import MaxTrialsCallback, Study
 from optuna.trial import Trial, TrialState
 
+from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotSearch
 from digits_sweep.results.disk.lock import this_process
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import DatasetChoice, Manifest
 from digits_sweep.results.record import Record, Status
+from digits_sweep.sweep.one_run.job import Enough
 from digits_sweep.sweep.one_run.run import run
 from digits_sweep.tune.settings import OBJECTIVES, SEARCHED, TuneConfig
 from digits_sweep.tune.study import start_again
@@ -49,42 +52,94 @@ class _Objective:
         for name in SEARCHED:
             low, high = getattr(self.settings, name)
             setattr(config.optimizer, name, trial.suggest_float(name, low, high, log=True))
-        # What comes after the threshold counts for the last loss only.
-        config.trainer.stop_at_threshold |= self.settings.objective != "final_loss"
         name = trial.user_attrs.get("folder", f"trial_{trial.number:04d}")
+        config = until_decided(config, self.settings, trial.user_attrs.get("most_examples", self._most_examples()))
         trial.set_user_attr("process", asdict(this_process()))
+        trial.set_user_attr("most_examples", config.trainer.max_examples)
         trial.set_user_attr("folder", name)
-        manifest = Manifest([], [name] * self.settings.trials, [], [self.dataset])
-        number, hopeless = int(name.removeprefix("trial_")), partial(self._hopeless, trial)
+        values: list[float] = []
+        for place in range(self.settings.seeds):
+            values.append(self._run(trial, config, name, place))
+            trial.set_user_attr("values", [written(value) for value in values])
+            # Most of its runs are no better than the best median, so its own median cannot be.
+            if self.settings.prune and sum(value >= self._best() for value in values) > self.settings.seeds // 2:
+                raise optuna.TrialPruned(f"given up after {len(values)} runs: most are no better than the best median")
+        return median(values)
+
+    def _run(self, trial: Trial, config: Config, name: str, place: int) -> float:
+        """Train one run of a trial and return its objective; infinity if it was given up."""
+        number = self.settings.seeds * number_of(name) + place
         try:
-            record = run(config, self.folder / name, number, manifest, hopeless)
+            record = seeded_run(
+                config, place, self.folder, name, number, self.dataset, partial(self._hopeless, trial, place)
+            )
         except KeyboardInterrupt:
             start_again(self.study, self.study.trials[trial.number])
             raise
-        if record.status is Status.FAILED:
-            raise CannotSearch(f"{name} failed: {(record.error or '').strip().splitlines()[-1]}")
-        if record.status is Status.INTERRUPTED:
-            raise optuna.TrialPruned(record.error)
-        return objective(self.settings.objective, record)
+        return math.inf if record.status is Status.INTERRUPTED else objective(self.settings.objective, record)
 
-    def _hopeless(self, trial: Trial, history: Sequence[EpochRow]) -> str | None:
-        """Return why this trial cannot become the best one, or None."""
-        last = history[-1]
+    def _hopeless(self, trial: Trial, place: int, record: Record, history: Sequence[EpochRow]) -> str | None:
+        """Return why this run cannot help its trial to the best median, or None."""
+        last, objective = history[-1], self.settings.objective
         if not self.settings.prune or not math.isfinite(last.loss_mean):
             return None
-        trial.report(last.loss_mean, last.epoch)
-        if self.settings.objective != "final_loss" and last.loss_mean < self.config.trainer.loss_threshold:
-            return None
+        if objective == "final_loss":
+            # One seed of every trial is compared with the same seed of the others.
+            if place == 0:
+                trial.report(last.loss_mean, last.epoch)
+            worse = place == 0 and trial.should_prune()
+            why = f"given up after epoch {last.epoch}: its loss is above the median of the trials at that epoch"
+            return why if worse else None
+        reached = record.summary.get(OBJECTIVES[objective]) is not None
         spent = {"seconds_to_threshold": math.fsum(row.seconds for row in history), "epochs_to_threshold": last.epoch}
-        if (used := spent.get(self.settings.objective)) is not None and used >= self._best():
-            return f"pruned after epoch {last.epoch}: the best trial was below the threshold by then"
-        if trial.should_prune():
-            return f"pruned after epoch {last.epoch}: its loss is above the median of the trials at that epoch"
-        return None
+        if reached or spent.get(objective, 0) < self._best():
+            return None
+        return f"given up after epoch {last.epoch}: the best median was below the threshold by then"
 
     def _best(self) -> float:
+        """The best median so far."""
         completed = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return min((trial.value for trial in completed if trial.value is not None), default=math.inf)
+
+    def _most_examples(self) -> int | None:
+        """How many examples a run may take until it is no better than the best median; None if that is not known."""
+        per_unit = {"examples_to_threshold": 1, "iterations_to_threshold": self.config.data.batch_size}
+        best = self._best()
+        if not self.settings.prune or self.settings.objective not in per_unit or math.isinf(best):
+            return None
+        return math.ceil(best) * per_unit[self.settings.objective]
+
+
+def until_decided(config: Config, settings: TuneConfig, most_examples: int | None) -> Config:
+    """Return `config` for runs that end once they are decided.
+
+    What comes after the threshold counts for the last loss only; nor does a run that needs more than `most_examples`.
+    """
+    limits = [each for each in (config.trainer.max_examples, most_examples) if each is not None]
+    stops = config.trainer.stop_at_threshold or settings.objective != "final_loss"
+    trainer = replace(config.trainer, stop_at_threshold=stops, max_examples=min(limits, default=None))
+    return replace(config, trainer=trainer)
+
+
+def seeded_run(
+    config: Config, place: int, folder: Path, name: str, number: int, dataset: DatasetChoice, enough: Enough | None
+) -> Record:
+    """Train, or resume, the run of `config` with the seed `place` places after its own, in `folder`.
+
+    Raises `CannotSearch` if it fails.
+    """
+    config = replace(config, seed=config.seed + place)
+    own = f"{name}_seed={config.seed}"
+    # The screen says which run this is of how many; nobody knows how many a search will have.
+    record = run(config, folder / own, number, Manifest([], [own] * (number + 1), [], [dataset]), enough)
+    if record.status is Status.FAILED:
+        raise CannotSearch(f"{own} failed: {(record.error or '').strip().splitlines()[-1]}")
+    return record
+
+
+def number_of(name: str) -> int:
+    """Return the number in a trial's folder name, which a trial keeps that is started again."""
+    return int(name.removeprefix("trial_"))
 
 
 def objective(name: str, record: Record) -> float:

@@ -109,6 +109,8 @@ def _differences(study: Study, base: dict[str, Any]) -> Iterator[str]:
         if trials:
             yield f"has {len(trials)} trials that this program did not start"
         return
+    # Before a trial could have several runs it had one.
+    before = {"tune.seeds": 1} | before
     for key in base:
         if key in before and before[key] != base[key]:
             yield f"{key} was {written(before[key])}, is now {written(base[key])}"
@@ -128,7 +130,8 @@ def start_again(study: Study, trial: FrozenTrial) -> None:
     folder = trial.user_attrs.get("folder")
     others = (each for each in study.get_trials(deepcopy=False) if each.number != trial.number)
     if folder and not any(each.user_attrs.get("folder") == folder and _holds(each) for each in others):
-        study.enqueue_trial(trial.params, user_attrs={"folder": folder})
+        kept = {name: each for name, each in trial.user_attrs.items() if name in ("folder", "most_examples")}
+        study.enqueue_trial(trial.params, user_attrs=kept)
 
 
 def _add_lesson(study: Study, settings: TuneConfig) -> None:

@@ -60,7 +60,7 @@ def test_everything_else_is_of_the_runs():
 
 def test_a_study_is_named_after_what_it_searches_and_in_what():
     settings, _ = read_settings(["trainer.num_epochs=3", "data.batch_size=5"])
-    assert settings.study == "seconds_to_threshold_data.batch_size=5_trainer.num_epochs=3"
+    assert settings.study == "examples_to_threshold_data.batch_size=5_trainer.num_epochs=3"
 
 
 def test_a_study_stays_in_the_outputs_whatever_it_is_called():
