@@ -125,7 +125,7 @@ def _read_record(path: Path) -> Record:
     content = read_json(path, RECORD_BYTES)
     try:
         checksum = content.pop("sha256", None)
-        # Earlier formats have no checksum, but one that is there holds; how a newer one makes its own is not known.
+        # Earlier formats have no checksum, but one that is there holds. How a newer one makes its own is not known.
         has_one = content["format"] == FORMAT or (checksum is not None and content["format"] in range(1, FORMAT))
         if has_one and checksum != _checksum(content):
             raise ValueError("corrupt: checksum mismatch")
