@@ -91,7 +91,8 @@ def _on_the_terminal(study: "Study") -> str:
     with at_once():
         from digits_sweep.report.analysis.sentences.verdict import verdict
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
-        from digits_sweep.report.tables import as_markdown, questions, short_table
+        from digits_sweep.report.table_of_runs import as_markdown, short_table
+        from digits_sweep.report.tables import questions
     groups = replicates(study.runs)
     several = any(group.runs > 1 for group in groups)
     rows = questions(study.runs, groups, study.goal).as_text() if several else short_table(study.runs)

@@ -16,7 +16,7 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.tables import short_table
+from digits_sweep.report.table_of_runs import short_table
 from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
