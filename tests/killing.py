@@ -1,7 +1,8 @@
 """Sweeps, searches and reports that are stopped at random moments, and what must be as if nothing had happened.
 
 `python -m tests.killing --signals 100` (`make torture`) sends SIGINT, SIGTERM, SIGHUP and SIGKILL, for as long as it
-takes; the tests stop once, at a moment that they choose.
+takes; the tests stop once, at a moment that they choose. With `--fork` commands are forked from a process that has
+imported everything: ten times as many signals in the same time, none of them during imports.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import torch
 from digits_sweep.process import CODES
 from digits_sweep.results.record import read_record
 from tests.commands import Program
+from tests.forks import ForkedProgram
 from tests.servers import Started, wait_for
 
 SWEEP = ("-m", "data.batch_size=500,300", "optimizer=adam,sgd", "data=mnist_sample", "trainer.num_epochs=25")
@@ -111,10 +113,9 @@ class Expected:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, (arguments, module) in COMMANDS.items():
+        for name, (arguments, _) in COMMANDS.items():
             started = time.monotonic()
-            finished = self.program.process(*arguments, module=module)
-            assert finished.returncode == 0, finished.stderr
+            _runs_to_its_end(name, self.program, *arguments)
             self.seconds[name] = time.monotonic() - started
 
 
@@ -129,15 +130,19 @@ def _goes_through(
     name: str, program: Program, arguments: Callable[[], tuple[str, ...]], most: int, attack: Attack, seconds: float
 ) -> int:
     """Start a command until it was stopped `most` times or ends, then to its end; return how often it was stopped."""
-    module, stopped = COMMANDS[name][1], 0
+    stopped = 0
     while stopped < most:
-        with program.running(*arguments(), module=module) as started:
+        with program.running(*arguments(), module=COMMANDS[name][1]) as started:
             if not attack.stops(name, started, seconds):
                 break
         stopped += 1
-    finished = program.process(*arguments(), module=module)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    _runs_to_its_end(name, program, *arguments())
     return stopped
+
+
+def _runs_to_its_end(name: str, program: Program, *arguments: str) -> None:
+    with program.running(*arguments, module=COMMANDS[name][1]) as started:
+        assert started.ends() == 0, started.text()
 
 
 def sweep_through_signals(program: Program, expected: Expected, most: int, attack: Attack) -> int:
@@ -169,9 +174,9 @@ def search_through_signals(program: Program, expected: Expected, most: int, atta
     assert {1e-4, 1e-6} < {each["lr"] for each in rates}
     for folder, each in zip(folders, rates, strict=True):
         typed = [f"optimizer.{name}={value!r}" for name, value in each.items()]
-        alone = Program(program.folder / f"alone_{folder.name}")
-        alone.folder.mkdir()
-        assert alone(*ONE_RUN, *typed).returncode == 0
+        (program.folder / f"alone_{folder.name}").mkdir()
+        alone = type(program)(program.folder / f"alone_{folder.name}")
+        _runs_to_its_end("sweep", alone, *ONE_RUN, *typed)
         assert_same_run(folder, next(alone.sweep().glob("*/record.json")).parent)
     return stopped
 
@@ -202,26 +207,27 @@ def main() -> None:
     """Stop commands until `--signals` have been survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.killing", description=__doc__)
     parser.add_argument("--signals", type=int, default=50)
+    parser.add_argument("--fork", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     chosen = parser.parse_args()
     # What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    attack = Attack(random.Random(chosen.seed))
+    attack, program = Attack(random.Random(chosen.seed)), ForkedProgram if chosen.fork else Program
     print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        expected, survived, rounds = Expected(_program_in(Path(name, "undisturbed"))), 0, 0
+        expected, survived, rounds = Expected(_made(program, Path(name, "undisturbed"))), 0, 0
         while survived < chosen.signals:
             through = attack.chance.choice(ROUNDS)
             most = min(attack.chance.randint(1, MOST_IN_A_ROUND), chosen.signals - survived)
-            survived += through(_program_in(Path(name, f"round_{rounds}")), expected, most, attack)
+            survived += through(_made(program, Path(name, f"round_{rounds}")), expected, most, attack)
             rounds += 1
             counts = ", ".join(f"{' '.join(each)} {times}" for each, times in sorted(attack.counts.items()))
             print(f"{survived} signals in {rounds} rounds, same results: {counts}", flush=True)
 
 
-def _program_in(folder: Path) -> Program:
+def _made(program: type[Program], folder: Path) -> Program:
     folder.mkdir()
-    return Program(folder)
+    return program(folder)
 
 
 if __name__ == "__main__":
