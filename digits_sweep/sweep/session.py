@@ -160,13 +160,19 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {', '.join(unfinished)}")
-        screen.say(f"resume with: python -m digits_sweep {_resume_line(planned, sweep.folder)}")
+        screen.say(f"resume with: {_resume_line(planned, sweep.folder)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
 
 
 def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The overrides that resume this sweep from any folder: what is not repeated from its files is typed again."""
-    again = [each for each in not_repeated(planned.command, ()) if not each.startswith("data.root=")]
-    if len(again) < len(not_repeated(planned.command, ())):
-        again.append(as_override("data.root", str(Path(planned.settings.data.root).expanduser().absolute())))
-    return shlex.join([as_override("resume", str(sweep_dir.absolute())), *again])
+    """The command that resumes this sweep from any folder: what is not repeated from its files is typed again."""
+    typed = not_repeated(planned.command, ())
+    again = [each for each in typed if not each.startswith("data.root=")]
+    root = Path(planned.settings.data.root).expanduser()
+    # The environment may name a relative one too.
+    if len(again) < len(typed) or not root.is_absolute():
+        again.append(as_override("data.root", str(root.absolute())))
+    command = f"python -m digits_sweep {shlex.join([as_override('resume', str(sweep_dir.absolute())), *again])}"
+    # In what else says where something is, a path may be relative in a way that only its reader knows.
+    has_places = any(each.startswith(("tracker", "data.mirrors")) for each in again)
+    return f"cd {shlex.quote(str(Path.cwd()))} && {command}" if has_places else command

@@ -9,7 +9,7 @@ loaded with `weights_only`, so that no code can come out of it.
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +50,23 @@ class Checkpoint:
 def write_checkpoint(
     run_dir: Path,
     engine: Engine,
-    history: Sequence[EpochRow],
+    history: Tensor,
     record: Record,
     iterations: int,
     evaluations: Sequence[EvaluationRow] = (),
 ) -> None:
-    """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
+    """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written.
+
+    `history` is what `history_tensor` makes of the epochs so far.
+    """
     with without_compiler():
         optimizer = _on_cpu(engine.optimizer.state_dict()["state"])
     content = {
         "format": FORMAT,
         "record": as_content(record),
         "iterations": iterations,
-        "evaluations": [list(astuple(row)) for row in evaluations],
-        "history": torch.tensor([astuple(row) for row in history], dtype=torch.float64),
+        "evaluations": [list(vars(row).values()) for row in evaluations],
+        "history": history,
         "model": _on_cpu(engine.model.state_dict()),
         "optimizer": optimizer,
     }
@@ -71,6 +74,12 @@ def write_checkpoint(
     torch.save(content, buffer)
     whole = buffer.getvalue()
     replace_file(run_dir / NAME, whole + hashlib.sha256(whole).digest(), keep_previous=True)
+
+
+def history_tensor(history: Sequence[EpochRow]) -> Tensor:
+    """Return the rows of (epochs,) `history` as a checkpoint holds them: (epochs, columns) float64."""
+    rows = [tuple(vars(row).values()) for row in history]
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(fields(EpochRow)))
 
 
 def _on_cpu(value: Any) -> Any:
