@@ -15,15 +15,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DataSet:
-    """How to load a data set, and how many images it has to train on and to test with, if known without loading it.
+    """How to load a data set; how many images it has to train on and to test with, if known without loading it.
 
     `load` is called with the configuration and with what takes a line of text for the user. It raises `DataUnavailable`
-    if the data set cannot be had.
+    if the data set cannot be had. `image_shape` is the shape of one image as a network sees it.
     """
 
     load: Callable[[DataConfig, Report], Digits]
     train_samples: int | None = None
     test_samples: int | None = None
+    image_shape: tuple[int, ...] = (1, 28, 28)
 
 
 def _mnist(data: DataConfig, report: Report) -> Digits:

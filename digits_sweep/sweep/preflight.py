@@ -31,7 +31,7 @@ def engines(planned: Plan) -> dict[str, str]:
     found = {}
     for run in planned.runs:
         config = run.config
-        alike = repr((config.model, config.optimizer, config.schedule, config.engine, config.device))
+        alike = repr((config.data.name, config.model, config.optimizer, config.schedule, config.engine, config.device))
         if alike not in asked:
             try:
                 asked[alike], _ = engine_for(config)
@@ -72,6 +72,12 @@ def batch_too_large(config: Config, dataset: str, train_samples: int) -> Iterato
             f"data.batch_size={config.data.batch_size}: must be at most {train_samples}, "
             f"the number of examples to train on in {dataset}"
         )
+
+
+def labels_beyond_the_model(config: Config, dataset: str, num_classes: int) -> Iterator[str]:
+    """Yield a line if a data set has labels for which the model of `config` has no output."""
+    if config.model.num_classes < num_classes:
+        yield f"model.num_classes={config.model.num_classes}: must be at least {num_classes}, the classes of {dataset}"
 
 
 def evaluation_too_large(

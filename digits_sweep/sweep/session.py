@@ -125,6 +125,8 @@ def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
             train, test = len(digits.train_labels), len(digits.test_labels)
             for mistake in preflight.batch_too_large(run.config, digits.name, train):
                 raise InvalidConfig(mistake)
+            for mistake in preflight.labels_beyond_the_model(run.config, digits.name, digits.num_classes):
+                raise InvalidConfig(mistake)
             for mistake in preflight.evaluation_too_large(run.config, digits.name, train, test):
                 raise InvalidConfig(mistake)
 
