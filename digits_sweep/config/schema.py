@@ -45,9 +45,9 @@ class DataConfig:
     num_workers: int = key(whole_number(0, MOST_THREADS), Role.TIMING)
     scale: str = key(one_of("unit", "standard", "raw"))
     root: str = key(DATA_FOLDER, Role.PLACE)
-    mirrors: list[str] = key(role=Role.PLACE)
+    mirrors: list[str] | None = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
-    fallback: str | None = key(role=Role.PLACE)
+    fallback: str | None = key(role=Role.ORIGIN)
 
 
 @dataclass

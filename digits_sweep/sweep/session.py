@@ -96,7 +96,7 @@ def claim_sweep_folder(outputs: Path) -> Path:
 def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:
     """Make ready what the runs train on: what they trained on in `earlier`, if there is one.
 
-    Raises `DataUnavailable`, `UnusableRoot`, `MismatchedTorchvision`, or `InvalidConfig` for a batch that is too large.
+    Raises `DataUnavailable`, `UnusableRoot`, or `InvalidConfig` for a batch that is too large.
     """
     flush_denormals_from_now_on()
     before = earlier.manifest.datasets if earlier and earlier.manifest else []

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from digits_sweep.data.loading import DATASETS
+
 CHOOSE_OPTIMIZER = (
     "choose adam or adam_half_life or adam_linear or adam_same_rates or adam_sqrt or adamw or adamw_half_life or "
     "adamw_linear or adamw_sqrt or muon or rmsprop or sgd or sgd_linear"
@@ -14,7 +16,7 @@ REFUSED = {
     "data.batch_size=2.5": "data.batch_size=2.5: must be a whole number",
     "data.num_workers=-1": "data.num_workers=-1: must be a whole number from 0 to 1,024",
     "data.scale=big": "data.scale=big: choose unit or standard or raw",
-    "data.mirrors=3": "data.mirrors=3: must be a list [a,b]",
+    "data.mirrors=3": "data.mirrors=3: must be a list [a,b] or null",
     "data.batchsize=5": "data.batchsize=5: there is no such key; did you mean data.batch_size?",
     "modle=mlp": "modle=mlp: there is no such key; did you mean model?",
     "model=rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits",
@@ -23,6 +25,8 @@ REFUSED = {
     "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
     "optimizer.lr=nan": "optimizer.lr=nan: must be a number above 0",
     "optimizer.weight_decay=-0.1": "optimizer.weight_decay=-0.1: must be 0 or a number above it",
+    "model=cnn model.channels=3": "model.channels=3: must be a list of whole numbers [a,b]",
+    "model=cnn model.kernel_size=4": "model.kernel_size=4: must be an odd number from 1 to 99",
     "model.hidden_size=0": "model.hidden_size=0: must be a whole number from 1 to 1,000,000,000",
     "trainer.num_epochs=0": "trainer.num_epochs=0: must be a whole number from 1 up",
     "trainer.stop_at_threshold=maybe": "trainer.stop_at_threshold=maybe: must be true or false",
@@ -42,7 +46,7 @@ REFUSED = {
 }
 # Known to the data sets, devices and engines alone.
 REFUSED_BY_THE_PARTS = {
-    "data.fallback=cifar": "data.fallback=cifar: choose mnist or mnist_sample or null",
+    "data.fallback=cifar": f"data.fallback=cifar: choose {' or '.join(DATASETS)} or null",
     "device=cuda:99": f"device=cuda:99: PyTorch sees {torch.cuda.device_count()} CUDA devices here; choose auto or cpu",
     "data=mnist_sample data.batch_size=4001": (
         "data.batch_size=4001: must be at most 4000, the number of examples to train on in mnist_sample"
