@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "reference.md"
 STALE = "docs/reference.md is stale: run make docs and commit what it writes"
 KEY_HEADER = ("key", "default", "type", "meaning", "role")
 KINDS: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
-KINDS |= {list[str]: "list of text", list[float]: "list of numbers"}
+KINDS |= {list[str]: "list of text", list[float]: "list of numbers", list[int]: "list of whole numbers"}
 DTYPES = {"Int64": "whole number", "Float64": "number", "string": "text", "boolean": "true or false"}
 
 INTRODUCTION = """# Reference

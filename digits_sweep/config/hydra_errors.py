@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 KINDS |= {list[str]: "a list [a,b]", list[float]: "a list of numbers [a,b]", type(None): "null"}
+KINDS[list[int]] = "a list of whole numbers [a,b]"
 # Below this likeness a suggestion would be a guess.
 LEAST_LIKENESS = 0.6
 

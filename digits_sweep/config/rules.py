@@ -76,6 +76,12 @@ MOST_THREADS = 1_024
 # Far above any network that is worth training: beyond, PyTorch runs out of numbers, or of time, before it runs out of
 # memory, and a file of a sweep may ask for it.
 MOST_UNITS, MOST_LAYERS = 10**9, 1_000
+MOST_CHANNELS, MOST_KERNEL = 10**6, 99
+CHANNELS = Rule(
+    lambda channels: 1 <= len(channels) <= 16 and all(1 <= each <= MOST_CHANNELS for each in channels),
+    f"must be a list of 1 to 16 whole numbers from 1 to {MOST_CHANNELS:,}",
+)
+KERNEL = Rule(lambda size: 1 <= size <= MOST_KERNEL and size % 2 == 1, f"must be an odd number from 1 to {MOST_KERNEL}")
 THREADS = Rule(
     lambda threads: threads == "auto" or (isinstance(threads, int) and 1 <= threads <= MOST_THREADS),
     f"must be auto or a whole number from 1 to {MOST_THREADS:,}",

@@ -10,10 +10,12 @@ from typing import Any
 from digits_sweep.config.rules import (
     BELOW_ONE,
     BETAS,
+    CHANNELS,
     DATA_FOLDER,
     DEVICE,
     ERRORS,
     FOLDER,
+    KERNEL,
     LOSSES,
     MOST_LAYERS,
     MOST_THREADS,
@@ -37,13 +39,15 @@ class DataConfig:
     """conf/data: which data set, how many examples at a time, and where they come from."""
 
     name: str = key()
+    # What model.num_classes is, unless that is typed.
+    num_classes: int = key(whole_number(2), Role.ORIGIN, default=10)
     batch_size: int = key(whole_number(1))
     num_workers: int = key(whole_number(0, MOST_THREADS), Role.TIMING)
     scale: str = key(one_of("unit", "standard", "raw"))
     root: str = key(DATA_FOLDER, Role.PLACE)
-    mirrors: list[str] = key(role=Role.PLACE)
+    mirrors: list[str] | None = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
-    fallback: str | None = key(role=Role.PLACE)
+    fallback: str | None = key(role=Role.ORIGIN)
 
 
 @dataclass
@@ -61,6 +65,16 @@ class MLPConfig(ModelConfig):
 
     hidden_size: int = key(whole_number(1, MOST_UNITS))
     hidden_layers: int = key(whole_number(1, MOST_LAYERS))
+    activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
+
+
+@dataclass
+class CNNConfig(ModelConfig):
+    """What a convolutional network has besides."""
+
+    channels: list[int] = key(CHANNELS)
+    kernel_size: int = key(KERNEL)
+    hidden_size: int = key(whole_number(1, MOST_UNITS))
     activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
 
 

@@ -20,7 +20,7 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Digits:
-    """A data set on the CPU: images (n, 28, 28) uint8 and labels (n,) int64, to train on and to test with."""
+    """A data set on the CPU: images (n, height, width) uint8 and labels (n,) int64, to train on and to test with."""
 
     name: str
     train_images: Tensor
@@ -28,6 +28,16 @@ class Digits:
     test_images: Tensor
     test_labels: Tensor
     digest: str
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of one image as a network sees it: (1, height, width)."""
+        return (1, *self.train_images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """One more than the largest label."""
+        return 1 + int(max(self.train_labels.max(), self.test_labels.max()))
 
     @classmethod
     def of(
@@ -42,7 +52,7 @@ class Digits:
 
 
 def scale(images: Tensor, how: str) -> Tensor:
-    """Convert images (n, 28, 28) uint8 to what a network sees, (n, 1, 28, 28) float32, contiguous.
+    """Convert images (n, height, width) uint8 to what a network sees, (n, 1, height, width) float32, contiguous.
 
     `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Raises ValueError
     for anything else.

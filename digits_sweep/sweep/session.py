@@ -97,7 +97,7 @@ def claim_sweep_folder(outputs: Path) -> Path:
 def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:
     """Make ready what the runs train on: what they trained on in `earlier`, if there is one.
 
-    Raises `DataUnavailable`, `UnusableRoot`, `MismatchedTorchvision`, or `InvalidConfig` for what does not fit it.
+    Raises `DataUnavailable`, `UnusableRoot`, or `InvalidConfig` for what does not fit it.
     """
     flush_denormals_from_now_on()
     before = earlier.manifest.datasets if earlier and earlier.manifest else []

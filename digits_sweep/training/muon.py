@@ -26,7 +26,6 @@ class MuonWithAdamW(Optimizer):
         momentum: float,
         betas: tuple[float, float],
         eps: float,
-        fused: bool | None = None,
     ) -> None:
         listed = list(parameters)
         matrices = [each for each in listed if each.ndim == 2]
@@ -35,7 +34,7 @@ class MuonWithAdamW(Optimizer):
         if matrices:
             self.parts.append(Muon(matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw"))
         if others:
-            self.parts.append(AdamW(others, lr, betas, eps, weight_decay, fused=fused))
+            self.parts.append(AdamW(others, lr, betas, eps, weight_decay))
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         self._share()
 

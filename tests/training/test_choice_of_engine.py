@@ -47,6 +47,11 @@ def test_auto_takes_eager_for_a_model_that_is_no_mlp_and_says_why(device):
     assert "model=mlp only" in reason
 
 
+@pytest.mark.parametrize("name", ["cnn", "linear"])
+def test_auto_takes_eager_for_every_network_but_the_mlp(name):
+    assert engine_for(settings(f"model={name}", "device=cpu"))[0] == "eager"
+
+
 @pytest.mark.parametrize("device", [CPU, GPU])
 def test_auto_takes_eager_for_an_optimizer_whose_step_no_faster_engine_knows(device, monkeypatch):
     monkeypatch.setitem(OPTIMIZERS, "adagrad", adagrad)

@@ -13,7 +13,7 @@ from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
 from digits_sweep.training.model import ACTIVATIONS, MLP, build_model
-from tests.workloads import ADAM, mlp, small_convolution
+from tests.workloads import ADAM, mlp, model_called, small_convolution
 
 
 def one_by_one(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
@@ -72,7 +72,15 @@ class Wider(MLP):
         return 2 * super().forward(images)
 
 
-@pytest.mark.parametrize("model", [small_convolution(), Frozen(), Wider(784, 5, 2, 10, "tanh", "softmax")])
+@pytest.mark.parametrize(
+    "model",
+    [
+        small_convolution(),
+        Frozen(),
+        Wider(784, 5, 2, 10, "tanh", "softmax"),
+        *(build_model(model_called(name, "softmax"), 0) for name in ("cnn", "linear")),
+    ],
+)
 @pytest.mark.parametrize("numbers", [2**24, 1, 12_000])
 def test_the_gradients_of_any_network_are_those_of_autograd_however_many_fit_at_a_time(model, numbers, monkeypatch):
     monkeypatch.setattr("digits_sweep.training.gradient_noise.MOST_NUMBERS", numbers)

@@ -23,7 +23,7 @@ from digits_sweep.training.optimizer import build_optimizer
 
 
 class TransformedDigits(Dataset):
-    """Images one by one, each through torchvision's transforms: a (1, 28, 28) float32 image and its label."""
+    """Images one by one, each through torchvision's transforms: a (1, height, width) float32 image and its label."""
 
     def __init__(self, images: Tensor, labels: Tensor, scale: str) -> None:
         transforms = import_torchvision("torchvision.transforms")
