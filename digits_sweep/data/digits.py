@@ -47,7 +47,7 @@ class Digits:
         tensors = (train_images, train_labels, test_images, test_labels)
         digest = hashlib.sha256()
         for tensor in tensors:
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.contiguous().numpy().data)
         return cls(name, *tensors, digest.hexdigest())
 
 
