@@ -17,6 +17,7 @@ from digits_sweep.errors import (
     FolderInUse,
     InvalidConfig,
     MismatchedTorchvision,
+    NewerFormat,
     UnreadableRecord,
     UnusableRoot,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "FolderInUse",
     "InvalidConfig",
     "MismatchedTorchvision",
+    "NewerFormat",
     "UnreadableRecord",
     "UnusableRoot",
     "load_sweep",

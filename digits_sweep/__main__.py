@@ -3,23 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
-
-# The environment may be missing altogether: this file must be able to say so.
-try:
-    import hydra
-    from omegaconf import DictConfig, OmegaConf
-except ModuleNotFoundError as missing:
-    sys.exit(f"{missing.name} is not installed here; run make sweep once, then .venv/bin/python -m digits_sweep")
+from typing import Any
 
 from digits_sweep import __version__
-from digits_sweep.config.compose import CONF
-from digits_sweep.config.plan import plan
 from digits_sweep.errors import DigitsSweepError
+from digits_sweep.process import at_once, command, write_line
 
 # What Hydra answers by itself.
 QUESTIONS = ("--help", "-h", "--hydra-help", "--info", "-i", "--shell-completion", "-sc")
-# What a shell reports for SIGINT.
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,38 +18,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Raises SystemExit with an exit code other than 0, or with a message, if the command fails or is refused.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    flags = {each.partition("=")[0] for each in arguments if each.startswith("-")}
-    try:
-        if "--version" in flags:
-            print(f"digits_sweep {__version__}")
-        elif flags & set(QUESTIONS):
-            _ask_hydra(arguments)
-        elif flags & {"--cfg", "-c"}:
-            _show_configuration(arguments)
-        else:
-            _sweep(arguments)
-    except (DigitsSweepError, OSError) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    with command(arguments):
+        arguments = sys.argv[1:] if arguments is None else list(arguments)
+        flags = {each.partition("=")[0] for each in arguments if each.startswith("-")}
+        try:
+            if "--version" in flags:
+                write_line(f"digits_sweep {__version__}")
+            elif flags & set(QUESTIONS):
+                _ask_hydra(arguments)
+            elif flags & {"--cfg", "-c"}:
+                _show_configuration(arguments)
+            else:
+                _sweep(arguments)
+        except BrokenPipeError:
+            # Whoever read the output, such as `head`, has seen enough.
+            return
+        except ModuleNotFoundError as missing:
+            # The environment may be missing altogether.
+            if (missing.name or "").partition(".")[0] not in ("hydra", "omegaconf", "yaml"):
+                raise
+            instead = "run make sweep once, then .venv/bin/python -m digits_sweep"
+            sys.exit(f"{missing.name} is not installed here; {instead}")
+        except (DigitsSweepError, OSError) as error:
+            sys.exit(str(error))
 
 
 def _ask_hydra(arguments: Sequence[str]) -> None:
+    with at_once():
+        import hydra
+
+        from digits_sweep.config.compose import CONF
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
-        _answered_by_hydra()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_answered_by_hydra)()
     finally:
         sys.argv = before
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def _answered_by_hydra(composed: DictConfig) -> None:
+def _answered_by_hydra(composed: Any) -> None:
     """Never called: Hydra answers the question first."""
 
 
 def _show_configuration(arguments: Sequence[str]) -> None:
     """Print the configuration of every run with its numbers (`--cfg job`), or what Hydra has besides."""
+    with at_once():
+        from omegaconf import OmegaConf
+
+        from digits_sweep.config.plan import plan
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-c", "--cfg")
     parser.add_argument("-p", "--package")
@@ -69,15 +75,18 @@ def _show_configuration(arguments: Sequence[str]) -> None:
         _ask_hydra(arguments)
         return
     for run in planned.runs:
-        print((f"# {run.folder}\n" if len(planned.runs) > 1 else "") + OmegaConf.to_yaml(run.config))
+        write_line((f"# {run.folder}\n" if len(planned.runs) > 1 else "") + OmegaConf.to_yaml(run.config))
 
 
 def _sweep(arguments: Sequence[str]) -> None:
-    planned = plan(arguments, announce=print)
+    with at_once():
+        from digits_sweep.config.plan import plan
+    planned = plan(arguments, announce=write_line)
     # Only now, because torch and pandas take seconds to import, and a mistake is reported at once.
-    from digits_sweep.console import Screen
-    from digits_sweep.sweep.launch import launch
-    from digits_sweep.sweep.session import execute
+    with at_once():
+        from digits_sweep.console import Screen
+        from digits_sweep.sweep.launch import launch
+        from digits_sweep.sweep.session import execute
 
     code, _ = execute(planned, launch, Screen())
     if code:

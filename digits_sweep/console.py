@@ -3,26 +3,35 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import IO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from digits_sweep.process import Tolerant
+from digits_sweep.results.disk.harmless import one_line, visible
 from digits_sweep.results.history import EpochRow
 
 
 class Screen:
-    """Standard output as this program uses it. Control characters are written only if it is a terminal."""
+    """Standard output as this program uses it. Control characters are written only if it is a terminal.
+
+    Those in a text, which may come from a file, are written out.
+    """
 
     def __init__(self) -> None:
         # In a pipe no column is cut, whatever width the environment claims.
-        is_terminal = sys.stdout.isatty()
-        self.console = Console(highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240)
+        stream = Tolerant(sys.stdout)
+        is_terminal = stream.isatty()
+        self.console = Console(
+            file=cast(IO[str], stream), highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240
+        )
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(visible(text)), soft_wrap=True)
 
     @contextmanager
     def run(self, title: str, num_epochs: int, done: int = 0) -> Iterator["RunOnScreen"]:
@@ -48,9 +57,12 @@ class Screen:
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print a table of text between two empty lines."""
-        table = Table(*header, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        # As `Text`, because rich reads a plain string as markup, and a column may be named after a key in a file.
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for each in header:
+            table.add_column(Text(one_line(each)))
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(one_line(each)) for each in row))
         self.say("")
         self.console.print(table)
         self.say("")

@@ -1,22 +1,35 @@
 """Every error that this program raises on purpose: one tree, one base.
 
-    DigitsSweepError
-    ├── InvalidConfig
-    ├── CannotResume
-    ├── CannotRecord
-    ├── CannotSearch
-    ├── UnreadableRecord
-    ├── FolderInUse
-    ├── DataUnavailable
-    ├── UnusableRoot
-    ├── MismatchedTorchvision
-    ├── DeviceUnavailable
-    └── EngineRefused
+DigitsSweepError
+├── InvalidConfig
+├── CannotResume
+├── CannotRecord
+├── CannotSearch
+├── UnreadableRecord
+│   └── NewerFormat
+├── FolderInUse
+├── DataUnavailable
+├── UnusableRoot
+├── MismatchedTorchvision
+├── DeviceUnavailable
+└── EngineRefused
 """
+
+from digits_sweep.results.disk.harmless import visible
 
 
 class DigitsSweepError(Exception):
-    """Base of all errors below. The text is meant for the user: what is wrong, and what would be right."""
+    """Base of all errors below. The text is meant for the user: what is wrong, and what would be right.
+
+    It may quote what a file holds: control characters are written out.
+    """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows of it, in a notebook for example, in the place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class InvalidConfig(DigitsSweepError):
@@ -37,6 +50,10 @@ class CannotSearch(DigitsSweepError):
 
 class UnreadableRecord(DigitsSweepError):
     """A file of a run or a sweep that cannot be read. The text names the file and says what is wrong with it."""
+
+
+class NewerFormat(UnreadableRecord):
+    """A file that a newer version of this program wrote. The text names the file and its format."""
 
 
 class FolderInUse(DigitsSweepError):

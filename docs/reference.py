@@ -130,7 +130,8 @@ def row_of(key: str, declaring: list[Choice]) -> list[str]:
     meaning = next((each.comments[name] for each in declaring if name in each.comments), None)
     if meaning is None:
         raise ValueError(f"{key}: say what it means in a comment beside it in conf/")
-    defaults = [code(each.values[name]) for each in declaring]
+    values = [value for each in declaring for own, value in each.values.items() if f".{key}".endswith(f".{own}")]
+    defaults = list(map(code, values))
     default = "; ".join(f"{each.name}: {value}" for each, value in zip(declaring, defaults, strict=True))
     kinds = get_args(known.kind) if known and known.kind not in KINDS else [known.kind if known else str]
     right = known.rule.right if known else ""

@@ -20,7 +20,7 @@ from tests.servers import CAP_SECONDS, Started, running
 Finished = subprocess.CompletedProcess[str]
 
 # Two runs: no machine has the memory that the first one wants, so that it fails when it is built; the second completes.
-FAILS_THEN_COMPLETES = ("-m", "model.hidden_layers=1", f"model.hidden_size={10**12},8", "data=mnist_sample")
+FAILS_THEN_COMPLETES = ("-m", "model.hidden_layers=1", f"model.hidden_size={10**9},8", "data=mnist_sample")
 
 
 class Program:

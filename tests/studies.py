@@ -6,12 +6,16 @@ from typing import Any
 
 from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.results.columns import COLUMNS, fill
-from digits_sweep.results.history import EpochRow, write_history
+from digits_sweep.results.history import EpochRow, first_epoch_below, write_history
+from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
 from digits_sweep.results.record import Record, Status, write_record
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
+from digits_sweep.results.sweep import RecordedSweep
 
-ENVIRONMENT = {"host": "here", "cpu": "a processor", "cpu_cores": 2, "python": "3.11", "git_commit": "0" * 40}
+ENVIRONMENT = {
+    "host": "here", "cpu": "a processor", "cpu_cores": 2, "python": "3.11", "torch": "2.15.0", "git_commit": "0" * 40,
+    "from_epoch": 1,
+}  # fmt: skip
 CONFIG: dict[str, Any] = {
     "data.name": "mnist", "data.batch_size": 20, "data.scale": "unit", "data.root": "somewhere",
     "model.name": "mlp", "model.head": "softmax", "model.num_classes": 10, "model.hidden_size": 128,
@@ -53,16 +57,21 @@ def add_run(
         number=len(list(sweep.glob("*/record.json"))),
         status=Status(status),
         error=error,
-        environment=ENVIRONMENT,
+        environments=[ENVIRONMENT],
         test_answers=list(test_answers),
         resumed_after=list(resumed_after),
         config=_nested(flat),
         summary={
             **{"dataset": "mnist", "train_samples": 60_000, "engine": "closed_form", "device": "cpu", "num_threads": 1},
             **{"iterations_per_epoch": -(-60_000 // flat["data.batch_size"]), "test_accuracy": 0.95},
-            **{"concurrent_runs": 1, "torch_version": "2.15.0", "git_commit": "0" * 40},
+            "concurrent_runs": 1,
+            "iterations": len(losses) * -(-60_000 // flat["data.batch_size"]),
         },
     )
+    if (reached := first_epoch_below(history, flat["trainer.loss_threshold"])) is not None:
+        # The running loss crosses with the end of that epoch.
+        record.summary["iterations_to_threshold"] = reached * record.summary["iterations_per_epoch"]
+        record.summary["examples_to_threshold"] = reached * 60_000
     fill(record, history)
     record.summary |= columns
     (sweep / name).mkdir(parents=True)

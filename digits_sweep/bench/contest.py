@@ -51,7 +51,7 @@ class Contestant:
         if self.kernels is not None:
             stopwatch = Stopwatch(self.built.device)
             with stopwatch.running():
-                self.kernels.run_epoch(math.ceil(self.num_samples / self.config.data.batch_size))
+                self.kernels.run(math.ceil(self.num_samples / self.config.data.batch_size))
             self.floor_seconds.append(stopwatch.seconds)
 
     def row(self, baseline: "Contestant") -> dict[str, object]:

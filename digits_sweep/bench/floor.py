@@ -22,7 +22,7 @@ class BareKernels:
         self.outputs = [torch.rand(len(images), len(weight)) for weight in self.weights]
         self.deltas = [torch.empty_like(output) for output in self.outputs]
         adam = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=5e-4)
-        self.epoch_update = fused_update(adam, self._flat(model))
+        self.update_for = fused_update(adam, self._flat(model))
 
     @staticmethod
     def _flat(model: MLP) -> FlatParameters:
@@ -31,7 +31,7 @@ class BareKernels:
         return flat
 
     @torch.inference_mode()
-    def run_epoch(self, iterations: int) -> None:
+    def run(self, iterations: int) -> None:
         """Run the kernels `iterations` times."""
         mm = torch.mm
         w1, w2, w3 = self.weights
@@ -39,7 +39,7 @@ class BareKernels:
         h1, h2, out = self.outputs
         d1, d2, _ = self.deltas
         w1_t, w2_t, w3_t, out_t, h2_t, h1_t = w1.t(), w2.t(), w3.t(), out.t(), h2.t(), h1.t()
-        images, update = self.images, self.epoch_update(iterations)
+        images, update = self.images, self.update_for(iterations)
         for _ in range(iterations):
             mm(images, w1_t, out=h1)
             mm(h1, w2_t, out=h2)

@@ -6,19 +6,27 @@ lets Hydra compose once for every set of group choices, and puts plain values in
 
 import copy
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from digits_sweep.config.folders import (
+    configuration_folder,
+    expand_folders,
+    expanded_settings,
+    folder_of_the_environment,
+)
 from digits_sweep.config.keys import mistakes, written
+from digits_sweep.config.own_hydra import own_hydra
 from digits_sweep.config.scaling import FORMULAS
 from digits_sweep.config.schema import Config, SGDConfig, groups, nodes
 from digits_sweep.errors import InvalidConfig
@@ -40,24 +48,21 @@ class Composer:
     """Configurations composed from `conf/` and from `config_dirs`, folders of the user's. A context manager."""
 
     def __init__(self, config_dirs: Sequence[str] = ()) -> None:
-        self._searchpath = [f"file://{Path(folder).absolute()}" for folder in config_dirs]
+        self._searchpath = [configuration_folder(folder) for folder in config_dirs]
         self._composed: dict[tuple[str, ...], Composed] = {}
         self._parsed: dict[str, Override] = {}
         self._are_groups: dict[str, bool] = {}
         self._first: Composed | None = None
 
     def __enter__(self) -> "Composer":
-        # Another program in this process, such as a notebook, may have initialized Hydra for itself.
-        self._of_another, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-        self._initialized = initialize_config_dir(config_dir=str(CONF), version_base="1.3")
-        self._initialized.__enter__()
-        self._loader = GlobalHydra.instance().config_loader()
-        self._parser = OverridesParser.create(config_loader=self._loader)
+        with ExitStack() as stack:
+            self._loader = stack.enter_context(own_hydra(str(CONF)))
+            self._parser = OverridesParser.create(config_loader=self._loader)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._initialized.__exit__(*error)
-        GlobalHydra.instance().hydra = self._of_another
+        self._open.__exit__(*error)
 
     def parse(self, text: str) -> Override:
         """Read one `key=value` in Hydra's grammar. Raises Hydra's own errors."""
@@ -85,6 +90,7 @@ class Composer:
         # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
         self._first = self._first or result
         OmegaConf.copy_cache(self._first.config, result.config)
+        expand_folders(result.config)
         return result
 
     def _with_choices(self, choices: tuple[str, ...]) -> Composed:
@@ -101,8 +107,9 @@ class Composer:
             return list(choices)
         typed = [each for each in choices if each.startswith("hydra.searchpath=")]
         folders = [folder for each in typed for folder in self.parse(each).value()] + self._searchpath  # type: ignore
-        quoted = ",".join(f"'{folder}'" for folder in folders)
-        return [each for each in choices if each not in typed] + [f"hydra.searchpath=[{quoted}]"]
+        return [each for each in choices if each not in typed] + [
+            f"hydra.searchpath=[{','.join(map(quoted, folders))}]"
+        ]
 
     def groups(self) -> list[str]:
         """Return the config groups that a command line may choose from."""
@@ -118,7 +125,9 @@ def to_config(composed: DictConfig) -> Config:
 
     Raises `InvalidConfig` if a value breaks a rule, and OmegaConf's own errors if one is missing.
     """
-    return checked(OmegaConf.to_object(composed))  # type: ignore[arg-type]
+    config: Config = OmegaConf.to_object(composed)  # type: ignore[assignment]
+    config.tracker = {name: expanded_settings(settings) for name, settings in config.tracker.items()}
+    return checked(config)
 
 
 def checked(config: Config) -> Config:
@@ -136,15 +145,40 @@ def _conflicts(config: Config) -> list[str]:
     if config.model.head == "softmax" and threshold <= softmax_floor(classes):
         floor = f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
         found.append(f"trainer.loss_threshold={written(threshold)}: {floor}; choose a larger one, or model.head=logits")
+    return found + _of_evaluation(config)
+
+
+def _of_evaluation(config: Config) -> list[str]:
+    """Return a line for everything that evaluations are asked for and cannot do."""
+    evaluation, targets = config.evaluation, asdict(config.evaluation.targets)
+    floor = softmax_floor(config.model.num_classes)
+    found = [
+        f"evaluation.targets.{name}={written(values)}: behind a softmax of {config.model.num_classes} classes the loss "
+        f"cannot fall below {floor:.4f}; choose larger ones, or model.head=logits"
+        for name, values in targets.items()
+        if config.model.head == "softmax" and name.endswith("_loss") and any(value <= floor for value in values)
+    ]
+    asked = [f"targets.{name}={written(values)}" for name, values in targets.items() if values]
+    if evaluation.stop and not asked:
+        found.append("evaluation.stop=true: needs a target to stop at, such as evaluation.targets.train_loss=[1.6]")
+    if evaluation.every_examples is None and evaluation.per_doubling is None:
+        asked += ["noise_scale=true"] if evaluation.noise_scale else []
+        found += [f"evaluation.{each}: a run is never evaluated; add evaluation=fine" for each in asked]
     return found
 
 
 def as_override(key: str, value: str) -> str:
-    """Return `key=value` as Hydra reads it, in quotes if the value is more than a plain word or path."""
-    if all(each.isascii() and (each.isalnum() or each in "_./:-") for each in value) and value:
-        return f"{key}={value}"
-    escaped = value.replace("'", "\\'")
-    return f"{key}='{escaped}'"
+    """Return `key=value` as Hydra reads it, in quotes if the value is more than a plain path."""
+    # Without a slash it may be a number, true or null.
+    is_plain = "/" in value and all(each.isascii() and (each.isalnum() or each in "_./:-") for each in value)
+    return f"{key}={value if is_plain else quoted(value)}"
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a quoted value in Hydra's grammar. An interpolation in it stays one."""
+    # Backslashes count only in front of a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    return f"'{escaped}'"
 
 
 def _by_batch_size(default: float, exceptions: DictConfig, *, _root_: DictConfig) -> float:
@@ -167,6 +201,7 @@ def _register() -> None:
             store.store(group="schema", name=node.__name__.removesuffix("Config").lower(), node=node)
     OmegaConf.register_new_resolver("by_batch_size", _by_batch_size, replace=True)
     OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
+    OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
 
 
 _register()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
@@ -17,7 +17,8 @@ from digits_sweep.errors import InvalidConfig
 if TYPE_CHECKING:
     from digits_sweep.config.compose import Composer
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", list[str]: "a list [a,b]"}
+KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+KINDS |= {list[str]: "a list [a,b]", list[float]: "a list of numbers [a,b]", type(None): "null"}
 # Below this likeness a suggestion would be a guess.
 LEAST_LIKENESS = 0.6
 
@@ -64,7 +65,8 @@ def _missing_choice(error: MissingConfigException, composer: "Composer") -> str:
 
 
 def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer: "Composer") -> str | None:
-    key = getattr(cause, "full_key", None)
+    # The key of a list, not of a value in it.
+    key = re.sub(r"\[\d+\]$", "", getattr(cause, "full_key", None) or "")
     if not key:
         return None
     typed = next((each for each in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", each)), key)
@@ -79,7 +81,9 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
     if key not in known:
         close = closest(key, [*known, *(composer.groups() if "." not in key else ())])
         return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")
-    return f"{typed}: must be {KINDS.get(known[key].kind, 'of another type')}"
+    kind = known[key].kind
+    kinds = [kind] if kind in KINDS else get_args(kind)
+    return f"{typed}: must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"
 
 
 def closest(typed: str, known: Sequence[str]) -> str | None:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from decimal import Decimal
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from typing import Any, get_type_hints
 
 from digits_sweep.config.rules import ANYTHING, Role, Rule
@@ -23,17 +24,16 @@ class Key:
 @cache
 def declared() -> dict[str, Key]:
     """Return every key that a run can have, by its full name."""
-    found: dict[str, Key] = {}
-    for group, kind in groups().items():
-        for node in nodes(kind):
-            found |= dict(_declared_in(node, f"{group}."))
-    return found | dict(_declared_in(Config, ""))
+    return dict(_declared_in(Config, ""))
 
 
 def _declared_in(node: type, prefix: str) -> Iterator[tuple[str, Key]]:
     hints = get_type_hints(node)
     for each in fields(node):
-        if not is_dataclass(hints[each.name]):
+        if is_dataclass(hints[each.name]):
+            for choice in nodes(hints[each.name]):
+                yield from _declared_in(choice, f"{prefix}{each.name}.")
+        else:
             yield f"{prefix}{each.name}", _key(each, hints[each.name], prefix)
 
 
@@ -83,12 +83,16 @@ def results_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def differing(recorded: dict[str, Any], config: Config) -> list[str]:
-    """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change."""
+    """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change.
+
+    A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it is null,
+    false or an empty list now.
+    """
     before, now = results_of(recorded), results_of(asdict(config))
     return [
         f"{key} was {written(before.get(key))}, is now {written(now.get(key))}"
         for key in dict.fromkeys([*before, *now])
-        if not may_grow(key) and before.get(key) != now.get(key)
+        if not may_grow(key) and (before[key] != now.get(key) if key in before else now[key])
     ]
 
 
@@ -105,8 +109,8 @@ def as_recorded(config: Config, recorded: dict[str, Any]) -> Config:
             content[group] = recorded[group] | shared
     for key, value in flat(recorded):
         if not holds_for_the_sweep(key):
-            group, _, name = key.rpartition(".")
-            (content[group] if group else content)[name] = value
+            *path, name = key.split(".")
+            reduce(getitem, path, content)[name] = value
     return config_from(content)
 
 

@@ -17,12 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from digits_sweep.config.command_line import read_command_line
 from digits_sweep.config.compose import Composed, Composer, to_config
+from digits_sweep.config.folders import check_working_folder
 from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep, written
 from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.files import safe_name
+from digits_sweep.results.disk.files import safe_name
 
 # From here on planning takes longer than a second.
 MANY_RUNS = 100
@@ -61,7 +62,7 @@ class Plan:
 
     @property
     def outputs(self) -> Path:
-        return Path(self.settings.outputs).expanduser()
+        return Path(self.settings.outputs)
 
     @property
     def launcher(self) -> Launcher:
@@ -75,6 +76,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     a line for every mistake, each with key, value and what would be right.
     """
     line = read_command_line(arguments)
+    check_working_folder()
     with Composer(line.config_dirs) as composer, explained(line.overrides, composer):
         typed = [composer.parse(text) for text in line.overrides]
         _refuse(typed)

@@ -23,10 +23,11 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a key's value, and in words what would be right."""
+    """A condition on a key's value, and in words what would be right; whether the value is a folder's path."""
 
     holds: Callable[[Any], bool]
     right: str
+    is_folder: bool = False
 
 
 ANYTHING = Rule(lambda value: True, "")
@@ -50,7 +51,7 @@ def whole_number(least: int, most: int | None = None) -> Rule:
 
 def or_null(rule: Rule) -> Rule:
     """Return `rule`, kept by null too."""
-    return Rule(lambda value: value is None or rule.holds(value), f"{rule.right}, or null")
+    return Rule(lambda value: value is None or rule.holds(value), f"{rule.right}, or null", rule.is_folder)
 
 
 POSITIVE = Rule(lambda value: 0 < value < INFINITY, "must be a number above 0")
@@ -60,6 +61,10 @@ BETAS = Rule(
     lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
     "must be two numbers from 0 up to, not including, 1",
 )
+LOSSES = Rule(lambda values: all(0 < value < INFINITY for value in values), "must be a list of numbers above 0")
+ERRORS = Rule(lambda values: all(0 < value < 1 for value in values), "must be a list of shares between 0 and 1")
+# From one point in ten doublings to one in every iteration of the first thousand.
+PER_DOUBLING = Rule(lambda value: value is None or 0.1 <= value <= 1_000, "must be a number from 0.1 to 1,000, or null")
 SEED = Rule(lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to 2**63 - 1")
 DEVICE = Rule(
     lambda device: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is not None,
@@ -67,12 +72,25 @@ DEVICE = Rule(
 )
 # Far above any machine's cores: PyTorch fails late, and without a reason, if it is asked for tens of thousands.
 MOST_THREADS = 1_024
+# Far above any network that is worth training: beyond, PyTorch runs out of numbers, or of time, before it runs out of
+# memory, and a file of a sweep may ask for it.
+MOST_UNITS, MOST_LAYERS = 10**9, 1_000
 THREADS = Rule(
     lambda threads: threads == "auto" or (isinstance(threads, int) and 1 <= threads <= MOST_THREADS),
     f"must be auto or a whole number from 1 to {MOST_THREADS:,}",
 )
+
+
+def _is_folder(path: str) -> bool:
+    return path.strip() != "" and re.search(r"\$\{|[\0-\x1f\x7f\ud800-\udfff]", path) is None
+
+
+# Where ~ is left, there is no home folder: planning has put the others in its place.
 FOLDER = Rule(
-    lambda folder: folder.strip() != "" and not set(folder) & set("'\"\\$"),
-    "must be the name of a folder, without quotes, backslashes and dollar signs",
+    lambda path: _is_folder(path) and not path.startswith("~"),
+    "must be the name of a folder, without ${ and control characters; ~ needs a home folder",
+    is_folder=True,
 )
-SWEEP = Rule(lambda folder: folder is None or folder.strip() != "", "must be a sweep's folder, latest or null")
+# The default begins with ~, and not every data set needs it.
+DATA_FOLDER = Rule(_is_folder, "must be the name of a folder, without ${ and control characters", is_folder=True)
+SWEEP = Rule(lambda path: path is None or _is_folder(path), "must be a sweep's folder, latest or null", is_folder=True)

@@ -4,6 +4,7 @@ The YAML files in `conf/` hold the values and their meaning. A dataclass here is
 file names in its defaults list, its name in lower case without `Config`.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
@@ -11,9 +12,17 @@ from typing import Any, get_type_hints
 from digits_sweep.config.rules import (
     BELOW_ONE,
     BETAS,
+    DATA_FOLDER,
     DEVICE,
+    ERRORS,
     FOLDER,
+    LOSSES,
+    MISSING,
+    MOST_LAYERS,
+    MOST_THREADS,
+    MOST_UNITS,
     NOT_NEGATIVE,
+    PER_DOUBLING,
     POSITIVE,
     SEED,
     SWEEP,
@@ -32,9 +41,9 @@ class DataConfig:
 
     name: str = key()
     batch_size: int = key(whole_number(1))
-    num_workers: int = key(whole_number(0), Role.TIMING)
+    num_workers: int = key(whole_number(0, MOST_THREADS), Role.TIMING)
     scale: str = key(one_of("unit", "standard", "raw"))
-    root: str = key(role=Role.PLACE)
+    root: str = key(DATA_FOLDER, Role.PLACE)
     mirrors: list[str] = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
     fallback: str | None = key(role=Role.PLACE)
@@ -53,8 +62,8 @@ class ModelConfig:
 class MLPConfig(ModelConfig):
     """What a multilayer perceptron has besides."""
 
-    hidden_size: int = key(whole_number(1))
-    hidden_layers: int = key(whole_number(1))
+    hidden_size: int = key(whole_number(1, MOST_UNITS))
+    hidden_layers: int = key(whole_number(1, MOST_LAYERS))
     activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
 
 
@@ -98,6 +107,31 @@ class TrainerConfig:
     num_epochs: int = key(whole_number(1), Role.GROWS)
     loss_threshold: float = key(POSITIVE)
     stop_at_threshold: bool = key()
+    max_examples: int | None = key(or_null(whole_number(1)), default=None)
+
+
+@dataclass
+class TargetsConfig:
+    """Thresholds to look for, of a loss or an error on the evaluation's training or test digits."""
+
+    train_loss: list[float] = key(LOSSES)
+    train_error: list[float] = key(ERRORS)
+    test_loss: list[float] = key(LOSSES)
+    test_error: list[float] = key(ERRORS)
+
+
+@dataclass
+class EvaluationConfig:
+    """conf/evaluation: when a run is evaluated at frozen weights, on how many digits, and what for."""
+
+    every_examples: int | None = key(or_null(whole_number(1)))
+    per_doubling: float | None = key(PER_DOUBLING)
+    # A variance needs two.
+    train_samples: int | None = key(or_null(whole_number(2)))
+    test_samples: int | None = key(or_null(whole_number(1)))
+    noise_scale: bool = key()
+    stop: bool = key()
+    targets: TargetsConfig = field(default_factory=TargetsConfig)
 
 
 @dataclass
@@ -109,6 +143,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     # The settings of every tracker by its name; empty if results go to the outputs folder only.
     tracker: dict[str, Any] = field(default_factory=dict, metadata={"role": Role.COMMAND})
     seed: int = key(SEED)
@@ -138,17 +173,18 @@ def groups() -> dict[str, type]:
 def config_from(content: dict[str, Any]) -> Config:
     """Build a `Config` from the nested dictionary that `dataclasses.asdict` makes of one.
 
-    A group becomes the dataclass that has exactly its keys. Raises KeyError if a key is missing or unknown.
+    A group becomes the dataclass that has its keys; those with a default may be missing. Raises KeyError if another
+    key is missing, or if one is unknown.
     """
-    known = groups()
-    values = {name: _node(known[name], value) if name in known else value for name, value in content.items()}
-    if values.keys() != {each.name for each in fields(Config)}:
-        raise KeyError(", ".join(sorted(values.keys() ^ {each.name for each in fields(Config)})))
-    return Config(**values)
+    return _node(Config, content)
 
 
-def _node(group: type, content: dict[str, Any]) -> Any:
-    for node in nodes(group):
-        if {each.name for each in fields(node)} == content.keys():
-            return node(**content)
+def _node(kind: type, content: dict[str, Any]) -> Any:
+    for node in nodes(kind):
+        known = {each.name for each in fields(node)}
+        needed = {each.name for each in fields(node) if each.default in (MISSING, dataclasses.MISSING)}
+        if needed <= content.keys() <= known:
+            hints = get_type_hints(node)
+            within = {name: _node(hints[name], content[name]) for name in content if is_dataclass(hints[name])}
+            return node(**{**content, **within})
     raise KeyError(", ".join(content))

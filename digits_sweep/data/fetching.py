@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from digits_sweep.data.archives import FILES, read_intact, unpack
+from digits_sweep.data.archives import FILES, read_archive, read_intact
+from digits_sweep.data.placing import is_free, place, workbench
 from digits_sweep.data.torchvision_import import import_torchvision
 
 # A mirror that is never silent may still never finish. With the default timeout of 10 s it has 5 minutes, for which
@@ -32,26 +33,27 @@ class _TooSlow(Exception):
 
 
 def fetch(raw: Path, mirror: str, timeout_seconds: float, report: Callable[[str], None]) -> str | None:
-    """Fetch the missing files from one mirror; return why that failed, or None. Corrupt files are not kept."""
+    """Fetch the missing files from one mirror; return why that failed, or None.
+
+    Nothing in `raw` is replaced: an archive is fetched and unpacked in a folder of its own there, and moved to its
+    place if it is intact and the place is free.
+    """
     fetch_one = {"file": _copy, "http": _download, "https": _download}.get(mirror.partition(":")[0].lower())
     if fetch_one is None:
         return "not an address that starts with https:, http: or file:"
     folder, seconds = mirror.rstrip("/") + "/", TIMEOUTS_PER_MIRROR * timeout_seconds
     try:
-        with _at_most(seconds):
-            for name in [name for name in FILES if not (raw / name).exists()]:
+        with workbench(raw) as partial, _at_most(seconds):
+            for name in [name for name in FILES if is_free(raw / name)]:
                 report(f"fetching {folder}{name}.gz to {raw}")
-                failure = fetch_one(raw, name, folder, timeout_seconds)
-                if failure or read_intact(raw / name) is None:
+                failure = fetch_one(partial, name, folder, timeout_seconds)
+                if failure or read_intact(partial / name) is None:
                     return failure or f"{name}.gz is corrupt"
+                for made in (f"{name}.gz", name):
+                    place(partial / made, raw / made)
         return None
     except _TooSlow:
         return f"not done after {seconds:g} s"
-    finally:
-        for name in FILES:
-            if read_intact(raw / name) is None:
-                (raw / name).unlink(missing_ok=True)
-                (raw / f"{name}.gz").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -77,18 +79,21 @@ def _at_most(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
 
 
-def _copy(raw: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
+def _copy(partial: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
     """Copy and unpack one archive from a file address, which torchvision cannot do; return why it failed, or None."""
     archive = Path(url2pathname(urlsplit(folder).path)) / f"{name}.gz"
     try:
         content = archive.read_bytes()
     except OSError as error:
         return f"{error.strerror} for {name}.gz"
-    (raw / archive.name).write_bytes(content)
-    return None if unpack(raw / archive.name) else f"{name}.gz is corrupt"
+    (partial / archive.name).write_bytes(content)
+    if (unpacked := read_archive(partial / archive.name)) is None:
+        return f"{name}.gz is corrupt"
+    (partial / name).write_bytes(unpacked)
+    return None
 
 
-def _download(raw: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
+def _download(partial: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
     """Fetch and unpack one archive with torchvision, which checks its md5; return why it failed, or None.
 
     torchvision sets no time limit, so it is set here. Its progress bar is shown on a terminal only.
@@ -98,7 +103,7 @@ def _download(raw: Path, name: str, folder: str, timeout_seconds: float) -> str 
     class OneArchive(mnist):
         """One archive of one mirror, so that an error has one cause; unlike MNIST, it reads nothing afterwards."""
 
-        raw_folder = str(raw)
+        raw_folder = str(partial)
 
         def __init__(self) -> None:
             self.mirrors = [folder]

@@ -15,7 +15,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DataSet:
-    """How to load a data set, and how many images it has for training, if that is known without loading it.
+    """How to load a data set, and how many images it has to train on and to test with, if known without loading it.
 
     `load` is called with the configuration and with what takes a line of text for the user. It raises `DataUnavailable`
     if the data set cannot be had.
@@ -23,15 +23,16 @@ class DataSet:
 
     load: Callable[[DataConfig, Report], Digits]
     train_samples: int | None = None
+    test_samples: int | None = None
 
 
 def _mnist(data: DataConfig, report: Report) -> Digits:
-    return load_mnist(Path(data.root).expanduser(), data.mirrors, data.timeout_seconds, report)
+    return load_mnist(Path(data.root), data.mirrors, data.timeout_seconds, report)
 
 
 DATASETS: dict[str, DataSet] = {
-    "mnist": DataSet(_mnist, train_samples=60_000),
-    "mnist_sample": DataSet(lambda data, report: load_sample(), train_samples=4_000),
+    "mnist": DataSet(_mnist, train_samples=60_000, test_samples=10_000),
+    "mnist_sample": DataSet(lambda data, report: load_sample(), train_samples=4_000, test_samples=1_000),
 }
 
 

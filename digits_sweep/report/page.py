@@ -20,7 +20,8 @@ from digits_sweep.report.analysis.verdict import verdict
 from digits_sweep.report.analysis.warnings import warnings
 from digits_sweep.report.captions import pictures
 from digits_sweep.report.tables import comparison, questions, short_table
-from digits_sweep.results.files import replace_file
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.harmless import visible
 
 
 @dataclass(frozen=True)
@@ -45,22 +46,31 @@ def write_page(path: Path, studies: Sequence[Study]) -> None:
 
 
 def page(studies: Sequence[Study], folder: Path) -> str:
-    """Return the HTML of the page; links to the sweeps are relative to `folder`. The template escapes every text."""
+    """Return the HTML of the page; links to the sweeps are relative to `folder`.
+
+    The template escapes every text, and control characters are written out.
+    """
     environment = Environment(
         loader=PackageLoader("digits_sweep.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_finalized,
     )
     environment.filters["unbroken"] = _unbroken
     return environment.get_template("page.html.j2").render(_content(studies, folder))
 
 
+def _finalized(value: Any) -> Any:
+    """Write out the control characters of a text; what is marked as HTML is ready already."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _unbroken(text: str) -> Markup:
     """Escape `text` and mark where no line may break: within `2.04 s` and `1e-4`."""
     marked = r'<span class="unbroken">\g<0></span>'
-    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b|e-\d+)", marked, str(escape(text))))
+    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b|e-\d+)", marked, str(escape(visible(text)))))
 
 
 def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:

@@ -3,13 +3,17 @@
 import errno
 import io
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from digits_sweep.results.disk.harmless import visible
 
 # Okabe and Ito's palette for color-blind readers, darkened if too pale on white. Markers differ as well.
 SERIES = ("#0072b2", "#c44e00", "#00795a", "#a83f80", "#7a6200", "#4b4b4b")
@@ -18,6 +22,8 @@ INK, GRID = "#1b1b1b", "#d9d9d6"
 BAND = 0.13
 
 STYLE: dict[Any, Any] = {
+    # Names come from files: a dollar sign in one is no formula.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "font.size": 9,
     "text.color": INK,
@@ -28,6 +34,9 @@ STYLE: dict[Any, Any] = {
     "legend.labelcolor": INK,
     "savefig.transparent": True,
 }
+
+
+LONGEST_NAME = 80
 
 
 def finish(axis: Axes) -> None:
@@ -41,7 +50,9 @@ def finish(axis: Axes) -> None:
 def legend(axis: Axes) -> None:
     """Put the legend above the axes, if there is anything to name: there it hides nothing, whatever is drawn."""
     if axis.get_legend_handles_labels()[1]:
+        handles, names = axis.get_legend_handles_labels()
         axis.legend(
+            handles, [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in names],
             loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2,
             columnspacing=1.2, handlelength=1.6,
         )  # fmt: skip
@@ -59,7 +70,7 @@ def as_svg(name: str, text: str, draw: Callable[[Axes], None], height: float = 3
     dark figure. `name` makes its ids differ from those of other figures on the page. `height` is in inches at a width
     of 4.7 inches.
     """
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+    with _style({"svg.hashsalt": name}):
         figure = Figure(figsize=(4.7, height), layout="constrained")
         axis = figure.subplots()
         draw(axis)
@@ -68,7 +79,20 @@ def as_svg(name: str, text: str, draw: Callable[[Axes], None], height: float = 3
             artist.set_in_layout(False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _for_the_page(buffer.getvalue(), text)
+    return visible(_for_the_page(buffer.getvalue(), text))
+
+
+@contextmanager
+def _style(settings: dict[Any, Any]) -> Iterator[None]:
+    """Draw as `STYLE` says in the block, whatever a matplotlibrc in the present folder or at home says.
+
+    matplotlib warns of a character that a font lacks and of a text without room: neither helps a reader.
+    """
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE | settings)
+        yield
 
 
 def _for_the_page(svg: str, text: str) -> str:
@@ -91,7 +115,7 @@ def as_file(path: Path, draw: Callable[[Axes], None]) -> None:
 
     Raises OSError if the file cannot be written or if there is no such format.
     """
-    with matplotlib.rc_context({**STYLE, "savefig.transparent": False, "svg.hashsalt": path.stem}):
+    with _style({"savefig.transparent": False, "svg.hashsalt": path.stem}):
         figure = Figure(figsize=(7, 3.6), layout="constrained", facecolor="white")
         if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
             raise OSError(errno.EINVAL, "no format for a figure; choose .svg or .png", str(path))

@@ -12,6 +12,7 @@ from digits_sweep.report.analysis.formatting import cell, interval, number, seco
 from digits_sweep.report.analysis.lesson import Stated, is_the_lesson, stated_for
 from digits_sweep.report.analysis.replicates import Estimate, Replicates
 from digits_sweep.report.analysis.study import labels, settings
+from digits_sweep.results.disk.harmless import one_line
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _concurrent(runs: Any) -> str:
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
     """Write rows of text, the header first, in Markdown, with aligned columns that read well on a terminal too."""
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    escaped = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*escaped, strict=True)]
     escaped.insert(1, ["-" * width for width in widths])
     return "".join(

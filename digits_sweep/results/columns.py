@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from digits_sweep.config.keys import flat
-from digits_sweep.results.history import EpochRow, first_epoch_below, seconds_below, seconds_per_epoch
+from digits_sweep.results.history import EpochRow, first_epoch_below, seconds_per_epoch, seconds_until
 from digits_sweep.results.record import Record
 
 
@@ -65,6 +65,25 @@ def _threshold(record: Record) -> float:
     return record.config["trainer"]["loss_threshold"]
 
 
+def _versions(record: Record, name: str) -> str | None:
+    """What a run was made with: `2.15.0`, or `2.14.1 (from epoch 1), 2.15.0 (from epoch 6)`."""
+    found: list[tuple[str, int]] = []
+    for environment in record.environments:
+        version = environment.get(name) or (environment.get("packages") or {}).get(name)
+        if version and (not found or found[-1][0] != version):
+            found.append((str(version), environment.get("from_epoch", 1)))
+    if len(found) < 2:
+        return found[0][0] if found else None
+    return ", ".join(f"{version} (from epoch {first})" for version, first in found)
+
+
+def _seconds_to_threshold(record: Record, history: Sequence[EpochRow]) -> float | None:
+    summary = record.summary
+    if not (iterations := summary.get("iterations_to_threshold")):
+        return None
+    return seconds_until(history, iterations, summary["iterations_per_epoch"], summary["iterations"])
+
+
 def _examples_per_second(record: Record, history: Sequence[EpochRow]) -> float | None:
     seconds = seconds_per_epoch(history, record.resumed_after)
     return record.summary["train_samples"] / seconds if seconds else None
@@ -85,14 +104,18 @@ COLUMNS = (
     ),
     _key("loss_threshold", "Float64", "trainer.loss_threshold", "the threshold", mixture="thresholds"),
     Column(
-        "seconds_to_threshold", "Float64", OUTCOME, "seconds of training to the end of that epoch; empty: not reached",
-        of=lambda record, history: seconds_below(history, _threshold(record)),
+        "seconds_to_threshold", "Float64", OUTCOME,
+        "seconds of training until the running loss is first below it; empty: not reached",
+        of=_seconds_to_threshold,
     ),
     Column(
         "final_loss", "Float64", OUTCOME, "mean loss of the last epoch",
         of=lambda record, history: history[-1].loss_mean if history else None,
     ),
-    Column("epochs", "Int64", OUTCOME, "finished epochs", of=lambda record, history: len(history)),
+    Column(
+        "epochs", "Int64", OUTCOME, "finished epochs",
+        of=lambda record, history: sum(row.complete for row in history),
+    ),
     Column("status", "string", OUTCOME, "completed, diverged, interrupted or failed"),
     Column("dataset", "string", SETTING, "data set that was trained on", ("data.name",), mixture="data sets"),
     Column("train_samples", "Int64", SETTING, "examples in its training set"),
@@ -108,7 +131,7 @@ COLUMNS = (
     Column("iterations_per_epoch", "Int64", OUTCOME, "iterations in an epoch"),
     Column(
         "seconds_first_epoch", "Float64", OUTCOME, "seconds of the first epoch",
-        of=lambda record, history: history[0].seconds if history else None,
+        of=lambda record, history: history[0].seconds if history and history[0].complete else None,
     ),
     Column(
         "examples_per_second", "Float64", OUTCOME, "examples trained on per second, from seconds_per_epoch",
@@ -117,8 +140,14 @@ COLUMNS = (
     Column("test_accuracy", "Float64", OUTCOME, "share of the test set predicted correctly after the last epoch"),
     Column("classes_never_predicted", "Int64", OUTCOME, "classes that are never predicted on the test set"),
     Column("concurrent_runs", "Int64", PROVENANCE, "runs of the sweep that trained at once on the machine"),
-    Column("torch_version", "string", PROVENANCE, "version of torch", mixture="versions of torch"),
-    Column("git_commit", "string", PROVENANCE, "commit of this program", mixture="commits of this program"),
+    Column(
+        "torch_version", "string", PROVENANCE, "version of torch; several: with the epochs that each made",
+        of=lambda record, _: _versions(record, "torch"), mixture="versions of torch",
+    ),
+    Column(
+        "git_commit", "string", PROVENANCE, "commit of this program; several: with the epochs that each made",
+        of=lambda record, _: _versions(record, "git_commit"), mixture="commits of this program",
+    ),
     Column("started_at", "string", PROVENANCE, "start of the run in UTC"),
     Column("run_dir", "string", PROVENANCE, "folder of the run, relative to the table's folder if it lies inside"),
     Column("resumes", "Int64", PROVENANCE, "how often the run was resumed"),
@@ -126,6 +155,12 @@ COLUMNS = (
     Column("beta1", "Float64", SETTING, "Adam's decay rate of the first moment", ("optimizer.betas",), _beta(0)),
     Column("beta2", "Float64", SETTING, "Adam's decay rate of the second moment", ("optimizer.betas",), _beta(1)),
     _key("eps", "Float64", "optimizer.eps", "Adam's epsilon"),
+    Column(
+        "examples_to_threshold", "Int64", OUTCOME,
+        "examples until the running loss, over 3,000 examples, is first below the threshold; empty: not reached",
+    ),
+    Column("iterations_to_threshold", "Int64", OUTCOME, "iterations until then"),
+    Column("iterations", "Int64", OUTCOME, "iterations that the run has trained"),
 )  # fmt: skip
 
 

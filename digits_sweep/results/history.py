@@ -7,58 +7,81 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import latest_readable, replace_file
+from digits_sweep.results.disk.files import latest_readable, replace_file
+from digits_sweep.results.disk.growing_file import fits
+from digits_sweep.results.disk.reading import HISTORY_BYTES, parse_csv, read_file
+
+NAME = "history.csv"
 
 
 @dataclass(frozen=True)
 class EpochRow:
-    """One row of `history.csv`: mean and standard deviation of the iterations' losses, and the time in seconds."""
+    """One row of `history.csv`: mean and standard deviation of the iterations' losses, and the time in seconds.
+
+    The last epoch of a run that ended within it is not `complete`.
+    """
 
     epoch: int
     loss_mean: float
     loss_std: float
     seconds: float
     examples_per_second: float
+    complete: bool = True
+
+
+def as_csv(rows: Sequence[Any], kind: type) -> bytes:
+    """Return rows of the dataclass `kind` as lines of a CSV file, without its header."""
+    text = io.StringIO()
+    csv.DictWriter(text, [each.name for each in fields(kind)], lineterminator="\n").writerows(map(asdict, rows))
+    return text.getvalue().encode()
+
+
+def header_of(kind: type) -> bytes:
+    """Return the first line of a CSV file of rows of the dataclass `kind`."""
+    return (",".join(each.name for each in fields(kind)) + "\n").encode()
 
 
 def write_history(folder: Path, history: Sequence[EpochRow]) -> None:
     """Replace `history.csv` in `folder`. Raises OSError if it cannot be written."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [each.name for each in fields(EpochRow)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in history)
-    replace_file(folder / "history.csv", text.getvalue(), keep_previous=True)
+    replace_file(folder / NAME, header_of(EpochRow) + as_csv(history, EpochRow))
 
 
-def read_history(folder: Path) -> list[EpochRow]:
-    """Read the epochs in `history.csv`, from the first; if it is damaged, those of the file before it.
+def read_history(folder: Path, signature: dict[str, Any] | None = None) -> list[EpochRow]:
+    """Read the epochs in `history.csv`, from the first; with a record's `signature`, those that it says are there.
 
-    Raises `UnreadableRecord` if neither can be read.
+    Raises `UnreadableRecord` if they cannot be read, or are others.
     """
-    history, _ = latest_readable(folder / "history.csv", _read_history)
-    return history
+    path = folder / NAME
+    if signature is None:
+        history, _ = latest_readable(path, lambda each: history_from(read_file(each, HISTORY_BYTES), each.name))
+        return history
+    content = read_file(path, HISTORY_BYTES)
+    if not fits(content, signature):
+        raise UnreadableRecord(f"{NAME}: does not fit record.json")
+    return history_from(content[: signature["bytes"]], NAME)
 
 
-def _read_history(path: Path) -> list[EpochRow]:
+def history_from(content: bytes, name: str) -> list[EpochRow]:
+    """Return the epochs of a CSV file's `content`. Raises `UnreadableRecord`, which names the file `name`."""
+    names = [each.name for each in fields(EpochRow)]
+    # Before format 3 of the record every epoch was complete.
+    is_new = content.startswith(header_of(EpochRow))
+    rows = parse_csv(content, name, names if is_new else names[:-1])
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            history = [
-                EpochRow(
-                    epoch=int(row["epoch"]),
-                    loss_mean=float(row["loss_mean"]),
-                    loss_std=float(row["loss_std"]),
-                    seconds=float(row["seconds"]),
-                    examples_per_second=float(row["examples_per_second"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise UnreadableRecord(f"{path.name}: {one_line(error)}") from error
+        history = [_row(**row) for row in rows]
+    except (ValueError, KeyError) as error:
+        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
     if [row.epoch for row in history] != list(range(1, len(history) + 1)):
-        raise UnreadableRecord(f"{path.name}: its epochs do not count up from 1")
+        raise UnreadableRecord(f"{name}: its epochs do not count up from 1")
     return history
+
+
+def _row(epoch: str, complete: str = "True", **figures: str) -> EpochRow:
+    numbers = {name: float(text) for name, text in figures.items()}
+    return EpochRow(int(epoch), **numbers, complete={"True": True, "False": False}[complete])
 
 
 def one_line(error: Exception) -> str:
@@ -70,22 +93,29 @@ def one_line(error: Exception) -> str:
 def seconds_per_epoch(history: Sequence[EpochRow], resumed_after: Sequence[int]) -> float | None:
     """Return the median seconds of the epochs that are not the first of their process; of all if there are no others.
 
-    The run's first epoch, and those that follow an epoch in `resumed_after`, pay for warming up.
+    The run's first epoch, and those that follow an epoch in `resumed_after`, pay for warming up. Only complete epochs
+    count; None if there is none.
     """
     first = {1} | {epoch + 1 for epoch in resumed_after}
-    seconds = [row.seconds for row in history if row.epoch not in first] or [row.seconds for row in history]
+    complete = [row for row in history if row.complete]
+    seconds = [row.seconds for row in complete if row.epoch not in first] or [row.seconds for row in complete]
     return median(seconds) if seconds else None
 
 
 def first_epoch_below(history: Sequence[EpochRow], threshold: float) -> int | None:
     """Return the first epoch whose mean loss is below `threshold`; None if there is none. It is never guessed."""
-    return next((row.epoch for row in history if row.loss_mean < threshold), None)
+    return next((row.epoch for row in history if row.complete and row.loss_mean < threshold), None)
 
 
-def seconds_below(history: Sequence[EpochRow], threshold: float) -> float | None:
-    """Return the seconds of training up to the end of the first epoch below `threshold`; None if there is none."""
-    reached = first_epoch_below(history, threshold)
-    return math.fsum(row.seconds for row in history[:reached]) if reached else None
+def seconds_until(history: Sequence[EpochRow], iterations: int, iterations_per_epoch: int, trained: int) -> float:
+    """Return the seconds of training up to an iteration, counted from 1, of a run that has `trained` so many.
+
+    An epoch's seconds are shared out evenly over its iterations.
+    """
+    epochs, rest = divmod(iterations, iterations_per_epoch)
+    whole = math.fsum(row.seconds for row in history[:epochs])
+    of_epoch = min(iterations_per_epoch, trained - epochs * iterations_per_epoch)
+    return whole + (history[epochs].seconds * rest / of_epoch if rest else 0.0)
 
 
 def softmax_floor(num_classes: int) -> float:

@@ -6,12 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.history import EpochRow, read_history
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.harmless import as_csv
+from digits_sweep.results.evaluations import NAME as EVALUATIONS
+from digits_sweep.results.history import EpochRow
+from digits_sweep.results.manifest import sweeps_in
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.results.sweep import RecordedSweep, read_sweep
+from digits_sweep.results.targets import TargetRow, targets_of, write_targets
 
 # What pandas raises if a value is not of its column's type.
 UNFITTING = (ValueError, TypeError, OverflowError)
@@ -21,14 +24,15 @@ def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
     """Return the table of a sweep, from the records in its run folders: a row a run, as wide as `COLUMNS`.
 
     A run that never got below the threshold has NA in `first_epoch_below_threshold`; a run whose record cannot be read
-    is there as `failed`, with its folder and what is wrong. `run_dir` is relative to the sweep's folder.
+    is there as `failed`, with its folder and what is wrong. `run_dir` is relative to the sweep's folder. Raises
+    `UnreadableRecord` if the folder is no sweep's.
     """
-    return table_of(RecordedSweep(Path(sweep_dir)))
+    return table_of(read_sweep(Path(sweep_dir)))
 
 
 def table_of(sweep: RecordedSweep) -> pd.DataFrame:
     """Return the table of a sweep that has been read, as `load_sweep` does."""
-    rows = [_row(name, record) for name, record in sweep.records.items()]
+    rows = [_row(name, record, sweep.misfits.get(name)) for name, record in sweep.records.items()]
     rows += [_unreadable(name, why) for name, why in sorted(sweep.unreadable.items())]
     try:
         return _table(rows)
@@ -46,31 +50,25 @@ def load_history(sweep_dir: Path | str) -> pd.DataFrame:
 
     A run whose history cannot be read has no row.
     """
-    return history_of(RecordedSweep(Path(sweep_dir)))
+    return history_of(read_sweep(Path(sweep_dir)))
 
 
 def history_of(sweep: RecordedSweep) -> pd.DataFrame:
     """Return the epochs of a sweep that has been read, as `load_history` does."""
-    rows = [{"run_dir": name, **asdict(row)} for name in sweep.records for row in _epochs(sweep.folder / name)]
+    rows = [{"run_dir": name, **asdict(row)} for name in sweep.records for row in sweep.histories[name]]
     types = {each.name: each.type for each in fields(EpochRow)}
     return pd.DataFrame(rows, columns=["run_dir", *types]).astype(types)
 
 
-def _epochs(folder: Path) -> list[EpochRow]:
-    try:
-        return read_history(folder)
-    except UnreadableRecord:
-        return []
-
-
-def _row(name: str, record: Record) -> dict[str, Any]:
+def _row(name: str, record: Record, misfit: str | None) -> dict[str, Any]:
     """Return a run's cells: what its record has, and what is known of the record itself."""
+    error = record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None
     return {
         **record.summary,
         "status": str(record.status),
         "run_dir": name,
         "resumes": len(record.resumed_after),
-        "error": record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None,
+        "error": "; ".join(filter(None, [error, misfit])) or None,
     }
 
 
@@ -87,18 +85,36 @@ def _unreadable(name: str, why: str) -> dict[str, Any]:
     return {"status": str(Status.FAILED), "run_dir": name, "error": why.splitlines()[0]}
 
 
-def publish_summary(sweep: RecordedSweep, outputs: Path) -> pd.DataFrame:
-    """Rebuild the sweep's own `summary.csv` and put it at `outputs/summary.csv` too; return the latter.
+def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
+    """Rebuild the sweep's own `summary.csv` and `targets.csv`, and `outputs/summary.csv` if it is the newest there.
 
-    `run_dir` is relative to the folder of the table. Raises OSError if one of the two cannot be written.
+    Return whether it is. `run_dir` is relative to the folder of the table. Raises OSError if one of the two cannot be
+    written.
     """
     table = table_of(sweep)
-    replace_file(sweep.folder / "summary.csv", table.to_csv(index=False, lineterminator="\n"))
-    outputs.mkdir(parents=True, exist_ok=True)
+    _write(sweep.folder / "summary.csv", table)
+    if targets := _targets(sweep):
+        write_targets(sweep.folder, targets)
+    sweeps = sweeps_in(outputs)
+    if not sweeps or sweeps[-1].resolve() != sweep.folder.resolve():
+        return False
     folders = pd.array([_relative(sweep.folder / name, outputs) for name in table["run_dir"]], dtype="string")
-    published = table.assign(run_dir=folders)
-    replace_file(outputs / "summary.csv", published.to_csv(index=False, lineterminator="\n"))
-    return published
+    _write(outputs / "summary.csv", table.assign(run_dir=folders))
+    return True
+
+
+def _targets(sweep: RecordedSweep) -> list[TargetRow]:
+    """A row for every target of every run that is evaluated, reached or not."""
+    found: list[TargetRow] = []
+    for name, record in sweep.records.items():
+        targets = (record.config.get("evaluation") or {}).get("targets") or {}
+        if name in sweep.evaluations and record.files.get(EVALUATIONS):
+            found += targets_of(name, targets, sweep.evaluations[name])
+    return found
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    replace_file(path, as_csv(table), durable=False)
 
 
 def _relative(folder: Path, start: Path) -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,9 +18,9 @@ from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import config_from
 from digits_sweep.console import Screen
 from digits_sweep.errors import CannotRecord, CannotResume
+from digits_sweep.results.manifest import read_manifest
 from digits_sweep.results.record import Status
-from digits_sweep.results.sweep import read_manifest
-from digits_sweep.sweep.run import run
+from digits_sweep.sweep.one_run.run import run
 
 
 def launch_by_hydra(planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], first: int = 0) -> list[Status]:
@@ -29,7 +30,12 @@ def launch_by_hydra(planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], 
     """
     config = DictConfig({"hydra": planned.hydra})
     with open_dict(config.hydra):
+        config.hydra.job.chdir = False
         config.hydra.sweep.dir, config.hydra.mode = str(sweep_dir.absolute()), RunMode.MULTIRUN
+        if "submitit_folder" in config.hydra.launcher:
+            # submitit runs what its folder holds in files named after its jobs, whose numbers can be guessed: in a
+            # sweep that somebody else has sent, its folder must be a new one.
+            config.hydra.launcher.submitit_folder = str(sweep_dir.absolute() / ".submitit" / token_hex(8) / "%j")
     context = HydraContext(config_loader=cast(Any, PlannedConfigs()), callbacks=cast(Any, NoCallbacks()))
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
     overrides = [[*run.overrides, f"hydra.sweep.subdir={run.folder}"] for run in runs]

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,35 +11,55 @@ from typing import cast
 
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.console import Screen
-from digits_sweep.errors import InvalidConfig
+from digits_sweep.errors import DigitsSweepError, InvalidConfig
+from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
+from digits_sweep.results.manifest import read_manifest
 from digits_sweep.results.record import Status
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import RecordedSweep, read_manifest
+from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import session
+from digits_sweep.sweep.as_before import as_before
 from digits_sweep.sweep.hydra_jobs import launch_by_hydra
-from digits_sweep.sweep.run import run as train
+from digits_sweep.sweep.one_run.run import run as train
 
-# Exit codes: a run failed; the sweep was stopped on purpose; and what a shell reports for SIGINT and SIGTERM.
-FAILED, STOPPED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+# Exit codes: a run failed; the sweep was stopped on purpose. Those of a command that is stopped: `process`.
+FAILED, STOPPED = 1, 2
 # joblib gives up a whole sweep if one worker is killed, submitit if one job is: how often lost runs are launched again.
 MOST_RETRIES = 3
 # How often the table is rebuilt while runs train in other processes.
 SECONDS_BETWEEN_TABLES = 2.0
+# How `run` is called, and the only flags that mean something there.
+EXAMPLE = "run('data.batch_size=100,20', 'trainer.num_epochs=3')"
+CONFIG_DIR = ("--config-dir", "-cd")
 
 
 def run(*overrides: str) -> Path:
     """Train what `python -m digits_sweep -m` would with these overrides, one run after the other, in this process.
 
     `run("data.batch_size=100,20,5")` is the sweep, `run("data.batch_size=5")` a single run, `run("resume=latest")`
-    resumes what was stopped. Returns the sweep's folder, which `load_sweep` makes a table of. Raises a
-    `DigitsSweepError` before anything is trained if an override is wrong, or data, device or folder cannot be had. A
-    run that fails says so in its row and its record; with `fail_fast=true` it is the last one.
+    resumes what was stopped. Returns the full path of the sweep's folder, which `load_sweep` makes a table of. Threads
+    and denormals of PyTorch, handlers of signals and Hydra are as before when it returns or raises. Raises a
+    `DigitsSweepError` before anything is trained if an override is wrong, or data, device or folder cannot be had, and
+    TypeError for what is no override. A run that fails says so in its row and its record; with `fail_fast=true` it is
+    the last one.
     """
+    for each in overrides:
+        if not isinstance(each, str) or (each.startswith("-") and not each.startswith(CONFIG_DIR)):
+            raise TypeError(f"run({each!r}): must be key=value, a text for each key: {EXAMPLE}")
+    try:
+        with as_before():
+            return _trained(overrides)
+    except (DigitsSweepError, OSError) as error:
+        # The text says it all: the calls in between are of no use to whoever reads it.
+        raise error.with_traceback(None) from None
+
+
+def _trained(overrides: Sequence[str]) -> Path:
     planned = plan(["-m", *overrides])
     if planned.settings.dry_run or not planned.launcher.in_process:
         raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
     _, folder = session.execute(planned, _in_this_process, Screen())
-    return cast(Path, folder)
+    return cast(Path, folder).absolute()
 
 
 def _in_this_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
@@ -60,7 +79,6 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     """
     if planned.launcher.needs_accounts and not _keeps_accounts():
         screen.say("WARNING: sacct does not answer here: the end of a killed job will not be noticed")
-    raise_on_sigterm()
     # On a full disk the log cannot be written either, which would bury the line that says so under tracebacks.
     logging.raiseExceptions = False
     try:
@@ -145,16 +163,3 @@ def lost_runs(planned: Plan, sweep: RecordedSweep) -> list[str]:
     """
     left = session.left(planned, sweep) if sweep.records else []
     return [name for name in left if name not in sweep.records or sweep.records[name].status is not Status.FAILED]
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: what a scheduler sends before it kills."""
-
-
-def raise_on_sigterm() -> None:
-    """Make SIGTERM end this process as Ctrl-C does, by an exception: `Terminated`."""
-    signal.signal(signal.SIGTERM, _terminate)
-
-
-def _terminate(signum: int, frame: object) -> None:
-    raise Terminated

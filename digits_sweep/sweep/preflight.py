@@ -19,7 +19,7 @@ def check(planned: Plan) -> None:
     Raises `InvalidConfig`, `DeviceUnavailable` or `EngineRefused`, with a line for every mistake.
     """
     trackers.check(planned.settings.tracker)
-    found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_batch(run.config)])
+    found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_sizes(run.config)])
     if found:
         raise InvalidConfig("\n".join(found))
     engines(planned)
@@ -32,7 +32,11 @@ def engines(planned: Plan) -> dict[str, str]:
     for run in planned.runs:
         alike = repr((run.config.model, run.config.optimizer, run.config.engine, run.config.device))
         if alike not in asked:
-            asked[alike], _ = engine_for(run.config)
+            try:
+                asked[alike], _ = engine_for(run.config)
+            except (RuntimeError, MemoryError) as error:
+                reason = (str(error).splitlines() or ["out of memory"])[0]
+                raise InvalidConfig(f"model={run.config.model.name}: cannot be built ({reason})") from error
         found[run.folder] = asked[alike]
     return found
 
@@ -51,11 +55,13 @@ def _unknown(key: str, name: str, registry: Mapping[str, object], *others: str) 
         yield f"{key}={name}: choose {' or '.join([*registry, *others])}"
 
 
-def _batch(config: Config) -> Iterator[str]:
-    """A line if a batch would be larger than a data set whose size is known before it is loaded."""
+def _sizes(config: Config) -> Iterator[str]:
+    """A line for everything that is larger than a data set whose size is known before it is loaded."""
     known = DATASETS.get(config.data.name)
     if known and known.train_samples is not None:
         yield from batch_too_large(config, config.data.name, known.train_samples)
+    if known:
+        yield from evaluation_too_large(config, config.data.name, known.train_samples, known.test_samples)
 
 
 def batch_too_large(config: Config, dataset: str, train_samples: int) -> Iterator[str]:
@@ -65,3 +71,18 @@ def batch_too_large(config: Config, dataset: str, train_samples: int) -> Iterato
             f"data.batch_size={config.data.batch_size}: must be at most {train_samples}, "
             f"the number of examples to train on in {dataset}"
         )
+
+
+def evaluation_too_large(
+    config: Config, dataset: str, train_samples: int | None, test_samples: int | None
+) -> Iterator[str]:
+    """Yield a line if `config` asks for evaluations on more digits than a data set has; None: that is not known."""
+    for key, wanted, there, purpose in (
+        ("train_samples", config.evaluation.train_samples, train_samples, "train on"),
+        ("test_samples", config.evaluation.test_samples, test_samples, "test with"),
+    ):
+        if wanted is not None and there is not None and wanted > there:
+            yield (
+                f"evaluation.{key}={wanted}: must be at most {there}, "
+                f"the number of examples to {purpose} in {dataset}, or null for all"
+            )

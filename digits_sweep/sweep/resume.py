@@ -4,6 +4,7 @@ Values come from `sweep.json` as plain text, numbers and lists, never as overrid
 somebody else must not start code, read the environment, or say where files are.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -22,16 +23,21 @@ from digits_sweep.config.keys import (
     flat,
     holds_for_the_sweep,
     may_grow,
+    written,
 )
-from digits_sweep.config.launchers import launcher_called
+from digits_sweep.config.launchers import LAUNCHERS
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
+from digits_sweep.results.disk.reading import check_plain, one_line
+from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import Manifest, RecordedSweep, newest_sweep, read_manifest
+from digits_sweep.results.sweep import RecordedSweep
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
-OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=[\w.-]+")
+OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
+# A value of a file is repeated if it is no larger than any of ours; messages quote no more of it.
+LONGEST_LIST, LONGEST_TEXT, LONGEST_QUOTE = 100, 1_000, 300
 
 
 def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
@@ -45,9 +51,12 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     try:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
+        check_plain(sweep_dir)
         typed = {_key(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
             planned = _repeated(planned, typed, manifest, sweep_dir)
+        elif found := list(_typed_otherwise(planned, typed, manifest)):
+            raise CannotResume("; ".join(found))
         earlier = RecordedSweep(sweep_dir)
         planned = _matched(planned, manifest)
     except (FileNotFoundError, UnreadableRecord, CannotResume) as error:
@@ -67,6 +76,17 @@ def _names_runs(key: str) -> bool:
     return changes_results(key) and not may_grow(key) and not of_hydra
 
 
+def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iterator[str]:
+    """Yield a line for every typed key that has a value which no recorded run has."""
+    recorded = [dict(flat(config)) for config in manifest.configs]
+    configs = [dict(flat(asdict(run.config))) for run in planned.runs]
+    for key in typed & set(configs[0]) if configs and recorded else ():
+        if changes_results(key) and not may_grow(key):
+            before, now = ([written(each.get(key)) for each in some] for some in (recorded, configs))
+            if new := [value for value in dict.fromkeys(now) if value not in before]:
+                yield f"{key} was {' and '.join(dict.fromkeys(before))}, is now {' and '.join(new)}"
+
+
 def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Path) -> Plan:
     """Return the recorded runs, with what is typed now: places, what this command does, and keys that may grow."""
     if "hydra/launcher" not in typed and (launcher := _launcher(manifest.command)):
@@ -74,6 +94,8 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
     settings = planned.settings
     # The folder says more than what was typed when the sweep began, perhaps in another folder.
     if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
+        if "${" in str(sweep_dir):
+            raise CannotResume(f"{sweep_dir}: has ${{ in its name, which is read as an interpolation; rename it")
         settings = replace(settings, outputs=str(sweep_dir.parent.parent))
     now = {key: value for key, value in flat(asdict(settings)) if key in typed and not holds_for_the_sweep(key)}
     recorded = zip(manifest.runs, manifest.configs, strict=True)
@@ -82,11 +104,18 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
 
 
 def _launcher(command: Sequence[str]) -> list[str]:
-    """What a resume repeats of a recorded command: the launcher's name, and the few numbers that its row names."""
+    """What a resume repeats of a recorded command: the name of a known launcher, and the few keys that its row names.
+
+    More processes than this machine has cores are not started because a file says so.
+    """
     name = next((found[1] for each in command if (found := LAUNCHER.fullmatch(each))), "basic")
-    keys = launcher_called(name).resumed_keys
-    numbers = [each for each in command if (found := OF_A_LAUNCHER.fullmatch(each)) and found[1] in keys]
-    return [f"hydra/launcher={name}", *numbers] if name != "basic" else []
+    if name == "basic" or name not in LAUNCHERS:
+        return []
+    matches = (match.groups() for each in command if (match := OF_A_LAUNCHER.fullmatch(each)))
+    keys = {str(key): str(value) for key, value in matches if key in LAUNCHERS[name].resumed_keys}
+    if not re.fullmatch(r"-?\d{1,4}", keys.get("n_jobs", "1")) or int(keys.get("n_jobs", 1)) > (os.cpu_count() or 1):
+        del keys["n_jobs"]
+    return [f"hydra/launcher={name}", *(f"hydra.launcher.{key}={value}" for key, value in keys.items())]
 
 
 def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], sweep_dir: Path) -> Config:
@@ -101,15 +130,17 @@ def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], s
         # OmegaConf holds every value to the type of its key.
         return checked(OmegaConf.to_object(OmegaConf.structured(config)))  # type: ignore[arg-type]
     except (KeyError, AttributeError, TypeError, ValueError, InvalidConfig, OmegaConfBaseException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = one_line(error)[:LONGEST_QUOTE]
         raise CannotResume(f"{sweep_dir / 'sweep.json'}: not the configuration of a run ({reason})") from error
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether nothing in `value` can be an interpolation or an escape."""
+    """Return whether nothing in `value` can be an interpolation or an escape, and it is no larger than ours are."""
     if isinstance(value, list):
-        return all(map(_is_plain, value))
-    return isinstance(value, int | float | None) or (isinstance(value, str) and not set(value) & set("$\\{"))
+        return len(value) <= LONGEST_LIST and all(map(_is_plain, value))
+    if isinstance(value, str):
+        return len(value) <= LONGEST_TEXT and not set(value) & set("$\\{")
+    return value is None or (isinstance(value, int | float) and abs(value) < 2**64)
 
 
 def _matched(planned: Plan, manifest: Manifest) -> Plan:
@@ -157,6 +188,8 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
 
 def is_finished(record: Record, config: Config) -> bool:
     """Return whether nothing is left to do for a run: a diverged one would diverge again at the same iteration."""
+    if record.status is Status.COMPLETED and record.ended is not None:
+        return True
     if record.status is Status.COMPLETED:
         reached = record.summary.get("first_epoch_below_threshold") is not None
         epochs = record.summary.get("epochs", 0)

@@ -1,10 +1,11 @@
 """One sweep, as the process that launches it sees it: data ready before the first run, the table after the last."""
 
+import secrets
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from digits_sweep.config.compose import as_override
@@ -16,11 +17,12 @@ from digits_sweep.data.loading import load, make_ready
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables import short_table
-from digits_sweep.results.files import remove_leftovers
-from digits_sweep.results.lock import only_writer
+from digits_sweep.results.disk.files import flush_folder, make_folder, remove_leftovers
+from digits_sweep.results.disk.lock import only_writer
+from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
 from digits_sweep.results.record import Status
 from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
+from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
 from digits_sweep.trackers.process import following
@@ -67,7 +69,7 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
         if earlier:
             remove_leftovers(sweep_dir)
             screen.say(f"resuming {sweep_dir}")
-        write_manifest(sweep_dir, _manifest(planned, choices))
+        write_manifest(sweep_dir, _manifest(planned, choices, earlier))
         with following(planned.settings.tracker, sweep_dir, screen.say):
             yield RecordedSweep(sweep_dir)
 
@@ -78,12 +80,13 @@ def claim_sweep_folder(outputs: Path) -> Path:
     Raises OSError if it cannot be made.
     """
     sweeps = outputs / "sweeps"
-    sweeps.mkdir(parents=True, exist_ok=True)
+    make_folder(sweeps)
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for again in range(1, 1_000):
         folder = sweeps / (started if again == 1 else f"{started}_{again}")
         try:
             folder.mkdir()
+            flush_folder(sweeps)
             return folder
         except FileExistsError:
             continue
@@ -110,24 +113,31 @@ def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen:
             raise DataUnavailable(f"{earlier.used} in data.root={data.root} is not what this sweep started with")
     else:
         digits, note = make_ready(data, screen.say)
-    _check_batches(planned, data, digits)
+    _check_sizes(planned, data, digits)
     if note:
         screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
     return DatasetChoice(data.name, digits.name, digits.digest, note)
 
 
-def _check_batches(planned: Plan, data: DataConfig, digits: Digits) -> None:
+def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
     for run in planned.runs:
         if run.config.data.name == data.name:
-            for mistake in preflight.batch_too_large(run.config, digits.name, len(digits.train_labels)):
+            train, test = len(digits.train_labels), len(digits.test_labels)
+            for mistake in preflight.batch_too_large(run.config, digits.name, train):
+                raise InvalidConfig(mistake)
+            for mistake in preflight.evaluation_too_large(run.config, digits.name, train, test):
                 raise InvalidConfig(mistake)
 
 
-def _manifest(planned: Plan, choices: list[DatasetChoice]) -> Manifest:
+def _manifest(planned: Plan, choices: list[DatasetChoice], earlier: RecordedSweep | None) -> Manifest:
     """What `planned` sets out to do; of a sweep that resumes, what it does now: the number of epochs may have grown."""
     typed = [each for each in planned.command if not each.startswith(("resume=", "dry_run=", "fail_fast="))]
     configs = [asdict(run.config) for run in planned.runs]
-    return Manifest(typed, [run.folder for run in planned.runs], configs, choices)
+    now = Manifest(typed, [run.folder for run in planned.runs], configs, choices)
+    if before := earlier.manifest if earlier else None:
+        return replace(now, id=before.id or secrets.token_hex(8), started_at=before.started_at, counter=before.counter)
+    started = datetime.now(timezone.utc).isoformat()
+    return replace(now, id=secrets.token_hex(8), started_at=started, counter=next_counter(planned.outputs))
 
 
 def left(planned: Plan, sweep: RecordedSweep) -> list[str]:
@@ -142,13 +152,14 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     Returns the exit code: 0 if every run of the plan completed, else 1.
     """
     sweep.refresh()
+    is_newest = False
     try:
-        publish_summary(sweep, planned.outputs)
+        is_newest = publish_summary(sweep, planned.outputs)
     except OSError as error:
         screen.say(f"ERROR: summary.csv is as it was, not as the table below: {error}")
     header, *rows = short_table(study_of(sweep).runs)
     screen.table(header, rows)
-    screen.say(f"table      {planned.outputs / 'summary.csv'}")
+    screen.say(f"table      {(planned.outputs if is_newest else sweep.folder) / 'summary.csv'}")
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {', '.join(unfinished)}")
@@ -157,6 +168,8 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
 
 def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The overrides that resume this sweep: what is not repeated from its files is typed again."""
-    again = [each for each in not_repeated(planned.command, ()) if each.partition("=")[2]]
-    return shlex.join([as_override("resume", str(sweep_dir)), *again])
+    """The overrides that resume this sweep from any folder: what is not repeated from its files is typed again."""
+    again = [each for each in not_repeated(planned.command, ()) if not each.startswith("data.root=")]
+    if len(again) < len(not_repeated(planned.command, ())):
+        again.append(as_override("data.root", str(Path(planned.settings.data.root).expanduser().absolute())))
+    return shlex.join([as_override("resume", str(sweep_dir.absolute())), *again])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from digits_sweep.trackers.following import Follower
+from digits_sweep.process import at_once, command, write_line
 
 # An epoch takes longer than this at most batch sizes, and looking takes next to nothing.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -17,12 +17,20 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Report what is new once a second, and a last time when the sweep has closed standard input."""
-    (sweep_dir,) = sys.argv[1:] if arguments is None else arguments
-    settings = json.loads(sys.stdin.readline())
-    follower = Follower(Path(sweep_dir), settings, lambda line: print(line, flush=True))
-    while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0]:
-        follower.follow()
-    follower.follow(last=True)
+    with command(arguments):
+        arguments = sys.argv[1:] if arguments is None else arguments
+        if len(arguments) != 1 or arguments[0].startswith("-"):
+            write_line(str(__doc__))
+            return
+        with at_once():
+            from digits_sweep.trackers.following import Follower
+        settings = json.loads(sys.stdin.readline())
+        # Every tracker imports its library.
+        with at_once():
+            follower = Follower(Path(arguments[0]), settings, write_line)
+        while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0]:
+            follower.follow()
+        follower.follow(last=True)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import replace_file
-from digits_sweep.results.history import read_history
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.reading import SMALL_BYTES, read_json
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.trackers import TRACKERS
@@ -49,8 +49,9 @@ class Follower:
         """Report what is new on disk to every tracker. `last` closes runs that have not ended, as they stand."""
         self._sweep.refresh()
         for run, record in self._sweep.records.items():
-            # A record that has not been replaced is the same object. One without a configuration has not started.
-            if record.config and (last or self._done.get(run) is not record):
+            # A record that has not been replaced is the same object. One without a configuration has not started. What
+            # does not fit its record is not reported: the run's row in the summary says what is wrong.
+            if record.config and run not in self._sweep.misfits and (last or self._done.get(run) is not record):
                 self._follow_run(run, record, last)
                 self._done[run] = record
 
@@ -58,15 +59,12 @@ class Follower:
         for name in list(self._trackers):
             try:
                 self._report(name, run, record, last)
-            except UnreadableRecord:
-                # The run's row in the summary says what is wrong.
-                return
             except Exception as error:
                 self._turn_off(name, error)
 
     def _report(self, name: str, run: str, record: Record, last: bool) -> None:
         tracker, folder = self._trackers[name], self._sweep.folder / run
-        history, of_all = read_history(folder), _read(folder)
+        history, of_all = self._sweep.histories[run], _read(folder)
         before = of_all.get(name, Reported())
         if before.epochs > len(history):
             # The run was started again from an earlier epoch.
@@ -100,9 +98,8 @@ def _write(folder: Path, of_all: dict[str, Reported]) -> None:
 def _read(folder: Path) -> dict[str, Reported]:
     """Read what has been reported of a run, by the tracker's name; empty if nothing, or if the file is unreadable."""
     try:
-        content = json.loads((folder / REPORTED).read_text(encoding="utf-8"))
-        return {str(name): _checked(each) for name, each in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {name: _checked(each) for name, each in read_json(folder / REPORTED, SMALL_BYTES).items()}
+    except (UnreadableRecord, TypeError):
         return {}
 
 
@@ -111,6 +108,6 @@ def _checked(content: dict[str, Any]) -> Reported:
     reported = Reported(**content)
     if not isinstance(reported.known_as, str | None) or not isinstance(reported.ended, str | None):
         raise TypeError("known_as and ended are text")
-    if not isinstance(reported.epochs, int) or reported.epochs < 0:
+    if type(reported.epochs) is not int or reported.epochs < 0:
         raise TypeError("epochs is a whole number")
     return reported

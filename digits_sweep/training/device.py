@@ -1,6 +1,10 @@
-"""Which device a run computes on, and with how many threads."""
+"""Which device a run computes on, with how many threads, and what it leaves as it was there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
 from digits_sweep.errors import DeviceUnavailable
 
@@ -45,3 +49,74 @@ def flush_denormals_from_now_on() -> None:
     the main thread alone.
     """
     torch.set_flush_denormal(True)
+
+
+def seed_random_numbers(device: torch.device, seed: int) -> None:
+    """Start PyTorch's global random numbers, of the CPU and of `device`, from `seed` (0 to 2**64 - 1)."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Return where PyTorch's global random numbers stand, those of the CPU and of `device`."""
+    states = [torch.get_rng_state()]
+    if device.type == "cuda":
+        states.append(torch.cuda.get_rng_state(device))
+    elif device.type == "mps":
+        states.append(torch.mps.get_rng_state())
+    return states
+
+
+def set_random_state(device: torch.device, states: list[Tensor]) -> None:
+    """Set PyTorch's global random numbers to where they stood when `random_state` returned `states`."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states[1])
+
+
+@contextmanager
+def random_numbers_kept(device: torch.device) -> Iterator[None]:
+    """Leave PyTorch's global random numbers after the block where they stood before it."""
+    states = random_state(device)
+    try:
+        yield
+    finally:
+        set_random_state(device, states)
+
+
+class RandomNumbers:
+    """A stream of PyTorch's global random numbers, which takes their place in a block and goes on in the next one."""
+
+    def __init__(self, device: torch.device, seed: int) -> None:
+        """Start the stream of the CPU and of `device` from `seed` (0 to 2**64 - 1)."""
+        self.device = device
+        with random_numbers_kept(device):
+            seed_random_numbers(device, seed)
+            self.state = random_state(device)
+
+    @contextmanager
+    def drawn_from(self) -> Iterator[None]:
+        """Let what draws random numbers in the block draw from this stream, and nothing else notice it."""
+        with random_numbers_kept(self.device):
+            set_random_state(self.device, self.state)
+            yield
+            self.state = random_state(self.device)
+
+
+@contextmanager
+def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Keep every module of `model` in evaluation mode in the block, and its mode and random numbers as they were."""
+    modes = {module: module.training for module in model.modules()}
+    with random_numbers_kept(device):
+        try:
+            model.eval()
+            yield
+        finally:
+            for module, training in modes.items():
+                module.training = training

@@ -1,25 +1,36 @@
-"""The epoch loop: order, time, losses, and when to stop."""
+"""The epoch loop: order, time, losses, when to pause, and when to stop."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from digits_sweep.config.schema import TrainerConfig
+from digits_sweep.config.schema import EvaluationConfig, TrainerConfig
+from digits_sweep.training.device import RandomNumbers
 from digits_sweep.training.engines.protocol import Engine
+from digits_sweep.training.schedule import Schedule
 from digits_sweep.training.stopwatch import Stopwatch
+
+# Called between iterations with the iterations, the examples and the seconds that the run has trained so far; true ends
+# the run there.
+Pause = Callable[[int, int, float], bool]
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One finished epoch: its number (from 1), the seconds it took, and (iterations,) float32 losses on the CPU."""
+    """An epoch: its number (from 1), the seconds it took, and (iterations,) float32 losses on the CPU.
+
+    `examples` counts those that it trained on. If the run ended within it, it is not `complete`.
+    """
 
     number: int
     seconds: float
     losses: Tensor
+    examples: int
+    complete: bool = True
 
     @property
     def loss_mean(self) -> float:
@@ -36,27 +47,103 @@ def epoch_order(seed: int, epoch: int, num_samples: int) -> Tensor:
     """Return the order of epoch `epoch` (from 1): a permutation of 0 .. num_samples - 1, (num_samples,) int64, CPU.
 
     A pure function of `seed` (0 or more) and `epoch`, so every engine, every device and every resumed run sees the
-    same batches. SeedSequence mixes the two: if they were added, seed 2 would start with the second epoch of seed 1.
-    Raises ValueError if one of them is negative.
+    same batches. Raises ValueError if one of them is negative.
     """
-    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
-    return torch.randperm(num_samples, generator=torch.Generator().manual_seed(mixed))
+    of_order, _ = _seeds(seed, epoch)
+    return torch.randperm(num_samples, generator=torch.Generator().manual_seed(of_order))
+
+
+def _seeds(seed: int, epoch: int) -> tuple[int, int]:
+    """Return the seeds of an epoch's order and of its random layers, such as dropout.
+
+    SeedSequence mixes the two numbers: if they were added, seed 2 would start with the second epoch of seed 1.
+    """
+    of_order, of_layers = np.random.SeedSequence([seed, epoch]).generate_state(2, np.uint64)
+    return int(of_order), int(of_layers)
 
 
 def train(
-    engine: Engine, trainer: TrainerConfig, seed: int, num_samples: int, stopwatch: Stopwatch, first_epoch: int = 1
+    engine: Engine,
+    trainer: TrainerConfig,
+    seed: int,
+    num_samples: int,
+    stopwatch: Stopwatch,
+    first_epoch: int = 1,
+    *,
+    evaluation: EvaluationConfig | None = None,
+    pause: Pause | None = None,
+    seconds_before: float = 0.0,
 ) -> Iterator[Epoch]:
     """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is finished.
 
-    Stops early after an epoch that `is_last`. An epoch's seconds run from before its shuffle to after its last step.
+    Stops early after an epoch that `is_last`, with the first iteration that reaches `trainer.max_examples`, and if
+    `pause` returns true: then the last epoch may be incomplete. `pause` is called before the first step of the run, and
+    between iterations if `evaluation` asks for it, each time before the epoch is yielded that ends there. An epoch's
+    seconds run from before its shuffle to after its last step, without its pauses. `seconds_before` are those of the
+    epochs before `first_epoch`.
     """
-    for number in range(first_epoch, trainer.num_epochs + 1):
-        with stopwatch.running():
-            losses = engine.run_epoch(epoch_order(seed, number, num_samples))
-        epoch = Epoch(number, stopwatch.seconds, losses.cpu())
+    schedule = Schedule(num_samples, engine.batch_size)
+    if evaluation and pause:
+        schedule = Schedule(num_samples, engine.batch_size, evaluation.every_examples, evaluation.per_doubling)
+    loop = _Loop(engine, seed, stopwatch, schedule, pause, seconds_before)
+    last = trainer.num_epochs * schedule.iterations_per_epoch
+    if trainer.max_examples is not None:
+        last = min(last, schedule.iteration_at(trainer.max_examples))
+    if first_epoch == 1 and loop.pauses_before_the_first_step():
+        return
+    for number in range(first_epoch, math.ceil(last / schedule.iterations_per_epoch) + 1):
+        epoch = loop.train(number, last)
         yield epoch
-        if is_last(epoch.loss_mean, trainer):
+        if loop.ended or is_last(epoch.loss_mean, trainer):
             return
+
+
+@dataclass
+class _Loop:
+    """Trains an epoch in parts, pauses between them, and counts the seconds of the epochs so far.
+
+    Random layers draw from a stream of random numbers that starts anew with every epoch, so that a resumed run draws
+    the same, and that stands still in a pause.
+    """
+
+    engine: Engine
+    seed: int
+    stopwatch: Stopwatch
+    schedule: Schedule
+    pause: Pause | None
+    seconds: float
+    ended: bool = False
+
+    def pauses_before_the_first_step(self) -> bool:
+        """Pause if the schedule does so, and return whether the run ends there."""
+        return self.schedule.pauses and self._pause(0, self.seconds)
+
+    def train(self, number: int, last: int) -> Epoch:
+        """Train epoch `number`, at most up to iteration `last` of the run."""
+        start, end = ((number - edge) * self.schedule.iterations_per_epoch for edge in (1, 0))
+        last = min(last, end)
+        random = RandomNumbers(self.stopwatch.device, _seeds(self.seed, number)[1])
+        pauses, order, losses = self.schedule.between(start, last), None, []
+        done, seconds = start, 0.0
+        for until in dict.fromkeys([*pauses, last]):
+            with random.drawn_from(), self.stopwatch.running():
+                if order is None:
+                    order = epoch_order(self.seed, number, self.schedule.num_samples)
+                losses.append(self.engine.train(self._part(order, done - start, until - start)))
+            done, seconds = until, seconds + self.stopwatch.seconds
+            if until in pauses and self._pause(until, self.seconds + seconds):
+                self.ended = True
+                break
+        self.seconds += seconds
+        examples = self.schedule.examples_after(done) - self.schedule.examples_after(start)
+        return Epoch(number, seconds, torch.cat(losses).cpu(), examples, complete=done == end)
+
+    def _part(self, order: Tensor, after: int, until: int) -> Tensor:
+        return order[after * self.engine.batch_size : until * self.engine.batch_size]
+
+    def _pause(self, iterations: int, seconds: float) -> bool:
+        assert self.pause is not None, "without one, the schedule has no pauses"
+        return self.pause(iterations, self.schedule.examples_after(iterations), seconds)
 
 
 def is_last(loss_mean: float, trainer: TrainerConfig) -> bool:

@@ -4,14 +4,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from digits_sweep.config.compose import CONF
-from digits_sweep.config.extras import not_installed
-from digits_sweep.config.keys import results_of
-from digits_sweep.config.plan import Plan
 from digits_sweep.errors import CannotSearch, DigitsSweepError
-from digits_sweep.tune.settings import TuneConfig, plan_trials, read_settings
+from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated, at_once, command, write_line
+
+if TYPE_CHECKING:
+    from digits_sweep.config.plan import Plan
+    from digits_sweep.tune.settings import TuneConfig
 
 BEST = 5
 
@@ -21,33 +21,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Raises SystemExit with an exit code other than 0, or with a message, if the search fails or is refused.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if {"-h", "--help"} & set(arguments):
-        print(f"{__doc__}\n\nIts keys are tune.KEY=VALUE:\n\n{(CONF / 'tune.yaml').read_text(encoding='utf-8')}")
-        print("Every other key is one of the runs: python -m digits_sweep --help")
-        return
-    try:
-        settings, overrides = read_settings(arguments)
-        code = _tune(settings, plan_trials(overrides))
-    except (DigitsSweepError, OSError) as error:
-        sys.exit(str(error))
-    if code:
-        sys.exit(code)
+    with command(arguments):
+        with at_once():
+            from digits_sweep.config.compose import CONF
+            from digits_sweep.tune.settings import plan_trials, read_settings
+        arguments = sys.argv[1:] if arguments is None else list(arguments)
+        if {"-h", "--help"} & set(arguments):
+            keys = (CONF / "tune.yaml").read_text(encoding="utf-8")
+            write_line(f"{__doc__}\n\nIts keys are tune.KEY=VALUE:\n\n{keys}")
+            write_line("Every other key is one of the runs: python -m digits_sweep --help")
+            return
+        try:
+            settings, overrides = read_settings(arguments)
+            code = _tune(settings, plan_trials(overrides))
+        except (DigitsSweepError, OSError) as error:
+            sys.exit(str(error))
+        if code:
+            sys.exit(code)
 
 
-def _tune(settings: TuneConfig, planned: Plan) -> int:
+def _tune(settings: "TuneConfig", planned: "Plan") -> int:
     """Search, and return the exit code. Raises a `DigitsSweepError` or OSError if the search is refused or fails."""
+    with at_once():
+        from digits_sweep.config.extras import not_installed
     if find_spec("optuna") is None:
         raise CannotSearch(not_installed("optuna", "optuna"))
     # Only now, because Optuna, torch and pandas take seconds to import, and a mistake is reported at once.
-    from digits_sweep.console import Screen
-    from digits_sweep.sweep import preflight
-    from digits_sweep.sweep.launch import INTERRUPTED, TERMINATED, Terminated, raise_on_sigterm
-    from digits_sweep.sweep.session import datasets
-    from digits_sweep.tune.search import opened_study, search
-    from digits_sweep.tune.table import best_trials
+    with at_once():
+        from digits_sweep.console import Screen
+        from digits_sweep.sweep import preflight
+        from digits_sweep.sweep.session import datasets
+        from digits_sweep.tune.search import opened_study, search
+        from digits_sweep.tune.table import best_trials
 
-    raise_on_sigterm()
     screen = Screen()
     folder = planned.outputs / "tune" / str(settings.study)
     try:
@@ -63,8 +69,10 @@ def _tune(settings: TuneConfig, planned: Plan) -> int:
     return 0
 
 
-def _base(settings: TuneConfig, planned: Plan, digest: str) -> dict[str, Any]:
+def _base(settings: "TuneConfig", planned: "Plan", digest: str) -> dict[str, Any]:
     """Return what must be the same for two trials to be comparable."""
+    with at_once():
+        from digits_sweep.config.keys import results_of
     return {**results_of(asdict(planned.settings)), "dataset": digest, "tune.objective": settings.objective}
 
 

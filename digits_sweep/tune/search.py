@@ -22,9 +22,9 @@ from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotSearch
 from digits_sweep.results.history import EpochRow
+from digits_sweep.results.manifest import DatasetChoice, Manifest
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import DatasetChoice, Manifest
-from digits_sweep.sweep.run import run
+from digits_sweep.sweep.one_run.run import run
 from digits_sweep.tune.settings import OBJECTIVES, SEARCHED, TuneConfig, lesson_rates
 
 # A process that has sent no heartbeat for so long is taken for dead, and its trial is started again.

@@ -13,7 +13,7 @@ from digits_sweep.config.keys import role_of, written
 from digits_sweep.config.plan import Plan, plan
 from digits_sweep.config.rules import Role
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.files import safe_name
+from digits_sweep.results.disk.files import safe_name
 
 # The keys of an optimizer that a search tries values of.
 SEARCHED = ("lr", "weight_decay")

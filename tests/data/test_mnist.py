@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from digits_sweep.data import fetching
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.mnist import load_mnist
 from digits_sweep.errors import DataUnavailable, UnusableRoot
+from tests.data.conftest import SHAPES, content_of
 from tests.mirror import ARCHIVES, LABELS, TEST_IMAGES, mirror
 
 
@@ -79,32 +81,90 @@ def test_without_files_and_without_mirrors_both_are_named(load, raw):
     assert str(unavailable.value) == f"MNIST is not in {raw}, and data.mirrors names no mirror"
 
 
-# What happens to a corrupt file
+# What happens to a corrupt file, and to one of somebody else's: nothing is deleted or replaced
 
 
-@pytest.mark.parametrize("damage", [cut_short, flip_a_bit, empty])
-def test_a_corrupt_file_is_deleted_and_unpacked_again_without_a_mirror(damage, filled, load, reported, small):
+@pytest.mark.parametrize("damage", [cut_short, empty])
+def test_a_corrupt_file_is_kept_under_another_name_and_unpacked_again_without_a_mirror(
+    damage, filled, load, reported, small
+):
     corrupt = filled / TEST_IMAGES.removesuffix(".gz")
     damage(corrupt)
+    content = corrupt.read_bytes()
     assert load().digest == small.digest
-    assert reported == [f"{corrupt} is corrupt: deleted"]
+    assert reported == [f"{corrupt} is corrupt: kept as {corrupt.name}.corrupt"]
+    assert corrupt.with_name(f"{corrupt.name}.corrupt").read_bytes() == content
 
 
 @pytest.mark.parametrize("damage", [cut_short, flip_a_bit, empty])
-def test_a_corrupt_archive_is_deleted_and_it_alone_is_fetched_again(damage, filled, load, reported, small, published):
+def test_a_corrupt_archive_is_kept_under_another_name_and_it_alone_is_fetched_again(
+    damage, filled, load, reported, small, published
+):
     (filled / TEST_IMAGES.removesuffix(".gz")).unlink()
     damage(filled / TEST_IMAGES)
+    content = (filled / TEST_IMAGES).read_bytes()
     with mirror(published) as serving:
         assert load(serving.address).digest == small.digest
         assert serving.downloads == {TEST_IMAGES: 1}
-    assert reported[0] == f"{filled / TEST_IMAGES} is corrupt: deleted"
+    assert reported[0] == f"{filled / TEST_IMAGES} is corrupt: kept as {TEST_IMAGES}.corrupt"
+    assert (filled / f"{TEST_IMAGES}.corrupt").read_bytes() == content
 
 
-def test_an_intact_archive_of_something_else_is_not_mistaken_for_mnist(filled, load, reported, small, published):
-    (filled / LABELS.removesuffix(".gz")).unlink()
-    (filled / LABELS).write_bytes(gzip.compress(b"something else"))
-    assert load(published.as_uri()).digest == small.digest
-    assert reported[0] == f"{filled / LABELS} is corrupt: deleted"
+def test_a_second_corrupt_file_does_not_take_the_place_of_the_first(filled, load):
+    corrupt = filled / TEST_IMAGES.removesuffix(".gz")
+    for content in (b"first", b"second"):
+        corrupt.write_bytes(content)
+        load()
+    assert (filled / f"{corrupt.name}.corrupt").read_bytes() == b"first"
+    assert (filled / f"{corrupt.name}.corrupt-2").read_bytes() == b"second"
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_files_of_fashion_mnist_with_the_same_names_are_refused_and_stay_as_they_are(raw, load, published, tmp_path):
+    for name, shape in SHAPES.items():
+        content = bytearray(content_of(shape))
+        content[-1] ^= 1
+        (raw / name).write_bytes(content)
+        (raw / f"{name}.gz").write_bytes(gzip.compress(bytes(content)))
+    before = everything_in(raw)
+    with mirror(published) as serving, pytest.raises(UnusableRoot) as refusal:
+        load(serving.address)
+    assert serving.downloads == {}
+    assert str(refusal.value) == (
+        f"data.root={tmp_path}: {raw / 'train-images-idx3-ubyte'} has MNIST's name and another content; "
+        "move it away if nothing needs it, or choose another data.root"
+    )
+    assert everything_in(raw) == before
+
+
+def test_archives_of_another_data_set_are_refused_and_stay_as_they_are(raw, load, published):
+    (raw / LABELS).write_bytes(gzip.compress(b"something else"))
+    before = everything_in(raw)
+    with pytest.raises(UnusableRoot, match=f"{LABELS} has MNIST's name and another content"):
+        load(published.as_uri())
+    assert {name: everything_in(raw)[name] for name in before} == before
+
+
+def test_a_file_that_appears_while_it_is_fetched_is_not_replaced(raw, load, published, monkeypatch):
+    def fetch_after_another_program(partial, name, folder, timeout_seconds):
+        (raw / name).write_bytes(b"theirs")
+        (raw / f"{name}.gz").write_bytes(b"theirs")
+        return fetching._copy(partial, name, folder, timeout_seconds)
+
+    monkeypatch.setattr(fetching, "_download", fetch_after_another_program)
+    with pytest.raises(DataUnavailable):
+        load(published.as_uri().replace("file:", "http:"))
+    assert (raw / "train-images-idx3-ubyte").read_bytes() == b"theirs"
+
+
+def test_what_a_killed_process_left_is_removed(raw, load, published):
+    (raw / ".digits_sweep_download_x").mkdir()
+    (raw / ".digits_sweep_download_x" / "half").write_bytes(b"")
+    load(published.as_uri())
+    assert set(everything_in(raw)) == {*ARCHIVES, *SHAPES}
 
 
 # A folder that cannot be used

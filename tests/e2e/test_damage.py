@@ -97,8 +97,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_training(small_di
 
 
 def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(program):
-    limit = (500_000, 500_000)
-    stopped = program.process(*SWEEP, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        stopped = program(*SWEEP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert stopped.returncode == 2
     assert "File too large" in stopped.stdout
     assert "Traceback" not in stopped.stdout + stopped.stderr
@@ -145,7 +149,7 @@ def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
     for name in ("checkpoint.pt", "checkpoint.pt.previous"):
         (first_run(half_done) / name).write_bytes(harmful + sha256(harmful).digest())
     finished = half_done("resume=latest")
-    assert "checkpoint.pt: not a checkpoint of format 1" in finished.stdout
+    assert "checkpoint.pt: not a checkpoint" in finished.stdout
     assert not (tmp_path / "harmed").exists()
     assert_same_results(first_run(half_done).parent, undisturbed)
 

@@ -1,9 +1,19 @@
 """`from digits_sweep import run, load_sweep`, as in a notebook."""
 
+import io
+import logging
+import signal
 import subprocess
 import sys
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+import torch
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 
 from digits_sweep import load_sweep, run
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
@@ -40,6 +50,7 @@ def test_a_mistake_is_an_exception_that_names_it_before_anything_is_written(tmp_
 def test_a_stopped_sweep_is_resumed():
     folder = run("data.batch_size=500", *QUICK)
     assert run(f"resume={folder}", "trainer.num_epochs=3") == folder
+    assert folder.is_absolute()
     assert list(load_sweep(folder)["epochs"]) == [3]
 
 
@@ -60,3 +71,92 @@ def test_the_package_itself_is_imported_without_torch():
 def test_what_only_the_command_line_can_do_is_refused(override):
     with pytest.raises(InvalidConfig, match="for the command line"):
         run("data=mnist_sample", override)
+
+
+@pytest.mark.parametrize("wrong", ["--help", "-m", ["data.batch_size=5"], {"data.batch_size": 5}, 5, None])
+def test_what_is_no_override_is_a_type_error_with_an_example(wrong, tmp_path):
+    with pytest.raises(
+        TypeError, match=r"must be key=value.*run\('data\.batch_size=100,20', 'trainer\.num_epochs=3'\)"
+    ):
+        run(wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def state() -> list[object]:
+    """What a larger program has set, and a sweep must not leave otherwise."""
+    signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    flushes = (torch.tensor(2e-38) / 10).item() == 0
+    return [
+        torch.get_num_threads(),
+        flushes,
+        *signals,
+        GlobalHydra.instance().hydra,
+        logging.root.handlers[:],
+        Path.cwd(),
+    ]
+
+
+@pytest.fixture(params=[False, True], ids=["denormals", "flushed"])
+def of_a_larger_program(request, tmp_path_factory):
+    """Threads, denormals, handlers and a Hydra of a program that calls `run`."""
+    folder = tmp_path_factory.mktemp("theirs")
+    (folder / "config.yaml").write_text("theirs: 1\n")
+    threads, handler = torch.get_num_threads(), signal.signal(signal.SIGTERM, lambda *_: None)
+    torch.set_num_threads(3)
+    torch.set_flush_denormal(request.param)
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        yield
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize("overrides", [("data.batch_size=500",), ("data.batch_size=0",), ("data.batch_size=4001",)])
+def test_everything_is_as_before_when_it_returns_or_raises(of_a_larger_program, overrides):
+    before = state()
+    with suppress(InvalidConfig):
+        run(*overrides, "data=mnist_sample", "trainer.num_epochs=1")
+    assert state() == before
+
+
+def test_everything_is_as_before_when_it_is_stopped(of_a_larger_program, monkeypatch):
+    def stopped(screen, row) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("digits_sweep.console.RunOnScreen.epoch", stopped)
+    before = state()
+    with pytest.raises(KeyboardInterrupt):
+        run("data.batch_size=500", *QUICK)
+    assert state() == before
+
+
+def test_it_runs_in_a_thread(of_a_larger_program):
+    before = state()
+    with ThreadPoolExecutor(1) as threads:
+        folder = threads.submit(run, "data.batch_size=500", *QUICK).result()
+    assert list(load_sweep(folder)["status"]) == ["completed"]
+    assert state() == before
+
+
+class Bare:
+    """A stream with nothing but what `print` needs."""
+
+    def write(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "stream", [None, Bare(), io.BytesIO(), io.StringIO()], ids=lambda stream: type(stream).__name__
+)
+def test_any_object_may_be_standard_output(stream, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert list(load_sweep(run("data.batch_size=500", *QUICK))["status"]) == ["completed"]
+
+
+def test_a_mistake_shows_one_short_error():
+    with pytest.raises(InvalidConfig) as refusal:
+        run("nonsense", *QUICK)
+    error = refusal.value
+    assert error.__suppress_context__
+    assert len(traceback.format_exception(error)) <= 4
+    # What IPython asks for in the place of a traceback.
+    assert error._render_traceback_() == [f"InvalidConfig: {error}"]

@@ -1,6 +1,9 @@
 """The report as a reader has it: the command, its page, and the page in a real browser."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -215,7 +218,7 @@ def test_a_record_that_cannot_be_read_is_a_row_with_the_reason_and_one_that_hold
     _, page = odd
     assert [(row[0], row[-1].partition(" (")[0]) for row in page.rows("runs")] == [
         ("run #1", "completed"),
-        ("torn", "failed: record.json: not a record of format 2"),
+        ("torn", "failed: record.json: not a record"),
     ]
 
 
@@ -288,6 +291,36 @@ def test_a_file_that_cannot_be_written_is_named_and_the_table_is_printed(report,
     code, printed, complaints = report(option, path)
     assert (code, complaints.startswith(reason)) == (1, True)
     assert "| batch size" in printed
+
+
+@pytest.mark.parametrize("option", ["--page", "--figure"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_read(report, tmp_path, option):
+    (tmp_path / "here").mkdir()
+    code, printed, complaints = report(option, "here")
+    assert (code, printed) == (2, "")
+    assert complaints.splitlines()[-1].endswith(f"{option}: here is a folder; name a file, such as here/index.html")
+
+
+def test_the_home_folder_can_be_named_where_a_shell_does_not(report, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    add_run(tmp_path / "home" / "x" / "sweeps" / "y", "run", losses_reaching(2))
+    finished(tmp_path / "home" / "x" / "sweeps" / "y")
+    code, _, complaints = report("--outputs=~/x", "--page=~/page.html")
+    assert (code, complaints) == (0, "")
+    assert (tmp_path / "home" / "page.html").exists()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error_and_the_page_is_written(tmp_path):
+    sixty_runs(tmp_path / "outputs" / "sweeps" / "x")
+    finished(tmp_path / "outputs" / "sweeps" / "x")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "digits_sweep.report"]
+    printed = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert (tmp_path / "outputs" / "report" / "index.html").exists()
 
 
 def test_a_folder_that_does_not_exist_is_refused_by_name(report):

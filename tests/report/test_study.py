@@ -88,7 +88,7 @@ def test_a_run_whose_record_cannot_be_read_has_a_row_with_the_reason(tmp_path):
     (tmp_path / "b" / "record.json").write_text("{")
     study = finished(tmp_path)
     assert list(study.runs["configuration"]) == ["batch size 20", "unreadable"]
-    assert study.runs["error"][1].startswith("record.json: not a record")
+    assert study.runs["error"][1].startswith("record.json: ")
     assert list(study.records) == ["a"]
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results import sweep as sweeps
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.files import replace_file
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.manifest import Manifest, write_manifest
 from digits_sweep.results.record import Record, Status, read_record, write_record
 from digits_sweep.results.summary import load_sweep, publish_summary
 from digits_sweep.results.sweep import RecordedSweep
@@ -89,6 +90,7 @@ def test_a_run_whose_record_is_torn_is_a_failed_row_not_a_missing_one(tmp_path):
 
 
 def test_an_empty_sweep_gives_an_empty_table_with_every_column(tmp_path):
+    write_manifest(tmp_path, Manifest([], [], [], []))
     assert list(load_sweep(tmp_path).columns) == [column.name for column in COLUMNS]
 
 
@@ -96,6 +98,7 @@ def test_the_published_table_names_run_folders_from_the_outputs_folder(tmp_path)
     sweep_dir = tmp_path / "sweeps" / "now"
     sweep_dir.mkdir(parents=True)
     recorded(sweep_dir, 0, "run")
+    write_manifest(sweep_dir, Manifest([], ["run"], [{}], [], counter=1))
     publish_summary(RecordedSweep(sweep_dir), tmp_path)
     assert list(pd.read_csv(tmp_path / "summary.csv")["run_dir"]) == ["sweeps/now/run"]
 
@@ -121,7 +124,7 @@ def test_a_folder_that_is_gone_leaves_the_error_to_the_caller(tmp_path):
 
 def test_a_record_is_plain_json_with_its_format(tmp_path):
     recorded(tmp_path, 0, "run")
-    assert json.loads((tmp_path / "run" / "record.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["format"] == 3
 
 
 def test_a_sweep_reads_a_record_again_only_if_it_has_changed(tmp_path, monkeypatch):

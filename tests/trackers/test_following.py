@@ -1,7 +1,9 @@
 """What a tracker is given of a sweep, and what a failing one costs."""
 
 import json
+import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -128,6 +130,25 @@ def test_an_unreadable_trackers_json_costs_nothing(sweep, calls, content):
     assert follow(sweep) == []
     assert len(calls) == 4
     assert reported(sweep / "a")["list"]["epochs"] == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_a_trackers_json_that_is_no_file_is_neither_read_nor_waited_for(sweep, calls, made):
+    made(sweep / "a" / "trackers.json")
+    follow(sweep)
+    assert calls[0] == ("begin", "a", None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_a_trackers_json_that_is_a_link_is_replaced_and_its_target_is_not(sweep, calls):
+    target = sweep / "target.json"
+    target.write_text('{"list": {"known_as": "theirs", "epochs": 2, "ended": "completed"}}')
+    (sweep / "a" / "trackers.json").symlink_to(target)
+    assert follow(sweep) == []
+    assert "theirs" in target.read_text()
+    assert len(calls) == 4
+    assert reported(sweep / "a")["list"]["known_as"] == "id of a"
 
 
 @pytest.mark.parametrize("damaged", ["record.json", "history.csv"])

@@ -48,7 +48,7 @@ def test_only_the_lessons_loop_computes_with_denormals():
 def test_a_model_is_built_for_the_images_of_its_data():
     engine = build_engine(settings("device=cpu"), digits(side=8)).engine
     assert engine.model.hidden_layers[0].in_features == 64
-    assert torch.isfinite(engine.run_epoch(torch.arange(40))).all()
+    assert torch.isfinite(engine.train(torch.arange(40))).all()
 
 
 def test_a_model_is_a_function_and_a_line_in_the_registry(monkeypatch):
@@ -56,4 +56,4 @@ def test_a_model_is_a_function_and_a_line_in_the_registry(monkeypatch):
     config = settings("device=cpu")
     built = build_engine(replace(config, model=replace(config.model, name="linear")), digits())
     assert built.name == "eager"
-    assert torch.isfinite(built.engine.run_epoch(torch.arange(40))).all()
+    assert torch.isfinite(built.engine.train(torch.arange(40))).all()

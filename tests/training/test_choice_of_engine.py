@@ -77,10 +77,8 @@ class OnlyByName(EagerEngine):
 
 def test_auto_tries_engines_in_the_registrys_order_and_only_those_that_agree(monkeypatch):
     assert not ENGINES["lesson"].automatic
-    for name in list(ENGINES):
-        monkeypatch.delitem(ENGINES, name)
-    for name, engine in {"by_name": OnlyByName, "first": EagerEngine, "second": EagerEngine}.items():
-        monkeypatch.setitem(ENGINES, name, engine)
+    registry = {"by_name": OnlyByName, "first": EagerEngine, "second": EagerEngine}
+    monkeypatch.setattr("digits_sweep.training.engines.ENGINES", registry)
     assert choose_engine("auto", small_convolution(), ADAM, CPU)[0] == "first"
     assert choose_engine("by_name", small_convolution(), ADAM, CPU) == ("by_name", "asked for")
 

@@ -35,7 +35,7 @@ def test_the_closed_form_is_autograds_gradient_in_float64(batch, hidden_size, hi
     initial = [parameter.detach().clone() for parameter in given.model.parameters()]
     cross_entropy(given.model(scale(given.images, "unit").double()), given.labels).backward()
     gradients = [parameter.grad.clone() for parameter in given.model.parameters()]
-    ClosedFormEngine(given).run_epoch(torch.arange(batch))
+    ClosedFormEngine(given).train(torch.arange(batch))
     for parameter, before, gradient in zip(given.model.parameters(), initial, gradients, strict=True):
         torch.testing.assert_close(before - parameter.detach(), gradient, rtol=1e-10, atol=1e-13)
 

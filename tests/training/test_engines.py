@@ -1,10 +1,16 @@
-"""The contract of all engines: whatever an engine does not refuse, it computes like `eager`, to float32 rounding."""
+"""The contract of all engines: whatever an engine does not refuse, it computes like `eager`, to float32 rounding.
 
-from functools import cache
-from itertools import product
+However an epoch is cut, an engine computes the same bits.
+"""
+
+from collections.abc import Sequence
+from functools import cache, partial
+from itertools import pairwise, product
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -44,7 +50,20 @@ def device_of(name: str) -> str:
 def trained(name: str, given: Workload, epochs: int = 2) -> tuple[Tensor, Engine]:
     """The loss of every iteration, and the engine after them."""
     engine = ENGINES[name](given)
-    losses = [engine.run_epoch(epoch_order(0, epoch, len(given.images))).cpu() for epoch in range(1, epochs + 1)]
+    losses = [engine.train(epoch_order(0, epoch, len(given.images))).cpu() for epoch in range(1, epochs + 1)]
+    return torch.cat(losses), engine
+
+
+def trained_in_parts(name: str, given: Workload, cuts: Sequence[int]) -> tuple[Tensor, Engine]:
+    """As `trained`, each epoch cut after so many batches."""
+    engine, num_samples = ENGINES[name](given), len(given.images)
+    ends = [0, *(min(cut * given.batch_size, num_samples) for cut in cuts), num_samples]
+    losses = [
+        engine.train(epoch_order(0, epoch, num_samples)[start:end]).cpu()
+        for epoch in (1, 2)
+        for start, end in pairwise(ends)
+        if end > start
+    ]
     return torch.cat(losses), engine
 
 
@@ -65,6 +84,8 @@ CASES = [
     *product(MODELS, OPTIMIZERS, HEADS, BATCH_SIZES),
     *product(["mlp"], OPTIONS, HEADS, [30]),
 ]
+# After which batches of at most five; beyond the last one, there is no cut.
+CUTS = ([1], [2, 3], [1, 2, 3, 4])
 
 
 @pytest.mark.parametrize(("model", "optimizer", "head", "batch_size"), CASES)
@@ -103,6 +124,50 @@ def tensors_in(engine: Engine) -> dict[tuple[int, str], Tensor]:
         for name, value in state.items()
         if isinstance(value, Tensor)
     }
+
+
+@pytest.mark.parametrize(("model", "optimizer", "head", "batch_size"), CASES)
+def test_however_an_epoch_is_cut_an_engine_computes_the_same_bits(engine_name, model, optimizer, head, batch_size):
+    given = partial(case, model, optimizer, head, batch_size, device_of(engine_name))
+    if refusal := ENGINES[engine_name].refusal(given().model, given().optimizer, given().device):
+        pytest.skip(f"{engine_name}: {refusal}")
+    uncut = trained(engine_name, given())
+    for cuts in CUTS:
+        assert_same_bits(trained_in_parts(engine_name, given(), cuts), uncut)
+
+
+@settings(max_examples=15)
+@given(data=st.data())
+def test_any_batch_size_and_any_cuts_give_the_same_bits_by_the_closed_form(data):
+    """Some 3,000 images: more than it brings into order at a time."""
+    batch_size = data.draw(st.sampled_from([7, 30, 100, 333, 1_700]))
+    cuts = sorted(data.draw(st.sets(st.integers(1, 3_001 // batch_size), max_size=5)))
+    shape = {"hidden_size": data.draw(st.sampled_from([1, 5, 32])), "head": data.draw(st.sampled_from(HEADS))}
+    parts = trained_in_parts("closed_form", workload(3_001, batch_size, **shape), cuts)
+    assert_same_bits(parts, trained("closed_form", workload(3_001, batch_size, **shape)))
+
+
+@pytest.mark.parametrize("name", ["eager", "lesson"])
+def test_an_epoch_can_be_cut_with_any_model(name):
+    uncut = trained(name, workload(model=small_convolution()))
+    assert_same_bits(trained_in_parts(name, workload(model=small_convolution()), [1, 4]), uncut)
+
+
+def assert_same_bits(one: tuple[Tensor, Engine], other: tuple[Tensor, Engine]) -> None:
+    (losses, engine), (expected, undisturbed) = one, other
+    assert torch.equal(losses, expected)
+    weights, expected_weights = engine.model.state_dict(), undisturbed.model.state_dict()
+    assert all(torch.equal(weights[name], expected_weights[name]) for name in expected_weights)
+    state, expected_state = tensors_in(engine), tensors_in(undisturbed)
+    assert state.keys() == expected_state.keys()
+    assert all(torch.equal(state[name], expected_state[name]) for name in expected_state)
+
+
+@pytest.mark.parametrize("name", ["eager", "lesson"])
+def test_training_draws_no_random_numbers_of_its_own(name):
+    before = torch.get_rng_state()
+    trained(name, workload())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(("optimizer", "head", "batch_size"), list(product([*OPTIMIZERS, *OPTIONS], HEADS, [30])))

@@ -1,4 +1,7 @@
-"""The order of an epoch, and the epoch loop, with an engine of prescribed losses and a clock that is moved by hand."""
+"""The order of an epoch, and the epoch loop, with an engine of prescribed losses and a clock that is moved by hand.
+
+The pauses of the loop are tested in test_pauses.py.
+"""
 
 import math
 
@@ -78,11 +81,13 @@ def test_a_negative_seed_is_refused():
 class Prescribed:
     """An engine that returns the losses it was given, and keeps the orders that it saw."""
 
+    batch_size = 10
+
     def __init__(self, *epochs: list[float]) -> None:
         self.epochs = list(epochs)
         self.orders: list[list[int]] = []
 
-    def run_epoch(self, order):
+    def train(self, order):
         self.orders.append(order.tolist())
         return torch.tensor(self.epochs.pop(0))
 
@@ -123,6 +128,10 @@ def test_an_epoch_is_timed_from_one_tick_to_the_next():
     assert [epoch.seconds for epoch in run(Prescribed([2.0], [2.0], [2.0]), trainer())] == [1.0, 1.0, 1.0]
 
 
+def test_an_epoch_is_complete_and_counts_its_examples():
+    assert [(epoch.examples, epoch.complete) for epoch in run(Prescribed([2.0], [2.0]), trainer(2))] == [(10, True)] * 2
+
+
 def test_what_happens_between_epochs_is_not_timed():
     clock = Clock()
     epochs = train(Prescribed([2.0], [2.0]), trainer(2), 0, 10, Stopwatch(CPU, clock))
@@ -132,13 +141,13 @@ def test_what_happens_between_epochs_is_not_timed():
 
 
 def test_mean_and_deviation_weigh_every_iteration_alike():
-    epoch = Epoch(1, 1.0, torch.tensor([1.0, 2.0, 6.0]))
+    epoch = Epoch(1, 1.0, torch.tensor([1.0, 2.0, 6.0]), examples=3)
     assert epoch.loss_mean == 3.0
     assert epoch.loss_std == pytest.approx(math.sqrt(14 / 3))
 
 
 def test_a_single_iteration_deviates_by_nothing():
-    assert Epoch(1, 1.0, torch.tensor([2.0])).loss_std == 0.0
+    assert Epoch(1, 1.0, torch.tensor([2.0]), examples=1).loss_std == 0.0
 
 
 def test_training_stops_at_the_threshold_only_when_asked():

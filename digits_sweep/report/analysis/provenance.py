@@ -12,7 +12,7 @@ def provenance(study: Study) -> list[tuple[str, str]]:
     if study.manifest:
         rows.append(("command", f"python -m digits_sweep {shlex.join(study.manifest.command)}".rstrip()))
         rows += [("data", f"{choice.used}, SHA-256 {choice.digest}") for choice in study.manifest.datasets]
-    environments = [record.environment for record in study.records.values() if record.environment]
+    environments = [environment for record in study.records.values() for environment in record.environments]
     for name, describe in (("machine", machine), ("system", _system), ("versions", _versions), ("commit", _commit)):
         rows += [(name, text) for text in dict.fromkeys(map(describe, environments))]
     return rows

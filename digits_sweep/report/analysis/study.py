@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.config.keys import results_of, written
-from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.analysis.formatting import cell
+from digits_sweep.report.analysis.plausible import implausible
 from digits_sweep.results.columns import COLUMNS, ColumnRole
-from digits_sweep.results.record import Record
+from digits_sweep.results.manifest import Manifest
+from digits_sweep.results.record import Record, Status
 from digits_sweep.results.summary import history_of, table_of
-from digits_sweep.results.sweep import Manifest, RecordedSweep
+from digits_sweep.results.sweep import RecordedSweep, read_sweep
 
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"
@@ -44,26 +45,41 @@ def load_study(folder: Path | str) -> Study:
 
     Raises `UnreadableRecord` if the folder holds no sweep: neither a `sweep.json` that can be read nor a run.
     """
-    sweep = RecordedSweep(Path(folder))
-    if not (sweep.manifest or sweep.records or sweep.unreadable):
-        raise UnreadableRecord(f"{folder}: not a sweep: it has neither a sweep.json nor a run with a record.json")
-    return study_of(sweep)
+    return study_of(read_sweep(Path(folder)))
 
 
 def study_of(sweep: RecordedSweep) -> Study:
-    """Return the study of a sweep whose records have been read."""
-    runs = with_configurations(_with_other_keys(table_of(sweep), sweep.records))
-    history = history_of(sweep)
-    history["configuration"] = history["run_dir"].map(runs.set_index("run_dir")["configuration"])
-    predictions = {name: record.test_answers for name, record in sweep.records.items() if record.test_answers}
+    """Return the study of a sweep whose records have been read.
+
+    A run that `implausible` names is in `runs` as one whose record cannot be read, and nowhere else.
+    """
+    table, history = table_of(sweep), history_of(sweep)
+    refused = implausible(table, history, sweep.records)
+    records = {name: record for name, record in sweep.records.items() if name not in refused}
+    runs = with_configurations(_with_other_keys(_without(table, refused), records))
+    history = history[~history["run_dir"].isin(list(refused))]
+    history = history.assign(configuration=history["run_dir"].map(runs.set_index("run_dir")["configuration"]))
+    predictions = {name: record.test_answers for name, record in records.items() if record.test_answers}
     return Study(
         folder=sweep.folder,
         runs=runs,
         history=history,
         predictions=pd.DataFrame.from_dict(predictions, orient="index"),
-        records=sweep.records,
+        records=records,
         manifest=sweep.manifest,
     )
+
+
+def _without(table: pd.DataFrame, refused: dict[str, str]) -> pd.DataFrame:
+    """Return the table with the rows of some runs emptied, but for the folder and the reason."""
+    rows = table["run_dir"].isin(list(refused))
+    if not rows.any():
+        return table
+    kept = table.copy()
+    kept.loc[rows, list(table.columns.drop("run_dir"))] = pd.NA
+    kept.loc[rows, "status"] = str(Status.FAILED)
+    kept.loc[rows, "error"] = table["run_dir"].map(refused)
+    return kept
 
 
 def _with_other_keys(table: pd.DataFrame, records: dict[str, Record]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """List what a reader has to know before relying on a sweep's figures: what went wrong, and what was mixed."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pandas as pd
 
@@ -16,7 +17,8 @@ UNSTEADY = 0.10
 
 def warnings(study: Study) -> list[str]:
     """Return a sentence for everything that went wrong in a sweep or that limits what its figures show."""
-    parts = (_ends, _not_started, _predictions, _mixtures, _machines, _lengths, _timing, _data)
+    runs, sweep = (_ends, _not_started, _predictions, _misfits), (_mixtures, _resumed_elsewhere, _machines, _lengths)
+    parts = (*runs, *sweep, _timing, _data)
     return [sentence for part in parts for sentence in part(study)]
 
 
@@ -61,8 +63,23 @@ def _mixtures(study: Study) -> Iterator[str]:
             yield f"The runs mix {len(values)} {column.mixture}: {listed(values)}."
 
 
+def _resumed_elsewhere(study: Study) -> Iterator[str]:
+    """A run that was resumed with another version, commit or machine than it started with."""
+    for name, record in study.records.items():
+        for before, after in pairwise(record.environments):
+            names = [key for key in (*before, *after) if key != "from_epoch" and before.get(key) != after.get(key)]
+            changed = listed(name.replace("_", " ") for name in dict.fromkeys(names))
+            yield f"{name} was trained with another {changed} from epoch {after.get('from_epoch')} on."
+
+
+def _misfits(study: Study) -> Iterator[str]:
+    for _, run in study.runs[study.runs["status"] != Status.FAILED.value].dropna(subset=["error"]).iterrows():
+        if run["status"] != Status.INTERRUPTED.value:
+            yield f"{run['run_dir']}: {run['error']}; the figures leave it out."
+
+
 def _machines(study: Study) -> Iterator[str]:
-    environments = (record.environment for record in study.records.values())
+    environments = (each for record in study.records.values() for each in record.environments)
     machines = {f"{environment.get('host')} ({environment.get('cpu')})" for environment in environments}
     if len(machines) > 1:
         yield f"The runs mix {len(machines)} machines: {listed(sorted(machines))}. Their seconds are not comparable."

@@ -20,7 +20,7 @@ from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizer import build_optimizer, steps_plainly
 
-# Images brought into the epoch's order at a time: few enough to be in the cache still when their batch is trained on.
+# Images brought into the order at a time: few enough to be in the cache still when their batch is trained on.
 PORTION = 1_000
 
 
@@ -50,32 +50,43 @@ class ClosedFormEngine:
         self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
         self.labels = workload.labels
         flat = FlatParameters(model)
-        self.epoch_update = fused_update(self.optimizer, flat)
+        self.update_for = fused_update(self.optimizer, flat)
         self.images = flat.values.new_ones(len(workload.images), workload.images[0].numel() + 1)
         # Part by part: a second copy of all images in float32 would be the most memory that a run ever needs.
         for inputs, images in zip(self.images.split(PORTION), workload.images.split(PORTION), strict=True):
             inputs[:, :-1] = scale(images, workload.scale).flatten(1)
-        size, squashes = workload.batch_size, isinstance(model.head, nn.Softmax)
-        ragged = len(self.images) % size
-        self.full = Portion(flat, size, max(1, PORTION // size), squashes)
+        self.batch_size, squashes = workload.batch_size, isinstance(model.head, nn.Softmax)
+        self.full_batches, ragged = divmod(len(self.images), self.batch_size)
+        self.full = Portion(flat, self.batch_size, max(1, PORTION // self.batch_size), squashes)
         self.ragged = Portion(flat, ragged, 1, squashes) if ragged else None
+        # How many full batches of the present epoch are trained on.
+        self.position = 0
 
     @torch.inference_mode()
-    def run_epoch(self, order: Tensor) -> Tensor:
-        update = self.epoch_update(-(-len(order) // self.full.size))
+    def train(self, order: Tensor) -> Tensor:
+        update = self.update_for(-(-len(order) // self.batch_size))
         losses = []
-        for portion, rows in self._portions(order):
-            portion.fill(self.images, self.labels, rows)
-            losses.append(portion.train(len(rows), update))
+        for portion, first, rows in self._portions(order):
+            portion.fill(first, self.images, self.labels, rows)
+            losses.append(portion.train(first, -(-len(rows) // portion.size), update))
         return torch.cat(losses)
 
-    def _portions(self, order: Tensor) -> Iterator[tuple["Portion", Tensor]]:
-        """Yield the rows to train on together, (n,) int64, and the buffers to do it in."""
-        ragged = len(order) % self.full.size
-        for rows in order[: len(order) - ragged].split(self.full.size * len(self.full.batches)):
-            yield self.full, rows
-        if self.ragged is not None:
-            yield self.ragged, order[-ragged:]
+    def _portions(self, order: Tensor) -> Iterator[tuple["Portion", int, Tensor]]:
+        """Yield the buffers to train in, the first batch to fill there, and the rows to fill in, (n,) int64.
+
+        A batch lies in the same place however its epoch is cut: with some processors the last bit of a product depends
+        on where in memory its operands are.
+        """
+        rest = order
+        while len(rest) >= self.batch_size:
+            first = self.position % len(self.full.batches)
+            count = min(len(self.full.batches) - first, len(rest) // self.batch_size)
+            yield self.full, first, rest[: count * self.batch_size]
+            rest = rest[count * self.batch_size :]
+            self.position = (self.position + count) % self.full_batches
+        if len(rest):
+            assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
+            yield self.ragged, 0, rest
 
 
 class Portion:
@@ -110,18 +121,18 @@ class Portion:
             for k in reversed(range(len(hidden)))
         ]
 
-    def fill(self, images: Tensor, labels: Tensor, rows: Tensor) -> None:
-        """Copy in the images and labels at `rows` (n,) int64."""
-        torch.index_select(images, 0, rows, out=self.images[: len(rows)])
-        torch.index_select(self.target_of, 0, labels[rows], out=self.targets[: len(rows)])
+    def fill(self, first: int, images: Tensor, labels: Tensor, rows: Tensor) -> None:
+        """Copy in the images and labels at `rows` (n,) int64, from batch `first` on."""
+        place = slice(first * self.size, first * self.size + len(rows))
+        torch.index_select(images, 0, rows, out=self.images[place])
+        torch.index_select(self.target_of, 0, labels[rows], out=self.targets[place])
 
-    def train(self, num_samples: int, update: Callable[[], object]) -> Tensor:
-        """Step on every batch of the first `num_samples` images; return the loss of each, (batches,)."""
+    def train(self, first: int, count: int, update: Callable[[], object]) -> Tensor:
+        """Step on `count` batches from `first` on; return the loss of each, (count,)."""
         mm, relu_, sign = torch.mm, torch.relu_, torch.sign
         first_weight, first_hidden, first_activation, first_delta, first_gradient = self.first
         last_activation, last_weight = self.last
-        count = num_samples // self.size
-        for images, images_t, targets, log_scores in self.batches[:count]:
+        for images, images_t, targets, log_scores in self.batches[first : first + count]:
             mm(images, first_weight, out=first_hidden)
             relu_(first_activation)
             for below, weight, hidden, activation in self.forward:
@@ -136,7 +147,8 @@ class Portion:
                 delta_below.mul_(sign(hidden, out=self.slope))
             mm(images_t, first_delta, out=first_gradient)
             update()
-        losses = self.log_scores[: count * self.size] * self.targets[: count * self.size]
+        place = slice(first * self.size, (first + count) * self.size)
+        losses = self.log_scores[place] * self.targets[place]
         return losses.view(count, -1).sum(1)
 
     def _head(self, targets: Tensor, log_scores: Tensor) -> None:

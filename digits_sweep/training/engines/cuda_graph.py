@@ -1,8 +1,8 @@
 """The whole step captured once as a CUDA graph and replayed: the fast path on an NVIDIA GPU.
 
 A small network leaves a GPU waiting for the CPU to launch its kernels. A graph holds all of a step's kernels, the
-optimizer's included, and is launched as one. It reads its position in the epoch from a counter on the device, so an
-epoch consists of replays alone: no copy, no synchronization.
+optimizer's included, and is launched as one. It reads its position in the order from a counter on the device, so that
+training on an order consists of replays alone: no copy, no synchronization.
 """
 
 import warnings
@@ -47,23 +47,26 @@ class CudaGraphEngine:
         self.images = scale(workload.images, workload.scale).to(device)
         self.labels = workload.labels.to(device)
         self.order = torch.arange(num_samples, device=device)
-        self.full_batches, ragged = divmod(num_samples, workload.batch_size)
-        self.losses = torch.zeros(self.full_batches + bool(ragged), device=device)
+        self.batch_size = workload.batch_size
+        full_batches, ragged = divmod(num_samples, self.batch_size)
+        self.losses = torch.zeros(full_batches + bool(ragged), device=device)
         self.iteration = torch.zeros(1, dtype=torch.int64, device=device)
         self.first_image = torch.zeros(1, dtype=torch.int64, device=device)
         with torch.cuda.device(device):
-            self.full = self._capture(workload.batch_size)
+            self.full = self._capture(self.batch_size)
             self.ragged = self._capture(ragged) if ragged else None
 
-    def run_epoch(self, order: Tensor) -> Tensor:
-        self.order.copy_(order)
+    def train(self, order: Tensor) -> Tensor:
+        full_batches, ragged = divmod(len(order), self.batch_size)
+        self.order[: len(order)].copy_(order)
         self.iteration.zero_()
         self.first_image.zero_()
-        for _ in range(self.full_batches):
+        for _ in range(full_batches):
             self.full.replay()
-        if self.ragged is not None:
+        if ragged:
+            assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
             self.ragged.replay()
-        return self.losses.clone()
+        return self.losses[: full_batches + bool(ragged)].clone()
 
     def _capture(self, size: int) -> torch.cuda.CUDAGraph:
         """Capture one step on the next `size` images. Weights and moments are as before afterwards."""

@@ -29,7 +29,7 @@ class EagerEngine:
         self.labels = workload.labels.to(workload.device)
         self.batch_size = workload.batch_size
 
-    def run_epoch(self, order: Tensor) -> Tensor:
+    def train(self, order: Tensor) -> Tensor:
         batches = order.to(self.images.device).split(self.batch_size)
         losses = torch.empty(len(batches), device=self.images.device)
         for iteration, batch in enumerate(batches):

@@ -43,15 +43,15 @@ class FlatParameters:
         return views
 
 
-# Called once an epoch with the number of its iterations; what it returns is called once in every iteration.
-EpochUpdate = Callable[[int], Callable[[], object]]
+# Called with the number of iterations that follow; what it returns is called once in each of them.
+UpdateFor = Callable[[int], Callable[[], object]]
 
 
-def fused_update(optimizer: Optimizer, flat: FlatParameters) -> EpochUpdate:
+def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
     """Return how to step `flat.values` by `flat.gradients` as `optimizer.step()` would, without its bookkeeping.
 
     The kernels are those that `fused=True` selects. What they keep from step to step lies in the optimizer's own
-    state, as views, so that after an epoch `state_dict()` is what it would be after as many `optimizer.step()`.
+    state, as views, so that after these iterations `state_dict()` is what it would be after as many `optimizer.step()`.
     Raises TypeError if the optimizer's step is not exactly that of plain Adam or SGD.
     """
     if unknown := unknown_step(optimizer):
@@ -59,7 +59,7 @@ def fused_update(optimizer: Optimizer, flat: FlatParameters) -> EpochUpdate:
     return FUSED_UPDATES[type(optimizer)](optimizer, flat)
 
 
-def _adam(optimizer: Adam, flat: FlatParameters) -> EpochUpdate:
+def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
     (group,) = optimizer.param_groups
     means, squares, done = torch.zeros_like(flat.values), torch.zeros_like(flat.values), torch.zeros(())
     square_of = flat.views_of(squares)
@@ -81,16 +81,16 @@ def _adam(optimizer: Adam, flat: FlatParameters) -> EpochUpdate:
         maximize=False,
     )
 
-    def epoch_update(iterations: int) -> Callable[[], object]:
+    def update_for(iterations: int) -> Callable[[], object]:
         # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
         numbers = iter((done + torch.arange(1, iterations + 1)).unbind())
         done.add_(iterations)
         return lambda: kernel([next(numbers)])
 
-    return epoch_update
+    return update_for
 
 
-def _sgd(optimizer: SGD, flat: FlatParameters) -> EpochUpdate:
+def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
     (group,) = optimizer.param_groups
     momenta = [torch.zeros_like(flat.values)] if group["momentum"] else []
     for vector in momenta:
@@ -113,4 +113,4 @@ def _sgd(optimizer: SGD, flat: FlatParameters) -> EpochUpdate:
     return lambda iterations: update
 
 
-FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], EpochUpdate]] = {Adam: _adam, SGD: _sgd}
+FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], UpdateFor]] = {Adam: _adam, SGD: _sgd}

@@ -28,7 +28,7 @@ class Workload:
 
 
 class Engine(Protocol):
-    """How one epoch is computed. All engines see the same batches and give the same losses, up to float32 rounding.
+    """How an epoch is computed. All engines see the same batches and give the same losses, up to float32 rounding.
 
     An engine is built from a `Workload`. What it needs once (moving the images, compiling, capturing) belongs into its
     constructor, which is timed apart from the epochs.
@@ -36,6 +36,7 @@ class Engine(Protocol):
 
     model: nn.Module
     optimizer: Optimizer
+    batch_size: int
     # Whether `engine=auto` may take it; if not, only its name does.
     automatic: ClassVar[bool]
     # Whether float32 numbers below 1.2e-38 are taken as 0: same losses, without the slow arithmetic of denormals.
@@ -51,8 +52,11 @@ class Engine(Protocol):
 
     def __init__(self, workload: Workload) -> None: ...
 
-    def run_epoch(self, order: Tensor) -> Tensor:
-        """Train on every image once, in the given `order` (n,) int64, `batch_size` at a time, the last batch as small
-        as it comes. Return the loss of every iteration, (iterations,) float32, on any device.
+    def train(self, order: Tensor) -> Tensor:
+        """Train on the images at `order` (k,) int64, an epoch's order or a part of one, `batch_size` at a time.
+
+        Return the loss of every iteration, (iterations,) float32, on any device. The parts of an epoch are cut at
+        multiples of `batch_size` and come one after the other, so that only the last batch of an epoch may be smaller.
+        Losses, weights and optimizer state are bit for bit the same however an epoch is cut.
         """
         ...

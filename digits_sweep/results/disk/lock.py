@@ -11,8 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from digits_sweep.errors import FolderInUse
-from digits_sweep.results.files import replace_file
+from digits_sweep.errors import CannotRecord, FolderInUse, UnreadableRecord
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.reading import SMALL_BYTES, read_json
 
 # A worker of a killed process may outlive it for some seconds, and holds its lock as long.
 PATIENCE_SECONDS = 15.0
@@ -45,19 +46,27 @@ def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Ite
 
     The lock is the operating system's, which releases it however a process ends; an `owner.json` that is left behind
     is then ignored. If another process holds the folder, report it through `waits` and wait for that process. Raises
-    `FolderInUse` instead if there is no `waits`, and OSError if the folder cannot be written.
+    `FolderInUse` instead if there is no `waits`, `CannotRecord` if the file system has no locks, and OSError if the
+    folder cannot be written.
     """
     lock, owner_file = FileLock(folder / ".lock"), folder / "owner.json"
     try:
         lock.acquire(timeout=0)
     except Timeout:
         _acquire_from(lock, folder, _owner(owner_file), waits)
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotRecord(
+            f"{folder / '.lock'}: cannot be locked ({reason}); choose outputs on another disk"
+        ) from error
     try:
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
         replace_file(owner_file, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), since))) + "\n")
         yield
     finally:
-        owner_file.unlink(missing_ok=True)
+        # What went wrong in the block is not hidden by what goes wrong here.
+        with suppress(OSError):
+            owner_file.unlink(missing_ok=True)
         lock.release()
 
 
@@ -81,7 +90,7 @@ def writers_in(sweep_dir: Path) -> int:
 
 def _owner(path: Path) -> Owner | None:
     try:
-        owner = Owner(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
+        owner = Owner(**read_json(path, SMALL_BYTES))
+    except (UnreadableRecord, TypeError):
         return None
-    return owner if isinstance(owner.pid, int) and 0 < owner.pid < 2**31 else None
+    return owner if type(owner.pid) is int and 0 < owner.pid < 2**31 else None

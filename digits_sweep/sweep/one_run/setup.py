@@ -8,9 +8,9 @@ from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.errors import CannotResume, DataUnavailable, InvalidConfig
+from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record
-from digits_sweep.results.sweep import Manifest
-from digits_sweep.sweep.checkpoint import Checkpoint, restore
+from digits_sweep.sweep.one_run.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import batch_too_large
 from digits_sweep.training.building import BuiltEngine, build_engine
 

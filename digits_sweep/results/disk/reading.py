@@ -5,10 +5,8 @@ import hashlib
 import io
 import json
 import os
-import pickletools
 import stat
 import sys
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,14 +27,8 @@ CHECKPOINT_BYTES = 4 * 2**30
 MOST_VALUES = 5_000_000
 MOST_ROWS = 1_000_000
 DEEPEST = 32
-MOST_ENTRIES = 10_000
 
-# All that the pickle of a checkpoint refers to. Of what else `weights_only` allows, `bytearray` can fill the memory.
-GLOBALS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")),
-}
+LINK = "a symbolic link, which is not followed"
 
 
 def read_file(path: Path, limit_bytes: int) -> bytes:
@@ -77,21 +69,60 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
         found = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
         if not isinstance(found, dict):
             raise ValueError("not an object of keys and values")
-        _check_values(found)
+        check_values(found)
     except RecursionError as error:
         raise UnreadableRecord(f"{name}: nested more than {DEEPEST} deep") from error
     except ValueError as error:
-        raise UnreadableRecord(f"{name}: {_one_line(error)}") from error
+        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
     return found
 
 
-def read_csv(path: Path, limit_bytes: int, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a CSV file, each with a text for every one of `columns`.
+def check_values(found: dict[str, Any]) -> None:
+    """Check that a dictionary holds what JSON can hold, as `parse_json` describes it. Raises ValueError otherwise.
 
-    Raises `UnreadableRecord` as `read_file` does, and if the header or a row is another one.
+    It goes through the values level by level, because a recursion could be made too deep, and counts them, because a
+    pickle may refer to one list a thousand times over.
+    """
+    level, count = [found], 0
+    for _ in range(DEEPEST):
+        nested: list[Any] = []
+        for holder in level:
+            count += len(holder)
+            if count > MOST_VALUES:
+                raise ValueError(f"more than {MOST_VALUES:,} values")
+            for each in [*holder, *holder.values()] if isinstance(holder, dict) else holder:
+                if isinstance(each, dict | list):
+                    nested.append(each)
+                else:
+                    _check_value(each)
+        level = nested
+    if level:
+        raise ValueError(f"nested more than {DEEPEST} deep")
+
+
+def _check_value(value: Any) -> None:
+    if isinstance(value, str):
+        if not value.isascii():
+            value.encode("utf-8")
+    elif isinstance(value, int | float):
+        if not abs(value) <= sys.float_info.max:
+            raise ValueError("a number beyond 1.8e308")
+    elif value is not None:
+        raise ValueError(f"a {type(value).__name__} is no value of JSON")
+
+
+def read_csv(path: Path, limit_bytes: int, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a CSV file. Raises `UnreadableRecord` as `read_file` and `parse_csv` do."""
+    return parse_csv(read_file(path, limit_bytes), path.name, columns)
+
+
+def parse_csv(content: bytes, name: str, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of CSV in UTF-8, each with a text for every one of `columns`; `name` is that of its file.
+
+    Raises `UnreadableRecord` if the header or a row is another one.
     """
     try:
-        text = read_file(path, limit_bytes).decode("utf-8")
+        text = content.decode("utf-8")
         if text.count("\n") + text.count("\r") > MOST_ROWS:
             raise ValueError(f"more than {MOST_ROWS:,} rows")
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -100,36 +131,8 @@ def read_csv(path: Path, limit_bytes: int, columns: Sequence[str]) -> list[dict[
         if any(len(row) != len(columns) for row in rows):
             raise ValueError("a row has more or fewer cells than columns")
     except (ValueError, csv.Error) as error:
-        raise UnreadableRecord(f"{path.name}: {_one_line(error)}") from error
+        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
     return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def check_checkpoint(content: bytes, name: str) -> None:
-    """Check what `torch.save` has made before it is loaded: nothing in it inflates or refers to anything but tensors.
-
-    `content` is the archive alone, and `name` the name of its file. Raises `UnreadableRecord` if the archive has more
-    entries or bytes than the file can hold, is compressed, or if its pickle names what no checkpoint needs.
-    """
-    try:
-        # Another beginning would make torch read another format, and a comment could hide a second directory.
-        if not content.startswith(b"PK\x03\x04") or content[-22:-18] != b"PK\x05\x06":
-            raise ValueError("not an archive of torch.save")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-            if len(entries) > MOST_ENTRIES:
-                raise ValueError(f"more than {MOST_ENTRIES:,} entries")
-            if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
-                raise ValueError("its entries are compressed")
-            if sum(entry.file_size for entry in entries) > len(content):
-                raise ValueError("its entries are larger than the file")
-            # torch does not distinguish case, and knows no second name of an entry, which zipfile would prefer.
-            pickles = [entry for entry in entries if entry.orig_filename.lower().endswith("data.pkl")]
-            if len(pickles) != 1:
-                raise ValueError(f"{len(pickles)} pickles")
-            _check_pickle(archive.read(pickles[0]))
-    # zipfile and pickletools document no narrower errors for content that is made to mislead them.
-    except Exception as error:
-        raise UnreadableRecord(f"{name}: not a checkpoint: {_one_line(error)}") from error
 
 
 def run_folders(sweep_dir: Path) -> tuple[list[str], list[str]]:
@@ -146,12 +149,29 @@ def run_folders(sweep_dir: Path) -> tuple[list[str], list[str]]:
         return [], []
 
 
+def check_plain(folder: Path) -> None:
+    """Check that a folder, which somebody else may have sent, holds files and folders only, however deep.
+
+    Where it may be written, a link would lead elsewhere. Raises `UnreadableRecord` with the first that is not one.
+    """
+    for place, names, files in os.walk(folder, onerror=_unreadable_folder):
+        for name in (*names, *files):
+            mode = os.lstat(os.path.join(place, name)).st_mode  # noqa: PTH118
+            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                path = Path(place, name).relative_to(folder)
+                raise UnreadableRecord(f"{path} is a {_kind(mode)}: nothing is written beside it; remove it first")
+
+
+def _unreadable_folder(error: OSError) -> None:
+    raise UnreadableRecord(f"{Path(error.filename).name}: {one_line(error)}") from error
+
+
 @contextmanager
 def _opened(path: Path, limit_bytes: int) -> Iterator[BinaryIO]:
     try:
         # Looked at before it is opened, because opening a device may do something.
         if stat.S_ISLNK(path.parent.lstat().st_mode):
-            raise UnreadableRecord(f"{path.parent.name}: a symbolic link, which is not followed")
+            raise UnreadableRecord(f"{path.parent.name}: {LINK}")
         _check_kind(path.name, path.lstat(), limit_bytes)
         flags = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY", "O_CLOEXEC"))
         with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
@@ -159,12 +179,12 @@ def _opened(path: Path, limit_bytes: int) -> Iterator[BinaryIO]:
             yield file
     # ValueError: a name with a NUL in it.
     except (OSError, ValueError) as error:
-        raise UnreadableRecord(f"{path.name}: {_one_line(error)}") from error
+        raise UnreadableRecord(f"{path.name}: {one_line(error)}") from error
 
 
 def _check_kind(name: str, found: os.stat_result, limit_bytes: int) -> None:
     if stat.S_ISLNK(found.st_mode):
-        raise UnreadableRecord(f"{name}: a symbolic link, which is not followed")
+        raise UnreadableRecord(f"{name}: {LINK}")
     if not stat.S_ISREG(found.st_mode):
         raise UnreadableRecord(f"{name}: not a file but a {_kind(found.st_mode)}")
     if found.st_size > limit_bytes:
@@ -172,7 +192,7 @@ def _check_kind(name: str, found: os.stat_result, limit_bytes: int) -> None:
 
 
 def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
     return kinds.get(stat.S_IFMT(mode), "device")
 
 
@@ -180,33 +200,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON")
 
 
-def _check_values(found: dict[str, Any]) -> None:
-    """Go through all values level by level: a recursion could be made too deep."""
-    level: list[Any] = [found]
-    for _ in range(DEEPEST):
-        nested: list[Any] = []
-        for value in level:
-            for each in [*value, *value.values()] if isinstance(value, dict) else value:
-                if isinstance(each, dict | list):
-                    nested.append(each)
-                elif isinstance(each, str) and not each.isascii():
-                    each.encode("utf-8")
-                elif isinstance(each, int | float) and not abs(each) <= sys.float_info.max:
-                    raise ValueError("a number beyond 1.8e308")
-        level = nested
-    if level:
-        raise ValueError(f"nested more than {DEEPEST} deep")
-
-
-def _check_pickle(content: bytes) -> None:
-    for operation, argument, _ in pickletools.genops(content):
-        if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "EXT1", "EXT2", "EXT4"):
-            raise ValueError(f"its pickle has the operation {operation.name}")
-        if operation.name == "GLOBAL" and argument not in GLOBALS:
-            raise ValueError(f"its pickle refers to {str(argument).replace(' ', '.')}")
-
-
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the first line of an error, without the path of the file."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, UnicodeEncodeError):
         return "half a character (a lone surrogate)"

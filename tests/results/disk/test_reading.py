@@ -1,18 +1,14 @@
 """Files that somebody else may have made: what is read of them, and what is refused, in one line."""
 
-import io
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import pytest
-import torch
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results import reading
-from digits_sweep.results.reading import (
-    check_checkpoint,
+from digits_sweep.results.disk import reading
+from digits_sweep.results.disk.reading import (
+    check_plain,
     digest_file,
     parse_json,
     read_csv,
@@ -147,83 +143,6 @@ class TestCsv:
         assert "more than 3 rows" in refusal(read_csv, path, 100, ["a"])
 
 
-def saved(content) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return buffer.getvalue()
-
-
-def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as file:
-        for name, content in entries.items():
-            file.writestr(name, content)
-    return buffer.getvalue()
-
-
-class Bytes:
-    """Pickled, it is an array as long as `size`, which `weights_only` makes without a question."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __reduce__(self):
-        return bytearray, (self.size,)
-
-
-class TestACheckpoint:
-    def test_as_torch_writes_it_passes(self):
-        state = {kind: torch.zeros(3, dtype=kind) for kind in (torch.float32, torch.float64, torch.int64, torch.bool)}
-        content = saved({"format": 1, "history": [[1, 2.5]], "model": torch.nn.Linear(3, 2).state_dict(),
-                         "optimizer": {0: {str(kind): tensor for kind, tensor in state.items()}}})  # fmt: skip
-        check_checkpoint(content, "checkpoint.pt")
-
-    def test_that_inflates_is_refused_before_it_is_loaded(self):
-        bomb = archive({"archive/data.pkl": b"\x80\x02}.", "archive/data/0": bytes(2**24)}, zipfile.ZIP_DEFLATED)
-        assert len(bomb) < 2**15
-        assert refusal(check_checkpoint, bomb, "checkpoint.pt").endswith("its entries are compressed")
-
-    def test_whose_entries_overlap_is_refused(self):
-        """One piece of the file that many entries claim: each is small, together they are not."""
-        content = bytearray(archive({"archive/data.pkl": b"\x80\x02}.", "archive/data/0": bytes(2**16)}))
-        entry = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 1)
-        directory = bytes(content[content.index(b"PK\x01\x02") : -22])
-        again = bytes(content[entry:-22])
-        end = bytearray(content[-22:])
-        end[8:10] = end[10:12] = (102).to_bytes(2, "little")
-        end[12:16] = (len(directory) + 100 * len(again)).to_bytes(4, "little")
-        bomb = bytes(content[:-22]) + 100 * again + bytes(end)
-        assert "larger than the file" in refusal(check_checkpoint, bomb, "checkpoint.pt")
-
-    def test_of_too_many_entries_is_refused(self, monkeypatch):
-        monkeypatch.setattr(reading, "MOST_ENTRIES", 5)
-        assert "more than 5 entries" in refusal(check_checkpoint, saved({"a": torch.zeros(1)}), "checkpoint.pt")
-
-    def test_that_asks_for_memory_is_refused(self):
-        line = refusal(check_checkpoint, saved({"format": 1, "model": Bytes(2**50)}), "checkpoint.pt")
-        assert line == "checkpoint.pt: not a checkpoint: its pickle refers to __builtin__.bytearray"
-
-    @pytest.mark.parametrize("content", [print, torch.nn.Linear(2, 2), {1, 2}, os.system, torch.Size([3])], ids=str)
-    def test_that_refers_to_anything_but_tensors_is_refused(self, content):
-        assert "its pickle refers to" in refusal(check_checkpoint, saved({"model": content}), "checkpoint.pt")
-
-    def test_in_a_later_protocol_is_refused(self):
-        assert "STACK_GLOBAL" in refusal(check_checkpoint, archive({"a/data.pkl": b"\x80\x04\x93."}), "checkpoint.pt")
-
-    @pytest.mark.parametrize(
-        "content",
-        [b"", b"PK\x03\x04", b"\x80\x02}.", saved({})[1:], saved({}) + b"x", zlib.compress(b"1")],
-        ids=["empty", "a beginning", "a pickle alone", "cut at the front", "with more behind it", "compressed"],
-    )
-    def test_that_is_no_archive_of_torch_is_refused(self, content):
-        assert refusal(check_checkpoint, content, "checkpoint.pt").startswith("checkpoint.pt: not a checkpoint: ")
-
-    @pytest.mark.parametrize("names", [[], ["a/data.pkl", "a/DATA.PKL"], ["a/data.pkl", "b/data.pkl"]], ids=len)
-    def test_has_one_pickle(self, names):
-        content = archive({"a/version": b"3", **dict.fromkeys(names, b"\x80\x02}.")})
-        assert f"{len(names)} pickles" in refusal(check_checkpoint, content, "checkpoint.pt")
-
-
 def test_folders_of_runs_are_listed_without_following_links(tmp_path):
     (tmp_path / "lr=1").mkdir()
     (tmp_path / "lr=2").mkdir()
@@ -233,3 +152,27 @@ def test_folders_of_runs_are_listed_without_following_links(tmp_path):
     (tmp_path / "broken").symlink_to("nothing")
     assert run_folders(tmp_path) == (["lr=1", "lr=2"], ["broken", "linked", "loop"])
     assert run_folders(tmp_path / "nothing") == ([], [])
+
+
+@posix
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (os.mkfifo, "pipe"),
+        (lambda path: path.symlink_to("/etc/passwd"), "symbolic link"),
+        (lambda path: path.symlink_to("/tmp"), "symbolic link"),
+        (lambda path: path.symlink_to("nothing"), "symbolic link"),
+    ],
+)
+@pytest.mark.parametrize("place", ["summary.csv", "run/digits_sweep.log", "run/.hydra/config.yaml", "run/.hydra"])
+def test_a_folder_with_anything_but_files_and_folders_is_refused(tmp_path, made, kind, place):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").touch()
+    check_plain(tmp_path)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    made(tmp_path / place)
+    assert refusal(check_plain, tmp_path) == f"{place} is a {kind}: nothing is written beside it; remove it first"
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    assert refusal(check_plain, tmp_path / "nothing") == "nothing: No such file or directory"

@@ -1,0 +1,181 @@
+"""A command as a process: it can be stopped at any moment, and nobody has to read what it prints."""
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import Any
+
+# What a shell reports for SIGINT and SIGTERM.
+INTERRUPTED, TERMINATED = 130, 143
+CODES: dict[int, int] = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what a scheduler sends before it kills."""
+
+
+@contextmanager
+def command(arguments: Sequence[str] | None) -> Iterator[None]:
+    """Run a command in the block; `arguments` are those of its `main`, None if it is what this process is for.
+
+    Ctrl-C raises KeyboardInterrupt in the block, SIGTERM `Terminated`. Whatever the block makes of that, no traceback
+    is shown: the command ends with SystemExit(130 or 143), and with a line unless the block raised that itself.
+    Outside the main thread no signal is received, and the block just runs.
+    """
+    stop = _Stop(is_process=arguments is None)
+    with stop.received():
+        try:
+            yield
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            stop.is_ending = True
+            if not stop.is_meant_by(error):
+                raise
+            raise SystemExit(stop.end()) from None
+        finally:
+            stop.is_ending = True
+            if stop.is_process:
+                _drop_what_is_left()
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """End the process at once if its command is stopped in the block, where nothing has to be cleaned up.
+
+    This is for imports: an exception in the middle of one may become another, or leave half a module.
+    """
+    stop = _Stop.current
+    if stop is None:
+        yield
+        return
+    stop.is_importing = True
+    try:
+        yield
+    finally:
+        stop.is_importing = False
+
+
+class Tolerant(io.TextIOBase):
+    """A stream that drops what `stream` cannot take: what is printed must not change what is trained or recorded.
+
+    The disk may be full, the terminal gone, the stream closed, or its encoding may lack a character.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        try:
+            return bool(self._stream.isatty())
+        except Exception:
+            return False
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            with suppress(Exception):
+                self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+        except Exception:
+            # Whatever a program has put in the place of standard output raises what it likes.
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(Exception):
+            self._stream.flush()
+
+
+def write_line(text: str) -> None:
+    """Print to standard output, as far as it can be written."""
+    print(text, file=Tolerant(sys.stdout), flush=True)
+
+
+class _Stop:
+    """Whether a command was asked to stop, and how it ends then."""
+
+    current: "_Stop | None" = None
+
+    def __init__(self, is_process: bool) -> None:
+        self.is_process = is_process
+        self.is_importing = False
+        self.is_ending = False
+        self.number: int | None = None
+        self._has_said = False
+
+    @contextmanager
+    def received(self) -> Iterator[None]:
+        """Handle signals in the block; if the process is for this command, also after it."""
+        outer, _Stop.current = _Stop.current, self
+        before, hooks = {}, (sys.excepthook, sys.unraisablehook)
+        # Only the main thread may. What a shell starts in the background ignores Ctrl-C, and so does this then.
+        with suppress(ValueError):
+            for number in CODES:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    before[number] = signal.signal(number, self._receive)
+        if self.is_process:
+            sys.excepthook = self._excepthook
+        try:
+            yield
+        finally:
+            _Stop.current = outer
+            if not self.is_process:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+                sys.excepthook, sys.unraisablehook = hooks
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.is_process and self.is_ending and self.number is None:
+            # It has done its work: nothing is said of its last moments.
+            os._exit(CODES[number])
+        self.number = self.number or number
+        if self.is_process and (self.is_ending or self.is_importing):
+            os._exit(self.end())
+        # A library may lose the exception in a callback, which Python would report with a traceback.
+        sys.unraisablehook = lambda unraisable: None
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    def is_meant_by(self, error: BaseException) -> bool:
+        """Return whether the command ends by `error` because it was stopped, which it has not said itself."""
+        if isinstance(error, SystemExit):
+            return self.number is not None and error.code not in CODES.values()
+        return self.number is not None or isinstance(error, KeyboardInterrupt)
+
+    def end(self) -> int:
+        """Say that the command was stopped, and return its exit code."""
+        if not self._has_said:
+            self._has_said = True
+            with suppress(OSError, ValueError, AttributeError):
+                sys.stderr.write("stopped\n")
+                sys.stderr.flush()
+        return CODES[self.number or signal.SIGINT]
+
+    def _excepthook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        """A signal may come in the very moment in which the block ends."""
+        if self.number is not None:
+            os._exit(self.end())
+        sys.__excepthook__(kind, error, trace)
+
+
+def _drop_what_is_left() -> None:
+    """Flush the standard streams. What cannot be written Python would report at exit, with an exit code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            with suppress(OSError, ValueError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)

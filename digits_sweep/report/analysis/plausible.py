@@ -1,0 +1,96 @@
+"""Which runs can be counted: a record with a right checksum may still hold what no run results in."""
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import pandas as pd
+
+from digits_sweep.config.keys import results_of, written
+from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.record import Record
+
+# Far above what a run has, and few enough for a table and a figure.
+MOST_KEYS = 200
+MOST_CLASSES = 1_000
+LONGEST_VALUE = 1_000
+
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_./@-]+)*")
+# Columns that the analysis adds to the table of the runs.
+ADDED = ("configuration", "sweep")
+
+# The range of every number that is computed with. Products of two whole numbers still fit 64 bits.
+COUNT, SECONDS = (1, 10**9), (1e-12, 1e12)
+# A cross-entropy in float32, which may diverge to infinity and NaN.
+LOSS = (0, float("inf"))
+RANGES: dict[str, tuple[float, float]] = {
+    "batch_size": COUNT,
+    "lr": (0, 1e12),
+    "weight_decay": (0, 1e12),
+    "seconds_per_epoch": SECONDS,
+    "first_epoch_below_threshold": COUNT,
+    "loss_threshold": (1e-12, 1e12),
+    "seconds_to_threshold": SECONDS,
+    "final_loss": LOSS,
+    "epochs": (0, 10**9),
+    "train_samples": COUNT,
+    "iterations_per_epoch": COUNT,
+    "iterations_to_threshold": (1, 10**15),
+    "examples_to_threshold": (1, 10**15),
+    "seconds_first_epoch": SECONDS,
+    "test_accuracy": (0, 1),
+    "concurrent_runs": COUNT,
+}
+# What a run that trained for an epoch has.
+TRAINED = ("batch_size", "lr", "weight_decay", "seconds_per_epoch", "loss_threshold", "iterations_per_epoch")
+
+
+def implausible(runs: pd.DataFrame, history: pd.DataFrame, records: dict[str, Record]) -> dict[str, str]:
+    """Return why, for every run that cannot be counted, by the name of its folder.
+
+    `runs` and `history` are the tables of a sweep, `records` its records.
+    """
+    found: dict[str, str] = {}
+    epochs = dict(iter(history.groupby("run_dir")))
+    for run in runs.to_dict("records"):
+        name = str(run["run_dir"])
+        if name in records:
+            doubts = chain(_in_record(records[name]), _in_row(run), _in_history(epochs.get(name)))
+            if doubt := next(doubts, None):
+                found[name] = doubt
+    return found
+
+
+def _in_record(record: Record) -> Iterator[str]:
+    keys = results_of(record.config)
+    if len(keys) > MOST_KEYS:
+        yield f"record.json: a configuration of {len(keys):,} keys"
+    names = {column.name for column in COLUMNS} - {"seed", "device", "num_threads"}
+    for key, value in list(keys.items())[:MOST_KEYS]:
+        if not KEY.fullmatch(str(key)) or key in names or key in ADDED:
+            yield f"record.json: {key[:40]!r} is no key of a configuration"
+        elif len(written(value)) > LONGEST_VALUE:
+            yield f"record.json: {key} has {len(written(value)):,} characters"
+    answers = record.test_answers or []
+    if len(answers) > MOST_CLASSES or not all(type(each) is int and 0 <= each < 2**53 for each in answers):
+        yield f"record.json: test_answers are not counts of at most {MOST_CLASSES:,} classes"
+
+
+def _in_row(run: dict[Any, Any]) -> Iterator[str]:
+    trained = not pd.isna(run["epochs"]) and run["epochs"] > 0
+    for name, (least, most) in RANGES.items():
+        if pd.isna(value := run[name]):
+            if trained and name in TRAINED:
+                yield f"record.json: {name} is missing"
+        elif not least <= value <= most:
+            yield f"record.json: {name} is {written(value)}"
+    if trained and not pd.isna(first := run["first_epoch_below_threshold"]) and first > run["epochs"]:
+        yield f"record.json: below the threshold in epoch {first} of {run['epochs']}"
+
+
+def _in_history(epochs: pd.DataFrame | None) -> Iterator[str]:
+    if epochs is not None and not epochs["seconds"].between(*SECONDS).all():
+        yield "history.csv: an epoch took no time, or no number of seconds"
+    if epochs is not None and not (epochs["loss_mean"].isna() | epochs["loss_mean"].between(*LOSS)).all():
+        yield "history.csv: a loss below 0"

@@ -1,0 +1,1 @@
+"""Disk: writing that survives, reading that is safe, and text that is harmless."""

@@ -1,0 +1,195 @@
+"""Writing files so that no reader ever sees half of one, and that survives a power cut if it has to.
+
+Every change of the disk goes through one of the small functions at the end, so that tests can record them and stop
+after any.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from digits_sweep.errors import UnreadableRecord
+
+Content = TypeVar("Content")
+
+LONGEST_NAME = 120
+# What file systems answer that cannot flush a folder, or do not need to.
+NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+
+
+def safe_name(wanted: str) -> str:
+    """Return `wanted` as one plain path component.
+
+    What is not a letter, a digit or one of `._=-` becomes `-`; a name that had to be changed or cut ends with a digest
+    of `wanted`, so that two names never become one.
+    """
+    name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted)[:LONGEST_NAME]
+    if name == wanted and name.strip("."):
+        return name
+    return f"{name}-{hashlib.sha256(wanted.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and its parents, so that they survive a power cut. Raises OSError if that fails."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        _make_folder(each)
+        flush_folder(each.parent)
+
+
+def replace_file(path: Path, content: str | bytes, keep_previous: bool = False, durable: bool = True) -> None:
+    """Replace `path` by `content` (text in UTF-8) in one step: a reader finds the old or the new.
+
+    `durable`: also after a power cut. `keep_previous` keeps what was there before as `previous(path)`. Raises OSError
+    if the folder cannot be written or is full; `path` is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        _write(temporary, content.encode() if isinstance(content, str) else content)
+        if durable:
+            _flush(temporary)
+        if keep_previous and path.exists():
+            _keep(path)
+        _rename(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+    if durable:
+        flush_folder(path.parent)
+
+
+def append_to_file(path: Path, content: bytes, durable: bool = True) -> None:
+    """Append `content`. Raises OSError if that fails; part of `content` may then be at the end of the file."""
+    is_new = not path.exists()
+    _append(path, content)
+    if durable:
+        _flush(path)
+        if is_new:
+            flush_folder(path.parent)
+
+
+def overwrite_start(path: Path, content: bytes) -> None:
+    """Overwrite the first bytes of a file, fewer than a disk sector has, in one step."""
+    _overwrite(path, content)
+    _flush(path)
+
+
+def shorten_file(path: Path, size: int) -> None:
+    """Cut a file back to its first `size` bytes."""
+    _shorten(path, size)
+    _flush(path)
+
+
+def previous(path: Path) -> Path:
+    """Return the name under which the content before the present one is kept."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def _keep(path: Path) -> None:
+    """Give the present content its second name; the first one stays, so that at no moment there is none."""
+    linked = path.with_name(f".{path.name}.link")
+    _remove(linked)
+    _link(path, linked)
+    _rename(linked, previous(path))
+
+
+def latest_readable(path: Path, read: Callable[[Path], Content]) -> tuple[Content, str | None]:
+    """Return what `read` makes of `path`, or else of `previous(path)`, with what was wrong with the newer one.
+
+    Raises `UnreadableRecord`, the one for `path`, if neither can be read.
+    """
+    try:
+        return read(path), None
+    except UnreadableRecord as error:
+        try:
+            return read(previous(path)), str(error)
+        except UnreadableRecord:
+            raise error from None
+
+
+def set_aside(path: Path) -> None:
+    """Rename a file that cannot be used, and the one before it, to names that are free."""
+    for name in (path, previous(path)):
+        if name.exists():
+            numbers = (f"{name.name}.unreadable{'' if number == 1 else f'.{number}'}" for number in range(1, 10**6))
+            _rename(name, next(free for free in map(name.with_name, numbers) if not free.exists()))
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed process left in `folder`."""
+    for leftover in folder.glob(".*.*"):
+        if re.fullmatch(r"\.[a-z_]+\.(json|csv|pt|npy)\.(link|[0-9a-z_]{8})", leftover.name):
+            _remove(leftover)
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a new file; the user's umask says who may read it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _append(path: Path, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+        file.write(content)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def _shorten(path: Path, size: int) -> None:
+    os.truncate(path, size)
+
+
+def _link(path: Path, linked: Path) -> None:
+    try:
+        os.link(path, linked, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        # A file system without hard links.
+        shutil.copyfile(path, linked, follow_symlinks=False)
+
+
+def _rename(path: Path, target: Path) -> None:
+    path.replace(target)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Wait until names in a folder are on the disk. Only POSIX systems can open a folder for that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in NO_FOLDER_FLUSH:
+                raise
+        finally:
+            os.close(descriptor)

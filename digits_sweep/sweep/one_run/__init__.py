@@ -1,0 +1,1 @@
+"""One run: its state on disk, its training, and the record of both."""

@@ -1,0 +1,158 @@
+"""A run after its last finished epoch, in one file that is used whole or not at all: `checkpoint.pt`.
+
+The checkpoint is what an epoch is committed by: it holds weights and optimizer state, and everything that the other
+files of the run are made of, but for the losses of its iterations, which are on the disk before it. The file is what
+`torch.save` writes followed by its SHA-256, so that a corrupt one is detected before anything in it is read; it is
+loaded with `weights_only`, so that no code can come out of it.
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from digits_sweep.errors import NewerFormat, UnreadableRecord
+from digits_sweep.results.disk.files import latest_readable, replace_file
+from digits_sweep.results.disk.reading import CHECKPOINT_BYTES, LOSSES_BYTES, check_values, one_line, read_file
+from digits_sweep.results.evaluations import EvaluationRow
+from digits_sweep.results.history import EpochRow
+from digits_sweep.results.record import Record, as_content, record_from
+from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
+from digits_sweep.training.engines.protocol import Engine
+
+# 1: weights, optimizer state and history. 2: record, number of iterations and evaluations too.
+FORMAT = 2
+NAME = "checkpoint.pt"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What the next epoch starts from, on the CPU, and what led there.
+
+    `record` and `iterations` are None in a checkpoint of format 1.
+    """
+
+    history: list[EpochRow]
+    model: dict[str, Tensor]
+    optimizer: dict[int, dict[str, Tensor]]
+    record: Record | None = None
+    iterations: int | None = None
+    evaluations: Sequence[EvaluationRow] = ()
+
+
+def write_checkpoint(
+    run_dir: Path,
+    engine: Engine,
+    history: Sequence[EpochRow],
+    record: Record,
+    iterations: int,
+    evaluations: Sequence[EvaluationRow] = (),
+) -> None:
+    """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
+    content = {
+        "format": FORMAT,
+        "record": as_content(record),
+        "iterations": iterations,
+        "evaluations": [list(astuple(row)) for row in evaluations],
+        "history": torch.tensor([astuple(row) for row in history], dtype=torch.float64),
+        "model": _on_cpu(engine.model.state_dict()),
+        "optimizer": _on_cpu(engine.optimizer.state_dict()["state"]),
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    whole = buffer.getvalue()
+    replace_file(run_dir / NAME, whole + hashlib.sha256(whole).digest(), keep_previous=True)
+
+
+def _on_cpu(value: Any) -> Any:
+    """Copy nested dicts of tensors, so that no two share memory."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True).contiguous()
+    return {key: _on_cpu(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def read_checkpoint(run_dir: Path) -> tuple[Checkpoint, str | None]:
+    """Read the last checkpoint in `run_dir`; if it is damaged, the one before it, with what is wrong with the last.
+
+    Raises `UnreadableRecord` if neither can be read, `NewerFormat` if a newer version of this program wrote it.
+    """
+    return latest_readable(run_dir / NAME, _read)
+
+
+def _read(path: Path) -> Checkpoint:
+    content = read_file(path, CHECKPOINT_BYTES)
+    whole, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(whole).digest() != digest:
+        raise UnreadableRecord(f"{path.name}: corrupt: checksum mismatch")
+    check_checkpoint(whole, path.name)
+    try:
+        found = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
+        if found["format"] not in (1, FORMAT):
+            raise NewerFormat(f"{path.name}: its format {found['format']} is not known here")
+        _check_content(found)
+        return Checkpoint(
+            history=[_epoch(*row) for row in _rows(found["history"])],
+            model=found["model"],
+            optimizer=found["optimizer"],
+            record=record_from(found["record"], path.name) if found["format"] > 1 else None,
+            iterations=found.get("iterations"),
+            evaluations=[EvaluationRow(*row) for row in found.get("evaluations", ())],
+        )
+    except UnreadableRecord:
+        raise
+    # A file with a right checksum may hold anything; torch.load documents no narrower error.
+    except Exception as error:
+        raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({one_line(error)})") from error
+
+
+def _check_content(found: dict[str, Any]) -> None:
+    """Raise ValueError if there is something else in a checkpoint than belongs there, or more than its file holds."""
+    check_values(found.get("record") or {})
+    states = [found["model"], *found["optimizer"].values()]
+    if not all(isinstance(state, dict) for state in states):
+        raise ValueError("its weights are no tensors by name")
+    history = found["history"]
+    tensors = [each for state in states for each in state.values() if each is not None]
+    for tensor in [*tensors, history] if isinstance(history, Tensor) else tensors:
+        # A view can repeat one number as often as it likes: a file of a kilobyte, and a copy of a terabyte.
+        if not isinstance(tensor, Tensor) or tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise ValueError("its weights are no tensors, or larger than the file")
+    iterations = found.get("iterations", 0)
+    if type(iterations) is not int or not 0 <= iterations <= LOSSES_BYTES // 4:
+        raise ValueError("its number of iterations is none")
+
+
+def _epoch(number: float, mean: float, std: float, seconds: float, per_second: float, complete: float = 1) -> EpochRow:
+    return EpochRow(int(number), mean, std, seconds, per_second, bool(complete))
+
+
+def _rows(history: Any) -> list[list[float]]:
+    return history.tolist() if isinstance(history, Tensor) else history
+
+
+def restore(engine: Engine, checkpoint: Checkpoint) -> None:
+    """Set weights and optimizer state to those of `checkpoint`, in place: engines keep views of these tensors.
+
+    Raises `UnreadableRecord` if they belong to another model or optimizer.
+    """
+    try:
+        engine.model.load_state_dict(checkpoint.model)
+        if engine.optimizer.state:
+            _restore_in_place(engine.optimizer.state_dict()["state"], checkpoint.optimizer)
+        else:
+            groups = engine.optimizer.state_dict()["param_groups"]
+            engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableRecord(f"{NAME}: of another model or optimizer ({one_line(error)})") from error
+
+
+def _restore_in_place(state: dict[int, dict[str, Tensor]], saved: dict[int, dict[str, Tensor]]) -> None:
+    for parameter, kept in state.items():
+        for name, tensor in kept.items():
+            tensor.copy_(saved[parameter][name])

@@ -1,0 +1,146 @@
+"""Training a run with every epoch and every evaluation recorded."""
+
+import logging
+import math
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from digits_sweep.config.schema import EvaluationConfig
+from digits_sweep.data.digits import Digits
+from digits_sweep.results.columns import fill
+from digits_sweep.results.disk.lock import writers_in
+from digits_sweep.results.evaluations import EvaluationRow, running_loss
+from digits_sweep.results.history import EpochRow
+from digits_sweep.results.losses import Losses, RunningLoss
+from digits_sweep.results.record import Record
+from digits_sweep.results.targets import all_reached
+from digits_sweep.sweep.one_run.job import Job, recording
+from digits_sweep.sweep.one_run.run_files import RunFiles
+from digits_sweep.sweep.one_run.run_state import RunState
+from digits_sweep.training.building import BuiltEngine
+from digits_sweep.training.epochs import Epoch, is_last, train
+from digits_sweep.training.evaluation import Evaluator
+from digits_sweep.training.schedule import Schedule
+from digits_sweep.training.stopwatch import Stopwatch
+
+log = logging.getLogger(__name__)
+
+ALL_TARGETS, MAX_EXAMPLES = "all targets reached", "trainer.max_examples reached"
+
+
+class RecordedTraining:
+    """Trains what is left of a run; an epoch and its evaluations are on disk before the next one starts."""
+
+    def __init__(self, job: Job, state: RunState, built: BuiltEngine, digits: Digits) -> None:
+        self.job, self.record, self.built = job, state.record, built
+        self.history, self.evaluations = state.history, state.evaluations
+        self.files = RunFiles(job.run_dir)
+        self.num_samples = len(digits.train_labels)
+        data, trainer = job.config.data, job.config.trainer
+        with recording(self.record):
+            self.losses: Losses = self.files.restore(self.record, self.history, self.evaluations, _iterations(state))
+        self.running = RunningLoss(data.batch_size, self.num_samples, trainer.loss_threshold)
+        self._follow(self.losses)
+        self.evaluator = None
+        if _asks(job.config.evaluation):
+            self.evaluator = Evaluator(job.config.evaluation, digits, data.scale, built.device)
+
+    def run(self, title: str) -> None:
+        """Train until the run ends; if that is before its last epoch, `error` or `ended` of its record says why."""
+        trainer, done = self.job.config.trainer, len(self.history)
+        if self.record.ended is not None or (done and is_last(self.history[-1].loss_mean, trainer)):
+            return
+        with self.job.screen.run(title, trainer.num_epochs, done) as shown:
+            epochs = train(
+                self.built.engine, trainer, self.job.config.seed, self.num_samples, Stopwatch(self.built.device),
+                first_epoch=done + 1,
+                evaluation=self.job.config.evaluation if self.evaluator else None, pause=self._pause,
+                seconds_before=math.fsum(row.seconds for row in self.history),
+            )  # fmt: skip
+            for epoch in epochs:
+                self._commit(epoch)
+                shown.epoch(self.history[-1])
+                if self.job.enough and (reason := self.job.enough(self.history)):
+                    self.record.error = reason
+                    return
+        trained = Schedule(self.num_samples, self.job.config.data.batch_size).examples_after(self.running.iterations)
+        if self.record.ended is None and trainer.max_examples is not None and trained >= trainer.max_examples:
+            self.record.ended = MAX_EXAMPLES
+        if not self.history:
+            with recording(self.record):
+                self.files.note(self.record, self.evaluations)
+
+    def _commit(self, epoch: Epoch) -> None:
+        self.history.append(_row(epoch))
+        new = epoch.losses.numpy()
+        with recording(self.record):
+            self.losses = np.concatenate([self.losses, new])
+            self._follow(new)
+            self._fill_running_losses()
+            beside = max(self.record.summary["concurrent_runs"], writers_in(self.job.run_dir.parent))
+            self.record.summary["concurrent_runs"] = beside
+            self.files.commit(self.built.engine, self.record, self.history, self.evaluations, epoch.losses)
+        log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
+
+    def _follow(self, losses: Losses) -> None:
+        """Take the losses of new iterations into the record."""
+        crossing = self.running.follow(losses)
+        self.record.summary |= {
+            "iterations_to_threshold": crossing.iterations if crossing else None,
+            "examples_to_threshold": crossing.examples if crossing else None,
+            "iterations": self.running.iterations,
+        }
+        fill(self.record, self.history)
+
+    def _pause(self, iterations: int, examples: int, seconds: float) -> bool:
+        """Evaluate between two iterations; return whether the run ends there."""
+        assert self.evaluator is not None
+        found = self.evaluator.measure(self.built.engine.model)
+        noise: dict[str, Any] = {}
+        if found.noise:
+            noise = {"gradient_squared_norm": found.noise.squared_norm, "gradient_trace": found.noise.trace}
+            noise["noise_scale"] = found.noise.scale
+        self.evaluations.append(
+            EvaluationRow(
+                iterations, examples, seconds, found.train.loss, found.train.error, found.test.loss, found.test.error,
+                found.test.classes_never_predicted, **noise,
+            )
+        )  # fmt: skip
+        evaluation = self.job.config.evaluation
+        if evaluation.stop and all_reached(asdict(evaluation.targets), self.evaluations):
+            self.record.ended = ALL_TARGETS
+            return True
+        return False
+
+    def _fill_running_losses(self) -> None:
+        """Losses are known once their epoch is over; the evaluations within it get the running loss then."""
+        batch_size, trained = self.job.config.data.batch_size, len(self.losses)
+        for place, row in enumerate(self.evaluations):
+            if row.running_loss is None and row.iterations <= trained:
+                found = running_loss(self.losses, row.iterations, batch_size, self.num_samples)
+                self.evaluations[place] = replace(row, running_loss=found)
+
+
+def _asks(evaluation: EvaluationConfig) -> bool:
+    return evaluation.every_examples is not None or evaluation.per_doubling is not None
+
+
+def _iterations(state: RunState) -> int:
+    """How many iterations are committed. A checkpoint of format 1 does not say it."""
+    if state.checkpoint and state.checkpoint.iterations is not None:
+        return state.checkpoint.iterations
+    return len(state.history) * state.record.summary["iterations_per_epoch"]
+
+
+def _row(epoch: Epoch) -> EpochRow:
+    per_second = epoch.examples / epoch.seconds
+    return EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, per_second, epoch.complete)
+
+
+def title(job: Job, record: Record) -> str:
+    """Return the line that announces a run: its place in the sweep, its folder, and what it trains with."""
+    position = f"run {record.number + 1} of {len(job.manifest.runs)}: " if job.manifest else ""
+    what = ", ".join([record.summary["dataset"], f"engine {record.summary['engine']}", record.summary["device"]])
+    return f"{position}{job.run_dir.name}  ({what})"

@@ -1,0 +1,76 @@
+"""The files of a run that trains, in the order in which an epoch is committed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from digits_sweep.results import evaluations as all_evaluations
+from digits_sweep.results import history as histories
+from digits_sweep.results import losses as all_losses
+from digits_sweep.results.disk.growing_file import GrowingFile
+from digits_sweep.results.evaluations import EvaluationRow
+from digits_sweep.results.history import EpochRow, as_csv, header_of
+from digits_sweep.results.losses import Losses, LossesFile
+from digits_sweep.results.record import Record, write_record
+from digits_sweep.sweep.one_run.checkpoint import write_checkpoint
+from digits_sweep.training.engines.protocol import Engine
+
+
+class RunFiles:
+    """Writes what an epoch resulted in, so that a run which is stopped anywhere resumes to the same bits.
+
+    First the losses, which nothing else holds; then the checkpoint, which commits the epoch; then what can be made of
+    the checkpoint again: `history.csv`, `evaluations.csv` if the run is evaluated, and `record.json`.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.losses = LossesFile(run_dir)
+        self.history = GrowingFile(run_dir / histories.NAME, start=header_of(EpochRow))
+        self.evaluations = GrowingFile(run_dir / all_evaluations.NAME, start=header_of(EvaluationRow))
+        self._evaluated = 0
+
+    def restore(
+        self, record: Record, history: Sequence[EpochRow], evaluations: Sequence[EvaluationRow], iterations: int
+    ) -> Losses:
+        """Bring the files to what is committed, write the record, and return the (iterations,) losses so far.
+
+        Losses that are missing are NaN.
+        """
+        losses = self.losses.restore(iterations)
+        self.history.restore(as_csv(history, EpochRow))
+        if evaluations or self.evaluations.path.exists():
+            self.evaluations.restore(as_csv(evaluations, EvaluationRow))
+            self._evaluated = len(evaluations)
+        self._write_record(record)
+        return losses
+
+    def commit(
+        self,
+        engine: Engine,
+        record: Record,
+        history: Sequence[EpochRow],
+        evaluations: Sequence[EvaluationRow],
+        losses: torch.Tensor,
+    ) -> None:
+        """Record the last epoch of `history` with its (iterations,) `losses`. Raises OSError if that fails."""
+        self.losses.append(losses.numpy())
+        write_checkpoint(self.run_dir, engine, history, record, self.losses.count, evaluations)
+        self.history.append(as_csv(history[-1:], EpochRow))
+        self.note(record, evaluations)
+
+    def note(self, record: Record, evaluations: Sequence[EvaluationRow]) -> None:
+        """Write what can be made of the checkpoint again: new evaluations, and the record."""
+        if new := evaluations[self._evaluated :]:
+            if not self.evaluations.size:
+                self.evaluations.restore(b"")
+            self.evaluations.append(as_csv(new, EvaluationRow))
+            self._evaluated = len(evaluations)
+        self._write_record(record)
+
+    def _write_record(self, record: Record) -> None:
+        record.files = {all_losses.NAME: self.losses.signature, histories.NAME: self.history.signature}
+        if self.evaluations.size:
+            record.files[all_evaluations.NAME] = self.evaluations.signature
+        write_record(self.run_dir, record)

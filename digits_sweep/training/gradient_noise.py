@@ -1,0 +1,124 @@
+"""The gradient noise scale: how much the gradients of single examples differ from their mean, at frozen weights.
+
+With g_i the gradient of example i's loss (weight decay is not in it), Sigma the covariance of the g_i and G their mean
+over all data, a step on B examples follows G plus noise of covariance Sigma / B. The simple noise scale
+B_simple = tr(Sigma) / |G|^2 (McCandlish, Kaplan, Amodei et al. 2018, "An Empirical Model of Large-Batch Training",
+eq. 2.9) is the batch size at which noise and gradient are of one size.
+
+With g2 = |mean of n gradients|^2 and m = mean of the |g_i|^2, the expectation of g2 is |G|^2 + tr(Sigma) / n and that
+of m is |G|^2 + tr(Sigma). Solved for the two, as in appendix A.1 there with batch sizes 1 and n:
+|G|^2 = (n g2 - m) / (n - 1) and tr(Sigma) = (m - g2) / (1 - 1/n).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy, linear
+
+from digits_sweep.training.device import frozen
+from digits_sweep.training.model import MLP
+
+# Examples at a time: few enough for a processor's cache.
+PORTION = 1_000
+# Numbers in the gradients of the examples that are held at a time, 64 MB in float32.
+MOST_NUMBERS = 2**24
+
+
+@dataclass(frozen=True)
+class GradientNoise:
+    """Estimates of |G|^2 (`squared_norm`) and of tr(Sigma) (`trace`)."""
+
+    squared_norm: float
+    trace: float
+
+    @property
+    def scale(self) -> float:
+        """B_simple, in examples. Infinite if the gradient cannot be told from its noise: |G|^2 is then 0 or below."""
+        return self.trace / self.squared_norm if self.squared_norm > 0 else math.inf
+
+
+# Sums over some examples: of |g_i|^2, and of g_i, a tensor for every parameter or layer.
+Sums = tuple[float, list[Tensor]]
+
+
+def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
+    """Measure the gradient noise on `images` (n, channels, height, width) and `labels` (n,), exactly over all n.
+
+    Both lie on the model's device; n is 2 or more. Nothing of the model changes: layers are in evaluation mode, and
+    gradients that its parameters hold stay. Raises what `torch.func` raises if it cannot differentiate the model.
+    """
+    sums_of, portion = (_sums_of_mlp, PORTION) if type(model) is MLP else (_sums_of_any, _portion(model))
+    with frozen(model, images.device):
+        squares, totals = _summed(sums_of, model, images.split(portion), labels.split(portion))
+    count = len(images)
+    of_mean = math.fsum((total / count).square().sum().item() for total in totals)
+    mean_square = squares / count
+    return GradientNoise(
+        squared_norm=(count * of_mean - mean_square) / (count - 1),
+        trace=(mean_square - of_mean) / (1 - 1 / count),
+    )
+
+
+def _summed(
+    sums_of: Callable[[nn.Module, Tensor, Tensor], Sums],
+    model: nn.Module,
+    images: tuple[Tensor, ...],
+    labels: tuple[Tensor, ...],
+) -> Sums:
+    squares = 0.0
+    totals: list[Tensor] = []
+    for image_portion, label_portion in zip(images, labels, strict=True):
+        of_portion, sums = sums_of(model, image_portion, label_portion)
+        squares += of_portion
+        totals = [total.add_(each) for total, each in zip(totals, sums, strict=True)] if totals else sums
+    return squares, totals
+
+
+def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
+    """Sum over the examples without forming their gradients.
+
+    An example's gradient with respect to the weights of a Linear layer is the outer product of delta, the gradient with
+    respect to what comes out of the layer, and what goes in; with respect to the bias, it is delta. So its square is
+    the sum over layers of (|input|^2 + 1) |delta|^2 (Goodfellow 2015, "Efficient Per-Example Gradient Computations").
+    """
+    assert isinstance(model, MLP)
+    layers, steps = [*model.hidden_layers, model.output], [*model.activations, model.head]
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    with torch.enable_grad():
+        values = images.flatten(1)
+        for layer, step in zip(layers, steps, strict=True):
+            inputs.append(values.detach())
+            output = linear(values, layer.weight.detach(), layer.bias.detach())
+            outputs.append(output if output.requires_grad else output.requires_grad_())
+            values = step(output)
+        # The sum, because each output belongs to one example: its gradient is that of the example's own loss.
+        deltas = torch.autograd.grad(cross_entropy(values, labels, reduction="sum"), outputs)
+    squares = sum(
+        (given.square().sum(1) + 1) * delta.square().sum(1) for given, delta in zip(inputs, deltas, strict=True)
+    )
+    assert isinstance(squares, Tensor)
+    weights = [delta.t() @ given for given, delta in zip(inputs, deltas, strict=True)]
+    return squares.cpu().double().sum().item(), [*weights, *(delta.sum(0) for delta in deltas)]
+
+
+def _sums_of_any(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
+    """Sum over the gradients of the examples, formed one by one, of any network that `torch.func` can differentiate."""
+    parameters = {name: each.detach() for name, each in model.named_parameters() if each.requires_grad}
+    buffers = dict(model.named_buffers())
+
+    def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        scores = functional_call(model, (parameters, buffers), image.unsqueeze(0))
+        return cross_entropy(scores, label.unsqueeze(0))
+
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")(parameters, images, labels)
+    squares = sum(each.flatten(1).square().sum(1) for each in gradients.values())
+    return squares.cpu().double().sum().item(), [each.sum(0) for each in gradients.values()]
+
+
+def _portion(model: nn.Module) -> int:
+    return max(1, MOST_NUMBERS // max(1, sum(parameter.numel() for parameter in model.parameters())))

@@ -1,0 +1,167 @@
+"""The keys of evaluations: what is evaluated by default, what is refused, and what a resume makes of them."""
+
+from dataclasses import asdict
+
+import pytest
+
+from digits_sweep.config.keys import as_recorded, changes_results, declared, differing, may_grow
+from digits_sweep.config.plan import plan
+from digits_sweep.config.schema import EvaluationConfig, TargetsConfig, config_from
+from digits_sweep.errors import InvalidConfig
+from digits_sweep.sweep import preflight
+
+NO_TARGETS = TargetsConfig(train_loss=[], train_error=[], test_loss=[], test_error=[])
+# Nothing is imported to train with it: the sample's size is known.
+SAMPLE = ("data=mnist_sample", "device=cpu")
+
+
+def evaluation(*arguments: str) -> EvaluationConfig:
+    return plan(list(arguments)).settings.evaluation
+
+
+def test_a_run_is_not_evaluated_by_default():
+    assert evaluation() == EvaluationConfig(None, None, None, None, False, False, NO_TARGETS)
+
+
+def test_fine_evaluates_every_3000_examples_on_10000_training_digits_and_all_test_digits():
+    targets = TargetsConfig(train_loss=[1.6], train_error=[], test_loss=[], test_error=[])
+    assert evaluation("evaluation=fine") == EvaluationConfig(3_000, None, 10_000, None, False, False, targets)
+
+
+def test_thresholds_are_lists_of_numbers():
+    found = evaluation("evaluation=fine", "evaluation.targets.test_error=[0.1,0.07]", "evaluation.per_doubling=6")
+    assert (found.targets.test_error, found.targets.train_loss, found.per_doubling) == ([0.1, 0.07], [1.6], 6.0)
+
+
+def test_the_keys_may_change_a_result_so_that_a_resume_keeps_them():
+    keys = {key for key in declared() if key.startswith("evaluation.")} | {"trainer.max_examples"}
+    assert {"evaluation.targets.train_loss", "evaluation.stop", "trainer.max_examples"} < keys
+    assert len(keys) == 11
+    assert {(changes_results(key), may_grow(key)) for key in keys} == {(True, False)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["evaluation.every_examples=0"], "evaluation.every_examples=0: must be a whole number from 1 up, or null"),
+        (["evaluation.every_examples=a"], "evaluation.every_examples=a: must be a whole number or null"),
+        (["evaluation.per_doubling=0"], "evaluation.per_doubling=0: must be a number from 0.1 to 1,000, or null"),
+        (["evaluation.train_samples=0"], "evaluation.train_samples=0: must be a whole number from 2 up, or null"),
+        (["evaluation.test_samples=0"], "evaluation.test_samples=0: must be a whole number from 1 up, or null"),
+        (["trainer.max_examples=0"], "trainer.max_examples=0: must be a whole number from 1 up, or null"),
+        (
+            ["evaluation=fine", "evaluation.targets.train_error=[0.1,1]"],
+            "evaluation.targets.train_error=[0.1, 1]: must be a list of shares between 0 and 1",
+        ),
+        (
+            ["evaluation=fine", "evaluation.targets.test_error=[10]"],
+            "evaluation.targets.test_error=[10]: must be a list of shares between 0 and 1",
+        ),
+        (
+            ["evaluation=fine", "evaluation.targets.test_loss=[0]", "model=mlp_logits"],
+            "evaluation.targets.test_loss=[0]: must be a list of numbers above 0",
+        ),
+        (
+            ["evaluation=fine", "evaluation.targets.train_loss=1.6"],
+            "evaluation.targets.train_loss=1.6: must be a list of numbers [a,b]",
+        ),
+        (
+            ["evaluation=fine", "evaluation.targets.train_loss=[low]"],
+            "evaluation.targets.train_loss=[low]: must be a list of numbers [a,b]",
+        ),
+        (
+            ["evaluation=fine", "evaluation.targets.loss=[1.6]"],
+            "evaluation.targets.loss=[1.6]: there is no such key; did you mean evaluation.targets.test_loss?",
+        ),
+        (
+            ["evaluation=fine", "evaluation.targets.test_loss=[1.6,1.46]"],
+            "evaluation.targets.test_loss=[1.6, 1.46]: behind a softmax of 10 classes the loss cannot fall below "
+            "1.4612; choose larger ones, or model.head=logits",
+        ),
+        (
+            ["evaluation=fine", "evaluation.every_examples=null"],
+            "evaluation.targets.train_loss=[1.6]: a run is never evaluated; add evaluation=fine",
+        ),
+        (["evaluation.noise_scale=true"], "evaluation.noise_scale=true: a run is never evaluated; add evaluation=fine"),
+        (
+            ["evaluation=fine", "evaluation.stop=true", "evaluation.targets.train_loss=[]"],
+            "evaluation.stop=true: needs a target to stop at, such as evaluation.targets.train_loss=[1.6]",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_or_reached_is_refused_while_planning(arguments, line):
+    with pytest.raises(InvalidConfig) as refused:
+        plan(arguments)
+    assert str(refused.value) == line
+
+
+def test_behind_logits_a_loss_may_fall_as_low_as_one_likes():
+    found = evaluation("evaluation=fine", "model=mlp_logits", "evaluation.targets.train_loss=[0.01]")
+    assert found.targets.train_loss == [0.01]
+
+
+def test_evaluations_on_more_digits_than_there_are_are_refused_before_data_is_read():
+    planned = plan([*SAMPLE, "evaluation=fine", "evaluation.test_samples=1001"])
+    with pytest.raises(InvalidConfig) as refused:
+        preflight.check(planned)
+    assert str(refused.value).splitlines() == [
+        "evaluation.train_samples=10000: must be at most 4000, the number of examples to train on in mnist_sample, "
+        "or null for all",
+        "evaluation.test_samples=1001: must be at most 1000, the number of examples to test with in mnist_sample, "
+        "or null for all",
+    ]
+
+
+@pytest.mark.parametrize("samples", ["4000", "null"])
+def test_evaluations_on_all_digits_are_not_refused(samples):
+    preflight.check(plan([*SAMPLE, "evaluation=fine", f"evaluation.train_samples={samples}"]))
+
+
+def test_evaluations_on_more_digits_than_the_fallback_has_are_refused_before_a_run_starts(program):
+    unreachable = ["data.mirrors=[]", f"data.root={program.folder / 'data'}"]
+    refused = program("-m", "data.batch_size=100", "evaluation=fine", "device=cpu", *unreachable)
+    assert refused.returncode == 1
+    assert "evaluation.train_samples=10000: must be at most 4000" in refused.stderr
+    assert program.sweeps() == []
+
+
+# A run that was recorded before these keys existed.
+
+
+def recorded_before(*arguments: str) -> dict:
+    content = asdict(plan(list(arguments)).settings)
+    del content["evaluation"], content["trainer"]["max_examples"]
+    return content
+
+
+def test_a_run_recorded_before_there_were_evaluations_is_the_same_without_them():
+    before = recorded_before("optimizer=sgd")
+    assert differing(before, plan(["optimizer=sgd"]).settings) == []
+    assert differing(before, plan(["optimizer=sgd", "evaluation=fine"]).settings) == [
+        "evaluation.every_examples was null, is now 3000",
+        "evaluation.train_samples was null, is now 10000",
+        "evaluation.targets.train_loss was null, is now [1.6]",
+    ]
+    assert differing(before, plan(["optimizer=sgd", "trainer.max_examples=9"]).settings) == [
+        "trainer.max_examples was null, is now 9"
+    ]
+
+
+def test_a_run_recorded_before_there_were_evaluations_is_restored_without_them():
+    restored = as_recorded(plan([]).settings, recorded_before("optimizer=sgd", "trainer.num_epochs=3"))
+    assert (restored.optimizer.name, restored.trainer.num_epochs, restored.trainer.max_examples) == ("sgd", 3, None)
+    assert restored.evaluation == evaluation()
+
+
+def test_a_run_recorded_with_evaluations_is_restored_with_them():
+    config = plan(["evaluation=fine", "evaluation.targets.test_error=[0.1]", "trainer.max_examples=90"]).settings
+    assert as_recorded(plan([]).settings, asdict(config)) == config
+    assert config_from(asdict(config)) == config
+
+
+@pytest.mark.parametrize("damage", ["targets", "every_examples"])
+def test_a_configuration_without_a_key_that_has_no_default_is_refused_by_the_keys_that_are_left(damage):
+    content = asdict(plan([]).settings)
+    del content["evaluation"][damage]
+    with pytest.raises(KeyError, match="train_samples"):
+        config_from(content)

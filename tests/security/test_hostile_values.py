@@ -1,0 +1,190 @@
+"""A record may hold anything and have a right checksum: the report counts what can be counted and says why not."""
+
+import csv
+import html
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from digits_sweep.results.history import EpochRow, write_history
+from digits_sweep.results.record import read_record, write_record
+from digits_sweep.results.summary import load_sweep
+from tests.commands import Program
+from tests.studies import add_run, finished, losses_reaching
+
+CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
+
+
+def add_hostile(
+    sweep: Path, name: str, config: dict[str, Any] | None = None, test_answers: list[Any] | None = None, **columns: Any
+) -> None:
+    """Write a run whose record was a sound one until somebody changed it, and made its checksum fit again."""
+    add_run(sweep, name, losses_reaching(3))
+    record = read_record(sweep / name)
+    record.summary |= columns
+    record.test_answers = test_answers or record.test_answers
+    for key, value in (config or {}).items():
+        group, _, ending = key.rpartition(".")
+        (record.config[group] if group else record.config)[ending] = value
+    write_record(sweep / name, record)
+    (sweep / name / "record.json.previous").unlink()
+
+
+@pytest.fixture
+def sweep(program: Program):
+    """A sweep with one run that nothing is wrong with."""
+    folder = program.outputs / "sweeps" / "received"
+    add_run(folder, "sound", losses_reaching(3))
+    return folder
+
+
+def reported(program: Program) -> tuple[str, str]:
+    """What the report prints, and its page."""
+    done = program(module="digits_sweep.report")
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    return done.stdout, (program.outputs / "report" / "index.html").read_text(encoding="utf-8")
+
+
+UNCOUNTED = [
+    ({"lr": None}, "lr is missing"),
+    ({"lr": "nan"}, "lr is"),
+    ({"lr": 1e300}, "lr is 1e300"),
+    ({"lr": "fast"}, "fast"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"batch_size": 2**62}, "batch_size is"),
+    ({"batch_size": 10**300}, "record.json: "),
+    ({"batch_size": 12.5}, "record.json: "),
+    ({"seconds_per_epoch": 0}, "seconds_per_epoch is 0"),
+    ({"seconds_per_epoch": "nan"}, "seconds_per_epoch is"),
+    ({"seconds_per_epoch": "inf"}, "seconds_per_epoch is inf"),
+    ({"final_loss": -1e308}, "final_loss is -1e308"),
+    ({"seconds_to_threshold": -1}, "seconds_to_threshold is -1"),
+    ({"first_epoch_below_threshold": 11}, "below the threshold in epoch 11 of 10"),
+    ({"epochs": -1}, "epochs is not what a record holds"),
+    ({"epochs": 10**12}, "epochs is"),
+    ({"iterations_per_epoch": 0}, "iterations_per_epoch is 0"),
+    ({"test_accuracy": 7.0}, "test_accuracy is 7"),
+    ({"concurrent_runs": []}, "record.json: "),
+    ({"loss_threshold": None}, "loss_threshold is missing"),
+    ({"iterations_to_threshold": 2**62}, "iterations_to_threshold is"),
+    ({"train_samples": {"a": 1}}, "record.json: "),
+    ({"test_answers": [100] * 20_000}, "test_answers are not counts"),
+    ({"test_answers": [-5] * 10}, "test_answers are not counts"),
+    ({"test_answers": [True] * 10}, "test_answers are not counts"),
+    ({"config": {f"model.key_{number}": number for number in range(5_000)}}, "a configuration of 5,0"),
+    ({"config": {"model.scale": "x" * 100_000}}, "model.scale has 100,000 characters"),
+    ({"config": {"run_dir": "elsewhere"}}, "'run_dir' is no key"),
+    ({"config": {"configuration": "the best"}}, "'configuration' is no key"),
+    ({"config": {"status": ["completed"]}}, "'status' is no key"),
+    ({"config": {f"model.{CLIPBOARD}": 1}}, "is no key"),
+]
+EPOCHS = {
+    "no_time": EpochRow(1, 1.5, 0.1, 0.0, 1.0),
+    "negative": EpochRow(1, 1.5, 0.1, -1.0, 1.0),
+    "nan": EpochRow(1, 1.5, 0.1, float("nan"), 1.0),
+    "infinite": EpochRow(1, 1.5, 0.1, float("inf"), 1.0),
+    "gain": EpochRow(1, -1e308, 0.1, 1.0, 1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def uncounted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What is reported of a sweep that has a run for each of these, and a sound one."""
+    program = Program(tmp_path_factory.mktemp("uncounted"))
+    sweep = program.outputs / "sweeps" / "received"
+    add_run(sweep, "sound", losses_reaching(3))
+    for number, (hostile, _) in enumerate(UNCOUNTED):
+        add_hostile(sweep, f"run_{number}", **hostile)
+    for name, row in EPOCHS.items():
+        add_run(sweep, name, losses_reaching(3))
+        write_history(sweep / name, [row])
+    finished(sweep)
+    return reported(program)
+
+
+@pytest.mark.parametrize(("number", "reason"), list(enumerate(reason for _, reason in UNCOUNTED)))
+def test_a_run_that_cannot_be_counted_is_named_with_the_reason(uncounted, number, reason):
+    (line,) = re.findall(rf"<li>run_{number} failed after 0 epochs: (.*)</li>", uncounted[1])
+    assert reason in html.unescape(line)
+
+
+@pytest.mark.parametrize("name", EPOCHS)
+def test_a_run_whose_epochs_cannot_be_is_named_with_the_reason(uncounted, name):
+    assert f"<li>{name} failed after 0 epochs: history.csv: a" in uncounted[1]
+
+
+def test_a_run_that_is_not_counted_has_no_part_in_any_figure(uncounted):
+    text, page = uncounted
+    assert text.startswith("outputs/sweeps/received\n\nBatch size 20 gets below 1.6 after 3 s (one run).")
+    assert f"{len(UNCOUNTED) + len(EPOCHS)} of" not in page
+    figures = "".join(re.findall("<svg.*?</svg>", page, re.DOTALL))
+    assert "1 of 1" in figures
+    assert "run_" not in figures
+
+
+@pytest.mark.parametrize("losses", [[2.0, float("nan")], [2.0, float("inf")], [0.0], [3e38]], ids=str)
+def test_losses_of_any_size_are_drawn(sweep, program, losses):
+    add_run(sweep, "diverged", losses, status="diverged", test_answers=())
+    finished(sweep)
+    _, page = reported(program)
+    assert "diverged: the mean loss" in page
+    assert "<svg" in page
+
+
+NAMES = (
+    *(r"$\badcmd$", "$", r"\frac{", "{}", "%s", "[/red]", "<script>alert(1)</script>", "<!--", "]]>", "&lt;"),
+    *("{{ 7*7 }}", "a|b", "\U0001f600\u4e2d", "x" * 500),
+)
+
+
+def test_a_name_is_text_and_nothing_else(program, sweep):
+    """Neither mathtext, markup, HTML nor a template."""
+    for number, name in enumerate(NAMES):
+        add_run(sweep, f"other_{number}", losses_reaching(None), engine=name, config={"data.scale": name})
+    finished(sweep)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text, page = reported(program)
+    for name in NAMES:
+        assert name.replace("|", r"\|") in text
+        assert name in html.unescape(page)
+    assert not re.search("<script|<!--", page)
+    assert "49" not in text
+
+
+def test_control_characters_reach_neither_the_terminal_nor_the_page(program, sweep):
+    add_run(sweep, "other", losses_reaching(None), engine=CLIPBOARD, config={"data.scale": f"\u202e{CLIPBOARD}"})
+    add_run(sweep, "failed", [], status="failed", error=f"Traceback\nOSError: {CLIPBOARD}\r\x9b2J")
+    finished(sweep, command=("-m", f"seed={CLIPBOARD}"), note=CLIPBOARD)
+    text, page = reported(program)
+    table = (sweep / "summary.csv").read_text(encoding="utf-8")
+    for shown in (text, page, table):
+        assert "\\x1b]52;c;cm0gLXJmIH4=\\x07" in shown
+        assert not set(shown) & {"\x1b", "\x07", "\x9b", "\r", "\u202e"}
+
+
+def test_no_cell_of_the_table_is_a_formula(sweep):
+    formula = '=HYPERLINK("http://example.org","open")'
+    add_run(sweep, "formula", losses_reaching(None), engine=formula, device="@SUM(1)", torch_version="+1", dataset="-1")
+    add_run(sweep, "failed", [], status="failed", error=f"Traceback\n{formula}")
+    finished(sweep)
+    assert formula in set(load_sweep(sweep)["engine"])
+    with (sweep / "summary.csv").open(encoding="utf-8", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert f"'{formula}" in cells
+    assert {cell for cell in cells if cell.startswith(("=", "+", "-", "@"))} == set()
+
+
+def test_a_drawing_style_in_the_present_folder_is_not_read(program, sweep):
+    """It may ask for LaTeX, which reads files."""
+    finished(sweep)
+    (program.folder / "matplotlibrc").write_text("text.usetex: True\nfont.size: 40\n")
+    _, before = reported(program)
+    process = program.process(module="digits_sweep.report")
+    assert process.returncode == 0, process.stderr
+    assert not process.stderr
+    assert (program.outputs / "report" / "index.html").read_text(encoding="utf-8") == before

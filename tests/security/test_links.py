@@ -1,0 +1,111 @@
+"""Links, pipes and devices in a sweep from somebody else: not followed, not waited for, and nothing written there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from digits_sweep.results.summary import load_sweep
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices as POSIX has them")
+
+FILES = ("record.json", "history.csv", "checkpoint.pt", "losses.npy", "digits_sweep.log", "owner.json", ".lock")
+PLACES = (
+    "sweep.json", "summary.csv", ".lock", "owner.json", ".hydra", ".submitit", "new.txt",
+    *(f"batch_size=500/{name}" for name in (*FILES, ".hydra/config.yaml", "trackers.json", ".record.json.link")),
+    "batch_size=500",
+)  # fmt: skip
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Somebody's own file, which a link in the sweep leads to."""
+    path = tmp_path / "mine.txt"
+    path.write_text("mine\n")
+    return path
+
+
+def put(sweep: Path, place: str, make) -> None:
+    """Put a link or a pipe in the place of a file or a folder of the sweep."""
+    path = sweep / place
+    if path.is_dir():
+        path.rename(sweep.with_name(f"moved_{path.name.strip('.')}"))
+    path.unlink(missing_ok=True)
+    make(path)
+
+
+def resumed(program, *arguments: str) -> str:
+    """Resume for two more epochs; return what is said if it is refused, else nothing."""
+    done = program("resume=latest", "trainer.num_epochs=4", *arguments)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode in (0, 1)
+    return done.stderr
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_sweep_with_a_link_is_not_resumed_and_its_target_is_as_it_was(program, received, target, place):
+    put(received, place, lambda path: path.symlink_to(target))
+    refused = resumed(program)
+    assert refused.count("\n") == 1
+    assert place in refused
+    assert "symbolic link" in refused
+    assert target.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place != "batch_size=500"])
+def test_a_sweep_with_a_pipe_is_not_resumed_and_not_waited_for(program, received, place):
+    put(received, place, os.mkfifo)
+    refused = resumed(program)
+    assert refused.count("\n") == 1
+    assert "pipe" in refused
+
+
+def test_a_run_folder_that_leads_to_another_folder_is_not_written_in(program, received, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    put(received, "batch_size=500", lambda path: path.symlink_to(elsewhere))
+    assert "batch_size=500 is a symbolic link" in resumed(program)
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["record.json", "history.csv"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "endless"])
+def test_the_report_names_the_run_and_reads_the_other(program, received, name, make):
+    for each in (name, f"{name}.previous"):
+        put(received, f"batch_size=500/{each}", make)
+    done = program(module="digits_sweep.report")
+    assert done.returncode == 0, done.stderr
+    page = (program.outputs / "report" / "index.html").read_text(encoding="utf-8")
+    assert f"{name}: " in page
+    assert load_sweep(received)["epochs"].max() == 2
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "endless"])
+def test_the_report_reads_a_sweep_whose_manifest_is_no_file_from_its_runs(program, received, make):
+    put(received, "sweep.json", make)
+    done = program(str(received), module="digits_sweep.report")
+    assert done.returncode == 0, done.stderr
+    assert "not started" not in done.stdout
+
+
+def test_a_run_folder_that_is_a_link_is_a_row_that_says_so(received):
+    put(received, "batch_size=500", lambda path: path.symlink_to(received / "batch_size=1000"))
+    row = load_sweep(received).set_index("run_dir").loc["batch_size=500"]
+    assert row["error"] == "batch_size=500: a symbolic link, which is not followed"
+
+
+def test_the_page_is_written_in_place_of_a_link_and_not_through_it(program, received, target):
+    page = program.outputs / "report" / "index.html"
+    page.parent.mkdir()
+    page.symlink_to(target)
+    assert program(module="digits_sweep.report").returncode == 0
+    assert target.read_text() == "mine\n"
+    assert not page.is_symlink()
+
+
+def test_a_sweep_may_be_named_by_a_link(program, received, tmp_path):
+    """The user's own link, not one of the sender's."""
+    (tmp_path / "that one").symlink_to(received)
+    done = program(f"resume='{tmp_path / 'that one'}'", "trainer.num_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert list(load_sweep(tmp_path / "that one")["epochs"]) == [3, 3]
