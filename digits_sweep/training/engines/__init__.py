@@ -9,11 +9,13 @@ from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.cuda_graph import CudaGraphEngine
 from digits_sweep.training.engines.eager import EagerEngine
 from digits_sweep.training.engines.lesson import LessonEngine
+from digits_sweep.training.engines.native.engine import NativeEngine
 from digits_sweep.training.engines.protocol import Engine
 
 # In the order in which `auto` tries them, the fastest first. It takes only those that are `automatic`.
 ENGINES: dict[str, type[Engine]] = {
     "cuda_graph": CudaGraphEngine,
+    "native": NativeEngine,
     "closed_form": ClosedFormEngine,
     "eager": EagerEngine,
     "lesson": LessonEngine,

@@ -1,8 +1,8 @@
 /* One Linear layer: its products, and the step of its weights. */
 
-/* At a time in registers: so many images, or rows of weights, times so many vectors of columns. */
+/* So many images, or rows of weights, times so many vectors of columns are computed at a time, in registers. */
 #define TILE 6
-#if LANES == 8 || (defined(__SSE__) && LANES == 4)
+#if LANES == 8 || (LANES == 4 && defined(__SSE__))
 #define COLUMNS 2
 #else
 #define COLUMNS 4
@@ -14,113 +14,102 @@ struct rows {
 };
 
 struct layer {
-    int64_t inputs, width; /* the rows of its weights, before the bias's; their columns, a multiple of LANES */
-    float *weights, *first, *second, *gradient;
-    struct rows in, delta; /* by image: what comes in, and the loss's gradient by what goes out */
+    int64_t inputs, width, height; /* the weights' rows, the last of which is the bias, and columns; both padded */
+    float *weights, *transposed;   /* column by column, each in `height` places; none of the first layer */
+    float *first, *second, *gradient;
+    struct rows values, delta; /* by image: what comes in, with a 1 at the end; the loss's gradient by what goes out */
 };
 
-/* The numbers of one iteration's step. Of a batch in several chunks, the first ones only `adds` to the gradient. */
+/* One iteration's step. Of a batch in several chunks, only the last one `steps`; all but the first `add`. */
 struct step {
     int adds, steps, adam, nesterov;
-    float decay, keep_first, add_first, keep_second, add_second, rate, epsilon;
+    float decay, keep_first, add_first, add_second, rate, epsilon;
 };
 
-/* Step the `columns` vectors of weights from index `at` on by their gradient g, and leave in g what they are then. */
-INLINE void apply(const int columns, const struct step s, const struct layer layer, int64_t at, vec *g) {
-    if (s.adds) EACH(v, columns) g[v] += AT(layer.gradient, at + v * LANES);
+/* Step `columns` vectors of weights, from index `at` on, by their gradient g. Leaves the new weights in g.
+   Every sum has one product in it: so it is rounded alike wherever the compiler makes one instruction of the two. */
+INLINE void apply(int columns, struct step s, struct layer layer, int64_t at, vec *g) {
+    float *w = layer.weights + at, *first = layer.first + at, *second = layer.second + at;
+    if (s.adds) EACH(v, columns) g[v] += AT(layer.gradient + at, v * LANES);
     if (!s.steps) EACH(v, columns) {
-        AT(layer.gradient, at + v * LANES) = g[v];
-        g[v] = AT(layer.weights, at + v * LANES);
+        AT(layer.gradient + at, v * LANES) = g[v];
+        g[v] = AT(w, v * LANES);
     } else if (s.adam) EACH(v, columns) {
-        int64_t k = at + v * LANES;
-        vec w = AT(layer.weights, k), slope = g[v] + s.decay * w;
-        vec mean = AT(layer.first, k) += s.add_first * (slope - AT(layer.first, k));
-        vec square = AT(layer.second, k) += s.add_second * (slope * slope - AT(layer.second, k));
-        g[v] = AT(layer.weights, k) = w - s.rate * mean / (root(square) + s.epsilon);
+        vec slope = g[v] + s.decay * AT(w, v * LANES), m = AT(first, v * LANES), u = AT(second, v * LANES);
+        m += s.add_first * (slope - m);
+        u += s.add_second * (slope * slope - u);
+        AT(first, v * LANES) = m;
+        AT(second, v * LANES) = u;
+        g[v] = AT(w, v * LANES) -= s.rate * m / (root(u) + s.epsilon);
     } else EACH(v, columns) {
-        int64_t k = at + v * LANES;
-        vec w = AT(layer.weights, k), slope = g[v] + s.decay * w;
-        vec speed = AT(layer.first, k) = s.keep_first * AT(layer.first, k) + slope;
-        g[v] = AT(layer.weights, k) = w - s.rate * (s.nesterov ? (vec)(slope + s.keep_first * speed) : speed);
+        vec slope = g[v] + s.decay * AT(w, v * LANES), m = slope + s.keep_first * AT(first, v * LANES);
+        AT(first, v * LANES) = m;
+        g[v] = AT(w, v * LANES) -= s.rate * (s.nesterov ? (vec)(slope + s.keep_first * m) : m);
     }
 }
 
-/* DO(count) with a constant count from 1 to TILE, so that every tile lies in registers. */
-#define TILED(count) \
-    switch (count) { \
-    case 1: DO(1) break; case 2: DO(2) break; case 3: DO(3) break; case 4: DO(4) break; case 5: DO(5) break; \
-    default: DO(TILE) \
+/* TILED(DO, count, wide): DO(rows, columns) with constants, which tiles need to lie in registers. */
+#define TILED(DO, count, wide) \
+    switch (wide ? count : -(count)) { \
+    case 1: DO(1, COLUMNS) break; case 2: DO(2, COLUMNS) break; case 3: DO(3, COLUMNS) break; \
+    case 4: DO(4, COLUMNS) break; case 5: DO(5, COLUMNS) break; case 6: DO(6, COLUMNS) break; \
+    case -1: DO(1, 1) break; case -2: DO(2, 1) break; case -3: DO(3, 1) break; \
+    case -4: DO(4, 1) break; case -5: DO(5, 1) break; case -6: DO(6, 1) break; \
     }
 
-INLINE void forward_tile(const int images, const int columns, const struct layer layer, struct rows in, struct rows out, int relu) {
+INLINE void multiply_tile(int images, int columns, struct layer layer, struct rows in, struct rows out, struct rows by) {
     vec sum[TILE][COLUMNS];
-    EACH(b, images) EACH(v, columns) sum[b][v] = AT(layer.weights, layer.inputs * layer.width + v * LANES);
+    EACH(b, images) EACH(v, columns) sum[b][v] = (vec){0};
     for (int64_t i = 0; i < layer.inputs; i++)
         EACH(b, images) EACH(v, columns)
             sum[b][v] += in.at[b * in.stride + i] * AT(layer.weights, i * layer.width + v * LANES);
-    EACH(b, images) EACH(v, columns)
-        AT(out.at, b * out.stride + v * LANES) = relu ? if_positive(sum[b][v], sum[b][v]) : sum[b][v];
+    EACH(b, images) EACH(v, columns) AT(out.at, b * out.stride + v * LANES) =
+        by.at ? if_positive(sum[b][v], by.at == out.at ? sum[b][v] : AT(by.at, b * by.stride + v * LANES)) : sum[b][v];
 }
 
-/* Columns [from, to) of what goes out for images [image, end). */
-static void forward(struct layer layer, struct rows out, int64_t image, int64_t end, int64_t from, int64_t to, int relu) {
+/* Multiply `in`, images [image, end), with columns [from, to) of the weights; set to 0 where `by` is not positive. */
+static void multiply(struct layer layer, struct rows in, struct rows out, struct rows by, int64_t image, int64_t end,
+                     int64_t from, int64_t to) {
     float *weights = layer.weights;
-    for (int64_t wide, c = from; c < to; c += wide * LANES) {
-        wide = to - c < COLUMNS * LANES ? 1 : COLUMNS;
+    for (int64_t wide, c = from; c < to; c += (wide ? COLUMNS : 1) * LANES) {
+        wide = to - c >= COLUMNS * LANES;
         layer.weights = weights + c;
-        for (int64_t b = image; b < end; b += TILE) {
-            struct rows x = {layer.in.at + b * layer.in.stride, layer.in.stride};
-            struct rows y = {out.at + b * out.stride + c, out.stride};
-#define DO(n) if (wide > 1) forward_tile(n, COLUMNS, layer, x, y, relu); else forward_tile(n, 1, layer, x, y, relu);
-            TILED(end - b)
-#undef DO
+        for (int64_t some, b = image; b < end; b += some) {
+            struct rows x = {in.at + b * in.stride, in.stride}, y = {out.at + b * out.stride + c, out.stride};
+            struct rows z = {by.at ? by.at + b * by.stride + c : 0, by.stride};
+            some = end - b < TILE ? end - b : TILE;
+#define MULTIPLY(rows, columns) multiply_tile(rows, columns, layer, x, y, z);
+            TILED(MULTIPLY, some, wide)
         }
     }
 }
 
-/* Columns [from, to) of `below`, the loss's gradient by what came in before ReLU. `block` has room for `width` vectors. */
-static void backward(const struct layer layer, struct rows below, int64_t images, int64_t from, int64_t to, vec *block) {
-    for (int64_t i = from; i < to; i += LANES) {
-        for (int64_t c = 0; c < layer.width; c += LANES)
-            EACH(k, LANES) block[c + k] = AT(layer.weights, (i + k) * layer.width + c);
-        for (int64_t b = 0; b < images; b++) {
-            vec sum[LANES];
-            EACH(k, LANES) sum[k] = (vec){0};
-            for (int64_t c = 0; c < layer.width; c += LANES) {
-                vec delta = AT(layer.delta.at, b * layer.delta.stride + c);
-                EACH(k, LANES) sum[k] += delta * block[c + k];
-            }
-            AT(below.at, b * below.stride + i) = if_positive(sums(sum), AT(layer.in.at, b * layer.in.stride + i));
-        }
-    }
-}
-
-INLINE void update_tile(const int rows, const int columns, const struct step step, const struct layer layer, struct rows in, int64_t images, int64_t at) {
+INLINE void update_tile(int rows, int columns, struct step step, struct layer layer, int64_t images, int64_t at) {
     vec sum[TILE][COLUMNS];
     EACH(r, rows) EACH(v, columns) sum[r][v] = (vec){0};
     for (int64_t b = 0; b < images; b++)
         EACH(r, rows) EACH(v, columns)
-            sum[r][v] += in.at[b * in.stride + r] * AT(layer.delta.at, b * layer.delta.stride + v * LANES);
-    EACH(r, rows) apply(columns, step, layer, at + r * layer.width, sum[r]);
+            sum[r][v] += layer.values.at[b * layer.values.stride + r] * AT(layer.delta.at, b * layer.delta.stride + v * LANES);
+    EACH(r, rows) {
+        apply(columns, step, layer, at + r * layer.width, sum[r]);
+        if (layer.transposed) EACH(v, columns) EACH(k, LANES)
+            layer.transposed[(v * LANES + k) * layer.height + r] = sum[r][v][k];
+    }
 }
 
-/* Step rows [top, bottom) of the weights, the last of which is the bias, in columns [from, to). */
-static void update(const struct step step, struct layer layer, int64_t images, int64_t top, int64_t bottom, int64_t from, int64_t to) {
-    static float one = 1;
-    float *delta = layer.delta.at;
-    int64_t rows, wide;
-    for (int64_t i = top; i < bottom; i += rows) {
-        int bias = i == layer.inputs;
-        struct rows in = {bias ? &one : layer.in.at + i, bias ? 0 : layer.in.stride};
-        rows = (bias ? i + 1 : bottom < layer.inputs ? bottom : layer.inputs) - i;
-        if (rows > TILE) rows = TILE;
-        for (int64_t c = from; c < to; c += wide * LANES) {
-            wide = to - c < COLUMNS * LANES ? 1 : COLUMNS;
-            layer.delta.at = delta + c;
-#define DO(n) if (wide > 1) update_tile(n, COLUMNS, step, layer, in, images, i * layer.width + c); \
-              else update_tile(n, 1, step, layer, in, images, i * layer.width + c);
-            TILED(rows)
-#undef DO
+/* Step rows [top, bottom) of the weights in columns [from, to). */
+static void update(struct step step, struct layer layer, int64_t images, int64_t top, int64_t bottom, int64_t from,
+                   int64_t to) {
+    const struct layer whole = layer;
+    for (int64_t some, i = top; i < bottom; i += some) {
+        some = bottom - i < TILE ? bottom - i : TILE;
+        layer.values.at = whole.values.at + i;
+        for (int64_t wide, c = from; c < to; c += (wide ? COLUMNS : 1) * LANES) {
+            wide = to - c >= COLUMNS * LANES;
+            layer.delta.at = whole.delta.at + c;
+            if (whole.transposed) layer.transposed = whole.transposed + c * layer.height + i;
+#define UPDATE(rows, columns) update_tile(rows, columns, step, layer, images, i * layer.width + c);
+            TILED(UPDATE, some, wide)
         }
     }
 }

@@ -1,75 +1,83 @@
-/* The first layer when most pixels are 0: one pass over its weights that skips them. */
+/* The first layer if most pixels are 0: one pass over its weights that skips the zeros. */
 
-/* Of every pixel, the images of a chunk in which it is not 0: image + 256 * level. */
+/* What the gradients and sums of a chunk may take of the nearest cache at a time, in bytes. */
+#define NEAR 65536
+
+/* For every pixel, the images of a chunk in which it is not 0: image + 128 * level, from entries + room * pixel on.
+   The bias is one more pixel, at level 256 in all images. */
 struct lists {
-    uint16_t *entries, **ends; /* a pixel's list starts at entries + pixel * (most + 1) */
+    uint16_t *entries, **ends;
+    int64_t room;
 };
 
-INLINE void list_pixels(const int count, const uint8_t *images, int64_t inputs, const int64_t *order, int64_t size, uint16_t **ends) {
+INLINE void list_pixels(int count, const uint8_t *images, int64_t pixels, const int64_t *order, int64_t size,
+                        uint16_t **ends) {
     uint16_t *end[8];
     EACH(k, count) end[k] = ends[k];
     for (int64_t b = 0; b < size; b++) {
-        const uint8_t *pixels = images + order[b] * inputs;
+        const uint8_t *levels = images + order[b] * pixels;
         uint64_t any = 0;
-        __builtin_memcpy(&any, pixels, count);
-        /* Without a branch for each pixel, because the processor would guess it wrong. */
+        __builtin_memcpy(&any, levels, count);
+        /* No branch for each pixel: the processor could not guess it. What is written for a 0 is written over. */
         if (any) EACH(k, count) {
-            int level = pixels[k];
-            *end[k] = b | level << 8;
+            int level = levels[k];
+            *end[k] = b | level << 7;
             end[k] += level != 0;
         }
     }
     EACH(k, count) ends[k] = end[k];
 }
 
-/* List pixels [from, to) of the images at `order`. */
-static void list_images(const struct lists lists, const uint8_t *images, int64_t inputs, const int64_t *order, int64_t size, int64_t most, int64_t from, int64_t to) {
+/* List pixels [from, to) of the `size` images at `order`. */
+static void list_images(struct lists lists, const uint8_t *images, int64_t pixels, const int64_t *order, int64_t size,
+                        int64_t from, int64_t to) {
     for (int64_t b = 0; b < size; b++)
-        for (int64_t p = from; p < to + 63; p += 64) __builtin_prefetch(images + order[b] * inputs + p);
-    for (int64_t p = from; p < to; p++) lists.ends[p] = lists.entries + p * (most + 1);
+        for (int64_t p = from; p < to; p += 64) __builtin_prefetch(images + order[b] * pixels + p);
     int64_t p = from;
-    for (; p + 8 <= to; p += 8) list_pixels(8, images + p, inputs, order, size, lists.ends + p);
-    for (; p < to; p++) list_pixels(1, images + p, inputs, order, size, lists.ends + p);
+    for (int64_t k = from; k < to; k++) lists.ends[k] = lists.entries + k * lists.room;
+    for (; p + 8 <= to; p += 8) list_pixels(8, images + p, pixels, order, size, lists.ends + p);
+    for (; p < to; p++) list_pixels(1, images + p, pixels, order, size, lists.ends + p);
+    if (to == pixels) lists.ends[pixels] = lists.entries + pixels * lists.room + size;
 }
 
-INLINE void pixel_columns(const int columns, const struct step step, const struct layer layer, const float *levels, int64_t most, struct lists now, int64_t images, struct lists next, int64_t next_images, struct rows out) {
+INLINE void pass_columns(int columns, struct step step, struct layer layer, const float *levels, struct lists now,
+                         int64_t images, struct lists next, int64_t next_images, struct rows out) {
     vec g[8];
-    int64_t bias = layer.inputs * layer.width;
-    EACH(v, columns) g[v] = (vec){0};
-    for (int64_t b = 0; b < images; b++) EACH(v, columns) g[v] += AT(layer.delta.at, b * layer.delta.stride + v * LANES);
-    if (images) apply(columns, step, layer, bias, g); else EACH(v, columns) g[v] = AT(layer.weights, bias + v * LANES);
-    for (int64_t b = 0; b < next_images; b++) EACH(v, columns) AT(out.at, b * out.stride + v * LANES) = g[v];
+    for (int64_t b = 0; b < next_images; b++) EACH(v, columns) AT(out.at, b * out.stride + v * LANES) = (vec){0};
     for (int64_t i = 0; i < layer.inputs; i++) {
-        EACH(v, columns) g[v] = (vec){0};
+        EACH(v, columns) g[v] = images ? (vec){0} : AT(layer.weights, i * layer.width + v * LANES);
         if (images) {
-            for (const uint16_t *entry = now.entries + i * (most + 1); entry < now.ends[i]; entry++) {
-                const float *delta = layer.delta.at + (*entry & 255) * layer.delta.stride, level = levels[*entry >> 8];
+            for (const uint16_t *entry = now.entries + i * now.room, *end = now.ends[i]; entry < end; entry++) {
+                const float *delta = layer.delta.at + (*entry & 127) * layer.delta.stride, level = levels[*entry >> 7];
                 EACH(v, columns) g[v] += level * AT(delta, v * LANES);
             }
             apply(columns, step, layer, i * layer.width, g);
-        } else EACH(v, columns) g[v] = AT(layer.weights, i * layer.width + v * LANES);
-        if (next_images) for (const uint16_t *entry = next.entries + i * (most + 1); entry < next.ends[i]; entry++) {
-            float *sum = out.at + (*entry & 255) * out.stride, level = levels[*entry >> 8];
-            EACH(v, columns) AT(sum, v * LANES) += level * g[v];
         }
+        if (next_images)
+            for (const uint16_t *entry = next.entries + i * next.room, *end = next.ends[i]; entry < end; entry++) {
+                float *sum = out.at + (*entry & 127) * out.stride, level = levels[*entry >> 7];
+                EACH(v, columns) AT(sum, v * LANES) += level * g[v];
+            }
     }
     for (int64_t b = 0; b < next_images; b++) EACH(v, columns) {
-        vec x = AT(out.at, b * out.stride + v * LANES);
-        AT(out.at, b * out.stride + v * LANES) = if_positive(x, x);
+        vec sum = AT(out.at, b * out.stride + v * LANES);
+        AT(out.at, b * out.stride + v * LANES) = if_positive(sum, sum);
     }
 }
 
-static void pixel_pass(const struct step step, struct layer layer, const float *levels, int64_t most, struct lists now, int64_t images, struct lists next, int64_t next_images, struct rows out, int64_t from, int64_t to) {
-    struct layer tile = layer;
-    int64_t room = 65536 / (2 * 4 * LANES * (images > next_images ? images : next_images));
-    for (int64_t c = from; c < to;) {
-        int64_t left = (to - c) / LANES;
+/* Step columns [from, to) of the weights on the images in `now`, and compute in `out` what goes out for those in `next`
+   with the new weights. Either may be empty. */
+static void pass(struct step step, struct layer layer, const float *levels, struct lists now, int64_t images,
+                 struct lists next, int64_t next_images, struct rows out, int64_t from, int64_t to) {
+    const struct layer whole = layer;
+    int64_t most = NEAR / (2 * sizeof(vec) * now.room);
+    for (int64_t columns, c = from; c < to; c += columns * LANES) {
+        int64_t left = (to - c) / LANES < most ? (to - c) / LANES : most;
         struct rows y = {out.at + c, out.stride};
-        if (left > room) left = room;
-        tile.weights = layer.weights + c, tile.first = layer.first + c, tile.second = layer.second + c;
-        tile.gradient = layer.gradient + c, tile.delta.at = layer.delta.at + c;
-#define DO(n) { pixel_columns(n, step, tile, levels, most, now, images, next, next_images, y); c += n * LANES; }
-        if (left >= 8) DO(8) else if (left >= 4) DO(4) else if (left >= 2) DO(2) else DO(1)
-#undef DO
+        layer.weights = whole.weights + c, layer.first = whole.first + c, layer.second = whole.second + c;
+        layer.gradient = whole.gradient + c, layer.delta.at = whole.delta.at + c;
+        columns = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+#define PASS(columns) pass_columns(columns, step, layer, levels, now, images, next, next_images, y); break;
+        switch (columns) { case 8: PASS(8) case 4: PASS(4) case 2: PASS(2) default: PASS(1) }
     }
 }
