@@ -4,9 +4,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Some tens of microseconds: longer than the others take, unless another program has their core. */
+/* Some ten microseconds: longer than the others take, unless another program has their core. */
 #ifdef __x86_64__
-#define SPINS 1000
+#define SPINS 300
 #define PAUSE() __builtin_ia32_pause()
 #else
 #define SPINS 20000
