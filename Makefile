@@ -44,7 +44,8 @@ test: .venv/ready-test ## Run the tests, without those that take long or need a 
 test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromium, an installed wheel
 	$(PYTEST) $(ARGS)
 
-torture: .venv/ready ## Kill sweeps 50 times at random moments, resume them, compare the results; takes 10 to 30 minutes
+torture: .venv/ready-test ## Kill sweeps 50 times at random moments, resume them, compare the results; takes 10 to 30 minutes
+	$(BIN)/python -m pytest tests/sweep/one_run/test_every_prefix.py
 	$(BIN)/python -m tests.killing $(ARGS)
 
 lint: .venv/ready-lint ## Check style and types, and that docs/reference.md is up to date

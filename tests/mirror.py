@@ -97,6 +97,14 @@ def dripping(answer: Answer, body: bytes) -> None:
             return
 
 
+def endless(answer: Answer, body: bytes) -> None:
+    """Never silent, never done, and without a length."""
+    answer.send_response(200)
+    answer.end_headers()
+    while not answer.mirror.gate.is_set():
+        answer.wfile.write(bytes(2**20))
+
+
 @contextmanager
 def mirror(folder: Path, faults: Mapping[str, Fault] | None = None) -> Iterator[Mirror]:
     """Serve `folder` until the block ends; `faults` says, by file name, what goes wrong with it."""

@@ -21,6 +21,9 @@ class Launcher:
     needs_accounts: bool = False
 
 
+# Where submitit keeps its jobs in a sweep's folder: in a new folder each time, which it fills with links of its own.
+SUBMITIT_FOLDER = ".submitit"
+
 OF_A_QUEUE = ("timeout_min", "cpus_per_task", "mem_gb")
 OF_SLURM = ("partition", "account", "qos", *OF_A_QUEUE)
 

@@ -1,20 +1,18 @@
 """Fetch MNIST's archives from a mirror, within a time limit, and say why if that fails."""
 
-import errno
-import io
+import hashlib
 import re
 import signal
-import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
-from http.client import HTTPException
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from traceback import clear_frames
-from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.request import Request, url2pathname, urlopen
 
 from digits_sweep.data.archives import FILES, read_archive, read_intact
 from digits_sweep.data.placing import is_free, place, workbench
@@ -24,12 +22,12 @@ from digits_sweep.data.torchvision_import import import_torchvision
 # 40 kB/s suffice.
 TIMEOUTS_PER_MIRROR = 30
 
-# Errors of the disk, which another mirror would not solve.
-DISK_ERRORS = (errno.EACCES, errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EPERM, errno.EROFS)
+# The largest of the archives has 9,912,422 bytes: an answer without end is given up.
+MOST_BYTES = 2**25
 
 
 class _TooSlow(Exception):
-    """Not an OSError: after one on https, torchvision tries the whole archive again on http."""
+    """Not an OSError: it is the end of the whole mirror."""
 
 
 def fetch(raw: Path, mirror: str, timeout_seconds: float, report: Callable[[str], None]) -> str | None:
@@ -60,8 +58,8 @@ def fetch(raw: Path, mirror: str, timeout_seconds: float, report: Callable[[str]
 def _at_most(seconds: float) -> Iterator[None]:
     """Raise `_TooSlow` in a block that takes longer.
 
-    Only a signal can interrupt torchvision's downloader, so there is no such limit outside the main thread, nor on
-    Windows.
+    It is a second limit, for what a name server or the head of an answer takes: only a signal can interrupt that, so it
+    is missing outside the main thread, and on Windows.
     """
     if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
         yield
@@ -80,58 +78,75 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 
 def _copy(partial: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
-    """Copy and unpack one archive from a file address, which torchvision cannot do; return why it failed, or None."""
+    """Copy and unpack one archive from a file address; return why it failed, or None."""
     archive = Path(url2pathname(urlsplit(folder).path)) / f"{name}.gz"
     try:
+        size = archive.stat().st_size
+        if not archive.is_file():
+            return f"{name}.gz is no file"
+        if size > MOST_BYTES:
+            return f"{name}.gz is larger than {MOST_BYTES:,} bytes"
         content = archive.read_bytes()
     except OSError as error:
         return f"{error.strerror} for {name}.gz"
-    (partial / archive.name).write_bytes(content)
-    if (unpacked := read_archive(partial / archive.name)) is None:
+    return _keep(partial, name, content)
+
+
+def _keep(partial: Path, name: str, content: bytes) -> str | None:
+    """Write an archive and what it holds; return that it is corrupt, or None."""
+    (partial / f"{name}.gz").write_bytes(content)
+    if (unpacked := read_archive(partial / f"{name}.gz")) is None:
         return f"{name}.gz is corrupt"
     (partial / name).write_bytes(unpacked)
     return None
 
 
 def _download(partial: Path, name: str, folder: str, timeout_seconds: float) -> str | None:
-    """Fetch and unpack one archive with torchvision, which checks its md5; return why it failed, or None.
+    """Fetch and unpack one archive that torchvision knows by its md5; return why it failed, or None.
 
-    torchvision sets no time limit, so it is set here. Its progress bar is shown on a terminal only.
+    It is read here: torchvision's downloader has neither a limit in time nor one in size.
     """
-    mnist: Any = import_torchvision("torchvision.datasets").MNIST
-
-    class OneArchive(mnist):
-        """One archive of one mirror, so that an error has one cause; unlike MNIST, it reads nothing afterwards."""
-
-        raw_folder = str(partial)
-
-        def __init__(self) -> None:
-            self.mirrors = [folder]
-            self.resources = [(archive, md5) for archive, md5 in mnist.resources if archive == f"{name}.gz"]
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_seconds)
+    md5s: dict[str, str] = dict(import_torchvision("torchvision.datasets").MNIST.resources)
+    ends_at = time.monotonic() + TIMEOUTS_PER_MIRROR * timeout_seconds
     try:
-        with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
-            OneArchive().download()
-    except (OSError, RuntimeError, HTTPException, ValueError) as error:
-        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            raise
-        # torchvision's frames hold the failed responses, whose connections would stay open.
-        clear_frames(error.__traceback__)
+        request = Request(f"{folder}{name}.gz", headers={"User-Agent": "digits_sweep"})
+        with urlopen(request, timeout=timeout_seconds) as response:
+            content = _read(response, ends_at)
+    except (OSError, HTTPException, ValueError) as error:
         return _reason(error, name, timeout_seconds)
-    finally:
-        socket.setdefaulttimeout(before)
-    return None
+    if content is None:
+        return f"{name}.gz is larger than {MOST_BYTES:,} bytes"
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5s[f"{name}.gz"]:
+        return f"{name}.gz is corrupt (md5 differs)"
+    return _keep(partial, name, content)
+
+
+def _read(response: HTTPResponse, ends_at: float) -> bytes | None:
+    """Return the body of an answer; None if it is larger than any archive. On a terminal, show how far it is.
+
+    Raises `_TooSlow` if it is not done by `ends_at`.
+    """
+    content, shown = bytearray(), sys.stderr is not None and sys.stderr.isatty()
+    while piece := response.read1(2**16):
+        content += piece
+        if len(content) > MOST_BYTES:
+            return None
+        if time.monotonic() > ends_at:
+            raise _TooSlow
+        if shown and response.length is not None:
+            print(f"\r  {len(content) / max(len(content) + response.length, 1):.0%} ", end="", file=sys.stderr)
+    if shown:
+        print(file=sys.stderr)
+    return bytes(content)
 
 
 def _reason(error: Exception, name: str, timeout_seconds: float) -> str:
-    """Return what went wrong, in few words. torchvision passes most errors on as text, after a heading of its own."""
-    text = str(error).rpartition("got:\n")[2].strip()
+    """Return what went wrong, in few words."""
+    text = str(error)
+    if isinstance(error, HTTPError):
+        # It is the answer too, whose connection would stay open.
+        error.close()
+        return f"HTTP {error.code} for {name}.gz"
     if isinstance(error, TimeoutError) or "timed out" in text:
         return f"no answer within {timeout_seconds:g} s"
-    if text == "File not found or corrupted.":
-        return f"{name}.gz is corrupt (md5 differs)"
-    if refused := re.match(r"HTTP Error (\d+)", text):
-        return f"HTTP {refused[1]} for {name}.gz"
     return re.sub(r"<urlopen error (?:\[Errno -?\d+\] )?(.*)>", r"\1", text) + f" for {name}.gz"

@@ -87,13 +87,16 @@ def _manifest(path: Path, modified: int, size: int) -> Manifest:
     for texts in (manifest.command, manifest.runs, [manifest.id, manifest.started_at]):
         _check(texts, str)
     _check(manifest.configs, dict)
-    _check([manifest.counter], int)
+    if type(manifest.counter) is not int or abs(manifest.counter) >= 2**63:
+        raise ValueError("its counter is no whole number")
+    if len(set(manifest.runs)) < len(manifest.runs):
+        raise ValueError("it has a run twice")
     if len(manifest.configs) != len(manifest.runs):
         raise ValueError("not as many configurations as runs")
     if unsafe := next((folder for folder in manifest.runs if safe_name(folder) != folder), None):
         raise ValueError(f"{unsafe!r} is not the name of a run's folder")
     for choice in manifest.datasets:
-        _check([choice.used, choice.digest, choice.requested], str)
+        _check([choice.used, choice.digest, choice.requested, choice.note or ""], str)
     return manifest
 
 

@@ -125,7 +125,8 @@ def _read_record(path: Path) -> Record:
     content = read_json(path, RECORD_BYTES)
     try:
         checksum = content.pop("sha256", None)
-        if content["format"] == FORMAT and checksum != _checksum(content):
+        # Earlier formats have no checksum; one that is there holds, whatever the format is said to be.
+        if (content["format"] == FORMAT or checksum is not None) and checksum != _checksum(content):
             raise ValueError("corrupt: checksum mismatch")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnreadableRecord(f"{path.name}: not a record ({one_line(error)})") from error

@@ -4,6 +4,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from digits_sweep.results.columns import COLUMNS
@@ -42,7 +43,9 @@ def table_of(sweep: RecordedSweep) -> pd.DataFrame:
 
 def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     types = {column.name: column.dtype for column in COLUMNS}
-    return pd.DataFrame(rows, columns=list(types)).astype(types)
+    # A whole number beyond 64 bits is refused by pandas; NumPy's warning before that helps nobody.
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
 def load_history(sweep_dir: Path | str) -> pd.DataFrame:

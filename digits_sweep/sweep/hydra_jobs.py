@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from digits_sweep.config.launchers import launcher_called
+from digits_sweep.config.launchers import SUBMITIT_FOLDER, launcher_called
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import config_from
 from digits_sweep.console import Screen
@@ -35,7 +35,7 @@ def launch_by_hydra(planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], 
         if "submitit_folder" in config.hydra.launcher:
             # submitit runs what its folder holds in files named after its jobs, whose numbers can be guessed: in a
             # sweep that somebody else has sent, its folder must be a new one.
-            config.hydra.launcher.submitit_folder = str(sweep_dir.absolute() / ".submitit" / token_hex(8) / "%j")
+            config.hydra.launcher.submitit_folder = str(sweep_dir.absolute() / SUBMITIT_FOLDER / token_hex(8) / "%j")
     context = HydraContext(config_loader=cast(Any, PlannedConfigs()), callbacks=cast(Any, NoCallbacks()))
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
     overrides = [[*run.overrides, f"hydra.sweep.subdir={run.folder}"] for run in runs]

@@ -25,7 +25,7 @@ from digits_sweep.config.keys import (
     may_grow,
     written,
 )
-from digits_sweep.config.launchers import LAUNCHERS
+from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
@@ -51,7 +51,9 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     try:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
-        check_plain(sweep_dir)
+        check_plain(sweep_dir, unused=SUBMITIT_FOLDER)
+        if not manifest.runs:
+            raise CannotResume(f"{sweep_dir}: a sweep without runs")
         typed = {_key(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
             planned = _repeated(planned, typed, manifest, sweep_dir)

@@ -57,6 +57,8 @@ UNCOUNTED = [
     ({"batch_size": 0}, "batch_size is 0"),
     ({"batch_size": 2**62}, "batch_size is"),
     ({"batch_size": 10**300}, "record.json: "),
+    ({"batch_size": 1e308}, "record.json: "),
+    ({"seed": "inf"}, "record.json: "),
     ({"batch_size": 12.5}, "record.json: "),
     ({"seconds_per_epoch": 0}, "seconds_per_epoch is 0"),
     ({"seconds_per_epoch": "nan"}, "seconds_per_epoch is"),

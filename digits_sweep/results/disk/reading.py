@@ -149,10 +149,11 @@ def run_folders(sweep_dir: Path) -> tuple[list[str], list[str]]:
         return [], []
 
 
-def check_plain(folder: Path) -> None:
+def check_plain(folder: Path, unused: str = "") -> None:
     """Check that a folder, which somebody else may have sent, holds files and folders only, however deep.
 
-    Where it may be written, a link would lead elsewhere. Raises `UnreadableRecord` with the first that is not one.
+    Where it may be written, a link would lead elsewhere; nothing that is there is written or read in a folder called
+    `unused`. Raises `UnreadableRecord` with the first that is not one.
     """
     for place, names, files in os.walk(folder, onerror=_unreadable_folder):
         for name in (*names, *files):
@@ -160,6 +161,7 @@ def check_plain(folder: Path) -> None:
             if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
                 path = Path(place, name).relative_to(folder)
                 raise UnreadableRecord(f"{path} is a {_kind(mode)}: nothing is written beside it; remove it first")
+        names[:] = [name for name in names if name != unused]
 
 
 def _unreadable_folder(error: OSError) -> None:

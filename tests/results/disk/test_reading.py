@@ -174,5 +174,15 @@ def test_a_folder_with_anything_but_files_and_folders_is_refused(tmp_path, made,
     assert refusal(check_plain, tmp_path) == f"{place} is a {kind}: nothing is written beside it; remove it first"
 
 
+@posix
+def test_a_link_may_lie_in_a_folder_that_is_not_used(tmp_path):
+    (tmp_path / ".jobs" / "1").mkdir(parents=True)
+    (tmp_path / ".jobs" / "1" / "script").symlink_to("elsewhere")
+    check_plain(tmp_path, unused=".jobs")
+    (tmp_path / ".jobs").rename(tmp_path / "jobs")
+    (tmp_path / ".jobs").symlink_to("jobs")
+    assert refusal(check_plain, tmp_path, ".jobs").startswith(".jobs is a symbolic link")
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     assert refusal(check_plain, tmp_path / "nothing") == "nothing: No such file or directory"
