@@ -192,18 +192,59 @@ def test_no_label_outside_the_classes_is_read():
         NativeEngine(replace(made, labels=made.labels + 1))
 
 
+@pytest.mark.parametrize(
+    ("changed", "error", "text"),
+    [
+        (
+            {"images": torch.zeros(203, 28, 28)},
+            TypeError,
+            "images must be uint8 and labels int64, not torch.float32 and",
+        ),
+        ({"labels": torch.zeros(203, dtype=torch.int32)}, TypeError, "images must be uint8 and labels int64"),
+        ({"labels": torch.zeros(202, dtype=torch.int64)}, ValueError, "every image must have a label"),
+        ({"images": torch.zeros(203, 27, 28, dtype=torch.uint8)}, ValueError, "as many pixels as the model has inputs"),
+    ],
+)
+def test_nothing_is_read_that_is_not_there(changed, error, text):
+    with pytest.raises(error, match=text):
+        NativeEngine(replace(digits_like(), **changed))
+
+
+def test_an_order_is_of_64_bits():
+    with pytest.raises(TypeError, match=r"^order must be int64, not torch.int32$"):
+        NativeEngine(digits_like()).train(torch.arange(20, dtype=torch.int32))
+
+
+def test_an_empty_part_of_an_epoch_has_no_losses():
+    assert NativeEngine(digits_like()).train(torch.arange(0)).shape == (0,)
+
+
+def test_pytorchs_default_type_is_of_no_importance():
+    expected = trained("native", digits_like())
+    given = digits_like()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_same_bits(trained("native", given), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_model_in_float64_is_refused():
+    assert NativeEngine.refusal(workload().model.double(), ADAM, CPU) == "it computes in float32 only"
+
+
 def test_what_the_closed_form_refuses_is_refused_in_its_words():
     for model in (workload(activation="tanh").model, small_convolution()):
         assert NativeEngine.refusal(model, ADAM, CPU) == ClosedFormEngine.refusal(model, ADAM, CPU) is not None
     assert NativeEngine.refusal(workload().model, ADAM, torch.device("mps")) == "it computes on the CPU only"
 
 
-@pytest.mark.parametrize("changed", [{"betas": [0.9, 0.4]}, {"eps": 1e-40}])
+@pytest.mark.parametrize("changed", [{"betas": [0.9, 0.4]}, {"eps": 1e-30}])
 def test_adam_that_would_round_badly_is_refused(changed):
     config: OptimizerConfig = replace(ADAM, **changed)
     assert isinstance(config, AdamConfig)
     refusal = NativeEngine.refusal(workload().model, config, CPU)
-    assert refusal == "it knows Adam from optimizer.betas=[..., 0.5] and optimizer.eps=1e-30 up only"
+    assert refusal == "it knows Adam from optimizer.betas=[..., 0.5] and optimizer.eps=1e-28 up only"
     assert choose_engine("auto", workload().model, config, CPU)[0] == "closed_form"
 
 

@@ -1,9 +1,12 @@
 """Compiled when it is first needed, once for each compiler, processor and text; refused in words if it cannot be."""
 
+import os
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,42 @@ def test_a_damaged_library_is_compiled_anew(source, tmp_path):
 
 
 @needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has such owners and modes")
+@pytest.mark.parametrize("open_to_others", ["native", "digits_sweep", "."])
+def test_a_folder_that_others_may_write_in_is_neither_loaded_from_nor_written_to(open_to_others, source, tmp_path):
+    loaded_by_another_process(source)
+    (library,) = kept(tmp_path)
+    library.unlink()  # It is mapped into this process.
+    library.write_bytes(b"from somebody else")
+    {folder.name: folder for folder in library.parents}.get(open_to_others, tmp_path / "cache").chmod(0o777)
+    assert loaded_by_another_process(source) == 7
+    assert library.read_bytes() == b"from somebody else"
+
+
+@needs_compiler
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has such owners and modes")
+def test_a_library_that_others_may_write_is_compiled_anew(source, tmp_path):
+    with umask(0):
+        loaded_by_another_process(source)
+    (library,) = kept(tmp_path)
+    assert (stat.S_IMODE(library.stat().st_mode), stat.S_IMODE(library.parent.stat().st_mode)) == (0o700, 0o700)
+    library.chmod(0o770)
+    before = library.stat().st_ino
+    assert loaded_by_another_process(source) == 7
+    assert library.stat().st_ino != before
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    (before, _) = os.umask(mask), (Path(os.environ["XDG_CACHE_HOME"]) / "digits_sweep").mkdir(0o700, parents=True)
+    Path(os.environ["XDG_CACHE_HOME"]).chmod(0o700)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@needs_compiler
 @pytest.mark.parametrize("base", ["a file", "relative", "no home"])
 def test_without_a_cache_folder_it_is_compiled_in_a_temporary_one(base, source, tmp_path, monkeypatch):
     """A home that cannot be written to is stood in for by a file: the superuser can write anywhere."""
@@ -161,6 +200,25 @@ def test_a_compiler_that_is_no_program_is_refused(source, tmp_path, monkeypatch)
     monkeypatch.setenv("CC", command(tmp_path / "broken", ""))
     (tmp_path / "broken").write_bytes(b"\x00\x01")
     with pytest.raises(EngineRefused, match=f"^{tmp_path}/broken does not run: "):
+        load_library(source)
+
+
+@needs_compiler
+def test_planning_runs_no_compiler(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a compiler was run"))
+    assert choose_engine("auto", workload().model.to("meta"), ADAM, CPU)[0] == "native"
+
+
+def test_planning_knows_that_there_is_no_compiler(monkeypatch):
+    monkeypatch.setenv("CC", "no_such_compiler -O1")
+    name, reason = choose_engine("auto", workload().model.to("meta"), ADAM, CPU)
+    assert name == "closed_form"
+    assert "not native: no C compiler (no_such_compiler -O1) on this machine" in reason
+
+
+def test_a_command_that_is_none_is_refused(source, monkeypatch):
+    monkeypatch.setenv("CC", "'cc")
+    with pytest.raises(EngineRefused, match=r"^CC='cc is not a command \(No closing quotation\)$"):
         load_library(source)
 
 

@@ -20,6 +20,8 @@ ENGINES: dict[str, type[Engine]] = {
     "eager": EagerEngine,
     "lesson": LessonEngine,
 }
+# How the refusal of an engine that was asked for by name ends.
+AUTO_PICKS = "; engine=auto picks one that works"
 
 
 def choose_engine(name: str, model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> tuple[str, str]:
@@ -30,7 +32,7 @@ def choose_engine(name: str, model: nn.Module, optimizer: OptimizerConfig, devic
     """
     if name != "auto":
         if refusal := ENGINES[name].refusal(model, optimizer, device):
-            raise EngineRefused(f"engine={name}: {refusal}; engine=auto picks one that works")
+            raise EngineRefused(f"engine={name}: {refusal}{AUTO_PICKS}")
         return name, "asked for"
     passed_over: list[str] = []
     for candidate, engine in ENGINES.items():

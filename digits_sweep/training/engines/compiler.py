@@ -5,8 +5,10 @@ import hashlib
 import os
 import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +35,17 @@ def load_library(source: Path) -> ctypes.CDLL:
     return found
 
 
+def find_compiler() -> list[str]:
+    """Return the C compiler's command: the words of $CC, or cc. Raises `EngineRefused` if there is no such program."""
+    try:
+        compiler = shlex.split(os.environ.get("CC") or "cc")
+    except ValueError as error:
+        raise EngineRefused(f"CC={os.environ['CC']} is not a command ({error})") from error
+    if not compiler or shutil.which(compiler[0]) is None:
+        raise EngineRefused(f"no C compiler ({' '.join(compiler)}) on this machine")
+    return compiler
+
+
 @cache
 def _found(source: Path) -> ctypes.CDLL | str:
     """Return the library, or why there is none."""
@@ -50,18 +63,35 @@ def _found(source: Path) -> ctypes.CDLL | str:
 
 def _load_or_compile(command: list[str], source: Path, library: Path) -> ctypes.CDLL | None:
     """Return the library in the cache, compiled if it is not there, or None if this folder cannot keep it."""
+    folder = library.parent
     try:
-        if library.exists():
-            return ctypes.CDLL(str(library))
-    except OSError:
-        # It is damaged, or of another system that shares this home.
-        pass
-    try:
-        library.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_out_of_others_reach(folder):
+            return None
+        if library.exists() and _is_out_of_others_reach(library):
+            with suppress(OSError):  # It is damaged, or of another system that shares this home.
+                return ctypes.CDLL(str(library))
         return _compile(command, source, library)
     except (EngineRefused, OSError):
         # The folder is read-only or full, or nothing in it may be executed. If it is the text, the next try says so.
         return None
+
+
+def _is_out_of_others_reach(path: Path) -> bool:
+    """Return whether only this user and the superuser can change what is at `path`, as ssh asks it of a key's folder.
+
+    Raises OSError if there is nothing.
+    """
+    if os.name != "posix":
+        return True
+    real = path.resolve(strict=True)
+    for each in {path, real, *path.parents, *real.parents}:
+        found = each.stat()
+        # In a folder such as /tmp everyone may write, but rename or remove only what is their own.
+        shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
+        if shared or found.st_uid not in (0, os.geteuid()):
+            return False
+    return True
 
 
 def _cache_folder() -> Path | None:
@@ -79,9 +109,7 @@ def _prepared(source: Path) -> tuple[list[str], str]:
     The name is a digest of the text, the command, and all that the compiler defines: its version, and what the
     processor can do.
     """
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    if not compiler or shutil.which(compiler[0]) is None:
-        raise EngineRefused(f"no C compiler ({' '.join(compiler)}) on this machine")
+    compiler = find_compiler()
     for flag in PROCESSOR_FLAGS:
         command = [*compiler, flag, *FLAGS]
         defined = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
@@ -105,6 +133,7 @@ def _compile(command: list[str], source: Path, library: Path) -> ctypes.CDLL:
         finished = _run([*command, "-o", unfinished, str(source), "-lm"])
         if finished.returncode != 0:
             raise EngineRefused(f"{command[0]} cannot compile it: {_reason(finished)}")
+        Path(unfinished).chmod(0o700)
         loaded = ctypes.CDLL(unfinished)
         Path(unfinished).replace(library)
         return loaded

@@ -16,7 +16,7 @@ from digits_sweep.config.schema import AdamConfig, OptimizerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
-from digits_sweep.training.engines.compiler import load_library
+from digits_sweep.training.engines.compiler import find_compiler, load_library
 from digits_sweep.training.engines.native.parameters import PaddedParameters
 from digits_sweep.training.engines.native.structures import Layer, Lists, Rows, Task
 from digits_sweep.training.engines.protocol import Workload
@@ -32,7 +32,7 @@ CALL = 10_000
 DENSE = 0.4
 # Adam's squares are averaged as old + share * (new - old), which rounds well if the share is not large; and in the
 # padding, 0 is divided by epsilon.
-LEAST_BETA2, LEAST_EPS = 0.5, 1e-30
+LEAST_BETA2, LEAST_EPS = 0.5, 1e-28
 
 
 class NativeEngine:
@@ -48,8 +48,15 @@ class NativeEngine:
             return refusal
         if isinstance(optimizer, AdamConfig) and (optimizer.betas[1] < LEAST_BETA2 or optimizer.eps < LEAST_EPS):
             return f"it knows Adam from optimizer.betas=[..., {LEAST_BETA2}] and optimizer.eps={LEAST_EPS} up only"
+        weight: Tensor = model.get_submodule("output").weight  # type: ignore[assignment]
+        if weight.dtype is not torch.float32:
+            return "it computes in float32 only"
         try:
-            load_library(SOURCE)
+            # While planning it is enough that there is a compiler: what it makes is known when a run starts.
+            if weight.is_meta:
+                find_compiler()
+            else:
+                load_library(SOURCE)
         except EngineRefused as refused:
             return str(refused)
         return None
@@ -57,8 +64,7 @@ class NativeEngine:
     def __init__(self, workload: Workload) -> None:
         model = workload.model
         assert isinstance(model, MLP), "every other model is refused"
-        if not 0 <= int(workload.labels.min()) <= int(workload.labels.max()) < model.output.out_features:
-            raise IndexError(f"labels must be from 0 to {model.output.out_features - 1}")
+        _check(workload, model)
         self.library = load_library(SOURCE)
         self.lanes: int = self.library.lanes()
         self.model: nn.Module = model
@@ -78,9 +84,11 @@ class NativeEngine:
         self._lay_out_layers()
 
     def train(self, order: Tensor) -> Tensor:
+        if order.dtype is not torch.int64:
+            raise TypeError(f"order must be int64, not {order.dtype}")
         if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self.num_images:
             raise IndexError(f"order must be from 0 to {self.num_images - 1}")
-        losses = torch.empty(-(-len(order) // self.batch_size))
+        losses = torch.empty(-(-len(order) // self.batch_size), dtype=torch.float32)
         calls = order.contiguous().split(max(1, CALL // self.batch_size) * self.batch_size)
         for block, transposed in self.transposed:
             transposed.copy_(block.t())
@@ -113,15 +121,15 @@ class NativeEngine:
 
         The rows are an odd number of cache lines apart, so that a column of them spreads over the whole cache.
         """
-        room = torch.zeros(count, (-(-(width + one_more) // 16) | 1) * 16)
+        room = torch.zeros(count, (-(-(width + one_more) // 16) | 1) * 16, dtype=torch.float32)
         if one_more:
             room[:, width] = 1
         return Rows(self._kept(room), room.stride(0)), room[:, :width]
 
     def _lay_out_optimizer(self, adam: bool) -> Tensor:
         """Make the optimizer's state views of the vectors that C computes in; return its number of steps."""
-        done, first, second = torch.zeros(()), self.parameters.new_vector(), self.parameters.new_vector()
-        self.vectors = {"weights": self.parameters.values, "first": first, "second": second}
+        done, (first, second, gradient) = torch.zeros(()), (self.parameters.new_vector() for _ in range(3))
+        self.vectors = {"weights": self.parameters.values, "first": first, "second": second, "gradient": gradient}
         self.task.adam = adam
         of_first, of_second = self.parameters.views_of(first), self.parameters.views_of(second)
         for parameter in self.model.parameters():
@@ -138,7 +146,7 @@ class NativeEngine:
         task.images, task.labels = self._kept(images), self._kept(workload.labels.contiguous())
         task.pixels = pixels = images.shape[1]
         # What each level of a pixel is to the network, and at last what the bias is multiplied by.
-        levels = torch.ones(257)
+        levels = torch.ones(257, dtype=torch.float32)
         levels[:256] = scale(torch.arange(256, dtype=torch.uint8).view(256, 1, 1), workload.scale).flatten()
         task.levels = self._kept(levels)
         share = float(images[:1_000].count_nonzero()) / images[:1_000].numel()
@@ -154,12 +162,9 @@ class NativeEngine:
                 task.lists[side] = Lists(self._kept(entries), self._kept(ends), task.most + 1)
 
     def _lay_out_layers(self) -> None:
-        task, shapes, vectors = self.task, self.parameters.shapes, dict(self.vectors)
+        task, shapes = self.task, self.parameters.shapes
         task.hidden, task.num_layers = shapes[0][1], len(shapes)
-        if self.batch_size > task.most:
-            vectors["gradient"] = self.parameters.new_vector()
-            self._kept(vectors["gradient"])
-        blocks = {name: self.parameters.blocks_of(vector) for name, vector in vectors.items()}
+        blocks = {name: self.parameters.blocks_of(vector) for name, vector in self.vectors.items()}
         layers = (Layer * len(shapes))()
         # Beyond the first layer C keeps every weight a second time, for the product with its transpose.
         self.transposed: list[tuple[Tensor, Tensor]] = []
@@ -177,3 +182,14 @@ class NativeEngine:
         task.layers = cast(pointer(layers), c_void_p)
         task.image_losses = self._kept(torch.zeros(task.most, dtype=torch.float64))
         task.scratch, _ = self._rows(task.hidden // self.lanes, task.classes)
+
+
+def _check(workload: Workload, model: MLP) -> None:
+    """Raise TypeError, ValueError or IndexError if C would read outside of what `workload` holds."""
+    images, labels, classes = workload.images, workload.labels, model.output.out_features
+    if images.dtype is not torch.uint8 or labels.dtype is not torch.int64:
+        raise TypeError(f"images must be uint8 and labels int64, not {images.dtype} and {labels.dtype}")
+    if len(labels) != len(images) or images[0].numel() != model.hidden_layers[0].in_features:
+        raise ValueError("every image must have a label, and as many pixels as the model has inputs")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise IndexError(f"labels must be from 0 to {classes - 1}")

@@ -1,12 +1,8 @@
 /* One Linear layer: its products, and the step of its weights. */
 
 /* So many images, or rows of weights, times so many vectors of columns are computed at a time, in registers. */
-#define TILE 6
-#if LANES == 8 || (LANES == 4 && defined(__SSE__))
+#define TILE 5
 #define COLUMNS 2
-#else
-#define COLUMNS 4
-#endif
 
 struct rows {
     float *at;
@@ -48,14 +44,9 @@ INLINE void apply(int columns, struct step s, struct layer layer, int64_t at, ve
     }
 }
 
-/* TILED(DO, count, wide): DO(rows, columns) with constants, which tiles need to lie in registers. */
+/* DO(images or rows, columns) with constants, which tiles need to lie in registers. */
 #define TILED(DO, count, wide) \
-    switch (wide ? count : -(count)) { \
-    case 1: DO(1, COLUMNS) break; case 2: DO(2, COLUMNS) break; case 3: DO(3, COLUMNS) break; \
-    case 4: DO(4, COLUMNS) break; case 5: DO(5, COLUMNS) break; case 6: DO(6, COLUMNS) break; \
-    case -1: DO(1, 1) break; case -2: DO(2, 1) break; case -3: DO(3, 1) break; \
-    case -4: DO(4, 1) break; case -5: DO(5, 1) break; case -6: DO(6, 1) break; \
-    }
+    if ((count) == TILE) { if (wide) DO(TILE, COLUMNS) else DO(TILE, 1) } else if (wide) DO(1, COLUMNS) else DO(1, 1)
 
 INLINE void multiply_tile(int images, int columns, struct layer layer, struct rows in, struct rows out, struct rows by) {
     vec sum[TILE][COLUMNS];
@@ -77,7 +68,7 @@ static void multiply(struct layer layer, struct rows in, struct rows out, struct
         for (int64_t some, b = image; b < end; b += some) {
             struct rows x = {in.at + b * in.stride, in.stride}, y = {out.at + b * out.stride + c, out.stride};
             struct rows z = {by.at ? by.at + b * by.stride + c : 0, by.stride};
-            some = end - b < TILE ? end - b : TILE;
+            some = end - b < TILE ? 1 : TILE;
 #define MULTIPLY(rows, columns) multiply_tile(rows, columns, layer, x, y, z);
             TILED(MULTIPLY, some, wide)
         }
@@ -102,7 +93,7 @@ static void update(struct step step, struct layer layer, int64_t images, int64_t
                    int64_t to) {
     const struct layer whole = layer;
     for (int64_t some, i = top; i < bottom; i += some) {
-        some = bottom - i < TILE ? bottom - i : TILE;
+        some = bottom - i < TILE ? 1 : TILE;
         layer.values.at = whole.values.at + i;
         for (int64_t wide, c = from; c < to; c += (wide ? COLUMNS : 1) * LANES) {
             wide = to - c >= COLUMNS * LANES;

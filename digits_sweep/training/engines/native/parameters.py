@@ -26,7 +26,7 @@ class PaddedParameters:
 
     def new_vector(self) -> Tensor:
         """Return a vector of zeros with a place for every weight."""
-        return torch.zeros(sum(rows * width for rows, width in self.shapes))
+        return torch.zeros(sum(rows * width for rows, width in self.shapes), dtype=torch.float32)
 
     def blocks_of(self, vector: Tensor) -> list[Tensor]:
         """Return every layer's part of `vector`, (inputs + 1, width), the one next to the images first."""
