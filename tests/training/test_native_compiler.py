@@ -159,6 +159,7 @@ def no_home() -> Path:
 
 
 @needs_compiler
+@pytest.mark.full
 def test_processes_that_start_together_all_get_it_and_leave_one_file(source, tmp_path):
     program = (
         "import sys, pathlib; from digits_sweep.training.engines.compiler import load_library;"
@@ -231,13 +232,14 @@ def test_a_process_asks_the_compiler_once(monkeypatch):
 
 TRAINING = """
 import torch
-from tests.training.test_native import digits_like, trained
+from tests.training.test_native import OPTIMIZERS, digits_like, trained
 for scale in ("unit", "standard"):
     for batch_size in (1, 7, 150):
         for hidden_size, hidden_layers, head in ((33, 3, "softmax"), (1, 1, "logits")):
             shape = {"hidden_size": hidden_size, "hidden_layers": hidden_layers, "head": head}
-            for threads in (1, 3):
-                losses, _ = trained("native", digits_like(160, batch_size, scale=scale, **shape), threads=threads)
+            for threads, optimizer in zip((1, 3, 1, 3), OPTIMIZERS.values()):
+                given = digits_like(160, batch_size, scale=scale, optimizer=optimizer, **shape)
+                losses, _ = trained("native", given, threads=threads)
                 assert losses.isfinite().all()
 print("trained")
 """

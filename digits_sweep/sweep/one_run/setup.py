@@ -81,4 +81,4 @@ def _as_it_started(config: Config, digits: Digits, record: Record) -> BuiltEngin
 def recorded_engine(config: Config, record: Record) -> str | None:
     """Return the name of the engine that `engine=auto` took when the run of `record` started, None if it took none."""
     name = record.summary.get("engine")
-    return name if config.engine.name == "auto" and name in ENGINES else None
+    return name if config.engine.name == "auto" and isinstance(name, str) and name in ENGINES else None

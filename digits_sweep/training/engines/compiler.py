@@ -29,7 +29,7 @@ def load_library(source: Path) -> ctypes.CDLL:
     there, every process compiles it in a temporary folder. Raises `EngineRefused` if there is no compiler or it cannot
     compile this. A process finds out once.
     """
-    found = _found(source)
+    found = _found(source, tuple(find_compiler()))
     if isinstance(found, str):
         raise EngineRefused(found)
     return found
@@ -47,10 +47,10 @@ def find_compiler() -> list[str]:
 
 
 @cache
-def _found(source: Path) -> ctypes.CDLL | str:
-    """Return the library, or why there is none."""
+def _found(source: Path, compiler: tuple[str, ...]) -> ctypes.CDLL | str:
+    """Return the library that this compiler makes, or why there is none."""
     try:
-        command, name = _prepared(source)
+        command, name = _prepared(source, compiler)
         if (folder := _cache_folder()) and (library := _load_or_compile(command, source, folder / name)):
             return library
         with tempfile.TemporaryDirectory() as temporary:
@@ -103,13 +103,12 @@ def _cache_folder() -> Path | None:
     return base / "digits_sweep" / "native" if base.is_absolute() else None
 
 
-def _prepared(source: Path) -> tuple[list[str], str]:
+def _prepared(source: Path, compiler: tuple[str, ...]) -> tuple[list[str], str]:
     """Return the command that compiles for this processor, and a file name for what it makes of `source`.
 
     The name is a digest of the text, the command, and all that the compiler defines: its version, and what the
     processor can do.
     """
-    compiler = find_compiler()
     for flag in PROCESSOR_FLAGS:
         command = [*compiler, flag, *FLAGS]
         defined = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
