@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from digits_sweep.config.schema import AdamConfig, OptimizerConfig
 from digits_sweep.data.digits import scale
-from digits_sweep.training.engines import ENGINES, choose_engine
+from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
-from digits_sweep.training.engines.native.engine import SOURCE, NativeEngine
+from digits_sweep.training.engines.native.engine import NativeEngine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.model import MLP
-from tests.workloads import ADAM, PLAIN_SGD, SGD, STEP_OF_ONE, small_convolution, workload
+from tests.workloads import ADAM, PLAIN_SGD, SGD, STEP_OF_ONE, workload
 
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(
@@ -180,41 +179,6 @@ def test_a_loss_that_is_no_number_is_reported_as_such():
     assert not engine.train(epoch_order(0, 1, 203)).isfinite().all()
 
 
-@pytest.mark.parametrize("order", [[0, 203], [-1, 0]])
-def test_no_image_outside_the_data_set_is_read(order):
-    with pytest.raises(IndexError, match=r"^order must be from 0 to 202$"):
-        NativeEngine(digits_like()).train(torch.tensor(order))
-
-
-def test_no_label_outside_the_classes_is_read():
-    made = digits_like()
-    with pytest.raises(IndexError, match=r"^labels must be from 0 to 9$"):
-        NativeEngine(replace(made, labels=made.labels + 1))
-
-
-@pytest.mark.parametrize(
-    ("changed", "error", "text"),
-    [
-        (
-            {"images": torch.zeros(203, 28, 28)},
-            TypeError,
-            "images must be uint8 and labels int64, not torch.float32 and",
-        ),
-        ({"labels": torch.zeros(203, dtype=torch.int32)}, TypeError, "images must be uint8 and labels int64"),
-        ({"labels": torch.zeros(202, dtype=torch.int64)}, ValueError, "every image must have a label"),
-        ({"images": torch.zeros(203, 27, 28, dtype=torch.uint8)}, ValueError, "as many pixels as the model has inputs"),
-    ],
-)
-def test_nothing_is_read_that_is_not_there(changed, error, text):
-    with pytest.raises(error, match=text):
-        NativeEngine(replace(digits_like(), **changed))
-
-
-def test_an_order_is_of_64_bits():
-    with pytest.raises(TypeError, match=r"^order must be int64, not torch.int32$"):
-        NativeEngine(digits_like()).train(torch.arange(20, dtype=torch.int32))
-
-
 def test_an_empty_part_of_an_epoch_has_no_losses():
     assert NativeEngine(digits_like()).train(torch.arange(0)).shape == (0,)
 
@@ -229,32 +193,9 @@ def test_pytorchs_default_type_is_of_no_importance():
         torch.set_default_dtype(torch.float32)
 
 
-def test_a_model_in_float64_is_refused():
-    assert NativeEngine.refusal(workload().model.double(), ADAM, CPU) == "it computes in float32 only"
-
-
-def test_what_the_closed_form_refuses_is_refused_in_its_words():
-    for model in (workload(activation="tanh").model, small_convolution()):
-        assert NativeEngine.refusal(model, ADAM, CPU) == ClosedFormEngine.refusal(model, ADAM, CPU) is not None
-    assert NativeEngine.refusal(workload().model, ADAM, torch.device("mps")) == "it computes on the CPU only"
-
-
-@pytest.mark.parametrize("changed", [{"betas": [0.9, 0.4]}, {"eps": 1e-30}])
-def test_adam_that_would_round_badly_is_refused(changed):
-    config: OptimizerConfig = replace(ADAM, **changed)
-    assert isinstance(config, AdamConfig)
-    refusal = NativeEngine.refusal(workload().model, config, CPU)
-    assert refusal == "it knows Adam from optimizer.betas=[..., 0.5] and optimizer.eps=1e-28 up only"
-    assert choose_engine("auto", workload().model, config, CPU)[0] == "closed_form"
-
-
 @pytest.mark.parametrize("betas", [[0.0, 0.5], [0.3, 0.9], [0.99, 0.99]])
 def test_any_other_betas_step_as_torchs_do(betas):
     optimizer = replace(ADAM, betas=betas)
     expected, _ = trained("closed_form", digits_like(optimizer=optimizer))
     losses, _ = trained("native", digits_like(optimizer=optimizer))
     assert (losses - expected).abs().max() < 2e-5
-
-
-def test_the_c_code_is_part_of_the_package():
-    assert SOURCE.is_file()

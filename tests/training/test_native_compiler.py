@@ -1,12 +1,9 @@
 """Compiled when it is first needed, once for each compiler, processor and text; refused in words if it cannot be."""
 
-import os
 import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,42 +94,6 @@ def test_a_damaged_library_is_compiled_anew(source, tmp_path):
     library.write_bytes(b"\x7fELF")
     assert loaded_by_another_process(source) == 7
     assert library.stat().st_size > 1_000
-
-
-@needs_compiler
-@pytest.mark.skipif(os.name != "posix", reason="only POSIX has such owners and modes")
-@pytest.mark.parametrize("open_to_others", ["native", "digits_sweep", "."])
-def test_a_folder_that_others_may_write_in_is_neither_loaded_from_nor_written_to(open_to_others, source, tmp_path):
-    loaded_by_another_process(source)
-    (library,) = kept(tmp_path)
-    library.unlink()  # It is mapped into this process.
-    library.write_bytes(b"from somebody else")
-    {folder.name: folder for folder in library.parents}.get(open_to_others, tmp_path / "cache").chmod(0o777)
-    assert loaded_by_another_process(source) == 7
-    assert library.read_bytes() == b"from somebody else"
-
-
-@needs_compiler
-@pytest.mark.skipif(os.name != "posix", reason="only POSIX has such owners and modes")
-def test_a_library_that_others_may_write_is_compiled_anew(source, tmp_path):
-    with umask(0):
-        loaded_by_another_process(source)
-    (library,) = kept(tmp_path)
-    assert (stat.S_IMODE(library.stat().st_mode), stat.S_IMODE(library.parent.stat().st_mode)) == (0o700, 0o700)
-    library.chmod(0o770)
-    before = library.stat().st_ino
-    assert loaded_by_another_process(source) == 7
-    assert library.stat().st_ino != before
-
-
-@contextmanager
-def umask(mask: int) -> Iterator[None]:
-    (before, _) = os.umask(mask), (Path(os.environ["XDG_CACHE_HOME"]) / "digits_sweep").mkdir(0o700, parents=True)
-    Path(os.environ["XDG_CACHE_HOME"]).chmod(0o700)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 @needs_compiler
@@ -228,35 +189,3 @@ def test_a_process_asks_the_compiler_once(monkeypatch):
     assert NativeEngine.refusal(workload().model, ADAM, CPU) is None
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("asked again"))
     assert NativeEngine.refusal(workload().model, ADAM, CPU) is None
-
-
-TRAINING = """
-import torch
-from tests.training.test_native import OPTIMIZERS, digits_like, trained
-for scale in ("unit", "standard"):
-    for batch_size in (1, 7, 150):
-        for hidden_size, hidden_layers, head in ((33, 3, "softmax"), (1, 1, "logits")):
-            shape = {"hidden_size": hidden_size, "hidden_layers": hidden_layers, "head": head}
-            for threads, optimizer in zip((1, 3, 1, 3), OPTIMIZERS.values()):
-                given = digits_like(160, batch_size, scale=scale, optimizer=optimizer, **shape)
-                losses, _ = trained("native", given, threads=threads)
-                assert losses.isfinite().all()
-print("trained")
-"""
-
-
-@needs_compiler
-@pytest.mark.full
-def test_nothing_outside_its_memory_is_touched_and_nothing_undefined_is_done(monkeypatch):
-    checks = "-fsanitize=address,undefined"
-    runtimes = [
-        subprocess.run(["cc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
-        for name in ("libasan.so", "libubsan.so")
-    ]
-    if not all(Path(each).is_absolute() for each in runtimes):
-        pytest.skip("this compiler has no sanitizers")
-    monkeypatch.setenv("CC", f"cc {checks} -fno-sanitize-recover=all -fno-omit-frame-pointer")
-    monkeypatch.setenv("LD_PRELOAD", " ".join(runtimes))
-    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
-    finished = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
-    assert (finished.returncode, finished.stdout) == (0, "trained\n"), finished.stderr

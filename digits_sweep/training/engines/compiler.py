@@ -65,7 +65,8 @@ def _load_or_compile(command: list[str], source: Path, library: Path) -> ctypes.
     """Return the library in the cache, compiled if it is not there, or None if this folder cannot keep it."""
     folder = library.parent
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (folder.parent, folder):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_out_of_others_reach(folder):
             return None
         if library.exists() and _is_out_of_others_reach(library):

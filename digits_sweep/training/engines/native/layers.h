@@ -48,7 +48,8 @@ INLINE void apply(int columns, struct step s, struct layer layer, int64_t at, ve
 #define TILED(DO, count, wide) \
     if ((count) == TILE) { if (wide) DO(TILE, COLUMNS) else DO(TILE, 1) } else if (wide) DO(1, COLUMNS) else DO(1, 1)
 
-INLINE void multiply_tile(int images, int columns, struct layer layer, struct rows in, struct rows out, struct rows by) {
+INLINE void multiply_tile(int images, int columns, struct layer layer, struct rows in, struct rows out,
+                          struct rows by) {
     vec sum[TILE][COLUMNS];
     EACH(b, images) EACH(v, columns) sum[b][v] = (vec){0};
     for (int64_t i = 0; i < layer.inputs; i++)
@@ -77,10 +78,11 @@ static void multiply(struct layer layer, struct rows in, struct rows out, struct
 
 INLINE void update_tile(int rows, int columns, struct step step, struct layer layer, int64_t images, int64_t at) {
     vec sum[TILE][COLUMNS];
+    struct rows in = layer.values, delta = layer.delta;
     EACH(r, rows) EACH(v, columns) sum[r][v] = (vec){0};
     for (int64_t b = 0; b < images; b++)
         EACH(r, rows) EACH(v, columns)
-            sum[r][v] += layer.values.at[b * layer.values.stride + r] * AT(layer.delta.at, b * layer.delta.stride + v * LANES);
+            sum[r][v] += in.at[b * in.stride + r] * AT(delta.at, b * delta.stride + v * LANES);
     EACH(r, rows) {
         apply(columns, step, layer, at + r * layer.width, sum[r]);
         if (layer.transposed) EACH(v, columns) EACH(k, LANES)

@@ -34,7 +34,7 @@ struct task {
     const int64_t *labels, *order;
     const float *levels; /* what a pixel's levels 0 to 255 are to the network, and 1 for the bias */
     float *losses;       /* one an iteration */
-    int64_t count, batch_size, pixels, hidden, classes, num_layers, threads, most; /* hidden: units with their padding */
+    int64_t count, batch_size, pixels, hidden, classes, num_layers, threads, most; /* hidden: units and padding */
     int64_t squashes, dense, adam, nesterov, steps_done;
     double rate, beta1, beta2, epsilon, decay; /* beta1: SGD's momentum too */
     struct layer *layers;
@@ -59,7 +59,8 @@ static struct chunk chunk_from(const struct task *task, int64_t from) {
 
 /* As torch's fused kernels step, with Adam's bias corrections taken out of the square root. */
 static struct step step_for(const struct task *task, struct chunk chunk) {
-    struct step step = {!chunk.begins, chunk.ends, task->adam, task->nesterov, task->decay, task->beta1, 0, 0, task->rate, 0};
+    struct step step = {.adds = !chunk.begins, .steps = chunk.ends, .adam = task->adam, .nesterov = task->nesterov,
+                        .decay = task->decay, .keep_first = task->beta1, .rate = task->rate};
     if (task->adam) {
         double number = task->steps_done + chunk.iteration + 1, root = sqrt(1 - pow(task->beta2, number));
         step.add_first = 1 - task->beta1;
@@ -95,13 +96,15 @@ static double head(const struct task *task, float *s, float *p, int64_t label, i
 /* Bring in pixels [from, to) of a chunk's images. */
 static void read_images(const struct task *task, struct chunk chunk, int side, int64_t from, int64_t to) {
     const int64_t *order = task->order + chunk.from;
+    struct rows in = task->inputs[side];
     if (!task->dense) list_images(task->lists[side], task->images, task->pixels, order, chunk.size, from, to);
     else for (int64_t b = 0; b < chunk.size; b++) for (int64_t p = from; p < to; p++)
-        task->inputs[side].at[b * task->inputs[side].stride + p] = task->levels[task->images[order[b] * task->pixels + p]];
+        in.at[b * in.stride + p] = task->levels[task->images[order[b] * task->pixels + p]];
 }
 
 /* All of a step but the first layer, whose outputs h_1 are there. Returns the sum of the losses to member 0. */
-static double learn(const struct task *task, struct team *team, int me, struct chunk chunk, struct step step, int64_t from, int64_t to) {
+static double learn(const struct task *task, struct team *team, int me, struct chunk chunk, struct step step,
+                    int64_t from, int64_t to) {
     struct layer *first = task->layers, *last = first + task->num_layers - 1;
     float *scratch = task->scratch.at + me * task->scratch.stride;
     double loss = 0;
@@ -112,7 +115,8 @@ static double learn(const struct task *task, struct team *team, int me, struct c
     int64_t image = share(team, chunk.size, 1, me), end = share(team, chunk.size, 1, me + 1);
     multiply(*last, last->values, last->delta, (struct rows){0}, image, end, 0, last->width);
     for (int64_t b = image; b < end; b++)
-        task->image_losses[b] = head(task, last->delta.at + b * last->delta.stride, scratch, task->labels[task->order[chunk.from + b]], chunk.batch);
+        task->image_losses[b] = head(task, last->delta.at + b * last->delta.stride, scratch,
+                                     task->labels[task->order[chunk.from + b]], chunk.batch);
     for (struct layer *l = last; l > first; l--) {
         meet(team);
         struct layer back = {.inputs = l->width, .width = l->height, .weights = l->transposed};
@@ -147,7 +151,8 @@ static void work(const void *argument, struct team *team, int me) {
             if (now.size) update(step, first, now.size, 0, first.inputs, from, to);
             first.values = task->inputs[side];
             multiply(first, first.values, h_1, h_1, 0, next.size, from, to);
-        } else pass(step, task->layers[0], task->levels, task->lists[!side], now.size, task->lists[side], next.size, h_1, from, to);
+        } else pass(step, task->layers[0], task->levels, task->lists[!side], now.size, task->lists[side], next.size,
+                    h_1, from, to);
     }
 }
 
