@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module imports from its own layer and from lower ones only.
 LAYERS = (
-    ("process", "errors", "config.rules", "config.schema", "config.keys", "results"),
+    ("process", "errors", "config.rules", "config.schema", "config.nodes", "config.keys", "results"),
     ("config",),
     ("data",),
     ("training",),
@@ -25,7 +25,16 @@ LAYERS = (
     ("critical_batch_size", "tune", "bench"),
     ("__main__", "__init__"),
 )
-REPORT_READS = ("process", "errors", "config.rules", "config.schema", "config.keys", "results", "report")
+REPORT_READS = (
+    "process",
+    "errors",
+    "config.rules",
+    "config.schema",
+    "config.nodes",
+    "config.keys",
+    "results",
+    "report",
+)
 
 
 def within(module: str, room: str) -> bool:

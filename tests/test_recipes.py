@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 from typing import ClassVar
-from torch.optim import RMSprop
+from torch.optim import Adagrad
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record
 """
@@ -60,12 +60,12 @@ def conf(tmp_path, monkeypatch) -> Path:
     data = loading.DataSet(defined("A data set", "digits_sweep.data.loading"), train_samples=150)
     monkeypatch.setitem(loading.DATASETS, "two_classes", data)
     monkeypatch.setitem(model.MODELS, "linear", defined("A model", "digits_sweep.training.model"))
-    monkeypatch.setitem(optimizer.OPTIMIZERS, "rmsprop", defined("An optimizer", "digits_sweep.training.optimizer"))
+    monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", defined("An optimizer", "digits_sweep.training.optimizer"))
     monkeypatch.setitem(ENGINES, "plain", defined("An engine", "digits_sweep.training.engines.eager"))
     monkeypatch.setitem(TRACKERS, "csv", defined("A tracker", "digits_sweep.trackers.tensorboard"))
     put(conf, "A data set", "data/two_classes.yaml")
     put(conf, "A model", "model/linear.yaml")
-    put(conf, "An optimizer", "optimizer/rmsprop.yaml")
+    put(conf, "An optimizer", "optimizer/adagrad.yaml")
     put(conf, "An engine", "engine/plain.yaml")
     put(conf, "A tracker", "tracker/csv.yaml")
     return conf
@@ -96,8 +96,8 @@ def test_a_model_that_is_no_mlp_is_trained_by_an_engine_that_can(program, conf):
 
 
 def test_an_optimizer_is_trained_with(program, conf):
-    row = trained(program, conf, "data=mnist_sample", "optimizer=rmsprop", "data.batch_size=500")
-    assert (row["optimizer"], row["engine"]) == ("rmsprop", "eager")
+    row = trained(program, conf, "data=mnist_sample", "optimizer=adagrad", "data.batch_size=500")
+    assert (row["optimizer"], row["engine"]) == ("adagrad", "eager")
 
 
 def test_an_engine_trains_and_gives_the_losses_of_the_others(program, conf):
@@ -140,15 +140,16 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
 
 
 def test_a_figure_is_on_the_page(program, conf, monkeypatch):
-    from digits_sweep.report import captions, figures, page
+    from digits_sweep.report import captions, page
+    from digits_sweep.report.figures import batch_size
 
-    figure = defined("A figure", "digits_sweep.report.figures")
-    monkeypatch.setattr(figures, figure.__name__, figure, raising=False)
+    figure = defined("A figure", "digits_sweep.report.figures.batch_size")
+    monkeypatch.setattr(batch_size, figure.__name__, figure, raising=False)
     section = ARCHITECTURE.read_text(encoding="utf-8").split("### A figure")[1].split("### ")[0]
     entry = re.findall(r"^ *```python\n(.*?)^ *```$", section, re.S | re.M)[1].strip().rstrip(",")
 
-    def pictures(runs, history, predictions):
-        return [*shown(runs, history, predictions), eval(entry, dict(vars(captions)), {"runs": runs})]
+    def pictures(tables):
+        return [*shown(tables), eval(entry, dict(vars(captions)), {"runs": tables.runs})]
 
     shown = captions.pictures
     monkeypatch.setattr(page, "pictures", pictures)

@@ -13,8 +13,9 @@ from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.training.building import BuiltEngine, build_engine, model_on_meta
 from digits_sweep.training.device import resolve_device
-from digits_sweep.training.engines import ENGINES
+from digits_sweep.training.engines import ENGINES, refusal
 from digits_sweep.training.epochs import Epoch, train
+from digits_sweep.training.learning_rate import learning_rate_of
 from digits_sweep.training.model import build_model
 from digits_sweep.training.stopwatch import Stopwatch
 
@@ -31,8 +32,9 @@ class Contestant:
         self.num_samples = len(digits.train_labels)
         self.rounds = _rounds(self.built.name, config.data.batch_size)
         self.epochs: Iterator[Epoch] = train(
-            self.built.engine, config.trainer, config.seed, self.num_samples, Stopwatch(self.built.device)
-        )
+            self.built.engine, config.trainer, config.seed, self.num_samples, Stopwatch(self.built.device),
+            learning_rate=learning_rate_of(config.schedule, config.trainer, self.num_samples),
+        )  # fmt: skip
         self.kernels = self._kernels(digits)
         self.seconds: list[float] = []
         self.floor_seconds: list[float] = []
@@ -89,8 +91,8 @@ def contest(config: Config, digits: Digits, report: Callable[[str], None]) -> li
     """Let every engine that can train `config` take its turns; return a row for each, the baseline's first."""
     model, device, contestants = model_on_meta(config), resolve_device(config.device), []
     for name in reversed(ENGINES):
-        if refusal := ENGINES[name].refusal(model, config.optimizer, device):
-            report(f"  batch size {config.data.batch_size}, {name}: left out, {refusal}")
+        if why := refusal(name, model, config.optimizer, device, config.schedule):
+            report(f"  batch size {config.data.batch_size}, {name}: left out, {why}")
         else:
             contestants.append(Contestant(replace(config, engine=EngineConfig(name)), digits))
     for number in range(ROUNDS):

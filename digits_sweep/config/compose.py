@@ -19,6 +19,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from digits_sweep.config.addresses import sqlite_address
+from digits_sweep.config.by_batch_size import is_by_batch_size, resolved_by_batch_size, value_at
 from digits_sweep.config.folders import (
     configuration_folder,
     expand_folders,
@@ -26,9 +28,10 @@ from digits_sweep.config.folders import (
     folder_of_the_environment,
 )
 from digits_sweep.config.keys import mistakes, written
+from digits_sweep.config.nodes import groups, nodes
 from digits_sweep.config.own_hydra import own_hydra
 from digits_sweep.config.scaling import FORMULAS
-from digits_sweep.config.schema import Config, SGDConfig, groups, nodes
+from digits_sweep.config.schema import Config, SGDConfig
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.history import softmax_floor
 
@@ -85,8 +88,10 @@ class Composer:
             (choices if each.is_hydra_override() or self.is_choice(each) else values).append(each)
         base = self._with_choices(tuple(str(each.input_line) for each in choices))
         result = Composed(copy.deepcopy(base.config), base.hydra)
-        for each in values:
-            OmegaConf.update(result.config, each.key_or_group, each.value(), merge=True)
+        # A value for every batch size needs the batch size first.
+        for each in sorted(values, key=is_by_batch_size):
+            value = value_at(each, result.config.data.batch_size) if is_by_batch_size(each) else each.value()
+            OmegaConf.update(result.config, each.key_or_group, value, merge=True)
         # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
         self._first = self._first or result
         OmegaConf.copy_cache(self._first.config, result.config)
@@ -142,6 +147,8 @@ def _conflicts(config: Config) -> list[str]:
     found, threshold, classes = [], config.trainer.loss_threshold, config.model.num_classes
     if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and config.optimizer.momentum == 0:
         found.append("optimizer.nesterov=true: needs optimizer.momentum above 0")
+    if config.schedule.final and config.schedule.decay is None:
+        found.append(f"schedule.final={written(config.schedule.final)}: needs schedule=linear or schedule=cosine")
     if config.model.head == "softmax" and threshold <= softmax_floor(classes):
         floor = f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
         found.append(f"trainer.loss_threshold={written(threshold)}: {floor}; choose a larger one, or model.head=logits")
@@ -181,14 +188,11 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _by_batch_size(default: float, exceptions: DictConfig, *, _root_: DictConfig) -> float:
-    """Resolve `${by_batch_size:1e-4,{5:1e-6}}`: the value for this run's batch size, else the default."""
-    return exceptions.get(_root_.data.batch_size, default)
-
-
 def _scaled(formula: str, value: float, *, _root_: DictConfig) -> float:
     """Resolve `${scaled:sqrt_lr,1e-4}`: the value scaled to this run's batch size by a formula of `scaling.py`."""
     size, reference = _root_.data.batch_size, _root_.optimizer.reference_batch_size
+    if size == reference:
+        return value
     # If there is nothing to scale by, the rule of the key finds no number here, and its line says so.
     return FORMULAS[formula](value, size / reference) if size > 0 and reference else math.nan
 
@@ -199,9 +203,10 @@ def _register() -> None:
     for group in groups().values():
         for node in nodes(group):
             store.store(group="schema", name=node.__name__.removesuffix("Config").lower(), node=node)
-    OmegaConf.register_new_resolver("by_batch_size", _by_batch_size, replace=True)
+    OmegaConf.register_new_resolver("by_batch_size", resolved_by_batch_size, replace=True)
     OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
     OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
+    OmegaConf.register_new_resolver("sqlite", sqlite_address, replace=True)
 
 
 _register()

@@ -1,5 +1,6 @@
 """The roles of keys, how two configurations differ, and how a value is written. Knows neither Hydra nor OmegaConf."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from decimal import Decimal
@@ -7,8 +8,12 @@ from functools import cache, reduce
 from operator import getitem
 from typing import Any, get_type_hints
 
+from digits_sweep.config.nodes import config_from, groups, nodes
 from digits_sweep.config.rules import ANYTHING, Role, Rule
-from digits_sweep.config.schema import Config, config_from, groups, nodes
+from digits_sweep.config.schema import Config
+
+# The full name of a key, as a file may have it.
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_./@-]+)*")
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,15 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change.
 
     A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it is null,
-    false or an empty list now.
+    0, false or an empty list now. A key that may grow must not if the learning rate decays, because it says how fast.
     """
     before, now = results_of(recorded), results_of(asdict(config))
+    decays = config.schedule.decay is not None
     return [
         f"{key} was {written(before.get(key))}, is now {written(now.get(key))}"
+        + (f", but schedule.decay={config.schedule.decay} ends with it" if may_grow(key) else "")
         for key in dict.fromkeys([*before, *now])
-        if not may_grow(key) and (before[key] != now.get(key) if key in before else now[key])
+        if (decays or not may_grow(key)) and (before[key] != now.get(key) if key in before else now[key])
     ]
 
 

@@ -17,6 +17,7 @@ class Role(Enum):
     RESULT = "may change what a run results in; a resume must not change it"
     GROWS = "may change what a run results in; a resume may raise it"
     TIMING = "changes how long a run takes, not what it results in"
+    ORIGIN = "says where other values come from; alone it changes nothing"
     PLACE = "says where files are; one value for the whole sweep"
     COMMAND = "says what this command does with the sweep; one value for the whole sweep"
 

@@ -31,4 +31,24 @@ def half_life_beta(beta: float, ratio: float) -> float:
     return beta**ratio
 
 
-FORMULAS = {each.__name__: each for each in (linear_lr, sqrt_lr, sqrt_beta, sqrt_eps, half_life_beta)}
+def same_lr_decay(weight_decay: float, ratio: float) -> float:
+    """Return weight_decay x ratio: AdamW's decay per example stays the same if the learning rate does.
+
+    A step shrinks a weight by lr x weight_decay, so that weights average the updates of about 1 / (lr x weight_decay)
+    steps: batch_size / (lr x weight_decay) examples (Wang and Aitchison 2024, "How to set AdamW's weight decay as you
+    scale model and dataset size"). The best average has one length in examples at every batch size, so that the decay
+    goes with the batch size (Bergsma et al. 2025, "Power Lines: Scaling Laws for Weight Decay and Batch Size").
+    """
+    return weight_decay * ratio
+
+
+def sqrt_lr_decay(weight_decay: float, ratio: float) -> float:
+    """Return weight_decay x sqrt(ratio): AdamW's decay per example stays the same beside `sqrt_lr`.
+
+    lr x weight_decay / batch_size is what `same_lr_decay` keeps. Beside `linear_lr` it stays the same by itself.
+    """
+    return weight_decay * math.sqrt(ratio)
+
+
+_ALL = (linear_lr, sqrt_lr, sqrt_beta, sqrt_eps, half_life_beta, same_lr_decay, sqrt_lr_decay)
+FORMULAS = {each.__name__: each for each in _ALL}

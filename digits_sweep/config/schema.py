@@ -4,10 +4,8 @@ The YAML files in `conf/` hold the values and their meaning. A dataclass here is
 file names in its defaults list, its name in lower case without `Config`.
 """
 
-import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
 from digits_sweep.config.rules import (
     BELOW_ONE,
@@ -17,7 +15,6 @@ from digits_sweep.config.rules import (
     ERRORS,
     FOLDER,
     LOSSES,
-    MISSING,
     MOST_LAYERS,
     MOST_THREADS,
     MOST_UNITS,
@@ -74,12 +71,14 @@ class OptimizerConfig:
     name: str = key()
     lr: float = key(POSITIVE)
     weight_decay: float = key(NOT_NEGATIVE)
-    reference_batch_size: int | None = key(or_null(whole_number(1)), default=None)
+    # Two runs whose numbers are the same are one run, whatever rule they come from.
+    rule: str | None = key(role=Role.ORIGIN, default=None)
+    reference_batch_size: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=None)
 
 
 @dataclass
 class AdamConfig(OptimizerConfig):
-    """What Adam has besides."""
+    """What Adam and AdamW have besides."""
 
     betas: list[float] = key(BETAS)
     eps: float = key(POSITIVE)
@@ -91,6 +90,33 @@ class SGDConfig(OptimizerConfig):
 
     momentum: float = key(BELOW_ONE)
     nesterov: bool = key()
+
+
+@dataclass
+class RMSpropConfig(OptimizerConfig):
+    """What RMSprop has besides."""
+
+    alpha: float = key(BELOW_ONE)
+    eps: float = key(POSITIVE)
+    momentum: float = key(BELOW_ONE)
+
+
+@dataclass
+class MuonConfig(OptimizerConfig):
+    """What Muon has besides: the momentum of its matrices, and what AdamW needs for the other parameters."""
+
+    momentum: float = key(BELOW_ONE)
+    betas: list[float] = key(BETAS)
+    eps: float = key(POSITIVE)
+
+
+@dataclass
+class ScheduleConfig:
+    """conf/schedule: how the learning rate changes during a run."""
+
+    decay: str | None = key(or_null(one_of("linear", "cosine")), default=None)
+    final: float = key(BELOW_ONE, default=0.0)
+    warmup_examples: int = key(whole_number(0), default=0)
 
 
 @dataclass
@@ -141,6 +167,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -154,37 +181,3 @@ class Config:
     dry_run: bool = key(role=Role.COMMAND)
     fail_fast: bool = key(role=Role.COMMAND)
     max_runs: int = key(whole_number(1), Role.COMMAND)
-
-
-def nodes(group: type) -> Iterator[type]:
-    """Yield a group's dataclass and every dataclass that extends it."""
-    yield group
-    extensions: list[type] = group.__subclasses__()
-    for extension in extensions:
-        yield from nodes(extension)
-
-
-def groups() -> dict[str, type]:
-    """Return the dataclass of every group of keys, by the group's name."""
-    hints = get_type_hints(Config)
-    return {each.name: hints[each.name] for each in fields(Config) if is_dataclass(hints[each.name])}
-
-
-def config_from(content: dict[str, Any]) -> Config:
-    """Build a `Config` from the nested dictionary that `dataclasses.asdict` makes of one.
-
-    A group becomes the dataclass that has its keys; those with a default may be missing. Raises KeyError if another
-    key is missing, or if one is unknown.
-    """
-    return _node(Config, content)
-
-
-def _node(kind: type, content: dict[str, Any]) -> Any:
-    for node in nodes(kind):
-        known = {each.name for each in fields(node)}
-        needed = {each.name for each in fields(node) if each.default in (MISSING, dataclasses.MISSING)}
-        if needed <= content.keys() <= known:
-            hints = get_type_hints(node)
-            within = {name: _node(hints[name], content[name]) for name in content if is_dataclass(hints[name])}
-            return node(**{**content, **within})
-    raise KeyError(", ".join(content))

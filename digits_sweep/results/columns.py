@@ -1,11 +1,11 @@
 """Every column of `summary.csv`, in its order: its type, its role, its meaning, and how it follows from a record."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from digits_sweep.config.keys import flat
+from digits_sweep.config.keys import KEY, flat, results_of, written
 from digits_sweep.results.history import EpochRow, first_epoch_below, seconds_per_epoch, seconds_until
 from digits_sweep.results.record import Record
 
@@ -17,6 +17,9 @@ class ColumnRole(Enum):
     OUTCOME = "what it resulted in"
     PROVENANCE = "what it was made with, and where it lies"
 
+
+# More keys than a person sweeps, and few enough for a table.
+MOST_SWEPT = 50
 
 # Computes a cell from a run's record and its epochs so far; None leaves it empty.
 Cell = Callable[[Record, Sequence[EpochRow]], Any]
@@ -51,14 +54,14 @@ def _key(name: str, dtype: str, key: str, meaning: str, mixture: str | None = No
 def _beta(place: int) -> Cell:
     def beta(record: Record, history: Sequence[EpochRow]) -> Any:
         betas = dict(flat(record.config)).get("optimizer.betas")
-        return betas[place] if betas else None
+        return betas[place] if isinstance(betas, list) and len(betas) == 2 else None
 
     return beta
 
 
-def _model(record: Record, history: Sequence[EpochRow]) -> str:
-    model = record.config["model"]
-    return model["name"] if model["head"] == "softmax" else f"{model['name']}_{model['head']}"
+def _model(record: Record, history: Sequence[EpochRow]) -> str | None:
+    name, head = (dict(flat(record.config)).get(f"model.{key}") for key in ("name", "head"))
+    return name if head in ("softmax", None) else f"{name}_{head}"
 
 
 def _threshold(record: Record) -> float:
@@ -84,11 +87,17 @@ def _seconds_to_threshold(record: Record, history: Sequence[EpochRow]) -> float 
     return seconds_until(history, iterations, summary["iterations_per_epoch"], summary["iterations"])
 
 
+def _ended(record: Record, history: Sequence[EpochRow]) -> str | None:
+    stops = record.config["trainer"].get("stop_at_threshold") and first_epoch_below(history, _threshold(record))
+    return record.ended or ("trainer.loss_threshold reached" if stops else None)
+
+
 def _examples_per_second(record: Record, history: Sequence[EpochRow]) -> float | None:
     seconds = seconds_per_epoch(history, record.resumed_after)
     return record.summary["train_samples"] / seconds if seconds else None
 
 
+# Every column that a table always has; one for each key that was swept and has none here comes after them.
 COLUMNS = (
     _key("batch_size", "Int64", "data.batch_size", "examples per iteration"),
     _key("lr", "Float64", "optimizer.lr", "learning rate"),
@@ -161,7 +170,37 @@ COLUMNS = (
     ),
     Column("iterations_to_threshold", "Int64", OUTCOME, "iterations until then"),
     Column("iterations", "Int64", OUTCOME, "iterations that the run has trained"),
+    _key("rule", "string", "optimizer.rule", "rule that scales the rates with the batch size; empty: none"),
+    _key("scale", "string", "data.scale", "how the images are scaled"),
+    _key("head", "string", "model.head", "what the network ends with"),
+    _key("hidden_layers", "Int64", "model.hidden_layers", "hidden layers"),
+    _key("activation", "string", "model.activation", "activation behind every hidden layer"),
+    Column(
+        "ended", "string", OUTCOME, "why the run ended before its last epoch; its last loss and accuracy are of then",
+        of=_ended,
+    ),
 )  # fmt: skip
+
+
+COVERED = {key for column in COLUMNS for key in column.keys}
+
+
+def swept_keys(configs: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the keys without a column of their own that may change a result and differ between configurations."""
+    flat_configs = [results_of(config) for config in configs if config]
+    keys = dict.fromkeys(key for config in flat_configs for key in config if key not in COVERED and KEY.fullmatch(key))
+    return [key for key in keys if len({cell_of(config, key) for config in flat_configs}) > 1][:MOST_SWEPT]
+
+
+def settings_of(record: Record) -> dict[str, Any]:
+    """Return the settings that a record from before there were such columns lacks, from its configuration."""
+    missing = (column for column in COLUMNS if column.role is SETTING and column.name not in record.summary)
+    return {column.name: column.of(record, ()) for column in missing if column.of}
+
+
+def cell_of(config: dict[str, Any], key: str) -> str | None:
+    """Return the value of a key in a flat configuration as a cell of its column; None if the run has no such key."""
+    return written(config[key]) if key in config else None
 
 
 def fill(record: Record, history: Sequence[EpochRow]) -> None:

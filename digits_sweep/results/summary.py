@@ -1,5 +1,6 @@
 """From the records of a sweep to one table: a row a run, always rebuilt, never appended to."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digits_sweep.results.columns import COLUMNS
+from digits_sweep.config.keys import results_of
+from digits_sweep.config.rules import LOSSES
+from digits_sweep.config.schema import TargetsConfig
+from digits_sweep.results.columns import COLUMNS, cell_of, settings_of, swept_keys
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.harmless import as_csv
 from digits_sweep.results.evaluations import NAME as EVALUATIONS
@@ -22,8 +26,9 @@ UNFITTING = (ValueError, TypeError, OverflowError)
 
 
 def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
-    """Return the table of a sweep, from the records in its run folders: a row a run, as wide as `COLUMNS`.
+    """Return the table of a sweep, from the records in its run folders: a row a run.
 
+    Its columns are `COLUMNS`, then one by its full name for each key that was swept and has none there, as text.
     A run that never got below the threshold has NA in `first_epoch_below_threshold`; a run whose record cannot be read
     is there as `failed`, with its folder and what is wrong. `run_dir` is relative to the sweep's folder. Raises
     `UnreadableRecord` if the folder is no sweep's.
@@ -33,16 +38,18 @@ def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
 
 def table_of(sweep: RecordedSweep) -> pd.DataFrame:
     """Return the table of a sweep that has been read, as `load_sweep` does."""
-    rows = [_row(name, record, sweep.misfits.get(name)) for name, record in sweep.records.items()]
+    planned = sweep.manifest.configs if sweep.manifest else []
+    swept = swept_keys([*planned, *(record.config for record in sweep.records.values())])
+    rows = [_row(name, record, swept, sweep.misfits.get(name)) for name, record in sweep.records.items()]
     rows += [_unreadable(name, why) for name, why in sorted(sweep.unreadable.items())]
     try:
-        return _table(rows)
+        return _table(rows, swept)
     except UNFITTING:
-        return _table([_fitting(row) for row in rows])
+        return _table([_fitting(row) for row in rows], swept)
 
 
-def _table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    types = {column.name: column.dtype for column in COLUMNS}
+def _table(rows: list[dict[str, Any]], swept: Sequence[str] = ()) -> pd.DataFrame:
+    types = {column.name: column.dtype for column in COLUMNS} | dict.fromkeys(swept, "string")
     # A whole number beyond 64 bits is refused by pandas; NumPy's warning before that helps nobody.
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(rows, columns=list(types)).astype(types)
@@ -63,11 +70,14 @@ def history_of(sweep: RecordedSweep) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run_dir", *types]).astype(types)
 
 
-def _row(name: str, record: Record, misfit: str | None) -> dict[str, Any]:
-    """Return a run's cells: what its record has, and what is known of the record itself."""
+def _row(name: str, record: Record, swept: Sequence[str], misfit: str | None) -> dict[str, Any]:
+    """Return a run's cells: what its record has, the keys that were swept, and what is known of the record itself."""
+    config = results_of(record.config)
     error = record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None
     return {
+        **settings_of(record),
         **record.summary,
+        **{key: cell_of(config, key) for key in swept},
         "status": str(record.status),
         "run_dir": name,
         "resumes": len(record.resumed_after),
@@ -96,7 +106,7 @@ def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
     """
     table = table_of(sweep)
     _write(sweep.folder / "summary.csv", table)
-    if targets := _targets(sweep):
+    if targets := targets_in(sweep):
         write_targets(sweep.folder, targets)
     sweeps = sweeps_in(outputs)
     if not sweeps or sweeps[-1].resolve() != sweep.folder.resolve():
@@ -106,14 +116,25 @@ def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
     return True
 
 
-def _targets(sweep: RecordedSweep) -> list[TargetRow]:
-    """A row for every target of every run that is evaluated, reached or not."""
+def targets_in(sweep: RecordedSweep) -> list[TargetRow]:
+    """Return a row for every target of every run that is evaluated, reached or not."""
     found: list[TargetRow] = []
     for name, record in sweep.records.items():
-        targets = (record.config.get("evaluation") or {}).get("targets") or {}
         if name in sweep.evaluations and record.files.get(EVALUATIONS):
-            found += targets_of(name, targets, sweep.evaluations[name])
+            found += targets_of(name, _targets_asked(record), sweep.evaluations[name])
     return found
+
+
+def _targets_asked(record: Record) -> dict[str, list[float]]:
+    """Return the thresholds in a record's configuration; what is no list of numbers above 0 is none."""
+    keys = results_of(record.config)
+    asked = {each.name: keys.get(f"evaluation.targets.{each.name}") for each in fields(TargetsConfig)}
+    return {name: list(values or ()) for name, values in asked.items() if _are_thresholds(values)}
+
+
+def _are_thresholds(values: Any) -> bool:
+    numbers = isinstance(values, list) and all(type(each) in (int, float) for each in values)
+    return numbers and bool(LOSSES.holds(values))
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -14,8 +14,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
 from digits_sweep.config.launchers import SUBMITIT_FOLDER, launcher_called
+from digits_sweep.config.nodes import config_from
 from digits_sweep.config.plan import Plan, PlannedRun
-from digits_sweep.config.schema import config_from
 from digits_sweep.console import Screen
 from digits_sweep.errors import CannotRecord, CannotResume
 from digits_sweep.results.manifest import read_manifest

@@ -23,10 +23,12 @@ from digits_sweep.config.keys import (
     flat,
     holds_for_the_sweep,
     may_grow,
+    role_of,
     written,
 )
 from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun, plan
+from digits_sweep.config.rules import Role
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
 from digits_sweep.results.disk.reading import check_plain, one_line
@@ -75,7 +77,7 @@ def _key(override: str) -> str:
 def _names_runs(key: str) -> bool:
     """Return whether typing this key says which runs the sweep has."""
     of_hydra = key.startswith(("hydra/launcher", "hydra.launcher", "hydra.verbose"))
-    return changes_results(key) and not may_grow(key) and not of_hydra
+    return (changes_results(key) or role_of(key) is Role.ORIGIN) and not may_grow(key) and not of_hydra
 
 
 def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iterator[str]:

@@ -16,8 +16,8 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.tables import short_table
-from digits_sweep.results.disk.files import flush_folder, make_folder, remove_leftovers
+from digits_sweep.report.table_of_runs import short_table
+from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
 from digits_sweep.results.record import Status
@@ -65,6 +65,7 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
     """
     choices = datasets(planned, earlier, screen)
     sweep_dir = earlier.folder if earlier else claim_sweep_folder(planned.outputs)
+    remove_leftovers(planned.outputs, OLD_SECONDS)
     with only_writer(sweep_dir):
         if earlier:
             remove_leftovers(sweep_dir)
@@ -96,7 +97,7 @@ def claim_sweep_folder(outputs: Path) -> Path:
 def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:
     """Make ready what the runs train on: what they trained on in `earlier`, if there is one.
 
-    Raises `DataUnavailable`, `UnusableRoot`, `MismatchedTorchvision`, or `InvalidConfig` for a batch that is too large.
+    Raises `DataUnavailable`, `UnusableRoot`, `MismatchedTorchvision`, or `InvalidConfig` for what does not fit it.
     """
     flush_denormals_from_now_on()
     before = earlier.manifest.datasets if earlier and earlier.manifest else []
@@ -121,12 +122,8 @@ def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen:
 
 def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
     for run in planned.runs:
-        if run.config.data.name == data.name:
-            train, test = len(digits.train_labels), len(digits.test_labels)
-            for mistake in preflight.batch_too_large(run.config, digits.name, train):
-                raise InvalidConfig(mistake)
-            for mistake in preflight.evaluation_too_large(run.config, digits.name, train, test):
-                raise InvalidConfig(mistake)
+        if run.config.data.name == data.name and (mistakes := list(preflight.unfit(run.config, digits))):
+            raise InvalidConfig("\n".join(mistakes))
 
 
 def _manifest(planned: Plan, choices: list[DatasetChoice], earlier: RecordedSweep | None) -> Manifest:

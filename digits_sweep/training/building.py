@@ -52,7 +52,8 @@ def engine_for(config: Config) -> tuple[str, str]:
 
     Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing.
     """
-    return choose_engine(config.engine.name, model_on_meta(config), config.optimizer, resolve_device(config.device))
+    device = resolve_device(config.device)
+    return choose_engine(config.engine.name, model_on_meta(config), config.optimizer, device, config.schedule)
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
@@ -64,7 +65,7 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         model = build_model(config.model, config.seed, image_shape=(1, *digits.train_images.shape[1:]))
-        name, reason = choose_engine(config.engine.name, model, config.optimizer, device)
+        name, reason = choose_engine(config.engine.name, model, config.optimizer, device, config.schedule)
         kind = ENGINES[name]
         workload = Workload(
             images=digits.train_images,

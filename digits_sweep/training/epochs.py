@@ -11,6 +11,7 @@ from torch import Tensor
 from digits_sweep.config.schema import EvaluationConfig, TrainerConfig
 from digits_sweep.training.device import RandomNumbers
 from digits_sweep.training.engines.protocol import Engine
+from digits_sweep.training.learning_rate import LearningRate
 from digits_sweep.training.schedule import Schedule
 from digits_sweep.training.stopwatch import Stopwatch
 
@@ -73,6 +74,7 @@ def train(
     evaluation: EvaluationConfig | None = None,
     pause: Pause | None = None,
     seconds_before: float = 0.0,
+    learning_rate: LearningRate | None = None,
 ) -> Iterator[Epoch]:
     """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is finished.
 
@@ -80,12 +82,12 @@ def train(
     `pause` returns true: then the last epoch may be incomplete. `pause` is called before the first step of the run, and
     between iterations if `evaluation` asks for it, each time before the epoch is yielded that ends there. An epoch's
     seconds run from before its shuffle to after its last step, without its pauses. `seconds_before` are those of the
-    epochs before `first_epoch`.
+    epochs before `first_epoch`. Without a `learning_rate` every step has the optimizer's.
     """
     schedule = Schedule(num_samples, engine.batch_size)
     if evaluation and pause:
         schedule = Schedule(num_samples, engine.batch_size, evaluation.every_examples, evaluation.per_doubling)
-    loop = _Loop(engine, seed, stopwatch, schedule, pause, seconds_before)
+    loop = _Loop(engine, seed, stopwatch, schedule, pause, seconds_before, learning_rate)
     last = trainer.num_epochs * schedule.iterations_per_epoch
     if trainer.max_examples is not None:
         last = min(last, schedule.iteration_at(trainer.max_examples))
@@ -112,6 +114,7 @@ class _Loop:
     schedule: Schedule
     pause: Pause | None
     seconds: float
+    learning_rate: LearningRate | None
     ended: bool = False
 
     def pauses_before_the_first_step(self) -> bool:
@@ -129,7 +132,7 @@ class _Loop:
             with random.drawn_from(), self.stopwatch.running():
                 if order is None:
                     order = epoch_order(self.seed, number, self.schedule.num_samples)
-                losses.append(self.engine.train(self._part(order, done - start, until - start)))
+                losses.append(self._train(self._part(order, done - start, until - start), done, until))
             done, seconds = until, seconds + self.stopwatch.seconds
             if until in pauses and self._pause(until, self.seconds + seconds):
                 self.ended = True
@@ -137,6 +140,11 @@ class _Loop:
         self.seconds += seconds
         examples = self.schedule.examples_after(done) - self.schedule.examples_after(start)
         return Epoch(number, seconds, torch.cat(losses).cpu(), examples, complete=done == end)
+
+    def _train(self, order: Tensor, after: int, until: int) -> Tensor:
+        if self.learning_rate is None:
+            return self.engine.train(order)
+        return self.engine.train(order, self.learning_rate.of_steps(self.schedule, after, until))
 
     def _part(self, order: Tensor, after: int, until: int) -> Tensor:
         return order[after * self.engine.batch_size : until * self.engine.batch_size]

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from torch import nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from digits_sweep.config.schema import AdamConfig, OptimizerConfig, SGDConfig
+from digits_sweep.config.schema import AdamConfig, MuonConfig, OptimizerConfig, RMSpropConfig, SGDConfig
+from digits_sweep.training.muon import MuonWithAdamW
+from digits_sweep.training.without_compiler import without_compiler
 
 
 class OptimizerBuilder(Protocol):
@@ -34,6 +36,21 @@ def _adam(config: AdamConfig, parameters: Iterable[nn.Parameter], *, fused: bool
     )
 
 
+def _adamw(
+    config: AdamConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
+) -> Optimizer:
+    """Build Adam with decoupled weight decay: every step also shrinks a weight by lr x weight_decay of itself."""
+    return AdamW(
+        parameters,
+        lr=config.lr,
+        betas=(config.betas[0], config.betas[1]),
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        fused=fused,
+        capturable=capturable,
+    )
+
+
 def _sgd(config: SGDConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool) -> Optimizer:
     return SGD(
         parameters,
@@ -45,7 +62,39 @@ def _sgd(config: SGDConfig, parameters: Iterable[nn.Parameter], *, fused: bool |
     )
 
 
-OPTIMIZERS: dict[str, OptimizerBuilder] = {"adam": _adam, "sgd": _sgd}
+def _rmsprop(
+    config: RMSpropConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
+) -> Optimizer:
+    return RMSprop(
+        parameters,
+        lr=config.lr,
+        alpha=config.alpha,
+        eps=config.eps,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        capturable=capturable,
+    )
+
+
+def _muon(config: MuonConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool) -> Optimizer:
+    return MuonWithAdamW(
+        parameters,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        momentum=config.momentum,
+        betas=(config.betas[0], config.betas[1]),
+        eps=config.eps,
+        fused=fused,
+    )
+
+
+OPTIMIZERS: dict[str, OptimizerBuilder] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "rmsprop": _rmsprop,
+    "muon": _muon,
+}
 
 
 def build_optimizer(
@@ -56,31 +105,33 @@ def build_optimizer(
     `fused` takes PyTorch's single-kernel step; if it is false, PyTorch chooses, as it does by default. `capturable`
     keeps Adam's step count on the device, for a CUDA graph.
     """
-    return OPTIMIZERS[config.name](config, parameters, fused=fused or None, capturable=capturable)
+    with without_compiler():
+        return OPTIMIZERS[config.name](config, parameters, fused=fused or None, capturable=capturable)
 
 
-# The builders of optimizers that step as plain Adam and SGD do. Planning asks for it by the builder, because PyTorch
-# takes 1.5 s to make its first optimizer.
-PLAIN = (_adam, _sgd)
+# The builders of optimizers that step as plain Adam, AdamW and SGD do. Planning asks for it by the builder, because
+# PyTorch takes 1.5 s to make its first optimizer.
+PLAIN = (_adam, _adamw, _sgd)
 
 
 def steps_plainly(config: OptimizerConfig) -> bool:
-    """Return whether the optimizer that `config.name` names steps exactly as PyTorch's plain Adam or SGD."""
+    """Return whether the optimizer that `config.name` names steps exactly as PyTorch's plain Adam, AdamW or SGD."""
     return OPTIMIZERS[config.name] in PLAIN
 
 
 # The options, beside rates, that change how these step. PyTorch's defaults for all of them are false or 0.
 STEP_OPTIONS: dict[type[Optimizer], tuple[str, ...]] = {
     Adam: ("amsgrad", "maximize", "decoupled_weight_decay", "differentiable"),
+    AdamW: ("amsgrad", "maximize", "differentiable"),
     SGD: ("dampening", "maximize", "differentiable"),
 }
 
 
 def unknown_step(optimizer: Optimizer) -> str | None:
-    """Describe the optimizer if its step is not exactly that of PyTorch's plain Adam or SGD; None if it is.
+    """Describe the optimizer if its step is not exactly that of PyTorch's plain Adam, AdamW or SGD; None if it is.
 
-    For code that replaces `optimizer.step()`. The type must be the very one: `torch.optim.AdamW` is a subclass of Adam
-    and steps differently.
+    For code that replaces `optimizer.step()`. The type must be the very one: a subclass, as `torch.optim.AdamW` is of
+    Adam, steps differently.
     """
     kind = type(optimizer)
     if kind not in STEP_OPTIONS:

@@ -37,7 +37,7 @@ def test_a_sweep_is_every_combination_in_hydras_order(arguments, expected):
 
 
 def test_optimizers_that_come_to_the_same_rates_are_runs_of_their_own():
-    assert len(folders("-m", "optimizer=glob(adam*)", "data.batch_size=100")) == 5
+    assert len(folders("-m", "optimizer=glob(adam*)", "data.batch_size=100")) == 9
 
 
 def test_shuffled_values_are_all_there():

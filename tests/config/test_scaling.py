@@ -24,6 +24,9 @@ def optimizer(*overrides: str):
         ("adam_sqrt", 5, 2.2361e-5, [0.995, 0.99995], 4.4721e-8),
         ("adam_half_life", 20, 1e-4, [0.9, 0.99979992], 1e-8),
         ("adam_half_life", 1000, 1e-4, [0.9, 0.99004488], 1e-8),
+        ("adamw_linear", 20, 2e-4, [0.9, 0.999], 1e-8),
+        ("adamw_sqrt", 20, 4.4721e-4, [0.98, 0.9998], 2.2361e-8),
+        ("adamw_half_life", 20, 1e-3, [0.9, 0.99979992], 1e-8),
     ],
 )
 def test_every_rule_gives_the_numbers_of_its_paper(choice, batch_size, lr, betas, eps):
@@ -33,14 +36,33 @@ def test_every_rule_gives_the_numbers_of_its_paper(choice, batch_size, lr, betas
         pytest.approx(betas, abs=1e-8),
         pytest.approx(eps, rel=1e-4),
     )
-    assert found.weight_decay == 5e-4
 
 
 @pytest.mark.parametrize("choice", ["adam_linear", "adam_sqrt", "adam_half_life"])
-def test_at_the_reference_batch_size_a_rule_changes_nothing(choice):
+def test_adams_decay_is_the_same_at_every_batch_size(choice):
+    assert {optimizer(f"optimizer={choice}", f"data.batch_size={size}").weight_decay for size in (5, 100)} == {5e-4}
+
+
+@pytest.mark.parametrize("choice", ["adamw_linear", "adamw_sqrt", "adamw_half_life"])
+def test_adamws_decay_is_the_same_for_every_example(choice):
+    """A step takes lr x weight_decay of a weight away, and there are 1 / batch_size steps an example."""
+    for size in (5, 20, 100, 700):
+        found = optimizer(f"optimizer={choice}", f"data.batch_size={size}")
+        assert found.lr * found.weight_decay / size == pytest.approx(1e-3 * 1e-2 / 100)
+
+
+@pytest.mark.parametrize(
+    ("choice", "base"),
+    [
+        *((f"adam_{rule}", "adam_same_rates") for rule in ("linear", "sqrt", "half_life")),
+        *((f"adamw_{rule}", "adamw") for rule in ("linear", "sqrt", "half_life")),
+    ],
+)
+def test_at_the_reference_batch_size_a_rule_changes_nothing(choice, base):
     scaled = optimizer(f"optimizer={choice}", "data.batch_size=20", "optimizer.reference_batch_size=20")
-    plain = optimizer("optimizer=adam_same_rates", "data.batch_size=20")
+    plain = optimizer(f"optimizer={base}", "data.batch_size=20")
     assert (scaled.lr, scaled.betas, scaled.eps) == (plain.lr, pytest.approx(plain.betas), plain.eps)
+    assert scaled.weight_decay == plain.weight_decay
 
 
 def test_sgd_has_its_linear_rule_too():

@@ -5,9 +5,9 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import nn
-from torch.optim import AdamW
+from torch.optim import Adagrad
 
-from digits_sweep.config.schema import OptimizerConfig
+from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import DeviceUnavailable, EngineRefused
 from digits_sweep.training.building import build_engine, engine_for, model_on_meta
@@ -21,8 +21,8 @@ from tests.workloads import ADAM, settings, small_convolution, workload
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
-def adamw(config: OptimizerConfig, parameters, **_: object) -> AdamW:
-    return AdamW(parameters, lr=config.lr)
+def adagrad(config: OptimizerConfig, parameters, **_: object) -> Adagrad:
+    return Adagrad(parameters, lr=config.lr)
 
 
 COMPILES = NativeEngine.refusal(workload().model, ADAM, CPU) is None
@@ -54,11 +54,11 @@ def test_auto_takes_eager_for_a_model_that_is_no_mlp_and_says_why(device):
 
 @pytest.mark.parametrize("device", [CPU, GPU])
 def test_auto_takes_eager_for_an_optimizer_whose_step_no_faster_engine_knows(device, monkeypatch):
-    monkeypatch.setitem(OPTIMIZERS, "adamw", adamw)
-    config = OptimizerConfig(name="adamw", lr=1e-3, weight_decay=0.1)
+    monkeypatch.setitem(OPTIMIZERS, "adagrad", adagrad)
+    config = OptimizerConfig(name="adagrad", lr=1e-3, weight_decay=0.1)
     name, reason = choose_engine("auto", workload().model, config, device)
     assert name == "eager"
-    assert "the plain steps of Adam and SGD only, not optimizer=adamw" in reason
+    assert "the plain steps of Adam, AdamW and SGD only, not optimizer=adagrad" in reason
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,19 @@ def test_an_engine_asked_for_by_name_is_never_replaced(name, activation, device,
         choose_engine(name, workload(activation=activation).model, ADAM, device)
     assert str(refused.value) == f"engine={name}: {refusal}; engine=auto picks one that works"
     assert choose_engine("eager", workload(activation=activation).model, ADAM, device) == ("eager", "asked for")
+
+
+class Unscheduled(EagerEngine):
+    follows_schedules: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize("schedule", [ScheduleConfig(decay="cosine"), ScheduleConfig(warmup_examples=1)])
+def test_an_engine_with_one_learning_rate_is_refused_for_a_schedule_and_passed_over_by_auto(schedule, monkeypatch):
+    monkeypatch.setattr("digits_sweep.training.engines.ENGINES", {"fast": Unscheduled, "eager": EagerEngine})
+    with pytest.raises(EngineRefused, match=r"^engine=fast: it trains with schedule=constant only"):
+        choose_engine("fast", workload().model, ADAM, CPU, schedule)
+    assert choose_engine("auto", workload().model, ADAM, CPU, schedule)[0] == "eager"
+    assert choose_engine("auto", workload().model, ADAM, CPU, ScheduleConfig())[0] == "fast"
 
 
 class OnlyByName(EagerEngine):

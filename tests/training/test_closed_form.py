@@ -59,9 +59,13 @@ def test_another_device_than_the_cpu_is_refused():
     assert ClosedFormEngine.refusal(workload().model, ADAM, torch.device("mps")) == "it computes on the CPU only"
 
 
-# torch.optim.AdamW is a subclass of Adam.
+class Mine(AdamW):
+    """A subclass may step in any way."""
+
+
 OTHERS = {
-    "AdamW": lambda parameters: AdamW(parameters),
+    "Mine": lambda parameters: Mine(parameters),
+    "AdamW with amsgrad": lambda parameters: AdamW(parameters, amsgrad=True),
     "RMSprop": lambda parameters: RMSprop(parameters),
     "Adam with amsgrad": lambda parameters: Adam(parameters, amsgrad=True),
     "Adam with decoupled_weight_decay": lambda parameters: Adam(parameters, decoupled_weight_decay=True),
@@ -71,12 +75,12 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_an_optimizer_that_is_not_plain_adam_or_sgd_is_refused(name, monkeypatch):
+def test_an_optimizer_that_is_not_plain_adam_adamw_or_sgd_is_refused(name, monkeypatch):
     monkeypatch.setattr(
         "digits_sweep.training.optimizer.OPTIMIZERS", {"adam": lambda config, parameters, **_: OTHERS[name](parameters)}
     )
     refusal = ClosedFormEngine.refusal(workload().model, ADAM, CPU)
-    assert refusal == "it knows the plain steps of Adam and SGD only, not optimizer=adam"
+    assert refusal == "it knows the plain steps of Adam, AdamW and SGD only, not optimizer=adam"
 
 
 @pytest.mark.parametrize("name", OTHERS)

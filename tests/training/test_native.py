@@ -26,7 +26,13 @@ needs_compiler = pytest.mark.skipif(
 )
 pytestmark = needs_compiler
 
-OPTIMIZERS = {"adam": ADAM, "nesterov": SGD, "sgd": PLAIN_SGD, "momentum": replace(SGD, nesterov=False)}
+OPTIMIZERS = {
+    "adam": ADAM,
+    "adamw": replace(ADAM, name="adamw"),
+    "nesterov": SGD,
+    "sgd": PLAIN_SGD,
+    "momentum": replace(SGD, nesterov=False),
+}
 
 
 def digits_like(num_samples: int = 203, batch_size: int = 20, of_zeros: float = 0.8, **described: object) -> Workload:

@@ -24,6 +24,7 @@ from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, as_content, record_from
 from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
 from digits_sweep.training.engines.protocol import Engine
+from digits_sweep.training.without_compiler import without_compiler
 
 # 1: weights, optimizer state and history. 2: record, number of iterations and evaluations too.
 FORMAT = 2
@@ -55,6 +56,8 @@ def write_checkpoint(
     evaluations: Sequence[EvaluationRow] = (),
 ) -> None:
     """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
+    with without_compiler():
+        optimizer = _on_cpu(engine.optimizer.state_dict()["state"])
     content = {
         "format": FORMAT,
         "record": as_content(record),
@@ -62,7 +65,7 @@ def write_checkpoint(
         "evaluations": [list(astuple(row)) for row in evaluations],
         "history": torch.tensor([astuple(row) for row in history], dtype=torch.float64),
         "model": _on_cpu(engine.model.state_dict()),
-        "optimizer": _on_cpu(engine.optimizer.state_dict()["state"]),
+        "optimizer": optimizer,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -143,11 +146,13 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
     """
     try:
         engine.model.load_state_dict(checkpoint.model)
-        if engine.optimizer.state:
-            _restore_in_place(engine.optimizer.state_dict()["state"], checkpoint.optimizer)
-        else:
-            groups = engine.optimizer.state_dict()["param_groups"]
-            engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+        with without_compiler():
+            made = engine.optimizer.state_dict()
+            if made["state"]:
+                _restore_in_place(made["state"], checkpoint.optimizer)
+            else:
+                groups = made["param_groups"]
+                engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableRecord(f"{NAME}: of another model or optimizer ({one_line(error)})") from error
 

@@ -22,6 +22,7 @@ from digits_sweep.sweep.one_run.run_state import RunState
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.epochs import Epoch, is_last, train
 from digits_sweep.training.evaluation import Evaluator
+from digits_sweep.training.learning_rate import learning_rate_of
 from digits_sweep.training.schedule import Schedule
 from digits_sweep.training.stopwatch import Stopwatch
 
@@ -58,11 +59,12 @@ class RecordedTraining:
                 first_epoch=done + 1,
                 evaluation=self.job.config.evaluation if self.evaluator else None, pause=self._pause,
                 seconds_before=math.fsum(row.seconds for row in self.history),
+                learning_rate=learning_rate_of(self.job.config.schedule, trainer, self.num_samples),
             )  # fmt: skip
             for epoch in epochs:
                 self._commit(epoch)
                 shown.epoch(self.history[-1])
-                if self.job.enough and (reason := self.job.enough(self.history)):
+                if self.job.enough and (reason := self.job.enough(self.record, self.history)):
                     self.record.error = reason
                     return
         trained = Schedule(self.num_samples, self.job.config.data.batch_size).examples_after(self.running.iterations)

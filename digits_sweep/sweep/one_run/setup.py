@@ -11,7 +11,7 @@ from digits_sweep.errors import CannotResume, DataUnavailable, EngineRefused, In
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record
 from digits_sweep.sweep.one_run.checkpoint import Checkpoint, restore
-from digits_sweep.sweep.preflight import batch_too_large
+from digits_sweep.sweep.preflight import unfit
 from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.engines import AUTO_PICKS, ENGINES
 
@@ -20,7 +20,7 @@ def digits_for(config: Config, manifest: Manifest | None, record: Record, say: C
     """Load the data set of a run, the same bytes for all runs of its sweep, and note it in `record`.
 
     Without a manifest the run makes its own data ready. Raises `DataUnavailable` or `CannotResume` if the data set is
-    not what it was before, and `InvalidConfig` if a batch is larger than it.
+    not what it was before, and `InvalidConfig` if the configuration does not fit it.
     """
     if manifest is None:
         digits, note = make_ready(config.data, say)
@@ -34,8 +34,8 @@ def digits_for(config: Config, manifest: Manifest | None, record: Record, say: C
     if record.dataset_digest not in (None, digits.digest):
         raise CannotResume(f"{digits.name} is not what this run started with")
     num_samples = len(digits.train_labels)
-    for mistake in batch_too_large(config, digits.name, num_samples):
-        raise InvalidConfig(mistake)
+    if mistakes := list(unfit(config, digits)):
+        raise InvalidConfig("\n".join(mistakes))
     record.dataset_digest = digits.digest
     record.summary |= {
         "dataset": digits.name,

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from digits_sweep.config.schema import OptimizerConfig
+from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
 from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.cuda_graph import CudaGraphEngine
@@ -11,6 +11,7 @@ from digits_sweep.training.engines.eager import EagerEngine
 from digits_sweep.training.engines.lesson import LessonEngine
 from digits_sweep.training.engines.native.engine import NativeEngine
 from digits_sweep.training.engines.protocol import Engine
+from digits_sweep.training.learning_rate import is_constant
 
 # In the order in which `auto` tries them, the fastest first. It takes only those that are `automatic`.
 ENGINES: dict[str, type[Engine]] = {
@@ -23,23 +24,40 @@ ENGINES: dict[str, type[Engine]] = {
 # How the refusal of an engine that was asked for by name ends.
 AUTO_PICKS = "; engine=auto picks one that works"
 
+CONSTANT = ScheduleConfig()
 
-def choose_engine(name: str, model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> tuple[str, str]:
+
+def refusal(
+    name: str, model: nn.Module, optimizer: OptimizerConfig, device: torch.device, schedule: ScheduleConfig
+) -> str | None:
+    """Return why the engine `name` cannot train `model` so on `device`, or None. Raises KeyError if there is none."""
+    if not (is_constant(schedule) or ENGINES[name].follows_schedules):
+        return "it trains with schedule=constant only"
+    return ENGINES[name].refusal(model, optimizer, device)
+
+
+def choose_engine(
+    name: str,
+    model: nn.Module,
+    optimizer: OptimizerConfig,
+    device: torch.device,
+    schedule: ScheduleConfig = CONSTANT,
+) -> tuple[str, str]:
     """Return the name of the engine to train `model` with, and why, in a few words.
 
     `model` may lie on the meta device: nothing is computed. Raises `EngineRefused` if the engine that `name` asks for
     cannot train it there, and KeyError if there is no such engine.
     """
     if name != "auto":
-        if refusal := ENGINES[name].refusal(model, optimizer, device):
-            raise EngineRefused(f"engine={name}: {refusal}{AUTO_PICKS}")
+        if why := refusal(name, model, optimizer, device, schedule):
+            raise EngineRefused(f"engine={name}: {why}{AUTO_PICKS}")
         return name, "asked for"
     passed_over: list[str] = []
     for candidate, engine in ENGINES.items():
         if not engine.automatic:
             continue
-        refusal = engine.refusal(model, optimizer, device)
-        if refusal is None:
+        why = refusal(candidate, model, optimizer, device, schedule)
+        if why is None:
             return candidate, "; ".join(["the fastest that can train this", *passed_over])
-        passed_over.append(f"not {candidate}: {refusal}")
+        passed_over.append(f"not {candidate}: {why}")
     raise EngineRefused("engine=auto: " + "; ".join(passed_over))

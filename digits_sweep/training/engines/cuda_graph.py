@@ -6,6 +6,7 @@ training on an order consists of replays alone: no copy, no synchronization.
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -27,6 +28,8 @@ class CudaGraphEngine:
 
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
+    # A graph holds one learning rate.
+    follows_schedules: ClassVar[bool] = False
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -35,9 +38,9 @@ class CudaGraphEngine:
         # Whether another model can be captured shows only when it is tried, and not always by an error.
         if type(model) is not MLP:
             return "it captures the step of model=mlp only"
-        # Warming up is undone by setting the optimizer's state to zero, which is where these two start.
+        # Warming up is undone by setting the optimizer's state to zero, which is where these start.
         if not steps_plainly(optimizer):
-            return f"it captures the plain steps of Adam and SGD only, not optimizer={optimizer.name}"
+            return f"it captures the plain steps of Adam, AdamW and SGD only, not optimizer={optimizer.name}"
         return None
 
     def __init__(self, workload: Workload) -> None:
@@ -56,7 +59,7 @@ class CudaGraphEngine:
             self.full = self._capture(self.batch_size)
             self.ragged = self._capture(ragged) if ragged else None
 
-    def train(self, order: Tensor) -> Tensor:
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         full_batches, ragged = divmod(len(order), self.batch_size)
         self.order[: len(order)].copy_(order)
         self.iteration.zero_()

@@ -1,5 +1,6 @@
 """Autograd over images that already lie on the device, with a fused optimizer: any model, any device."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.learning_rate import ScaledRates
 from digits_sweep.training.optimizer import build_optimizer
 
 
@@ -17,6 +19,7 @@ class EagerEngine:
 
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
+    follows_schedules: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -25,17 +28,20 @@ class EagerEngine:
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model.to(workload.device)
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
+        self.rates = ScaledRates(self.optimizer)
         self.images = scale(workload.images, workload.scale).to(workload.device)
         self.labels = workload.labels.to(workload.device)
         self.batch_size = workload.batch_size
 
-    def train(self, order: Tensor) -> Tensor:
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         batches = order.to(self.images.device).split(self.batch_size)
         losses = torch.empty(len(batches), device=self.images.device)
         for iteration, batch in enumerate(batches):
             loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
             self.optimizer.zero_grad()
             loss.backward()
+            if rates is not None:
+                self.rates.set(rates[iteration])
             self.optimizer.step()
             losses[iteration] = loss.detach()
         return losses

@@ -1,12 +1,12 @@
 """All parameters of an MLP in one vector, and the optimizer's step on it as one fused kernel."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizer import unknown_step
@@ -43,8 +43,13 @@ class FlatParameters:
         return views
 
 
-# Called with the number of iterations that follow; what it returns is called once in each of them.
-UpdateFor = Callable[[int], Callable[[], object]]
+class UpdateFor(Protocol):
+    """Called with the number of iterations that follow; what it returns is called once in each of them.
+
+    `rates` has the share of the learning rate for each of them, if it is not the whole one.
+    """
+
+    def __call__(self, iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]: ...
 
 
 def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
@@ -52,7 +57,7 @@ def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
 
     The kernels are those that `fused=True` selects. What they keep from step to step lies in the optimizer's own
     state, as views, so that after these iterations `state_dict()` is what it would be after as many `optimizer.step()`.
-    Raises TypeError if the optimizer's step is not exactly that of plain Adam or SGD.
+    Raises TypeError if the optimizer's step is not exactly that of plain Adam, AdamW or SGD.
     """
     if unknown := unknown_step(optimizer):
         raise TypeError(f"no fused step is known for {unknown}")
@@ -60,13 +65,14 @@ def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
 
 
 def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
+    """Step as Adam or, if that is what `optimizer` is, as AdamW, which differs in the kernel alone."""
     (group,) = optimizer.param_groups
     means, squares, done = torch.zeros_like(flat.values), torch.zeros_like(flat.values), torch.zeros(())
     square_of = flat.views_of(squares)
     for parameter, mean in flat.views_of(means).items():
         optimizer.state[parameter] = {"step": done, "exp_avg": mean, "exp_avg_sq": square_of[parameter]}
     kernel = partial(
-        torch._fused_adam_,
+        torch._fused_adamw_ if type(optimizer) is AdamW else torch._fused_adam_,
         [flat.values],
         [flat.gradients],
         [means],
@@ -81,11 +87,14 @@ def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
         maximize=False,
     )
 
-    def update_for(iterations: int) -> Callable[[], object]:
+    def update_for(iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]:
         # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
         numbers = iter((done + torch.arange(1, iterations + 1)).unbind())
         done.add_(iterations)
-        return lambda: kernel([next(numbers)])
+        if rates is None:
+            return lambda: kernel([next(numbers)])
+        shares = iter(rates)
+        return lambda: kernel([next(numbers)], lr=group["lr"] * next(shares))
 
     return update_for
 
@@ -110,7 +119,18 @@ def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
         # A first step would take the gradient as it is; momentum times a buffer of zeros gives the same.
         is_first_step=False,
     )
-    return lambda iterations: update
+
+    def update_for(iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]:
+        if rates is None:
+            return update
+        shares = iter(rates)
+        return lambda: update(lr=group["lr"] * next(shares))
+
+    return update_for
 
 
-FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], UpdateFor]] = {Adam: _adam, SGD: _sgd}
+FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], UpdateFor]] = {
+    Adam: _adam,
+    AdamW: _adam,
+    SGD: _sgd,
+}

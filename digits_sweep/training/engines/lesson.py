@@ -7,6 +7,7 @@ of an epoch, so that with `evaluation=fine` its seconds hold several such starts
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.torchvision_import import import_torchvision
 from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.learning_rate import ScaledRates
 from digits_sweep.training.optimizer import build_optimizer
 
 
@@ -48,6 +50,7 @@ class LessonEngine:
 
     automatic: ClassVar[bool] = False
     flushes_denormals: ClassVar[bool] = False  # PyTorch's default
+    follows_schedules: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -57,11 +60,12 @@ class LessonEngine:
         self.device = workload.device
         self.model = workload.model.to(workload.device)
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=False)
+        self.rates = ScaledRates(self.optimizer)
         self.dataset = TransformedDigits(workload.images, workload.labels, workload.scale)
         self.batch_size = workload.batch_size
         self.num_workers = workload.num_workers
 
-    def train(self, order: Tensor) -> Tensor:
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         with warnings.catch_warnings():
             # The lesson's four workers are intended, on two cores too.
             warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
@@ -81,5 +85,7 @@ class LessonEngine:
             losses.append(loss.item())
             self.optimizer.zero_grad()
             loss.backward()
+            if rates is not None:
+                self.rates.set(rates[len(losses) - 1])
             self.optimizer.step()
         return torch.tensor(losses)

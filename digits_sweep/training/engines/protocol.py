@@ -1,5 +1,6 @@
 """What every engine is given, and what it must do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -41,6 +42,8 @@ class Engine(Protocol):
     automatic: ClassVar[bool]
     # Whether float32 numbers below 1.2e-38 are taken as 0: same losses, without the slow arithmetic of denormals.
     flushes_denormals: ClassVar[bool]
+    # Whether `train` can be given `rates`. If not, the engine is refused for every schedule but the constant one.
+    follows_schedules: ClassVar[bool]
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -52,11 +55,12 @@ class Engine(Protocol):
 
     def __init__(self, workload: Workload) -> None: ...
 
-    def train(self, order: Tensor) -> Tensor:
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         """Train on the images at `order` (k,) int64, an epoch's order or a part of one, `batch_size` at a time.
 
         Return the loss of every iteration, (iterations,) float32, on any device. The parts of an epoch are cut at
         multiples of `batch_size` and come one after the other, so that only the last batch of an epoch may be smaller.
-        Losses, weights and optimizer state are bit for bit the same however an epoch is cut.
+        Losses, weights and optimizer state are bit for bit the same however an epoch is cut. `rates` has, for every
+        iteration, the share of the optimizer's learning rate to step with; without it, all steps have the whole rate.
         """
         ...

@@ -5,12 +5,14 @@ moments are views of padded vectors, so that checkpoints hold what those of ever
 the same for every number of threads.
 """
 
+from collections.abc import Sequence
 from ctypes import byref, c_void_p, cast, pointer
 from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW
 
 from digits_sweep.config.schema import AdamConfig, OptimizerConfig
 from digits_sweep.data.digits import scale
@@ -40,6 +42,7 @@ class NativeEngine:
 
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
+    follows_schedules: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -83,27 +86,33 @@ class NativeEngine:
         self._lay_out_images(workload)
         self._lay_out_layers()
 
-    def train(self, order: Tensor) -> Tensor:
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         if order.dtype is not torch.int64:
             raise TypeError(f"order must be int64, not {order.dtype}")
         if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self.num_images:
             raise IndexError(f"order must be from 0 to {self.num_images - 1}")
         losses = torch.empty(-(-len(order) // self.batch_size), dtype=torch.float32)
+        shares = torch.ones(len(losses), dtype=torch.float64)
+        if rates is not None:
+            shares.copy_(torch.tensor(rates, dtype=torch.float64))
         calls = order.contiguous().split(max(1, CALL // self.batch_size) * self.batch_size)
         for block, transposed in self.transposed:
             transposed.copy_(block.t())
         done = 0
         for part in calls:
-            self._train(part, losses[done:])
+            self._train(part, losses[done:], shares[done:])
             done += -(-len(part) // self.batch_size)
         return losses
 
-    def _train(self, order: Tensor, losses: Tensor) -> None:
+    def _train(self, order: Tensor, losses: Tensor, shares: Tensor) -> None:
         task, (group,) = self.task, self.optimizer.param_groups
         task.order, task.count, task.losses = order.data_ptr(), len(order), losses.data_ptr()
+        task.shares = shares.data_ptr()
         # More than this have nothing to do.
         task.threads = min(torch.get_num_threads(), task.hidden // self.lanes)
-        task.rate, task.decay = group["lr"], group["weight_decay"]
+        decoupled = type(self.optimizer) is AdamW
+        task.rate, task.decay = group["lr"], 0 if decoupled else group["weight_decay"]
+        task.shrinks = group["weight_decay"] if decoupled else 0
         if task.adam:
             (task.beta1, task.beta2), task.epsilon = group["betas"], group["eps"]
             task.steps_done = int(self.steps_done)

@@ -19,7 +19,7 @@ struct layer {
 /* One iteration's step. Of a batch in several chunks, only the last one `steps`; all but the first `add`. */
 struct step {
     int adds, steps, adam, nesterov;
-    float decay, keep_first, add_first, add_second, rate, epsilon;
+    float decay, shrink, keep_first, add_first, add_second, rate, epsilon;
 };
 
 /* Step `columns` vectors of weights, from index `at` on, by their gradient g. Leaves the new weights in g.
@@ -36,7 +36,8 @@ INLINE void apply(int columns, struct step s, struct layer layer, int64_t at, ve
         u += s.add_second * (slope * slope - u);
         AT(first, v * LANES) = m;
         AT(second, v * LANES) = u;
-        g[v] = AT(w, v * LANES) -= s.rate * m / (root(u) + s.epsilon);
+        vec shrunk = AT(w, v * LANES) - s.shrink * AT(w, v * LANES);
+        g[v] = AT(w, v * LANES) = shrunk - s.rate * m / (root(u) + s.epsilon);
     } else EACH(v, columns) {
         vec slope = g[v] + s.decay * AT(w, v * LANES), m = slope + s.keep_first * AT(first, v * LANES);
         AT(first, v * LANES) = m;

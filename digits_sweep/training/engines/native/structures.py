@@ -41,10 +41,10 @@ class Task(Structure):
     """`struct task` of train.c."""
 
     _fields_ = (
-        *pointers("images", "labels", "order", "levels", "losses"),
+        *pointers("images", "labels", "order", "levels", "losses", "shares"),
         *integers("count", "batch_size", "pixels", "hidden", "classes", "num_layers", "threads", "most"),
         *integers("squashes", "dense", "adam", "nesterov", "steps_done"),
-        *((name, c_double) for name in ("rate", "beta1", "beta2", "epsilon", "decay")),
+        *((name, c_double) for name in ("rate", "beta1", "beta2", "epsilon", "decay", "shrinks")),
         *pointers("layers"),
         ("inputs", Rows * 2),
         ("lists", Lists * 2),

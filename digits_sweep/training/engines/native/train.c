@@ -34,9 +34,10 @@ struct task {
     const int64_t *labels, *order;
     const float *levels; /* what a pixel's levels 0 to 255 are to the network, and 1 for the bias */
     float *losses;       /* one an iteration */
+    const double *shares; /* of the rate, one an iteration */
     int64_t count, batch_size, pixels, hidden, classes, num_layers, threads, most; /* hidden: units and padding */
     int64_t squashes, dense, adam, nesterov, steps_done;
-    double rate, beta1, beta2, epsilon, decay; /* beta1: SGD's momentum too */
+    double rate, beta1, beta2, epsilon, decay, shrinks; /* beta1: SGD's momentum too; shrinks: AdamW's decay */
     struct layer *layers;
     struct rows inputs[2]; /* the images of this chunk and of the next one, if dense */
     struct lists lists[2]; /* the same, if not */
@@ -60,12 +61,15 @@ static struct chunk chunk_from(const struct task *task, int64_t from) {
 /* As torch's fused kernels step, with Adam's bias corrections taken out of the square root. */
 static struct step step_for(const struct task *task, struct chunk chunk) {
     struct step step = {.adds = !chunk.begins, .steps = chunk.ends, .adam = task->adam, .nesterov = task->nesterov,
-                        .decay = task->decay, .keep_first = task->beta1, .rate = task->rate};
+                        .decay = task->decay, .keep_first = task->beta1};
+    double rate = chunk.size ? task->rate * task->shares[chunk.iteration] : 0;
+    step.shrink = rate * task->shrinks;
+    step.rate = rate;
     if (task->adam) {
         double number = task->steps_done + chunk.iteration + 1, root = sqrt(1 - pow(task->beta2, number));
         step.add_first = 1 - task->beta1;
         step.add_second = 1 - task->beta2;
-        step.rate = task->rate / (1 - pow(task->beta1, number)) * root;
+        step.rate = rate / (1 - pow(task->beta1, number)) * root;
         step.epsilon = task->epsilon * root;
     }
     return step;

@@ -1,0 +1,58 @@
+"""Sweeps whose learning rate changes: resumed to the same bits, and what a resume may not change."""
+
+import shutil
+
+import pytest
+
+from tests.commands import Program
+from tests.killing import assert_same_results
+
+SWEEP = (
+    "-m", "data=mnist_sample", "data.batch_size=500", "model.hidden_size=16", "optimizer=adam_same_rates",
+    "schedule=constant,cosine", "schedule.warmup_examples=3000", "trainer.num_epochs=2",
+)  # fmt: skip
+DECAYS, STAYS = "schedule=cosine", "schedule=constant"
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory) -> Program:
+    program = Program(tmp_path_factory.mktemp("scheduled"))
+    finished = program(*SWEEP)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return program
+
+
+@pytest.fixture
+def copy(completed, tmp_path) -> Program:
+    shutil.copytree(completed.outputs, tmp_path / "outputs")
+    return Program(tmp_path)
+
+
+def test_a_run_with_a_schedule_is_resumed_to_the_same_bits(completed, copy):
+    """As a process leaves it that is killed in epoch 2: the checkpoint of epoch 1."""
+    for folder in (DECAYS, STAYS):
+        run_dir = copy.sweep() / folder
+        (run_dir / "checkpoint.pt.previous").replace(run_dir / "checkpoint.pt")
+        (run_dir / "record.json").unlink()
+    resumed = copy("resume=latest")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert_same_results(copy.sweep(), completed.sweep())
+
+
+def test_a_run_with_a_schedule_is_the_same_if_it_is_evaluated_between_its_iterations(completed, program):
+    few = ("evaluation.every_examples=1700", "evaluation.train_samples=200", "evaluation.test_samples=100")
+    program(*SWEEP, *few)
+    assert_same_results(program.sweep(), completed.sweep())
+
+
+def test_a_run_whose_rate_decays_is_not_made_longer_by_a_resume(copy):
+    refused = copy("resume=latest", "trainer.num_epochs=3")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines() == [
+        f"resume=latest: {DECAYS}: trainer.num_epochs was 2, is now 3, but schedule.decay=cosine ends with it"
+    ]
+
+
+def test_a_share_that_is_left_needs_a_decay(program):
+    refused = program("schedule.final=0.1", "data=mnist_sample")
+    assert refused.stderr.splitlines() == ["schedule.final=0.1: needs schedule=linear or schedule=cosine"]
