@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn, cast
 
+import torch
+
 from tests.commands import Program
 from tests.servers import Started
 
@@ -67,6 +69,8 @@ class ForkedProgram(Program):
         """Run a command as a process during the block; what is still running at its end is killed."""
         for name in (*IMPORTED, *([SEARCH] if module.endswith("tune") else ()), f"{module}.__main__"):
             import_module(name)
+        # A pool of threads does not survive a fork: a child would wait for it for ever.
+        torch.set_num_threads(1)
         output = self.folder / f"process_{next(self._numbers)}.out"
         output.touch()
         sys.stdout.flush()
