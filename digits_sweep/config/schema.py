@@ -25,6 +25,7 @@ from digits_sweep.config.rules import (
     POSITIVE,
     SEED,
     SWEEP,
+    TARGET,
     THREADS,
     Role,
     key,
@@ -79,6 +80,14 @@ class CNNConfig(ModelConfig):
 
 
 @dataclass
+class OwnModelConfig(ModelConfig):
+    """A network of the user's."""
+
+    target: str | None = key(TARGET)
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class OptimizerConfig:
     """conf/optimizer: what every optimizer has."""
 
@@ -122,6 +131,14 @@ class MuonConfig(OptimizerConfig):
     momentum: float = key(BELOW_ONE)
     betas: list[float] = key(BETAS)
     eps: float = key(POSITIVE)
+
+
+@dataclass
+class OwnOptimizerConfig(OptimizerConfig):
+    """An optimizer of the user's, or of PyTorch's."""
+
+    target: str | None = key(TARGET)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -27,6 +27,7 @@ from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
 from digits_sweep.trackers.process import following
 from digits_sweep.training.device import flush_denormals_from_now_on
+from digits_sweep.training.own import GROUPS
 
 # Launches the runs of a plan in a sweep's folder; returns the exit code.
 Launch = Callable[[Plan, RecordedSweep, Screen], int]
@@ -170,7 +171,13 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
 
 def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The overrides that resume this sweep from any folder: what is not repeated from its files is typed again."""
+    """The overrides that resume this sweep from any folder: what is not repeated from its files is typed again.
+
+    The user's code is named in the whole command only, to be typed in the folder where the code is.
+    """
+    if any(getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS):
+        typed = [each for each in planned.command if not each.startswith("resume=")]
+        return shlex.join([*typed, as_override("resume", str(sweep_dir.absolute()))])
     again = [each for each in not_repeated(planned.command, ()) if not each.startswith("data.root=")]
     if len(again) < len(not_repeated(planned.command, ())):
         again.append(as_override("data.root", str(Path(planned.settings.data.root).expanduser().absolute())))

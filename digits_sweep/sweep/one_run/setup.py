@@ -13,6 +13,7 @@ from digits_sweep.results.record import Record
 from digits_sweep.sweep.one_run.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import batch_too_large
 from digits_sweep.training.building import BuiltEngine, build_engine
+from digits_sweep.training.own import changed_code, sources
 
 
 def digits_for(config: Config, manifest: Manifest | None, record: Record, say: Callable[[str], None]) -> Digits:
@@ -48,9 +49,12 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
     """Build a run's engine, restore `before` into it, and note it in `record`.
 
     Raises `CannotResume` if the run started with another engine or device, which may round otherwise. The number of
-    threads is that of the start.
+    threads is that of the start. So does one whose own code is in a file that has changed.
     """
     built = build_engine(config, digits)
+    own_code = sources(config)
+    if before is not None and (changed := list(changed_code(config, record.own_code))):
+        raise CannotResume("; ".join(changed))
     if before is not None:
         for name, now in (("engine", built.name), ("device", str(built.device))):
             if (then := record.summary.get(name)) != now:
@@ -59,6 +63,8 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
         restore(built.engine, before)
     record.flush_denormal = built.settle()
     record.engine_reason = built.reason
+    record.own_code = own_code
+    record.parameters = sum(each.numel() for each in built.engine.model.parameters() if each.requires_grad)
     record.seconds_setup = built.seconds_setup
     record.summary |= {"engine": built.name, "device": str(built.device), "num_threads": built.num_threads}
     return built
