@@ -1,12 +1,15 @@
 """The command: `python -m digits_sweep`."""
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from digits_sweep import __version__
-from digits_sweep.errors import DigitsSweepError
+from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from digits_sweep.process import at_once, command, write_line
 
 # What Hydra answers by itself.
@@ -48,11 +51,21 @@ def _ask_hydra(arguments: Sequence[str]) -> None:
         import hydra
 
         from digits_sweep.config.compose import CONF
-    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+        from digits_sweep.config.folders import check_working_folder
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_answered_by_hydra)()
+        check_working_folder()
+    except InvalidConfig:
+        # Nothing in the answer depends on a folder that Hydra cannot stand in.
+        os.chdir(CONF)
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    answer = io.StringIO()
+    try:
+        with redirect_stdout(answer):
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_answered_by_hydra)()
     finally:
         sys.argv = before
+        # Hydra itself would fail at an output that cannot be written.
+        write_line(answer.getvalue().rstrip("\n"))
 
 
 def _answered_by_hydra(composed: Any) -> None:

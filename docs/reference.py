@@ -40,9 +40,11 @@ Choose with `group=choice`, set with `key=value`, and add `-m` to give several v
 
     python -m digits_sweep -m data.batch_size=100,20,5 model=mlp,mlp_logits trainer.num_epochs=5
     python -m digits_sweep -m 'data.batch_size=range(10,60,10)'
+    python -m digits_sweep -m data.batch_size=100,20,5 'optimizer.lr={100:1e-3,20:5e-4,else:1e-4}'
     python -m digits_sweep --cfg job data.batch_size=5
 
-The first trains six runs, the second five; the third shows the numbers of a run and trains nothing. The grammar is
+The first trains six runs, the second five; the third gives each batch size its own rate, in quotes because of the
+shell; the fourth shows the numbers of a run and trains nothing. The grammar is
 [Hydra](https://hydra.cc)'s. What you type wins over every default and rule."""
 
 COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. Behind the targets are `python -m digits_sweep`,

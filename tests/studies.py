@@ -1,11 +1,14 @@
 """Sweeps on disk as this program leaves them, written without any training: for tests of what reads them."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.results.columns import COLUMNS, fill
+from digits_sweep.results.evaluations import NAME as EVALUATIONS
+from digits_sweep.results.evaluations import EvaluationRow, write_evaluations
 from digits_sweep.results.history import EpochRow, first_epoch_below, write_history
 from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
 from digits_sweep.results.record import Record, Status, write_record
@@ -43,6 +46,7 @@ def add_run(
     error: str | None = None,
     test_answers: Sequence[int] = (100,) * 10,
     resumed_after: Sequence[int] = (),
+    evaluations: Sequence[EvaluationRow] = (),
     **columns: Any,
 ) -> None:
     """Write one run with these losses, an epoch of which took `seconds`.
@@ -75,8 +79,12 @@ def add_run(
     fill(record, history)
     record.summary |= columns
     (sweep / name).mkdir(parents=True)
-    write_record(sweep / name, record)
     write_history(sweep / name, history)
+    if evaluations:
+        write_evaluations(sweep / name, evaluations)
+        path = sweep / name / EVALUATIONS
+        record.files[EVALUATIONS] = {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
+    write_record(sweep / name, record)
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -100,3 +108,10 @@ def finished(
     write_manifest(sweep, Manifest(list(command), runs, [{}] * len(runs), [choice]))
     publish_summary(RecordedSweep(sweep), sweep.parent)
     return load_study(sweep)
+
+
+def evaluation(iterations: int, batch_size: int, **measured: Any) -> EvaluationRow:
+    """An evaluation after so many iterations of a run, whatever of it is not `measured` being ordinary."""
+    usual = {"train_loss": 1.7, "train_error": 0.2, "test_loss": 1.7, "test_error": 0.2, "classes_never_predicted": 0}
+    examples = iterations * batch_size
+    return EvaluationRow(iterations=iterations, examples=examples, seconds=examples / 6e4, **{**usual, **measured})

@@ -140,15 +140,16 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
 
 
 def test_a_figure_is_on_the_page(program, conf, monkeypatch):
-    from digits_sweep.report import captions, figures, page
+    from digits_sweep.report import captions, page
+    from digits_sweep.report.figures import batch_size
 
-    figure = defined("A figure", "digits_sweep.report.figures")
-    monkeypatch.setattr(figures, figure.__name__, figure, raising=False)
+    figure = defined("A figure", "digits_sweep.report.figures.batch_size")
+    monkeypatch.setattr(batch_size, figure.__name__, figure, raising=False)
     section = ARCHITECTURE.read_text(encoding="utf-8").split("### A figure")[1].split("### ")[0]
     entry = re.findall(r"^ *```python\n(.*?)^ *```$", section, re.S | re.M)[1].strip().rstrip(",")
 
-    def pictures(runs, history, predictions):
-        return [*shown(runs, history, predictions), eval(entry, dict(vars(captions)), {"runs": runs})]
+    def pictures(tables):
+        return [*shown(tables), eval(entry, dict(vars(captions)), {"runs": tables.runs})]
 
     shown = captions.pictures
     monkeypatch.setattr(page, "pictures", pictures)

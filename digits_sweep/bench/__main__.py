@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
 from digits_sweep.process import at_once, command
 
@@ -30,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m digits_sweep.bench",
         description="Time every engine, an epoch each in turn, beside the lesson's loop and the bare kernels.",
     )
+    parser.add_argument("--version", action="version", version=f"digits_sweep {__version__}")
     parser.add_argument("overrides", nargs="*", help="keys of the sweep, such as data.root=... or num_threads=1")
     parser.add_argument(
         "--batch-sizes", type=int, nargs="+", default=BATCH_SIZES, metavar="N", help="100 20 5 if not given"

@@ -19,6 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from digits_sweep.config.addresses import sqlite_address
 from digits_sweep.config.by_batch_size import is_by_batch_size, resolved_by_batch_size, value_at
 from digits_sweep.config.folders import (
     configuration_folder,
@@ -207,6 +208,7 @@ def _register() -> None:
     OmegaConf.register_new_resolver("by_batch_size", resolved_by_batch_size, replace=True)
     OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
     OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
+    OmegaConf.register_new_resolver("sqlite", sqlite_address, replace=True)
 
 
 _register()

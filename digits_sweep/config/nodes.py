@@ -1,4 +1,4 @@
-"""The schema's dataclasses by group, and a run's configuration built of them. Knows neither Hydra nor OmegaConf."""
+"""The dataclasses of the schema by group, and a configuration built of them. Knows neither Hydra nor OmegaConf."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -48,7 +48,7 @@ class DataConfig:
     root: str = key(DATA_FOLDER, Role.PLACE)
     mirrors: list[str] | None = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
-    fallback: str | None = key(role=Role.ORIGIN)
+    fallback: str | None = key(role=Role.PLACE)
 
 
 @dataclass

@@ -5,6 +5,7 @@ import hashlib
 import math
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,13 +68,18 @@ def md5_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_intact(published: Published, path: Path) -> bytes | None:
-    """Return an unpacked file's content, or None if it is missing or differs from the published one by a bit."""
+def read_intact(published: Published, path: Path) -> bytearray | None:
+    """Return an unpacked file's content, or None if it is missing or differs from the published one by a bit.
+
+    It may be written to, so that a tensor can be made of it without a copy.
+    """
     length, sha256 = published.unpacked[path.name]
     if not path.is_file() or path.stat().st_size != length:
         return None
-    content = path.read_bytes()
-    return content if hashlib.sha256(content).hexdigest() == sha256 else None
+    content = bytearray(length)
+    with path.open("rb") as file:
+        whole = file.readinto(content) == length
+    return content if whole and hashlib.sha256(content).hexdigest() == sha256 else None
 
 
 def read_archive(published: Published, archive: Path) -> bytes | None:
@@ -92,7 +98,7 @@ def read_archive(published: Published, archive: Path) -> bytes | None:
     return content if hashlib.sha256(content).hexdigest() == sha256 else None
 
 
-def read_contents(published: Published, raw: Path) -> list[bytes] | None:
+def read_contents(published: Published, raw: Path) -> Sequence[bytes | bytearray] | None:
     """Return the content of the four parts, unpacked, or None if a file in `raw` is missing or corrupt."""
     if published.unpacked:
         contents = [content for name in published.files if (content := read_intact(published, raw / name)) is not None]

@@ -47,7 +47,7 @@ class Digits:
         tensors = (train_images, train_labels, test_images, test_labels)
         digest = hashlib.sha256()
         for tensor in tensors:
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.contiguous().numpy().data)
         return cls(name, *tensors, digest.hexdigest())
 
 
@@ -57,6 +57,11 @@ def scale(images: Tensor, how: str) -> Tensor:
     `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Raises ValueError
     for anything else.
     """
+    return scale_in_place(images.unsqueeze(1).to(torch.float32), how).contiguous()
+
+
+def scale_in_place(images: Tensor, how: str) -> Tensor:
+    """Change the values 0 to 255 of `images`, float32 of any shape, to what a network sees, as `scale` does."""
     if how not in SCALES:
         raise ValueError(f"scale={how}: choose {' or '.join(SCALES)}")
-    return SCALES[how](images.unsqueeze(1).to(torch.float32)).contiguous()
+    return SCALES[how](images)

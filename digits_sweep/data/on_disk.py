@@ -65,7 +65,7 @@ def load_published(
 TYPES = {0x08: "u1", 0x0C: ">i4"}
 
 
-def _tensor(published: Published, content: bytes) -> Tensor:
+def _tensor(published: Published, content: bytes | bytearray) -> Tensor:
     """Return the values of an IDX file: images stay uint8, labels become int64 from 0.
 
     If there are several numbers for every label, the first is its class.
@@ -75,7 +75,7 @@ def _tensor(published: Published, content: bytes) -> Tensor:
     shape = [int.from_bytes(content[place : place + 4], "big") for place in range(4, header, 4)]
     values = np.frombuffer(content, TYPES[kind], offset=header).reshape(shape)
     if dimensions == 3:
-        images = torch.from_numpy(values.copy())
+        images = torch.from_numpy(values if values.flags.writeable else values.copy())
         return images.transpose(1, 2).contiguous() if published.transposed else images
     labels = values.reshape(len(values), -1)[:, 0]
     return torch.from_numpy(labels.astype(np.int64)) - published.first_label
@@ -97,7 +97,7 @@ def _only_process(root: Path, title: str, report: Callable[[str], None]) -> Iter
 
 def _obtain(
     published: Published, raw: Path, mirrors: Sequence[str], timeout_seconds: float, report: Callable[[str], None]
-) -> list[bytes]:
+) -> Sequence[bytes | bytearray]:
     """Unpack archives that are there, then try mirror after mirror; return the contents of the four parts."""
     remove_leftovers(raw)
     for name in published.files:

@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
 from digits_sweep.process import at_once, command, write_line
 from digits_sweep.results.disk.folders import expanded
@@ -47,9 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_line(f"page: {path}")
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line, without the usage, which `--help` shows."""
+        self.exit(2, f"{message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m digits_sweep.report", description=__doc__, epilog=COMPARING)
+    parser = _Parser(prog="python -m digits_sweep.report", description=__doc__, epilog=COMPARING)
     add = parser.add_argument
+    add("--version", action="version", version=f"digits_sweep {__version__}")
     add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps; the newest sweep if not given")
     add("--outputs", type=_path, default=Path("outputs"), help="the folder of all results (%(default)s)")
     add("--page", type=_file, metavar="FILE", help="the file to write (report/index.html in the folder of all results)")
@@ -63,9 +71,13 @@ def _path(text: str) -> Path:
 
 
 def _file(text: str) -> Path:
-    if _path(text).is_dir():
+    path = _path(text)
+    if path.is_dir() or text.endswith("/"):
         raise argparse.ArgumentTypeError(f"{text} is a folder; name a file, such as {Path(text) / 'index.html'}")
-    return _path(text)
+    # A device would be replaced by a file.
+    if path.exists() and not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no file that can be replaced; name another")
+    return path
 
 
 def _sweep(text: str) -> Path:
@@ -77,19 +89,20 @@ def _sweep(text: str) -> Path:
 
 def _on_the_terminal(study: "Study") -> str:
     with at_once():
-        from digits_sweep.report.analysis.replicates import ended, replicates
-        from digits_sweep.report.analysis.verdict import verdict
-        from digits_sweep.report.tables import as_markdown, questions, short_table
+        from digits_sweep.report.analysis.sentences.verdict import verdict
+        from digits_sweep.report.analysis.statistics.replicates import ended, replicates
+        from digits_sweep.report.table_of_runs import as_markdown, short_table
+        from digits_sweep.report.tables import questions
     groups = replicates(study.runs)
     several = any(group.runs > 1 for group in groups)
-    rows = questions(study.runs, groups).as_text() if several else short_table(study.runs)
-    return f"{study.folder}\n\n{verdict(ended(study.runs), groups)}\n\n{as_markdown(rows)}"
+    rows = questions(study.runs, groups, study.goal).as_text() if several else short_table(study.runs)
+    return f"{study.folder}\n\n{verdict(ended(study.runs), groups, study.goal)}\n\n{as_markdown(rows)}"
 
 
 def _draw(study: "Study", path: Path) -> None:
     with at_once():
-        from digits_sweep.report.analysis.curves import losses
-        from digits_sweep.report.figures import loss_against_epoch
+        from digits_sweep.report.analysis.statistics.curves import losses
+        from digits_sweep.report.figures.courses import loss_against_epoch
         from digits_sweep.report.style import as_file
 
     as_file(path, lambda axis: loss_against_epoch(losses(study.runs, study.history), axis))

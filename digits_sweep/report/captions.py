@@ -1,20 +1,37 @@
 """Choose the figures of a page: each with its title, its caption, its text alternative and its drawing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from digits_sweep.report import figures
-from digits_sweep.report.analysis import curves, scaling
-from digits_sweep.report.analysis.formatting import counted, listed, microseconds, number, seconds, share
-from digits_sweep.report.analysis.replicates import Estimate, Replicates, replicates, trained
+from digits_sweep.report.analysis.goal import Goal
+from digits_sweep.report.analysis.sentences.formatting import (
+    capitalized,
+    counted,
+    listed,
+    microseconds,
+    noun_of,
+    number,
+    rounded,
+    seconds,
+    share,
+)
+from digits_sweep.report.analysis.statistics import cost, curves, evaluated, scaling
+from digits_sweep.report.analysis.statistics.comparison import Combined
+from digits_sweep.report.analysis.statistics.evaluated import Course
+from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates, replicates, trained
+from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.figures import batch_size, courses
+from digits_sweep.report.figures.predictions import predictions as predicted
 from digits_sweep.report.style import as_svg
 
 # One row a run that missed the threshold; of more than these the first are drawn, and the caption says so.
 MOST_MISSES = 24
+Described = TypeVar("Described", Replicates, Course)
 OPEN_MARKS = "Open marks: not reached, drawn at the last epoch trained."
 
 
@@ -28,18 +45,19 @@ class Picture:
     svg: str
 
 
-def pictures(runs: pd.DataFrame, history: pd.DataFrame, predictions: pd.DataFrame) -> list[Picture]:
-    """Return every figure that these tables have something to show for; the arguments are those of a `Study`."""
-    runs = trained(runs)
+def pictures(tables: Study | Combined) -> list[Picture]:
+    """Return every figure that the tables of a sweep, or of several, have something to show for."""
+    runs = trained(tables.runs)
     if runs.empty:
         return []
     groups = replicates(runs)
     return [
-        *_losses(runs, history, groups),
+        *_to_goal(runs, groups, tables.goal),
+        *_evaluated(runs, tables.evaluations),
+        *_losses(runs, tables.history, groups),
         *_times(runs, groups),
-        *_to_threshold(runs, groups),
         *_reached(runs, groups),
-        *_misses(curves.predictions_of_misses(runs, predictions)),
+        *_misses(curves.predictions_of_misses(runs, tables.predictions)),
     ]
 
 
@@ -54,11 +72,11 @@ def _losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates])
         "loss-epoch", "Loss against epoch",
         f"{lines} of one standard deviation over an epoch's iterations. With the softmax, the loss cannot fall below "
         "the floor.",
-        f"Mean loss of every epoch. {final}", partial(figures.loss_against_epoch, losses),
+        f"Mean loss of every epoch. {final}", partial(courses.loss_against_epoch, losses),
     )  # fmt: skip
     yield _picture(
         "loss-seconds", "Loss against seconds", "The same losses, against the seconds that their epochs took.",
-        f"Mean loss against the seconds trained. {final}", partial(figures.loss_against_seconds, losses),
+        f"Mean loss against the seconds trained. {final}", partial(courses.loss_against_seconds, losses),
     )  # fmt: skip
 
 
@@ -66,35 +84,72 @@ def _times(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
     yield _picture(
         "seconds-epoch", "Seconds per epoch", "One mark per run: the median of its epochs without the first.",
         f"Seconds per epoch. {_medians(groups, 'seconds_per_epoch', seconds)}",
-        partial(figures.seconds_per_epoch, scaling.seconds_per_epoch(runs)),
+        partial(batch_size.seconds_per_epoch, scaling.seconds_per_epoch(runs)),
     )  # fmt: skip
-    if costs := scaling.costs(runs):
+    if costs := cost.costs(runs):
         iteration, example = map(microseconds, (costs.seconds_per_iteration, costs.seconds_per_example))
         yield _picture(
             "cost", "Where an epoch's seconds go",
             f"Fitted: {iteration} for every iteration and {example} for every example.",
             f"Seconds per epoch as {iteration} an iteration plus {example} an example, and as measured.",
-            partial(figures.cost_split, costs),
+            partial(batch_size.cost_split, costs),
         )  # fmt: skip
 
 
-def _to_threshold(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
+def _to_goal(runs: pd.DataFrame, groups: list[Replicates], goal: Goal) -> Iterator[Picture]:
+    noun = noun_of(runs)
     yield _picture(
-        "epochs", "Epochs to the threshold", OPEN_MARKS,
-        f"First epoch below the threshold. {_medians(groups, 'epochs_to_threshold', number)}",
-        partial(figures.epochs_to_threshold, scaling.epochs_to_threshold(runs)),
+        "examples", f"{capitalized(noun)} to {goal}", f"{OPEN_MARKS} The same on every machine.",
+        f"{capitalized(noun)} to {goal}. {_medians(groups, 'examples_to_goal', rounded)}",
+        partial(batch_size.examples_to_goal, scaling.examples_to_goal(runs), noun, str(goal)),
     )  # fmt: skip
     yield _picture(
-        "iterations", "Iterations to the threshold",
+        "iterations", f"Iterations to {goal}",
         f"Perfect scaling: twice the batch size needs half the iterations (Shallue et al. 2019). {OPEN_MARKS}",
-        f"Iterations to the threshold. {_medians(groups, 'iterations_to_threshold', number)}",
-        partial(figures.iterations_to_threshold, scaling.iterations_to_threshold(runs), scaling.perfect_scaling(runs)),
+        f"Iterations to {goal}. {_medians(groups, 'iterations_to_goal', rounded)}",
+        partial(
+            batch_size.iterations_to_goal, scaling.iterations_to_goal(runs), scaling.perfect_scaling(runs), str(goal)
+        ),
     )  # fmt: skip
     yield _picture(
-        "seconds", "Seconds to the threshold", OPEN_MARKS,
-        f"Seconds to the threshold. {_medians(groups, 'seconds_to_threshold', seconds)}",
-        partial(figures.seconds_to_threshold, scaling.seconds_to_threshold(runs)),
+        "seconds", f"Seconds to {goal}",
+        f"These iterations at what one costs at this batch size, the median over its runs. {OPEN_MARKS}",
+        f"Seconds to {goal}. {_medians(groups, 'seconds_to_goal', seconds)}",
+        partial(batch_size.seconds_to_goal, scaling.seconds_to_goal(runs), str(goal)),
     )  # fmt: skip
+    yield _picture(
+        "epochs", "First epoch below the threshold", OPEN_MARKS,
+        f"First epoch below the threshold. {_medians(groups, 'epochs_to_threshold', number)}",
+        partial(batch_size.epochs_to_threshold, scaling.epochs_to_threshold(runs)),
+    )  # fmt: skip
+
+
+def _evaluated(runs: pd.DataFrame, evaluations: pd.DataFrame) -> Iterator[Picture]:
+    found = evaluated.courses(evaluations[evaluations["run_dir"].isin(runs["run_dir"])])
+    if not found:
+        return
+    noun = noun_of(runs)
+    thresholds = sorted(float(each) for each in runs["loss_threshold"].dropna().unique())
+    yield _picture(
+        "frozen-loss", f"Loss at frozen weights against {noun}", "A line a run: no step is taken while it is measured.",
+        f"Loss on the evaluation's training {noun}. "
+        + _each(found, lambda course: f"from {course.loss[0]:.4g} to {course.loss[-1]:.4g}"),
+        partial(courses.loss_against_examples, found, thresholds, noun),
+    )  # fmt: skip
+    measured = evaluated.with_noise_scale(found)
+    if measured:
+        yield _picture(
+            "noise-scale", f"Gradient noise scale against {noun}",
+            "tr(Sigma) / |G|^2 (McCandlish et al. 2018), with the loss at some of the points: it has no single value, "
+            "because it grows as the loss falls.",
+            f"Gradient noise scale along the runs. {_each(measured, _noise)}",
+            partial(courses.noise_scale, measured, noun),
+        )  # fmt: skip
+
+
+def _noise(course: Course) -> str:
+    first, last = (f"{course.noise_scale[place]:.3g} at a loss of {course.loss[place]:.4g}" for place in (0, -1))
+    return f"{first}, {last}"
 
 
 def _reached(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
@@ -103,7 +158,7 @@ def _reached(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
     reached = _each(groups, lambda group: share(group.reached, group.runs))
     yield _picture(
         "reached", "Runs below the threshold", "The share of the runs that have been below the threshold by an epoch.",
-        f"Runs that got below the threshold. {reached}", partial(figures.fraction_reached, curves.reached_shares(runs)),
+        f"Runs that got below the threshold. {reached}", partial(courses.fraction_reached, curves.reached_shares(runs)),
     )  # fmt: skip
 
 
@@ -116,7 +171,7 @@ def _misses(predictions: pd.DataFrame) -> Iterator[Picture]:
     yield _picture(
         "misses", "Predictions of the runs that missed the threshold",
         f"Predictions on the test digits; framed: a digit that is never predicted.{rest}",
-        f"Predictions of {counted(len(shown), 'run')}: {text}.", partial(figures.predictions, shown),
+        f"Predictions of {counted(len(shown), 'run')}: {text}.", partial(predicted, shown),
         height=0.7 + 0.45 * len(shown),
     )  # fmt: skip
 
@@ -132,7 +187,7 @@ def _picture(
     return Picture(name, title, caption, as_svg(name, text, draw, height))
 
 
-def _each(groups: list[Replicates], describe: Callable[[Replicates], str]) -> str:
+def _each(groups: Sequence[Described], describe: Callable[[Described], str]) -> str:
     return "; ".join(f"{group.configuration}: {describe(group)}" for group in groups) + "."
 
 

@@ -11,16 +11,17 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from digits_sweep.report.analysis.comparison import apart, combine, differences, sweep_labels
-from digits_sweep.report.analysis.lesson import findings
-from digits_sweep.report.analysis.provenance import provenance
-from digits_sweep.report.analysis.replicates import ended, replicates
+from digits_sweep.report.analysis.sentences.lesson import findings
+from digits_sweep.report.analysis.sentences.provenance import provenance
+from digits_sweep.report.analysis.sentences.verdict import how_counted, verdict
+from digits_sweep.report.analysis.sentences.warnings import warnings
+from digits_sweep.report.analysis.statistics.comparison import apart, combine, differences, sweep_labels
+from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study
-from digits_sweep.report.analysis.verdict import verdict
-from digits_sweep.report.analysis.warnings import warnings
 from digits_sweep.report.captions import pictures
-from digits_sweep.report.tables import comparison, questions, short_table
-from digits_sweep.results.disk.files import replace_file
+from digits_sweep.report.table_of_runs import short_table
+from digits_sweep.report.tables import comparison, questions
+from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers, replace_file
 from digits_sweep.results.disk.harmless import visible
 
 
@@ -42,6 +43,7 @@ class Section:
 def write_page(path: Path, studies: Sequence[Study]) -> None:
     """Replace the page at `path`. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, OLD_SECONDS)
     replace_file(path, page(studies, path.parent))
 
 
@@ -82,9 +84,10 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     return content | {
         "comparison": comparison(shared) if shared else None,
         "differences": differences(shared) if shared else [],
-        "questions": questions(tables.runs, groups),
+        "questions": questions(tables.runs, groups, tables.goal),
+        "how_counted": how_counted(tables.goal),
         "several_seeds": any(group.runs > 1 for group in groups),
-        "pictures": pictures(tables.runs, tables.history, tables.predictions),
+        "pictures": pictures(tables),
     }
 
 
@@ -93,7 +96,7 @@ def _section(label: str, study: Study, folder: Path) -> Section:
     return Section(
         label=label,
         name=study.folder.name,
-        verdict=verdict(finished, groups),
+        verdict=verdict(finished, groups, study.goal),
         findings=findings(finished, groups),
         warnings=warnings(study),
         header=summary[0],

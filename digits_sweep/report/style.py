@@ -4,14 +4,16 @@ import errno
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from digits_sweep.results.disk.harmless import visible
 
@@ -56,6 +58,29 @@ def legend(axis: Axes) -> None:
             loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2,
             columnspacing=1.2, handlelength=1.6,
         )  # fmt: skip
+
+
+def styles(configurations: Iterable[object]) -> list[tuple[str, str]]:
+    """Return color and marker of every configuration: the same in all figures."""
+    places = range(len(list(configurations)))
+    return [(SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]) for place in places]
+
+
+def horizontal(loss: float, name: str, style: str, axis: Axes) -> None:
+    """Draw a line at a loss, with its name at the right."""
+    axis.axhline(loss, color=INK, linewidth=0.9, linestyle=style)
+    axis.annotate(
+        name, (1, loss), xycoords=("axes fraction", "data"), xytext=(0, -2), textcoords="offset points",
+        ha="right", va="top", fontsize=8, color=INK,
+    )  # fmt: skip
+
+
+def logarithmic(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers, more of them within few powers of ten: there may be one power."""
+    lowest, highest = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if highest < 100 * lowest else (1,)))
+    axis.set_major_formatter(plain)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def plain(value: float, _: object = None) -> str:

@@ -54,14 +54,14 @@ def _key(name: str, dtype: str, key: str, meaning: str, mixture: str | None = No
 def _beta(place: int) -> Cell:
     def beta(record: Record, history: Sequence[EpochRow]) -> Any:
         betas = dict(flat(record.config)).get("optimizer.betas")
-        return betas[place] if betas else None
+        return betas[place] if isinstance(betas, list) and len(betas) == 2 else None
 
     return beta
 
 
-def _model(record: Record, history: Sequence[EpochRow]) -> str:
-    model = record.config["model"]
-    return model["name"] if model["head"] == "softmax" else f"{model['name']}_{model['head']}"
+def _model(record: Record, history: Sequence[EpochRow]) -> str | None:
+    name, head = (dict(flat(record.config)).get(f"model.{key}") for key in ("name", "head"))
+    return name if head in ("softmax", None) else f"{name}_{head}"
 
 
 def _threshold(record: Record) -> float:
@@ -190,6 +190,12 @@ def swept_keys(configs: Iterable[dict[str, Any]]) -> list[str]:
     flat_configs = [results_of(config) for config in configs if config]
     keys = dict.fromkeys(key for config in flat_configs for key in config if key not in COVERED and KEY.fullmatch(key))
     return [key for key in keys if len({cell_of(config, key) for config in flat_configs}) > 1][:MOST_SWEPT]
+
+
+def settings_of(record: Record) -> dict[str, Any]:
+    """Return the settings that a record from before there were such columns lacks, from its configuration."""
+    missing = (column for column in COLUMNS if column.role is SETTING and column.name not in record.summary)
+    return {column.name: column.of(record, ()) for column in missing if column.of}
 
 
 def cell_of(config: dict[str, Any], key: str) -> str | None:

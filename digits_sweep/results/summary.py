@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.keys import results_of
-from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
+from digits_sweep.config.rules import LOSSES
+from digits_sweep.config.schema import TargetsConfig
+from digits_sweep.results.columns import COLUMNS, cell_of, settings_of, swept_keys
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.harmless import as_csv
 from digits_sweep.results.evaluations import NAME as EVALUATIONS
@@ -73,6 +75,7 @@ def _row(name: str, record: Record, swept: Sequence[str], misfit: str | None) ->
     config = results_of(record.config)
     error = record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None
     return {
+        **settings_of(record),
         **record.summary,
         **{key: cell_of(config, key) for key in swept},
         "status": str(record.status),
@@ -117,10 +120,21 @@ def targets_in(sweep: RecordedSweep) -> list[TargetRow]:
     """Return a row for every target of every run that is evaluated, reached or not."""
     found: list[TargetRow] = []
     for name, record in sweep.records.items():
-        targets = (record.config.get("evaluation") or {}).get("targets") or {}
         if name in sweep.evaluations and record.files.get(EVALUATIONS):
-            found += targets_of(name, targets, sweep.evaluations[name])
+            found += targets_of(name, _targets_asked(record), sweep.evaluations[name])
     return found
+
+
+def _targets_asked(record: Record) -> dict[str, list[float]]:
+    """Return the thresholds in a record's configuration; what is no list of numbers above 0 is none."""
+    keys = results_of(record.config)
+    asked = {each.name: keys.get(f"evaluation.targets.{each.name}") for each in fields(TargetsConfig)}
+    return {name: list(values or ()) for name, values in asked.items() if _are_thresholds(values)}
+
+
+def _are_thresholds(values: Any) -> bool:
+    numbers = isinstance(values, list) and all(type(each) in (int, float) for each in values)
+    return numbers and bool(LOSSES.holds(values))
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from digits_sweep import trackers
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config
+from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.building import engine_for
@@ -59,37 +60,26 @@ def _unknown(key: str, name: str, registry: Mapping[str, object], *others: str) 
 def _sizes(config: Config) -> Iterator[str]:
     """A line for everything that is larger than a data set whose size is known before it is loaded."""
     known = DATASETS.get(config.data.name)
-    if known and known.train_samples is not None:
-        yield from batch_too_large(config, config.data.name, known.train_samples)
     if known:
-        yield from evaluation_too_large(config, config.data.name, known.train_samples, known.test_samples)
+        yield from too_large(config, config.data.name, known.train_samples, known.test_samples)
 
 
-def batch_too_large(config: Config, dataset: str, train_samples: int) -> Iterator[str]:
-    """Yield a line if a batch of `config` is larger than the `train_samples` examples of a data set."""
-    if config.data.batch_size > train_samples:
-        yield (
-            f"data.batch_size={config.data.batch_size}: must be at most {train_samples}, "
-            f"the number of examples to train on in {dataset}"
-        )
+def unfit(config: Config, digits: Digits) -> Iterator[str]:
+    """Yield a line for everything in `config` that does not fit a data set which has been loaded."""
+    yield from too_large(config, digits.name, len(digits.train_labels), len(digits.test_labels))
+    classes = digits.num_classes
+    if config.model.num_classes < classes:
+        yield f"model.num_classes={config.model.num_classes}: must be at least {classes}, the classes of {digits.name}"
 
 
-def labels_beyond_the_model(config: Config, dataset: str, num_classes: int) -> Iterator[str]:
-    """Yield a line if a data set has labels for which the model of `config` has no output."""
-    if config.model.num_classes < num_classes:
-        yield f"model.num_classes={config.model.num_classes}: must be at least {num_classes}, the classes of {dataset}"
-
-
-def evaluation_too_large(
-    config: Config, dataset: str, train_samples: int | None, test_samples: int | None
-) -> Iterator[str]:
-    """Yield a line if `config` asks for evaluations on more digits than a data set has; None: that is not known."""
-    for key, wanted, there, purpose in (
-        ("train_samples", config.evaluation.train_samples, train_samples, "train on"),
-        ("test_samples", config.evaluation.test_samples, test_samples, "test with"),
+def too_large(config: Config, dataset: str, train_samples: int | None, test_samples: int | None) -> Iterator[str]:
+    """Yield a line for everything in `config` that is larger than a data set of so many examples; None: not known."""
+    evaluation = config.evaluation
+    for key, wanted, there, purpose, instead in (
+        ("data.batch_size", config.data.batch_size, train_samples, "train on", ""),
+        ("evaluation.train_samples", evaluation.train_samples, train_samples, "train on", ", or null for all"),
+        ("evaluation.test_samples", evaluation.test_samples, test_samples, "test with", ", or null for all"),
     ):
         if wanted is not None and there is not None and wanted > there:
-            yield (
-                f"evaluation.{key}={wanted}: must be at most {there}, "
-                f"the number of examples to {purpose} in {dataset}, or null for all"
-            )
+            right = f"must be at most {there}, the number of examples to {purpose} in {dataset}{instead}"
+            yield f"{key}={wanted}: {right}"

@@ -82,11 +82,12 @@ def _names_runs(key: str) -> bool:
 
 
 def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iterator[str]:
-    """Yield a line for every typed key that has a value which no recorded run has."""
+    """Yield a line for every typed key, or key of a typed group, that has a value which no recorded run has."""
     recorded = [dict(flat(config)) for config in manifest.configs]
     configs = [dict(flat(asdict(run.config))) for run in planned.runs]
-    for key in typed & set(configs[0]) if configs and recorded else ():
-        if changes_results(key) and not may_grow(key):
+    for key in configs[0] if configs and recorded else ():
+        is_typed = any(f"{key}.".startswith(f"{each}.") for each in typed)
+        if is_typed and changes_results(key) and not may_grow(key):
             before, now = ([written(each.get(key)) for each in some] for some in (recorded, configs))
             if new := [value for value in dict.fromkeys(now) if value not in before]:
                 yield f"{key} was {' and '.join(dict.fromkeys(before))}, is now {' and '.join(new)}"

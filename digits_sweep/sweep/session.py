@@ -16,8 +16,8 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.tables import short_table
-from digits_sweep.results.disk.files import flush_folder, make_folder, remove_leftovers
+from digits_sweep.report.table_of_runs import short_table
+from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
 from digits_sweep.results.record import Status
@@ -66,6 +66,7 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
     """
     choices = datasets(planned, earlier, screen)
     sweep_dir = earlier.folder if earlier else claim_sweep_folder(planned.outputs)
+    remove_leftovers(planned.outputs, OLD_SECONDS)
     with only_writer(sweep_dir):
         if earlier:
             remove_leftovers(sweep_dir)
@@ -97,7 +98,7 @@ def claim_sweep_folder(outputs: Path) -> Path:
 def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:
     """Make ready what the runs train on: what they trained on in `earlier`, if there is one.
 
-    Raises `DataUnavailable`, `UnusableRoot`, or `InvalidConfig` for a batch that is too large.
+    Raises `DataUnavailable`, `UnusableRoot`, or `InvalidConfig` for what does not fit it.
     """
     flush_denormals_from_now_on()
     before = earlier.manifest.datasets if earlier and earlier.manifest else []
@@ -122,14 +123,8 @@ def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen:
 
 def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
     for run in planned.runs:
-        if run.config.data.name == data.name:
-            train, test = len(digits.train_labels), len(digits.test_labels)
-            for mistake in preflight.batch_too_large(run.config, digits.name, train):
-                raise InvalidConfig(mistake)
-            for mistake in preflight.labels_beyond_the_model(run.config, digits.name, digits.num_classes):
-                raise InvalidConfig(mistake)
-            for mistake in preflight.evaluation_too_large(run.config, digits.name, train, test):
-                raise InvalidConfig(mistake)
+        if run.config.data.name == data.name and (mistakes := list(preflight.unfit(run.config, digits))):
+            raise InvalidConfig("\n".join(mistakes))
 
 
 def _manifest(planned: Plan, choices: list[DatasetChoice], earlier: RecordedSweep | None) -> Manifest:
@@ -166,19 +161,26 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {', '.join(unfinished)}")
-        screen.say(f"resume with: python -m digits_sweep {_resume_line(planned, sweep.folder)}")
+        screen.say(f"resume with: {_resume_line(planned, sweep.folder)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
 
 
 def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The overrides that resume this sweep from any folder: what is not repeated from its files is typed again.
+    """The command that resumes this sweep from any folder: what is not repeated from its files is typed again.
 
-    The user's code is named in the whole command only, to be typed in the folder where the code is.
+    Code of the user's is named in the whole command only, and found in the folder where that was typed.
     """
+    here, sweep = f"cd {shlex.quote(str(Path.cwd()))} &&", as_override("resume", str(sweep_dir.absolute()))
     if any(getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS):
-        typed = [each for each in planned.command if not each.startswith("resume=")]
-        return shlex.join([*typed, as_override("resume", str(sweep_dir.absolute()))])
-    again = [each for each in not_repeated(planned.command, ()) if not each.startswith("data.root=")]
-    if len(again) < len(not_repeated(planned.command, ())):
-        again.append(as_override("data.root", str(Path(planned.settings.data.root).expanduser().absolute())))
-    return shlex.join([as_override("resume", str(sweep_dir.absolute())), *again])
+        whole = [each for each in planned.command if not each.startswith("resume=")]
+        return f"{here} python -m digits_sweep {shlex.join([*whole, sweep])}"
+    typed = not_repeated(planned.command, ())
+    again = [each for each in typed if not each.startswith("data.root=")]
+    root = Path(planned.settings.data.root).expanduser()
+    # The environment may name a relative one too.
+    if len(again) < len(typed) or not root.is_absolute():
+        again.append(as_override("data.root", str(root.absolute())))
+    command = f"python -m digits_sweep {shlex.join([sweep, *again])}"
+    # In what else says where something is, a path may be relative in a way that only its reader knows.
+    has_places = any(each.startswith(("tracker", "data.mirrors")) for each in again)
+    return f"{here} {command}" if has_places else command

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from digits_sweep import __version__
 from digits_sweep.process import at_once, command, write_line
 
 # An epoch takes longer than this at most batch sizes, and looking takes next to nothing.
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with command(arguments):
         arguments = sys.argv[1:] if arguments is None else arguments
         if len(arguments) != 1 or arguments[0].startswith("-"):
-            write_line(str(__doc__))
+            write_line(f"digits_sweep {__version__}" if "--version" in arguments else str(__doc__))
             return
         with at_once():
             from digits_sweep.trackers.following import Follower

@@ -8,7 +8,7 @@ from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.disk.files import replace_file
-from digits_sweep.results.disk.reading import SMALL_BYTES, read_json
+from digits_sweep.results.disk.reading import SMALL_BYTES, check_plain, read_json
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.trackers import TRACKERS
@@ -77,12 +77,18 @@ class Follower:
         if (name, run) not in self._open:
             known_as = tracker.begin(folder, record, before.known_as)
             self._open.add((name, run))
+            if known_as != before.known_as:
+                # What the file says was reported to another run.
+                new = history
         for row in new:
             tracker.epoch(known_as, row)
+        _write(folder, of_all | {name: Reported(known_as, len(history))})
         if ended:
+            # What lies in the folder is sent as it is: a link would send a file from elsewhere.
+            check_plain(folder)
             tracker.end(known_as, folder, record)
             self._open.discard((name, run))
-        _write(folder, of_all | {name: Reported(known_as, before.epochs + len(new), ended)})
+            _write(folder, of_all | {name: Reported(known_as, len(history), ended)})
 
     def _turn_off(self, name: str, error: Exception) -> None:
         self._trackers.pop(name, None)

@@ -9,6 +9,9 @@ from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, Status
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
+# The tag by which a run in MLflow is that of a folder.
+FOLDER = "digits_sweep.folder"
+
 # MLflow's words for how a run ended.
 ENDS = {
     Status.COMPLETED: "FINISHED",
@@ -47,15 +50,28 @@ class MLflowTracker:
     def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
         from mlflow.entities import Param
 
-        if known_as:
+        folder = str(run_dir.resolve())
+        if known_as and self._is_of(known_as, folder):
             self.client.update_run(known_as, status="RUNNING")
             return known_as
         started = 1_000 * int(datetime.fromisoformat(record.summary["started_at"]).timestamp())
-        run = self.client.create_run(self.experiment, started, run_name=f"{run_dir.parent.name}/{run_dir.name}")
+        run = self.client.create_run(
+            self.experiment, started, {FOLDER: folder}, run_name=f"{run_dir.parent.name}/{run_dir.name}"
+        )
         # MLflow refuses a parameter of no characters.
         parameters = [Param(key, str(value)) for key, value in flat(record.config) if str(value)]
         self.client.log_batch(run.info.run_id, params=parameters)
         return run.info.run_id
+
+    def _is_of(self, known_as: str, folder: str) -> bool:
+        """Return whether a run is that of `folder`: who sends a sweep may have given it the name of any other run."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            known = self.client.get_run(known_as)
+        except MlflowException:
+            return False
+        return known.info.experiment_id == self.experiment and known.data.tags.get(FOLDER) == folder
 
     def epoch(self, known_as: str, row: EpochRow) -> None:
         self._log(known_as, metrics_of(row), row.epoch)

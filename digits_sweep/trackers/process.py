@@ -11,6 +11,8 @@ from typing import Any
 
 # How long the end of a sweep waits for trackers that are still sending.
 MOST_SECONDS = 60
+# After this it is said what is waited for.
+PATIENCE_SECONDS = 0.5
 
 # Keeps the libraries from printing between the epochs, and MLflow from trying for minutes to reach a server.
 QUIET = {"WANDB_SILENT": "true", "MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
@@ -42,6 +44,11 @@ def following(tracker: Mapping[str, Any], sweep_dir: Path, say: Callable[[str], 
         with suppress(BrokenPipeError):
             process.stdin.close()  # type: ignore[union-attr]
         try:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE_SECONDS)
+            if process.poll() is None:
+                verb = "have" if len(tracker) > 1 else "has"
+                say(f"waiting until {' and '.join(tracker)} {verb} what is left, at most {MOST_SECONDS} s")
             if process.wait(MOST_SECONDS):
                 say(f"WARNING: the process of the trackers ended with exit code {process.returncode}")
         except subprocess.TimeoutExpired:

@@ -21,6 +21,8 @@ class Tracker(Protocol):
         """Open a run and return the tracker's name for it.
 
         `known_as` is that name if the run was opened before, perhaps by another process; the same run continues then.
+        It comes from a file in the run's folder, which somebody else may have sent: a tracker makes sure that it is
+        this folder's run, and opens a new one under another name if it is not. All epochs are then reported to that.
         """
         ...
 

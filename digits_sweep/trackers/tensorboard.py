@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the folder of every run."""
+"""TensorBoard: event files in a folder of every run's own."""
 
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,17 @@ class TensorBoardTracker:
         self._open = SummaryWriter
         self._writers: dict[str, Any] = {}
 
+    @staticmethod
+    def refusal(settings: dict[str, str]) -> str | None:
+        if ".." in Path(settings["folder"]).parts:
+            return f"folder={settings['folder']}: must be a folder inside the run's, or the full path of one for all"
+        return None
+
     def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
-        known_as = str(run_dir / self.folder)
+        """Open a run; its folder follows from that of the run, whatever it is said to be known as."""
+        run_dir = run_dir.resolve()
+        is_outside = Path(self.folder).is_absolute()
+        known_as = str(Path(self.folder, run_dir.parent.name, run_dir.name) if is_outside else run_dir / self.folder)
         self._writers[known_as] = self._open(known_as)
         return known_as
 

@@ -12,7 +12,10 @@ MODES = ("offline", "online")
 
 
 class WandbTracker:
-    """Metrics by epoch, the configuration, the run's folder as artifact. A run is known by an id made of its path."""
+    """Metrics by epoch, the configuration, the run's folder as artifact. A run is known by an id made of its path.
+
+    Whatever a file says that it is known as: W&B would continue any run of the project.
+    """
 
     def __init__(self, mode: str, project: str, folder: str) -> None:
         import wandb
@@ -26,7 +29,7 @@ class WandbTracker:
         return None if settings["mode"] in MODES else f"mode={settings['mode']}: choose {' or '.join(MODES)}"
 
     def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
-        known_as = known_as or hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
+        known_as = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
         self._runs[known_as] = self._wandb.init(
             project=self.project,
             id=known_as,

@@ -17,6 +17,7 @@ from digits_sweep.config.schema import (
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.muon import MuonWithAdamW
 from digits_sweep.training.own import called
+from digits_sweep.training.without_compiler import without_compiler
 
 
 class OptimizerBuilder(Protocol):
@@ -126,7 +127,8 @@ def build_optimizer(
     `fused` takes PyTorch's single-kernel step; if it is false, PyTorch chooses, as it does by default. `capturable`
     keeps Adam's step count on the device, for a CUDA graph.
     """
-    return OPTIMIZERS[config.name](config, parameters, fused=fused or None, capturable=capturable)
+    with without_compiler():
+        return OPTIMIZERS[config.name](config, parameters, fused=fused or None, capturable=capturable)
 
 
 # The builders of optimizers that step as plain Adam, AdamW and SGD do. Planning asks for it by the builder, because

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from digits_sweep import __version__
 from digits_sweep.errors import CannotSearch, DigitsSweepError
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated, at_once, command, write_line
 
@@ -22,10 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises SystemExit with an exit code other than 0, or with a message, if the search fails or is refused.
     """
     with command(arguments):
+        arguments = sys.argv[1:] if arguments is None else list(arguments)
+        if "--version" in arguments:
+            write_line(f"digits_sweep {__version__}")
+            return
         with at_once():
             from digits_sweep.config.compose import CONF
             from digits_sweep.tune.settings import plan_trials, read_settings
-        arguments = sys.argv[1:] if arguments is None else list(arguments)
         if {"-h", "--help"} & set(arguments):
             keys = (CONF / "tune.yaml").read_text(encoding="utf-8")
             write_line(f"{__doc__}\n\nIts keys are tune.KEY=VALUE:\n\n{keys}")
@@ -51,21 +55,27 @@ def _tune(settings: "TuneConfig", planned: "Plan") -> int:
         from digits_sweep.console import Screen
         from digits_sweep.sweep import preflight
         from digits_sweep.sweep.session import datasets
-        from digits_sweep.tune.search import opened_study, search
-        from digits_sweep.tune.table import best_trials
+        from digits_sweep.tune.confirm import confirm
+        from digits_sweep.tune.search import search
+        from digits_sweep.tune.study import opened_study
+        from digits_sweep.tune.table import best_trials, confirmation
 
     screen = Screen()
     folder = planned.outputs / "tune" / str(settings.study)
+    fresh = folder.with_name(f"{folder.name}_confirmed")
     try:
         preflight.check(planned)
         (dataset,) = datasets(planned, None, screen)
         with opened_study(settings, folder, _base(settings, planned, dataset.digest)) as study:
             search(study, settings, planned.settings, dataset, folder)
             screen.table(*best_trials(study, settings.objective, BEST))
+            confirmed = confirm(study, settings, planned.settings, dataset, fresh)
     except KeyboardInterrupt as stop:
         screen.say("stopped; the same command continues the study")
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
-    screen.say(f"every trial is a run in {folder}; a page of them: make report SWEEPS={folder}")
+    if confirmed:
+        screen.say(confirmation(confirmed, settings.objective))
+    screen.say(f"every run of a trial is recorded in {folder}; a page of them: make report SWEEPS={folder}")
     return 0
 
 
@@ -73,7 +83,8 @@ def _base(settings: "TuneConfig", planned: "Plan", digest: str) -> dict[str, Any
     """Return what must be the same for two trials to be comparable."""
     with at_once():
         from digits_sweep.config.keys import results_of
-    return {**results_of(asdict(planned.settings)), "dataset": digest, "tune.objective": settings.objective}
+    own = {f"tune.{name}": getattr(settings, name) for name in ("objective", "seeds")}
+    return {**results_of(asdict(planned.settings)), "dataset": digest, **own}
 
 
 if __name__ == "__main__":

@@ -1,112 +1,30 @@
-"""One Optuna study of this program's runs."""
+"""The trials of a study, each a run of this program."""
 
 import copy
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from statistics import median
 
 import optuna
-from filelock import FileLock
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.study import MaxTrialsCallback, Study
-from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import Trial, TrialState
 
 from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotSearch
+from digits_sweep.results.disk.lock import this_process
 from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import DatasetChoice, Manifest
 from digits_sweep.results.record import Record, Status
+from digits_sweep.sweep.one_run.job import Enough
 from digits_sweep.sweep.one_run.run import run
-from digits_sweep.tune.settings import OBJECTIVES, SEARCHED, TuneConfig, lesson_rates
+from digits_sweep.tune.settings import OBJECTIVES, SEARCHED, TuneConfig
+from digits_sweep.tune.study import start_again
 
-# A process that has sent no heartbeat for so long is taken for dead, and its trial is started again.
-HEARTBEAT_SECONDS, DEAD_AFTER_SECONDS = 15, 60
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-@contextmanager
-def opened_study(settings: TuneConfig, folder: Path, base: dict[str, Any]) -> Iterator[Study]:
-    """Create the study in its store, or open it to continue, and close the store after the block.
-
-    `base` is what must be the same for two trials to be comparable. Raises `CannotSearch` if the study was started with
-    another one, or if its store cannot be used.
-    """
-    # This program reports itself that a trial was stopped or failed.
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    folder.mkdir(parents=True, exist_ok=True)
-    first = lesson_rates() if settings.start_from_lesson else ()
-    storage = None
-    try:
-        # Processes that start together take turns: tables are created, and the lesson's rates added, once.
-        with FileLock(folder / ".lock"):
-            storage = _storage(settings, folder)
-            study = optuna.create_study(
-                storage=storage, study_name=settings.study, load_if_exists=True, direction="minimize"
-            )
-            _check_base(study, base)
-            for rates in first:
-                if all(_inside(getattr(settings, name), rates[name]) for name in SEARCHED):
-                    study.enqueue_trial(rates, skip_if_exists=True)
-        # Every process samples on its own: with one seed, two of them would try the same values twice.
-        study.sampler = optuna.samplers.TPESampler(seed=settings.seed + len(study.trials))
-        study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-        yield study
-    except (SQLAlchemyError, StorageInternalError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CannotSearch(f"tune.storage={written(settings.storage)}: {reason}") from error
-    finally:
-        if storage:
-            storage.remove_session()
-            storage.engine.dispose()
-
-
-def _storage(settings: TuneConfig, folder: Path) -> RDBStorage:
-    with warnings.catch_warnings():
-        # The heartbeat, by which a trial of a killed process is found, is one of Optuna's experimental features.
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        try:
-            return RDBStorage(
-                settings.storage or f"sqlite:///{folder}.db",
-                engine_kwargs=None if settings.storage else {"connect_args": {"timeout": 60}},
-                heartbeat_interval=HEARTBEAT_SECONDS,
-                grace_period=DEAD_AFTER_SECONDS,
-                heartbeat_stale_trial_callback=_start_again,
-            )
-        except ImportError as error:
-            # The driver of a database server is not installed.
-            reason = str(error).strip().splitlines()[0]
-            raise CannotSearch(f"tune.storage={written(settings.storage)}: {reason}") from error
-
-
-def _check_base(study: Study, base: dict[str, Any]) -> None:
-    """Refuse another configuration than the study's. A key that its program did not have yet says nothing."""
-    before = study.user_attrs.get("base", base)
-    differing = [
-        f"{key} was {written(before[key])}, is now {written(base[key])}"
-        for key in base
-        if key in before and before[key] != base[key]
-    ]
-    if differing:
-        raise CannotSearch(f"tune.study={study.study_name}: {'; '.join(differing)}; give the study another name")
-    study.set_user_attr("base", base)
-
-
-def _start_again(study: Study, trial: FrozenTrial) -> None:
-    """Add a trial that resumes, in the same folder, one whose process died or was stopped."""
-    if "folder" in trial.user_attrs:
-        study.enqueue_trial(trial.params, user_attrs={"folder": trial.user_attrs["folder"]})
-
-
-def _inside(bounds: Sequence[float], value: float) -> bool:
-    return bounds[0] <= value <= bounds[1]
 
 
 def search(study: Study, settings: TuneConfig, config: Config, dataset: DatasetChoice, folder: Path) -> None:
@@ -134,41 +52,94 @@ class _Objective:
         for name in SEARCHED:
             low, high = getattr(self.settings, name)
             setattr(config.optimizer, name, trial.suggest_float(name, low, high, log=True))
-        # What comes after the threshold counts for the last loss only.
-        config.trainer.stop_at_threshold |= self.settings.objective != "final_loss"
         name = trial.user_attrs.get("folder", f"trial_{trial.number:04d}")
+        config = until_decided(config, self.settings, trial.user_attrs.get("most_examples", self._most_examples()))
+        trial.set_user_attr("process", asdict(this_process()))
+        trial.set_user_attr("most_examples", config.trainer.max_examples)
         trial.set_user_attr("folder", name)
-        manifest = Manifest([], [name] * self.settings.trials, [], [self.dataset])
-        number, hopeless = int(name.removeprefix("trial_")), partial(self._hopeless, trial)
-        try:
-            record = run(config, self.folder / name, number, manifest, hopeless)
-        except KeyboardInterrupt:
-            _start_again(self.study, self.study.trials[trial.number])
-            raise
-        if record.status is Status.FAILED:
-            raise CannotSearch(f"{name} failed: {(record.error or '').strip().splitlines()[-1]}")
-        if record.status is Status.INTERRUPTED:
-            raise optuna.TrialPruned(record.error)
-        return objective(self.settings.objective, record)
+        values: list[float] = []
+        for place in range(self.settings.seeds):
+            values.append(self._run(trial, config, name, place))
+            trial.set_user_attr("values", [written(value) for value in values])
+            # Most of its runs are no better than the best median, so its own median cannot be.
+            if self.settings.prune and sum(value >= self._best() for value in values) > self.settings.seeds // 2:
+                raise optuna.TrialPruned(f"given up after {len(values)} runs: most are no better than the best median")
+        return median(values)
 
-    def _hopeless(self, trial: Trial, history: Sequence[EpochRow]) -> str | None:
-        """Return why this trial cannot become the best one, or None."""
-        last = history[-1]
+    def _run(self, trial: Trial, config: Config, name: str, place: int) -> float:
+        """Train one run of a trial and return its objective; infinity if it was given up."""
+        number = self.settings.seeds * number_of(name) + place
+        try:
+            record = seeded_run(
+                config, place, self.folder, name, number, self.dataset, partial(self._hopeless, trial, place)
+            )
+        except KeyboardInterrupt:
+            start_again(self.study, self.study.trials[trial.number])
+            raise
+        return math.inf if record.status is Status.INTERRUPTED else objective(self.settings.objective, record)
+
+    def _hopeless(self, trial: Trial, place: int, record: Record, history: Sequence[EpochRow]) -> str | None:
+        """Return why this run cannot help its trial to the best median, or None."""
+        last, objective = history[-1], self.settings.objective
         if not self.settings.prune or not math.isfinite(last.loss_mean):
             return None
-        trial.report(last.loss_mean, last.epoch)
-        if self.settings.objective != "final_loss" and last.loss_mean < self.config.trainer.loss_threshold:
-            return None
+        if objective == "final_loss":
+            # One seed of every trial is compared with the same seed of the others.
+            if place == 0:
+                trial.report(last.loss_mean, last.epoch)
+            worse = place == 0 and trial.should_prune()
+            why = f"given up after epoch {last.epoch}: its loss is above the median of the trials at that epoch"
+            return why if worse else None
+        reached = record.summary.get(OBJECTIVES[objective]) is not None
         spent = {"seconds_to_threshold": math.fsum(row.seconds for row in history), "epochs_to_threshold": last.epoch}
-        if (used := spent.get(self.settings.objective)) is not None and used >= self._best():
-            return f"pruned after epoch {last.epoch}: the best trial was below the threshold by then"
-        if trial.should_prune():
-            return f"pruned after epoch {last.epoch}: its loss is above the median of the trials at that epoch"
-        return None
+        if reached or spent.get(objective, 0) < self._best():
+            return None
+        return f"given up after epoch {last.epoch}: the best median was below the threshold by then"
 
     def _best(self) -> float:
+        """The best median so far."""
         completed = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return min((trial.value for trial in completed if trial.value is not None), default=math.inf)
+
+    def _most_examples(self) -> int | None:
+        """How many examples a run may take until it is no better than the best median; None if that is not known."""
+        per_unit = {"examples_to_threshold": 1, "iterations_to_threshold": self.config.data.batch_size}
+        best = self._best()
+        if not self.settings.prune or self.settings.objective not in per_unit or math.isinf(best):
+            return None
+        return math.ceil(best) * per_unit[self.settings.objective]
+
+
+def until_decided(config: Config, settings: TuneConfig, most_examples: int | None) -> Config:
+    """Return `config` for runs that end once they are decided.
+
+    What comes after the threshold counts for the last loss only; nor does a run that needs more than `most_examples`.
+    """
+    limits = [each for each in (config.trainer.max_examples, most_examples) if each is not None]
+    stops = config.trainer.stop_at_threshold or settings.objective != "final_loss"
+    trainer = replace(config.trainer, stop_at_threshold=stops, max_examples=min(limits, default=None))
+    return replace(config, trainer=trainer)
+
+
+def seeded_run(
+    config: Config, place: int, folder: Path, name: str, number: int, dataset: DatasetChoice, enough: Enough | None
+) -> Record:
+    """Train, or resume, the run of `config` with the seed `place` places after its own, in `folder`.
+
+    Raises `CannotSearch` if it fails.
+    """
+    config = replace(config, seed=config.seed + place)
+    own = f"{name}_seed={config.seed}"
+    # The screen says which run this is of how many; nobody knows how many a search will have.
+    record = run(config, folder / own, number, Manifest([], [own] * (number + 1), [], [dataset]), enough)
+    if record.status is Status.FAILED:
+        raise CannotSearch(f"{own} failed: {(record.error or '').strip().splitlines()[-1]}")
+    return record
+
+
+def number_of(name: str) -> int:
+    """Return the number in a trial's folder name, which a trial keeps that is started again."""
+    return int(name.removeprefix("trial_"))
 
 
 def objective(name: str, record: Record) -> float:

@@ -18,8 +18,16 @@ from digits_sweep.results.disk.files import safe_name
 # The keys of an optimizer that a search tries values of.
 SEARCHED = ("lr", "weight_decay")
 
+# Far above what any search needs: a list of so many names is made for every trial.
+MOST_TRIALS = 100_000
+
+# More runs of one configuration than anybody waits for.
+MOST_SEEDS = 999
+
 # What can be minimized, and the column of the summary that holds it.
 OBJECTIVES = {
+    "examples_to_threshold": "examples_to_threshold",
+    "iterations_to_threshold": "iterations_to_threshold",
     "seconds_to_threshold": "seconds_to_threshold",
     "epochs_to_threshold": "first_epoch_below_threshold",
     "final_loss": "final_loss",
@@ -32,6 +40,8 @@ class TuneConfig:
 
     objective: str = MISSING
     trials: int = MISSING
+    seeds: int = MISSING
+    confirm: int = MISSING
     lr: list[float] = MISSING
     weight_decay: list[float] = MISSING
     start_from_lesson: bool = MISSING
@@ -68,8 +78,13 @@ def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
 def _check(settings: TuneConfig) -> None:
     if settings.objective not in OBJECTIVES:
         raise InvalidConfig(f"tune.objective={settings.objective}: choose {' or '.join(OBJECTIVES)}")
-    if settings.trials < 1:
-        raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 up")
+    if not 1 <= settings.trials <= MOST_TRIALS:
+        raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 to {MOST_TRIALS:,}")
+    # Of an even number, the median lies between two runs, one of which may have been given up.
+    if not 1 <= settings.seeds <= MOST_SEEDS or settings.seeds % 2 == 0:
+        raise InvalidConfig(f"tune.seeds={settings.seeds}: must be an odd whole number from 1 to {MOST_SEEDS}")
+    if not 0 <= settings.confirm <= MOST_SEEDS:
+        raise InvalidConfig(f"tune.confirm={settings.confirm}: must be a whole number from 0 to {MOST_SEEDS}")
     for name in SEARCHED:
         bounds = getattr(settings, name)
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):

@@ -3,11 +3,15 @@
 from dataclasses import asdict
 
 import pytest
+import torch
 
 from digits_sweep.config.keys import as_recorded, changes_results, declared, differing, may_grow
 from digits_sweep.config.nodes import config_from
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import EvaluationConfig, TargetsConfig
+from digits_sweep.data import loading
+from digits_sweep.data.digits import Digits
+from digits_sweep.data.loading import DATASETS, DataSet
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.sweep import preflight
 
@@ -124,6 +128,43 @@ def test_evaluations_on_more_digits_than_the_fallback_has_are_refused_before_a_r
     assert refused.returncode == 1
     assert "evaluation.train_samples=10000: must be at most 4000" in refused.stderr
     assert program.sweeps() == []
+
+
+@pytest.fixture
+def own_data(monkeypatch):
+    """A data set of which nothing is known before it is loaded."""
+
+    def load(data, report):
+        images, labels = torch.zeros(60, 28, 28, dtype=torch.uint8), torch.arange(60) % 12
+        return Digits.of("own", images, labels, images[:20], labels[:20])
+
+    monkeypatch.setitem(DATASETS, "own", DataSet(load))
+    monkeypatch.setattr(loading, "_loaded", {})
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("evaluation.train_samples=61", "evaluation.train_samples=61: must be at most 60, the number of examples to"),
+        ("evaluation.test_samples=21", "evaluation.test_samples=21: must be at most 20, the number of examples to"),
+        ("data.batch_size=61", "data.batch_size=61: must be at most 60, the number of examples to train on in own"),
+        ("model.num_classes=10", "model.num_classes=10: must be at least 12, the classes of own"),
+    ],
+)
+def test_what_does_not_fit_data_of_unknown_size_is_refused_once_it_is_loaded(program, own_data, argument, line):
+    own = [
+        "data.name=own",
+        "data.batch_size=5",
+        "trainer.loss_threshold=2",
+        "evaluation.train_samples=60",
+        "model.num_classes=12",
+    ]
+    typed = [each for each in own if each.partition("=")[0] != argument.partition("=")[0]]
+    refused = program(*typed, argument, "device=cpu")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(line)
+    assert refused.stderr.count("\n") == 1
+    assert not program.outputs.exists()
 
 
 # A run that was recorded before these keys existed.

@@ -120,7 +120,9 @@ def test_the_line_that_resumes_a_sweep_is_its_whole_command(module, program):
     command = [f"model.arguments={{width:2}},{{width:{10**9}}}" if "width" in each else each for each in sweep(module)]
     finished = program(*command)
     (line,) = (each for each in finished.stdout.splitlines() if each.startswith("resume with: "))
-    assert shlex.split(line)[5:] == [*command, f"resume={program.sweep()}"]
+    folder, _, typed = line.partition(" && python -m digits_sweep ")
+    assert folder == f"resume with: cd {program.folder}"
+    assert shlex.split(typed) == [*command, f"resume={program.sweep()}"]
 
 
 REFUSED = {

@@ -33,7 +33,9 @@ REFUSED = {
     "seed=-1": "seed=-1: must be a whole number from 0 up to 2**63 - 1",
     "device=gpu": "device=gpu: choose auto, cpu, cuda, cuda:N or mps",
     "num_threads=0": "num_threads=0: must be auto or a whole number from 1 to 1,024",
-    "engine=warp": "engine=warp: there is no such choice; choose auto or closed_form or cuda_graph or eager or lesson",
+    "engine=warp": (
+        "engine=warp: there is no such choice; choose auto or closed_form or cuda_graph or eager or lesson or native"
+    ),
     "+foo=1": "+foo=1: no key can be added; leave out the +",
     "~seed": "~seed: no key can be removed; give it another value",
     "data.batch_size=[1": "data.batch_size=[1: cannot be read as key=value",

@@ -234,7 +234,7 @@ def test_the_report_of_the_newest_sweep_has_the_numbers_of_its_summary(report, t
     assert printed.endswith("page: outputs/report/index.html\n")
 
     page = Page((tmp_path / "outputs" / "report" / "index.html").read_text(encoding="utf-8"))
-    assert [row[5].partition("of 15")[0] for row in page.rows("questions")] == ["15 ", "15 ", "0 ", "0 "]
+    assert [row[4].partition("of 15")[0] for row in page.rows("questions")] == ["15 ", "15 ", "0 ", "0 "]
     summary = pd.read_csv(sweeps / "2026-01-01_00-00-00" / "summary.csv")
     shown = pd.DataFrame(page.rows("runs"))
     assert list(shown[0]) == list(summary["run_dir"])
@@ -243,7 +243,7 @@ def test_the_report_of_the_newest_sweep_has_the_numbers_of_its_summary(report, t
     assert list(shown[4].astype(float)) == pytest.approx(summary["seconds_per_epoch"], abs=0.006)
     reached = summary["first_epoch_below_threshold"]
     assert list(shown[5]) == [f"{epoch:.0f}" if epoch == epoch else "not reached in 30 epochs" for epoch in reached]
-    assert list(shown[6].astype(float)) == pytest.approx(summary["final_loss"], abs=1e-4)
+    assert list(shown[7].astype(float)) == pytest.approx(summary["final_loss"], abs=1e-4)
 
 
 def test_the_runs_of_a_real_sweep_are_named_by_what_was_swept(tmp_path, monkeypatch):
@@ -260,7 +260,7 @@ def test_two_sweeps_stand_side_by_side_on_the_page_that_the_command_names(report
         finished(tmp_path / name)
     code, printed, complaints = report("before", "after", "--page", "here/page.html", "--figure", "losses.svg")
     assert (code, complaints) == (0, "")
-    assert printed.count("Batch size 20 gets below 1.6 after") == 2
+    assert printed.count("Batch size 20 passed 1.6 after") == 2
     assert "threshold 1.6" in (tmp_path / "losses.svg").read_text()
 
     page = Page((tmp_path / "here" / "page.html").read_text(encoding="utf-8"))
@@ -299,6 +299,27 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_read(repo
     code, printed, complaints = report(option, "here")
     assert (code, printed) == (2, "")
     assert complaints.splitlines()[-1].endswith(f"{option}: here is a folder; name a file, such as here/index.html")
+
+
+@pytest.mark.parametrize("option", ["--page", "--figure"])
+def test_what_is_neither_file_nor_folder_is_not_replaced(report, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, complaints = report(option, str(tmp_path / "pipe"))
+    assert code == 2
+    assert complaints == f"argument {option}: {tmp_path / 'pipe'} is no file that can be replaced; name another\n"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--page", "here/"), "argument --page: here/ is a folder; name a file, such as here/index.html\n"),
+        (("--outputs",), "argument --outputs: expected one argument\n"),
+    ],
+)
+def test_a_mistake_is_one_line(report, arguments, line):
+    code, printed, complaints = report(*arguments)
+    assert (code, printed, complaints) == (2, "", line)
 
 
 def test_the_home_folder_can_be_named_where_a_shell_does_not(report, tmp_path, monkeypatch):

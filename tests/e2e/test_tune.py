@@ -16,12 +16,16 @@ from tests.commands import Program
 
 pytest.importorskip("optuna")
 
+from digits_sweep.tune.settings import OBJECTIVES
+
 QUICK = (
     "data=mnist_sample",
     "data.batch_size=100",
     "trainer.num_epochs=4",
     "trainer.loss_threshold=2.2",
     "tune.study=s",
+    "tune.seeds=1",
+    "tune.confirm=0",
 )
 
 
@@ -45,17 +49,16 @@ def found(tmp_path):
     return lambda: load_sweep(tmp_path / "outputs" / "tune" / "s")
 
 
-@pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold", "final_loss"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_path, objective):
-    finished = tune("tune.trials=5", f"tune.objective={objective}", "tune.lr=[1e-4,1e-1]")
+    finished = tune("tune.trials=4", f"tune.objective={objective}", "tune.lr=[1e-4,1e-1]")
     assert finished.returncode == 0, finished.stderr
-    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 5
+    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 4
     runs = found()
-    assert len(runs) == 5
-    column = {"epochs_to_threshold": "first_epoch_below_threshold"}.get(objective, objective)
-    best = runs.sort_values(column, kind="stable").iloc[0]
+    assert len(runs) == 4
+    best = runs.sort_values(OBJECTIVES[objective], kind="stable").iloc[0]
     table = finished.stdout[finished.stdout.index("trial  lr") :].splitlines()
-    assert table[1].split()[0] == str(int(best["run_dir"].removeprefix("trial_")))
+    assert f"trial_{int(table[1].split()[0]):04d}_seed=42" == best["run_dir"]
 
 
 @pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold"])
@@ -70,8 +73,44 @@ def test_a_trial_that_cannot_win_any_more_is_cut_short_and_says_why(tune, found,
     first, second = found().to_dict("records")
     assert first["first_epoch_below_threshold"] < 4
     assert second["status"] == "interrupted"
-    assert second["epochs"] == first["first_epoch_below_threshold"]
-    assert second["error"].startswith(f"pruned after epoch {second['epochs']}: the best trial was below the threshold")
+    assert second["epochs"] <= first["first_epoch_below_threshold"]
+    assert second["error"].startswith(f"given up after epoch {second['epochs']}: the best median was below")
+
+
+def test_a_run_that_needs_more_examples_than_the_best_median_is_given_up_there(tune, found, tmp_path):
+    fixed = ("tune.start_from_lesson=false",)
+    tune("tune.trials=1", "tune.lr=[0.01,0.0100001]", *fixed)
+    tune("tune.trials=2", "tune.lr=[1e-7,1.1e-7]", *fixed)
+    first, second = found().to_dict("records")
+    assert second["ended"] == "trainer.max_examples reached"
+    assert second["iterations"] == first["iterations_to_threshold"]
+    assert [state for _, state in trials(tmp_path)] == ["COMPLETE", "PRUNED"]
+
+
+def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_fresh_ones(tune, found, tmp_path):
+    command = (
+        "tune.trials=2",
+        "tune.seeds=3",
+        "tune.confirm=2",
+        "tune.lr=[0.001,0.01]",
+        "tune.start_from_lesson=false",
+    )
+    finished = tune(*command)
+    assert finished.returncode == 0, finished.stderr
+    runs = found()
+    assert list(runs["seed"][:3]) == [42, 43, 44]
+    medians = runs.groupby("lr", sort=False)["examples_to_threshold"].agg(["size", "median"])
+    assert set(medians["size"]) <= {2, 3}
+    best = medians["median"].min()
+    fresh = load_sweep(tmp_path / "outputs" / "tune" / "s_confirmed")
+    assert (list(fresh["seed"]), set(fresh["lr"])) == ([45, 46], {medians["median"].idxmin()})
+    last = finished.stdout.splitlines()[-2]
+    assert "on 2 fresh seeds: examples to threshold " in last
+    assert f"in the search {best:,.0f}, " in last
+    # Nothing is trained twice.
+    again = tune(*command)
+    assert again.stdout.splitlines()[-2] == last
+    assert "  epoch " not in again.stdout
 
 
 def test_without_pruning_every_trial_is_trained_to_its_end(tune, found):
@@ -145,6 +184,8 @@ def test_a_stopped_search_continues_with_the_very_trial_it_was_stopped_in(tune, 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        (["tune.seeds=2"], "tune.seeds=2: must be an odd whole number"),
+        (["tune.confirm=-1"], "tune.confirm=-1: must be a whole number from 0"),
         (["data.batch_size=0"], "data.batch_size=0: must be"),
         (["data.batch_size=5000"], "data.batch_size=5000: must be at most 4000"),
         (["engine=closed_form", "model.activation=tanh"], "engine=closed_form: "),
@@ -172,7 +213,7 @@ def test_without_optuna_a_search_is_refused_with_what_installs_it(tune, tmp_path
 def test_help_lists_the_keys_of_a_search_and_trains_nothing(tune, tmp_path):
     printed = tune("--help")
     assert printed.returncode == 0
-    assert "objective: seconds_to_threshold" in printed.stdout
+    assert "objective: examples_to_threshold" in printed.stdout
     assert list(tmp_path.iterdir()) == []
 
 

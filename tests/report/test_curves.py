@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.report.analysis import curves
+from digits_sweep.report.analysis.statistics import curves
 from digits_sweep.results.history import softmax_floor
 from tests.studies import add_run, finished, losses_reaching
 

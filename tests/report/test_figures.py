@@ -4,10 +4,12 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from digits_sweep.report import figures
-from digits_sweep.report.analysis import curves, scaling
+from digits_sweep.report.analysis.statistics import cost, curves, evaluated, scaling
+from digits_sweep.report.figures import batch_size, courses
+from digits_sweep.report.figures.predictions import predictions
+from digits_sweep.report.style import SERIES
 from digits_sweep.results.history import softmax_floor
-from tests.studies import add_run, finished, losses_reaching
+from tests.studies import add_run, evaluation, finished, losses_reaching
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def labels(axis) -> list[str]:
 
 
 def test_the_threshold_and_the_floor_are_drawn_and_named(study, axis):
-    figures.loss_against_epoch(curves.losses(study.runs, study.history), axis)
+    courses.loss_against_epoch(curves.losses(study.runs, study.history), axis)
     assert texts(axis) == ["threshold 1.6", "floor 1.4612"]
     assert {1.6, softmax_floor(10)} <= {line.get_ydata()[0] for line in axis.lines}
 
@@ -40,11 +42,11 @@ def test_the_threshold_and_the_floor_are_drawn_and_named(study, axis):
 def test_without_the_softmax_there_is_no_floor(tmp_path, axis):
     add_run(tmp_path, "a", losses_reaching(2), model="mlp_logits")
     study = finished(tmp_path)
-    figures.loss_against_epoch(curves.losses(study.runs, study.history), axis)
+    courses.loss_against_epoch(curves.losses(study.runs, study.history), axis)
     assert texts(axis) == ["threshold 1.6"]
 
 
-@pytest.mark.parametrize("draw", [figures.loss_against_epoch, figures.loss_against_seconds])
+@pytest.mark.parametrize("draw", [courses.loss_against_epoch, courses.loss_against_seconds])
 def test_every_seed_is_a_line_beside_their_median(study, axis, draw):
     draw(curves.losses(study.runs, study.history), axis)
     lines = [line for line in axis.lines if len(line.get_xdata()) == 10]
@@ -53,7 +55,7 @@ def test_every_seed_is_a_line_beside_their_median(study, axis, draw):
 
 
 def test_a_run_that_missed_is_an_open_mark_and_the_others_are_full(study, axis):
-    figures.epochs_to_threshold(scaling.epochs_to_threshold(study.runs), axis)
+    batch_size.epochs_to_threshold(scaling.epochs_to_threshold(study.runs), axis)
     marks = {fill: [] for fill in ("none", "full")}
     for line in axis.lines:
         marks["none" if line.get_markerfacecolor() == "none" else "full"] += [
@@ -63,32 +65,64 @@ def test_a_run_that_missed_is_an_open_mark_and_the_others_are_full(study, axis):
 
 
 def test_the_ticks_are_the_batch_sizes(study, axis):
-    figures.seconds_per_epoch(scaling.seconds_per_epoch(study.runs), axis)
+    batch_size.seconds_per_epoch(scaling.seconds_per_epoch(study.runs), axis)
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["5", "100"]
 
 
 def test_perfect_scaling_is_a_line_if_there_is_one(study, axis):
-    marks = scaling.iterations_to_threshold(study.runs)
-    figures.iterations_to_threshold(marks, scaling.perfect_scaling(study.runs), axis)
+    marks = scaling.iterations_to_goal(study.runs)
+    batch_size.iterations_to_goal(marks, scaling.perfect_scaling(study.runs), "1.6", axis)
     assert "perfect scaling" in labels(axis)
     other = Figure().subplots()
-    figures.iterations_to_threshold(marks, pd.DataFrame({"batch_size": [], "iterations": []}), other)
+    batch_size.iterations_to_goal(marks, pd.DataFrame({"batch_size": [], "iterations_to_goal": []}), "1.6", other)
     assert "perfect scaling" not in labels(other)
 
 
 def test_the_costs_are_named_with_their_unit(study, axis):
-    figures.cost_split(scaling.costs(study.runs), axis)
+    batch_size.cost_split(cost.costs(study.runs), axis)
     assert labels(axis) == ["measured", "12.5 \u00b5s an example", "417 \u00b5s an iteration"]
 
 
 def test_every_configuration_is_a_step_line_and_keeps_its_color(study, axis):
     shares = curves.reached_shares(study.runs)
-    figures.fraction_reached([curves.ReachedShare("unfinished", [], []), *shares], axis)
+    courses.fraction_reached([curves.ReachedShare("unfinished", [], []), *shares], axis)
     assert labels(axis) == ["batch size 100", "batch size 5"]
-    assert [line.get_color() for line in axis.lines] == list(figures.SERIES[1:3])
+    assert [line.get_color() for line in axis.lines] == list(SERIES[1:3])
 
 
 def test_a_class_that_is_never_predicted_has_a_frame(axis):
-    figures.predictions(pd.DataFrame([[5, 0, 7]], index=["a run"]), axis)
+    predictions(pd.DataFrame([[5, 0, 7]], index=["a run"]), axis)
     assert texts(axis) == ["a run", "5", "0", "7"]
     assert [text.get_text() for text in axis.texts if text.get_bbox_patch()] == ["0"]
+
+
+@pytest.fixture
+def evaluated_study(tmp_path):
+    for size in (20, 5):
+        rows = [
+            evaluation(0, size, train_loss=2.3, noise_scale=130.0),
+            evaluation(300, size, train_loss=1.8, noise_scale=-4.0),
+            evaluation(900, size, train_loss=1.5, noise_scale=900.0),
+        ]
+        add_run(tmp_path, f"{size}", losses_reaching(2), batch_size=size, evaluations=rows)
+    return finished(tmp_path)
+
+
+def test_the_noise_scale_stands_beside_the_loss_at_which_it_was_measured(evaluated_study, axis):
+    found = evaluated.with_noise_scale(evaluated.courses(evaluated_study.evaluations))
+    courses.noise_scale(found, "digits", axis)
+    assert labels(axis) == ["batch size 20", "batch size 5"]
+    assert texts(axis) == ["2.3", "1.5", "2.3", "1.5"]
+
+
+def test_the_loss_at_frozen_weights_is_drawn_with_its_threshold(evaluated_study, axis):
+    courses.loss_against_examples(evaluated.courses(evaluated_study.evaluations), [1.6], "digits", axis)
+    assert list(axis.lines[0].get_xdata()) == [0, 6_000, 18_000]
+    assert texts(axis) == ["threshold 1.6"]
+
+
+def test_an_interrupted_run_is_no_miss(tmp_path, axis):
+    add_run(tmp_path, "a", losses_reaching(None))
+    add_run(tmp_path, "b", losses_reaching(None), seed=1, status="interrupted")
+    (marks,) = scaling.examples_to_goal(finished(tmp_path).runs)
+    assert [value for value in marks.missed if value == value] == [600_000]

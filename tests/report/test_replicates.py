@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.report.analysis.replicates import estimate, replicates, share_interval
+from digits_sweep.report.analysis.statistics.replicates import estimate, replicates, share_interval
 from tests.studies import add_run, finished, losses_reaching
 
 times = st.floats(0.001, 1e6) | st.just(math.inf)

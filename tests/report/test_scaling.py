@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from digits_sweep.report.analysis import scaling
+from digits_sweep.report.analysis.statistics import cost, scaling
 from tests.studies import add_run, finished, losses_reaching
 
 
@@ -20,8 +20,8 @@ def runs(tmp_path):
     ("compute", "reached", "missed"),
     [
         (scaling.epochs_to_threshold, [3, 4], 10),
-        (scaling.iterations_to_threshold, [1800, 2400], 6000),
-        (scaling.seconds_to_threshold, [3, 4], 10),
+        (scaling.iterations_to_goal, [1800, 2400], 6000),
+        (scaling.seconds_to_goal, [3, 4], 10),
     ],
 )
 def test_a_run_that_missed_keeps_the_training_that_it_had(runs, compute, reached, missed):
@@ -34,7 +34,7 @@ def test_a_run_that_missed_keeps_the_training_that_it_had(runs, compute, reached
 def test_perfect_scaling_halves_the_iterations_with_twice_the_batch_size(runs):
     line = scaling.perfect_scaling(runs)
     assert list(line["batch_size"]) == [5, 100]
-    assert list(line["batch_size"] * line["iterations"]) == [5 * 24_000] * 2
+    assert list(line["batch_size"] * line["iterations_to_goal"]) == [5 * 24_000] * 2
 
 
 def test_perfect_scaling_needs_two_batch_sizes(runs):
@@ -43,7 +43,7 @@ def test_perfect_scaling_needs_two_batch_sizes(runs):
 
 def test_the_costs_of_an_iteration_and_of_an_example_are_recovered(runs):
     # 600 iterations take 1 s, 12,000 take 5.75 s, over as many examples.
-    costs = scaling.costs(runs)
+    costs = cost.costs(runs)
     assert costs.seconds_per_iteration == pytest.approx(4.75 / 11_400)
     assert costs.seconds_per_example == pytest.approx((1 - 600 * 4.75 / 11_400) / 60_000)
     assert list(costs.parts["examples"] + costs.parts["iterations"]) == pytest.approx([5.75, 1.0])
@@ -51,7 +51,7 @@ def test_the_costs_of_an_iteration_and_of_an_example_are_recovered(runs):
 
 
 def test_one_batch_size_does_not_separate_iterations_from_examples(runs):
-    assert scaling.costs(runs[runs["batch_size"] == 5]) is None
+    assert cost.costs(runs[runs["batch_size"] == 5]) is None
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_one_batch_size_does_not_separate_iterations_from_examples(runs):
 def test_runs_of_two_networks_or_engines_have_no_cost_in_common(tmp_path, columns, one_cost):
     add_run(tmp_path, "a", losses_reaching(2), 1.0, batch_size=100)
     add_run(tmp_path, "b", losses_reaching(2), 5.75, batch_size=5, **columns)
-    assert (scaling.costs(finished(tmp_path).runs) is not None) == one_cost
+    assert (cost.costs(finished(tmp_path).runs) is not None) == one_cost

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.analysis.study import load_study, with_configurations
+from digits_sweep.report.analysis.configurations import with_configurations
+from digits_sweep.report.analysis.study import load_study
 from tests.studies import add_run, finished, losses_reaching
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.report.analysis.warnings import warnings
+from digits_sweep.report.analysis.sentences.warnings import warnings
 from tests.studies import add_run, finished, losses_reaching
 
 

@@ -121,7 +121,7 @@ def test_a_run_whose_epochs_cannot_be_is_named_with_the_reason(uncounted, name):
 
 def test_a_run_that_is_not_counted_has_no_part_in_any_figure(uncounted):
     text, page = uncounted
-    assert text.startswith("outputs/sweeps/received\n\nBatch size 20 gets below 1.6 after 3 s (one run).")
+    assert text.startswith("outputs/sweeps/received\n\nBatch size 20 passed 1.6 after 180,000 digits (3 s); one run")
     assert f"{len(UNCOUNTED) + len(EPOCHS)} of" not in page
     figures = "".join(re.findall("<svg.*?</svg>", page, re.DOTALL))
     assert "1 of 1" in figures

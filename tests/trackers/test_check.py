@@ -66,6 +66,7 @@ WANDB = {"mode": "offline", "project": "p", "folder": "f"}
     [
         ({"neptune": {}}, "tracker=neptune: choose tensorboard or "),
         ({"wandb": WANDB | {"mode": "live"}}, "tracker.wandb.mode=live: choose offline or online"),
+        ({"tensorboard": {"folder": "../all"}}, "tracker.tensorboard.folder=../all: must be a folder inside the run's"),
         ({"mlflow": MLFLOW | {"host": "x"}}, "tracker.mlflow.host=x: mlflow has no such setting; choose uri or "),
         ({"mlflow": MLFLOW | {"experiment": 7}}, "tracker.mlflow.experiment=7: must be text; type "),
         ({"mlflow": {"uri": "x"}}, "tracker.mlflow: experiment, artifacts not set; add tracker=mlflow"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -115,10 +116,27 @@ def test_a_run_that_was_started_again_is_reported_from_its_first_epoch(sweep, ca
 
 
 def test_what_an_earlier_version_has_reported_is_not_reported_again(sweep, calls):
-    earlier = {"list": {"known_as": "theirs", "epochs": 1, "ended": None}}
+    earlier = {"list": {"known_as": "id of a", "epochs": 1, "ended": None}}
     (sweep / "a" / "trackers.json").write_text(json.dumps(earlier))
     follow(sweep)
-    assert calls == [("begin", "a", "theirs"), ("epoch", "id of a", 2), ("end", "id of a", "completed")]
+    assert calls == [("begin", "a", "id of a"), ("epoch", "id of a", 2), ("end", "id of a", "completed")]
+
+
+def test_what_the_tracker_does_not_take_for_this_run_is_reported_from_the_start(sweep, calls):
+    (sweep / "a" / "trackers.json").write_text('{"list": {"known_as": "theirs", "epochs": 1, "ended": "completed"}}')
+    follow(sweep)
+    assert [call[:2] for call in calls[:2]] == [("begin", "a"), ("epoch", "id of a")]
+    assert [call[2] for call in calls if call[0] == "epoch"] == [1, 2]
+    assert reported(sweep / "a")["list"] == {"known_as": "id of a", "epochs": 2, "ended": "completed"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
+def test_a_folder_with_a_link_in_it_is_not_sent(sweep, calls, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    (sweep / "a" / "more").symlink_to(tmp_path / "secret")
+    (warning,) = follow(sweep)
+    assert "more is a symbolic link" in warning
+    assert "end" not in {call[0] for call in calls}
 
 
 @pytest.mark.parametrize(
@@ -205,3 +223,18 @@ def test_every_tracker_takes_runs_however_they_end(name, tmp_path, monkeypatch):
     assert follow(sweep, **settings) == []
     expected = before[Status.INTERRUPTED] | {"epochs": 3, "ended": "completed"}
     assert reported(sweep / Status.INTERRUPTED)[name] == expected
+    # A copy of the folder says that it is known by the same name; the tracker's run for the first one stays as it is.
+    shutil.copytree(sweep, tmp_path / "sent" / "sweep")
+    for status in Status:
+        change(tmp_path / "sent" / "sweep" / status, status, [1.7, 1.6, 1.5, 1.4])
+    assert follow(tmp_path / "sent" / "sweep", **settings) == []
+    for status in Status:
+        assert reported(tmp_path / "sent" / "sweep" / status)[name]["known_as"] != before[status]["known_as"]
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard_has_a_folder_for_every_run_wherever_it_is(sweep, tmp_path):
+    add_run(sweep, "b", [1.5], started_at=STARTED)
+    assert follow(sweep, tensorboard={"folder": str(tmp_path / "all")}) == []
+    events = {path.parent.relative_to(tmp_path / "all").as_posix() for path in tmp_path.glob("all/**/events.*")}
+    assert events == {"sweep/a", "sweep/b"}

@@ -41,13 +41,15 @@ def test_a_process_that_dies_is_named_by_its_exit_code(tmp_path, instead_of_pyth
 
 # Nobody waits for that process any more, which Python notices.
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_sweep_does_not_wait_long_for_trackers_that_are_still_sending(tmp_path, instead_of_python, monkeypatch):
+def test_a_stopped_sweep_says_what_it_waits_for_and_does_not_wait_long(tmp_path, instead_of_python, monkeypatch):
     instead_of_python("exec sleep 600")
+    monkeypatch.setattr(process, "PATIENCE_SECONDS", 0)
     monkeypatch.setattr(process, "MOST_SECONDS", 0)
     lines: list[str] = []
-    with process.following(TRACKER, tmp_path, lines.append):
-        pass
-    (number,) = re.findall(r"^process (\d+) is still reporting to the trackers", lines[0])
+    with pytest.raises(KeyboardInterrupt), process.following(TRACKER | {"mlflow": {}}, tmp_path, lines.append):
+        raise KeyboardInterrupt
+    assert lines[0] == "waiting until tensorboard and mlflow have what is left, at most 0 s"
+    (number,) = re.findall(r"^process (\d+) is still reporting to the trackers", lines[1])
     os.kill(int(number), signal.SIGKILL)
 
 

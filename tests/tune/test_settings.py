@@ -13,6 +13,7 @@ from digits_sweep.tune.settings import lesson_rates, plan_trials, read_settings
     [
         (["tune.objective=loss"], "tune.objective=loss: choose"),
         (["tune.trials=0"], "tune.trials=0: must be"),
+        (["tune.trials=1000000000"], "tune.trials=1000000000: must be a whole number from 1 to 100,000"),
         (["tune.trials=many"], "tune.trials=many: "),
         (["tune.lr=[1,0.1]"], r"tune.lr=\[1, 0.1\]: must be"),
         (["tune.lr=[0,0.1]"], r"tune.lr=\[0, 0.1\]: must be"),
@@ -59,7 +60,7 @@ def test_everything_else_is_of_the_runs():
 
 def test_a_study_is_named_after_what_it_searches_and_in_what():
     settings, _ = read_settings(["trainer.num_epochs=3", "data.batch_size=5"])
-    assert settings.study == "seconds_to_threshold_data.batch_size=5_trainer.num_epochs=3"
+    assert settings.study == "examples_to_threshold_data.batch_size=5_trainer.num_epochs=3"
 
 
 def test_a_study_stays_in_the_outputs_whatever_it_is_called():

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.config.keys import KEY, results_of, written
+from digits_sweep.report.analysis.configurations import ADDED
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Record
 
@@ -15,8 +16,6 @@ MOST_KEYS = 200
 MOST_CLASSES = 1_000
 LONGEST_VALUE = 1_000
 
-# Columns that the analysis adds to the table of the runs.
-ADDED = ("configuration", "sweep")
 
 # The range of every number that is computed with. Products of two whole numbers still fit 64 bits.
 COUNT, SECONDS = (1, 10**9), (1e-12, 1e12)

@@ -1,27 +1,25 @@
 """One sweep as the report sees it: read from its folder once, each run with the name of its configuration."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from digits_sweep.config.keys import results_of, written
-from digits_sweep.report.analysis.formatting import cell
+from digits_sweep.report.analysis.configurations import with_configurations
+from digits_sweep.report.analysis.goal import Goal, goal_of, with_goal
 from digits_sweep.report.analysis.plausible import implausible
-from digits_sweep.results.columns import COLUMNS, COVERED, ColumnRole
+from digits_sweep.results.columns import COVERED
+from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record, Status
-from digits_sweep.results.summary import history_of, table_of
+from digits_sweep.results.summary import history_of, table_of, targets_in
 from digits_sweep.results.sweep import RecordedSweep, read_sweep
+from digits_sweep.results.targets import targets_table
 
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"
-# Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
-# numbers come from, and two that give the same numbers are one configuration.
-NO_PART_OF_THE_NAME = ("seed", "batch_size", "rule")
-NAMES_OF_CHOICES = {column.name for column in COLUMNS for key in column.keys if key.endswith(".name")} | {"device"}
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,19 @@ class Study:
 
     `runs` also has a column for every key that may change a result and that no column of the summary covers, such as
     `data.scale`; its cells are text. `predictions` has a row for every run that was evaluated and a column for every
-    class: how many test digits the run predicts to be of that class. `records` has the whole record of every run
-    whose record can be read, by the name of its folder.
+    class: how many test digits the run predicts to be of that class. `targets` has the columns of `targets.csv`, and
+    `evaluations` those of `evaluations.csv` with `run_dir` and `configuration`. `goal` is what the runs are ranked by;
+    the columns of `runs` that `with_goal` adds say how far each had to train. `records` has the whole record of every
+    run whose record can be read, by the name of its folder.
     """
 
     folder: Path
     runs: pd.DataFrame
     history: pd.DataFrame
     predictions: pd.DataFrame
+    targets: pd.DataFrame
+    evaluations: pd.DataFrame
+    goal: Goal
     records: dict[str, Record]
     manifest: Manifest | None
 
@@ -59,17 +62,28 @@ def study_of(sweep: RecordedSweep) -> Study:
     refused = implausible(table, history, sweep.records)
     records = {name: record for name, record in sweep.records.items() if name not in refused}
     runs = with_configurations(_with_other_keys(_without(table, refused), records))
-    history = history[~history["run_dir"].isin(list(refused))]
-    history = history.assign(configuration=history["run_dir"].map(runs.set_index("run_dir")["configuration"]))
+    names = runs.set_index("run_dir")["configuration"]
+    tables = (history, _evaluations(sweep), targets_table(targets_in(sweep)))
+    history, evaluations, targets = (table[~table["run_dir"].isin(list(refused))] for table in tables)
+    goal = goal_of(runs, targets)
     predictions = {name: record.test_answers for name, record in records.items() if record.test_answers}
     return Study(
         folder=sweep.folder,
-        runs=runs,
-        history=history,
+        runs=with_goal(runs, targets, goal),
+        history=history.assign(configuration=history["run_dir"].map(names)),
         predictions=pd.DataFrame.from_dict(predictions, orient="index"),
+        targets=targets,
+        evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
+        goal=goal,
         records=records,
         manifest=sweep.manifest,
     )
+
+
+def _evaluations(sweep: RecordedSweep) -> pd.DataFrame:
+    rows = [{"run_dir": name, **asdict(row)} for name in sweep.records for row in sweep.evaluations.get(name, ())]
+    names = [each.name for each in fields(EvaluationRow)]
+    return pd.DataFrame(rows, columns=["run_dir", *names]).astype(dict.fromkeys(names, float))
 
 
 def _without(table: pd.DataFrame, refused: dict[str, str]) -> pd.DataFrame:
@@ -98,48 +112,3 @@ def _text(config: dict[str, Any] | None, key: str) -> str | None:
     if config is None:
         return None
     return written(config[key]) if key in config else NOT_SET
-
-
-def settings(runs: pd.DataFrame) -> list[str]:
-    """Return the columns of a study's `runs` that are settings and may tell configurations apart."""
-    roles = {column.name: column.role for column in COLUMNS}
-    added = ("configuration", "sweep")
-    names = [name for name in runs.columns if roles.get(name, ColumnRole.SETTING) is ColumnRole.SETTING]
-    # Choices such as the optimizer come first: rates often follow from them.
-    names.sort(key=lambda name: not (name in roles and pd.api.types.is_string_dtype(runs[name])))
-    return [name for name in names if name not in (*NO_PART_OF_THE_NAME, *added)]
-
-
-def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd.DataFrame:
-    """Add the column `configuration`: a name that is the same for runs whose settings are, whatever their seeds.
-
-    The batch size is always in the name. Another setting is if, among runs of one batch size that are the same in the
-    settings named before it, it has several values; `leave_out` has settings that are never named.
-    """
-    named: list[str] = []
-    for name in settings(runs):
-        if name in leave_out or runs[name].nunique() < 2:
-            continue
-        if runs.groupby(["batch_size", *named], dropna=False)[name].nunique().gt(1).any():
-            named.append(name)
-    words = labels(named)
-    return runs.assign(configuration=[_name(run, words) for _, run in runs.iterrows()])
-
-
-def labels(names: Sequence[str]) -> dict[str, str]:
-    """Return what the columns are called in text: `scale` for `data.scale`; the whole key if two have one ending."""
-    short = {name: name.rpartition(".")[2].replace("_", " ") for name in names}
-    endings = list(short.values())
-    return {name: label if endings.count(label) == 1 else name for name, label in short.items()}
-
-
-def _name(run: pd.Series, words: dict[str, str]) -> str:
-    if pd.isna(run["batch_size"]):
-        return "unreadable"
-    parts = [_part(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
-    return ", ".join([f"batch size {run['batch_size']}", *parts])
-
-
-def _part(name: str, label: str, value: Any) -> str:
-    """Write one setting; the name of a choice, such as `sgd` or `eager`, needs no label."""
-    return value if name in NAMES_OF_CHOICES else f"{label} {cell(value)}"

@@ -10,7 +10,9 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +21,8 @@ from digits_sweep.errors import UnreadableRecord
 Content = TypeVar("Content")
 
 LONGEST_NAME = 120
+# No file takes that long to write: a temporary one that is older was left behind.
+OLD_SECONDS = 3_600
 # What file systems answer that cannot flush a folder, or do not need to.
 NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 
@@ -121,11 +125,16 @@ def set_aside(path: Path) -> None:
             _rename(name, next(free for free in map(name.with_name, numbers) if not free.exists()))
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that a killed process left in `folder`."""
+def remove_leftovers(folder: Path, least_seconds: float = 0) -> None:
+    """Remove temporary files that a killed process left in `folder`.
+
+    Where other processes may write at the moment, only those that are at least `least_seconds` old.
+    """
     for leftover in folder.glob(".*.*"):
-        if re.fullmatch(r"\.[a-z_]+\.(json|csv|pt|npy)\.(link|[0-9a-z_]{8})", leftover.name):
-            _remove(leftover)
+        if re.fullmatch(r"\.[a-z_]+\.(json|csv|pt|npy|html)\.(link|[0-9a-z_]{8})", leftover.name):
+            with suppress(FileNotFoundError):
+                if time.time() - leftover.lstat().st_mtime >= least_seconds:
+                    _remove(leftover)
 
 
 def _make_folder(folder: Path) -> None:

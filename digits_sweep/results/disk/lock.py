@@ -40,6 +40,11 @@ class Owner:
         return False
 
 
+def this_process() -> Owner:
+    """Return this process as an owner of a folder."""
+    return Owner(os.getpid(), socket.gethostname(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
 @contextmanager
 def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold `folder` for this process while the block runs.
@@ -60,8 +65,7 @@ def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Ite
             f"{folder / '.lock'}: cannot be locked ({reason}); choose outputs on another disk"
         ) from error
     try:
-        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        replace_file(owner_file, json.dumps(asdict(Owner(os.getpid(), socket.gethostname(), since))) + "\n")
+        replace_file(owner_file, json.dumps(asdict(this_process())) + "\n")
         yield
     finally:
         # What went wrong in the block is not hidden by what goes wrong here.

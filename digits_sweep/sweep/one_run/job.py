@@ -14,7 +14,7 @@ from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record
 
 # Asked after every epoch with the epochs so far; a text is the reason to end the run there.
-Enough = Callable[[Sequence[EpochRow]], str | None]
+Enough = Callable[[Record, Sequence[EpochRow]], str | None]
 
 
 @dataclass(frozen=True)

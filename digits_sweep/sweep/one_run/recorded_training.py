@@ -64,7 +64,7 @@ class RecordedTraining:
             for epoch in epochs:
                 self._commit(epoch)
                 shown.epoch(self.history[-1])
-                if self.job.enough and (reason := self.job.enough(self.history)):
+                if self.job.enough and (reason := self.job.enough(self.record, self.history)):
                     self.record.error = reason
                     return
         trained = Schedule(self.num_samples, self.job.config.data.batch_size).examples_after(self.running.iterations)

@@ -75,6 +75,7 @@ def _attempt(job: Job, state: RunState) -> None:
         log.error("%s", record.error)
         job.screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
         job.screen.say(f"  its traceback: {job.run_dir / 'record.json'}")
+    fill(record, state.history)
     with recording(record):
         write_record(job.run_dir, record)
     if record.status is Status.DIVERGED:

@@ -116,7 +116,7 @@ def test_what_is_set_aside_twice_is_kept_twice(run_dir):
 
 
 def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(run_dir):
-    def stop(history):
+    def stop(record, history):
         return "enough" if len(history) == 3 else None
 
     assert read_record(run_dir).test_answers is not None

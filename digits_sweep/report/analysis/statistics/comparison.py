@@ -8,24 +8,28 @@ from statistics import median
 
 import pandas as pd
 
-from digits_sweep.report.analysis.formatting import cell
-from digits_sweep.report.analysis.replicates import ended, or_infinity
-from digits_sweep.report.analysis.study import Study, labels, settings, with_configurations
+from digits_sweep.report.analysis.configurations import labels, settings, with_configurations
+from digits_sweep.report.analysis.goal import Goal, goal_of, with_goal
+from digits_sweep.report.analysis.sentences.formatting import cell
+from digits_sweep.report.analysis.statistics.pairs import SIGNIFICANT, Paired, paired
+from digits_sweep.report.analysis.statistics.replicates import ended, or_infinity
+from digits_sweep.report.analysis.study import Study
 from digits_sweep.results.columns import COLUMNS
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
 class Combined:
     """The runs, histories and predictions of several sweeps in one table each, as a `Study` has them.
 
-    `runs` and `history` have a column `sweep`, and `run_dir` and the index of `predictions` start with its letter.
+    `runs`, `history` and `evaluations` have a column `sweep`, and `run_dir` and the index of `predictions` start with
+    its letter.
     """
 
     runs: pd.DataFrame
     history: pd.DataFrame
     predictions: pd.DataFrame
+    evaluations: pd.DataFrame
+    goal: Goal
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,18 @@ class Contrast:
 class Compared:
     """One configuration in one sweep: its medians, and how they compare with the first sweep's.
 
-    There is no contrast in the first sweep itself, and for a configuration that it does not have.
+    Examples are compared seed by seed, seconds by all runs, because their noise is that of the machine. There is no
+    contrast in the first sweep itself, and for a configuration that it does not have.
     """
 
     configuration: str
     sweep: str
     seconds_per_epoch: float
-    seconds_to_threshold: float
+    examples_to_goal: float
+    seconds_to_goal: float
     per_epoch: Contrast | None
-    to_threshold: Contrast | None
+    examples: Paired | None
+    to_goal: Contrast | None
 
 
 def sweep_labels(studies: Sequence[Study]) -> list[str]:
@@ -68,12 +75,17 @@ def sweep_labels(studies: Sequence[Study]) -> list[str]:
 def combine(studies: Sequence[Study]) -> Combined:
     """Put several sweeps in one table; `configuration` names what the sweeps share, and leaves out what they don't."""
     named = list(zip(sweep_labels(studies), studies, strict=True))
-    runs = pd.concat([_marked(study.runs, label) for label, study in named], ignore_index=True)
-    runs = with_configurations(runs, leave_out=_between_sweeps(runs))
-    history = pd.concat([_marked(study.history, label) for label, study in named], ignore_index=True)
-    history["configuration"] = history["run_dir"].map(runs.set_index("run_dir")["configuration"])
+
+    def together(name: str) -> pd.DataFrame:
+        return pd.concat([_marked(getattr(study, name), label) for label, study in named], ignore_index=True)
+
+    runs, history, evaluations, targets = map(together, ("runs", "history", "evaluations", "targets"))
+    goal = goal_of(runs, targets)
+    runs = with_configurations(with_goal(runs, targets, goal), leave_out=_between_sweeps(runs))
+    names = runs.set_index("run_dir")["configuration"]
+    history, evaluations = (table.assign(configuration=table["run_dir"].map(names)) for table in (history, evaluations))
     predictions = pd.concat([study.predictions.rename(index=f"{label}/{{}}".format) for label, study in named])
-    return Combined(runs, history, predictions)
+    return Combined(runs, history, predictions, evaluations, goal)
 
 
 def _marked(table: pd.DataFrame, label: str) -> pd.DataFrame:
@@ -82,11 +94,11 @@ def _marked(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 def apart(combined: Combined) -> Combined:
     """Return the same with every sweep's configurations apart: `A: batch size 20`, `B: batch size 20`."""
-    runs, history = (
+    runs, history, evaluations = (
         table.assign(configuration=table["sweep"] + ": " + table["configuration"].astype("string"))
-        for table in (combined.runs, combined.history)
+        for table in (combined.runs, combined.history, combined.evaluations)
     )
-    return Combined(runs, history, combined.predictions)
+    return Combined(runs, history, combined.predictions, evaluations, combined.goal)
 
 
 def _between_sweeps(runs: pd.DataFrame) -> list[str]:
@@ -123,14 +135,16 @@ def _compared(configuration: str, runs: pd.DataFrame) -> Iterator[Compared]:
             configuration=configuration,
             sweep=sweep,
             seconds_per_epoch=median(or_infinity(own["seconds_per_epoch"])),
-            seconds_to_threshold=median(or_infinity(own["seconds_to_threshold"])),
-            per_epoch=_contrast(own, base, "seconds_per_epoch"),
-            to_threshold=_contrast(own, base, "seconds_to_threshold"),
+            examples_to_goal=median(or_infinity(own["examples_to_goal"])),
+            seconds_to_goal=median(or_infinity(own["own_seconds_to_goal"])),
+            per_epoch=None if base is None else _contrast(own, base, "seconds_per_epoch"),
+            examples=None if base is None else paired(base, own, "examples_to_goal"),
+            to_goal=None if base is None else _contrast(own, base, "own_seconds_to_goal"),
         )
 
 
-def _contrast(own: pd.DataFrame, base: pd.DataFrame | None, column: str) -> Contrast | None:
-    return None if base is None else contrast(or_infinity(own[column]), or_infinity(base[column]))
+def _contrast(own: pd.DataFrame, base: pd.DataFrame, column: str) -> Contrast:
+    return contrast(or_infinity(own[column]), or_infinity(base[column]))
 
 
 def contrast(values: Sequence[float], base: Sequence[float]) -> Contrast:

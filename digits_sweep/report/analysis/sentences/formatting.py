@@ -2,12 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from digits_sweep.config.keys import written
-from digits_sweep.report.analysis.replicates import Estimate
+
+if TYPE_CHECKING:
+    # Needs scipy, which a sweep that shows its table need not wait for.
+    from digits_sweep.report.analysis.statistics.replicates import Estimate
+
+DIGITS = ("mnist", "mnist_sample")
 
 
 def seconds(value: float) -> str:
@@ -40,6 +45,16 @@ def number(value: float, form: str = "g") -> str:
     return "not reached" if math.isinf(value) else cell(value, form)
 
 
+def rounded(count: float) -> str:
+    """Write a large number to three digits: `46,600`; infinity as `not reached`."""
+    return "not reached" if math.isinf(count) else f"{float(f'{count:.3g}'):,.0f}" if count >= 100 else f"{count:.3g}"
+
+
+def noun_of(runs: pd.DataFrame) -> str:
+    """Return what the examples of these runs are called: digits, if they are."""
+    return "digits" if runs["dataset"].dropna().isin(DIGITS).all() else "examples"
+
+
 def capitalized(text: str) -> str:
     """Start `text` with a capital letter."""
     return text[:1].upper() + text[1:]
@@ -63,7 +78,7 @@ def listed(items: Iterable[Any], most: int = 12) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
+def interval(estimate: "Estimate", write: Callable[[float], str]) -> str:
     """Write an interval: `1.9 s to 2.1 s`; `every run` if all runs agree; nothing for a single run."""
     if estimate.runs < 2:
         return ""

@@ -1,13 +1,14 @@
 """Compare the runs with the figures of the lesson that this program turns into an experiment."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
 
-from digits_sweep.report.analysis.formatting import capitalized, share
-from digits_sweep.report.analysis.replicates import Replicates, share_interval
+from digits_sweep.report.analysis.sentences.formatting import capitalized, listed, share
+from digits_sweep.report.analysis.statistics.replicates import Replicates, or_infinity, share_interval
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,16 @@ STATED = (
 )
 
 
+# What is trained there, as far as the lesson states it, and as this program takes the rest.
+LESSON: dict[str, str | float] = {
+    **{"dataset": "mnist", "scale": "unit", "model": "mlp", "hidden_size": 128, "hidden_layers": 2},
+    **{"activation": "relu", "optimizer": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "loss_threshold": 1.6},
+}
+
+
 def is_the_lesson(runs: pd.DataFrame) -> bool:
     """Return whether a study's `runs` train what the lesson trains, so that its figures are comparable."""
-    expected: dict[str, str | float] = {"dataset": "mnist", "model": "mlp", "optimizer": "adam", "loss_threshold": 1.6}
-    return all(runs[column].dropna().eq(value).all() for column, value in expected.items())
+    return all(runs[column].dropna().eq(value).all() for column, value in LESSON.items())
 
 
 def stated_for(group: Replicates) -> Stated | None:
@@ -46,11 +53,13 @@ def stated_for(group: Replicates) -> Stated | None:
 def findings(runs: pd.DataFrame, groups: list[Replicates]) -> list[str]:
     """Return a sentence for every figure of the lesson that these runs can be compared with, if they train the same.
 
-    `runs` are those of a study that ended.
+    `runs` are those of a study that ended. Two configurations with the rates of one row, such as two engines, are not
+    compared with it: the lesson has one.
     """
     if not is_the_lesson(runs):
         return []
-    rows = [(group, stated) for group in groups if (stated := stated_for(group))]
+    found = [(group, stated) for group in groups if (stated := stated_for(group))]
+    rows = [row for row in found if sum(stated is row[1] for _, stated in found) == 1]
     epochs = (_epochs(runs, group, stated) for group, stated in rows if stated.first_epoch > 0)
     return [*_trend(rows), *filter(None, epochs)]
 
@@ -63,8 +72,8 @@ def _trend(rows: list[tuple[Replicates, Stated]]) -> list[str]:
         measured = smaller.seconds_per_epoch.median / larger.seconds_per_epoch.median
         stated = stated_smaller.seconds_per_epoch / stated_larger.seconds_per_epoch
         sentences.append(
-            f"From batch size {larger.batch_size} to {smaller.batch_size}, an epoch takes {measured:.2g} times as "
-            f"long; in the lesson, {stated:.2g} times."
+            f"An epoch at batch size {smaller.batch_size} takes, against {larger.batch_size}, lesson: {stated:.2g} "
+            f"times as long; here: {measured:.2g} times."
         )
     return sentences
 
@@ -75,14 +84,16 @@ def _epochs(runs: pd.DataFrame, group: Replicates, stated: Stated) -> str | None
     own = own[own["first_epoch_below_threshold"].notna() | own["epochs"].ge(STATED_EPOCHS)]
     if own.empty:
         return None
-    reached = own["first_epoch_below_threshold"]
-    if math.isinf(stated.first_epoch):
-        statement, agree = f"does not get below 1.6 in {STATED_EPOCHS} epochs", int(reached.isna().sum())
-    else:
-        statement = f"is first below 1.6 in epoch {stated.first_epoch}"
-        agree = int(reached.eq(stated.first_epoch).sum())
+    reached = [_epoch(epoch) for epoch in or_infinity(own["first_epoch_below_threshold"])]
+    counts = Counter(reached).most_common()
+    here = listed(f"{epoch} in {share(count, len(own))}" for epoch, count in counts)
+    agree = reached.count(_epoch(stated.first_epoch))
     low, high = share_interval(agree, len(own))
     return (
-        f"{capitalized(group.configuration)} {statement} in the lesson's one run; here this happens in "
-        f"{share(agree, len(own))} runs (95% interval {low:.0%} to {high:.0%})."
+        f"{capitalized(group.configuration)}, lesson: {_epoch(stated.first_epoch)}; here: {here} "
+        f"(the lesson's in {share(agree, len(own))}, 95% interval {low:.0%} to {high:.0%})."
     )
+
+
+def _epoch(first: float) -> str:
+    return f"not within {STATED_EPOCHS} epochs" if math.isinf(first) else f"epoch {first:.0f}"

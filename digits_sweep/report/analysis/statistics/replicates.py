@@ -31,22 +31,31 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Replicates:
-    """The runs of one configuration together. Times are in seconds; a miss is infinite, never dropped."""
+    """The runs of one configuration together: they differ in the seed alone. A miss is infinite, never dropped.
+
+    `seconds_to_goal` are the iterations at their measured cost. In `dead` of the runs that reached the goal there is a
+    class that is never predicted; `stopped` of the runs ended before their last epoch because they were asked to.
+    """
 
     configuration: str
     batch_size: int
     lr: float
     weight_decay: float
+    rules: tuple[str, ...]
     runs: int
     reached: int
     reached_low: float
     reached_high: float
-    seconds_per_epoch: Estimate
+    examples_to_goal: Estimate
+    iterations_to_goal: Estimate
+    seconds_to_goal: Estimate
     epochs_to_threshold: Estimate
-    iterations_to_threshold: Estimate
-    seconds_to_threshold: Estimate
+    seconds_per_epoch: Estimate
     final_loss: Estimate
     test_accuracy: Estimate
+    dead: int
+    stopped: int
+    epochs: int
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -89,12 +98,20 @@ def replicates(runs: pd.DataFrame) -> list[Replicates]:
 
 def ended(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs that trained to their end: of the others it is unknown if they would reach the threshold."""
-    return runs[runs["status"].isin([status.value for status in Status if status.has_ended])]
+    return counted_once(runs[runs["status"].isin([status.value for status in Status if status.has_ended])])
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs that trained for an epoch or more."""
-    return runs[runs["epochs"].fillna(0) > 0]
+    return counted_once(runs[runs["epochs"].fillna(0) > 0])
+
+
+def counted_once(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one of the runs whose whole configuration is the same: they are one run, and no evidence of two.
+
+    A rule at its own reference batch size is the same run as no rule.
+    """
+    return runs.drop_duplicates([name for name in ("sweep", "configuration", "seed") if name in runs])
 
 
 def or_infinity(column: pd.Series) -> list[float]:
@@ -104,24 +121,28 @@ def or_infinity(column: pd.Series) -> list[float]:
 
 def _of(configuration: str, group: pd.DataFrame) -> Replicates:
     first = group.iloc[0]
-    reached = group["first_epoch_below_threshold"]
-    hits = int(reached.notna().sum())
-    low, high = share_interval(hits, len(group))
+    reached = group[group["examples_to_goal"].notna()]
+    low, high = share_interval(len(reached), len(group))
     return Replicates(
         configuration=configuration,
         batch_size=int(first["batch_size"]),
         lr=float(first["lr"]),
         weight_decay=float(first["weight_decay"]),
+        rules=tuple(sorted(set(group["rule"].dropna()))),
         runs=len(group),
-        reached=hits,
+        reached=len(reached),
         reached_low=low,
         reached_high=high,
+        examples_to_goal=_estimate(group["examples_to_goal"]),
+        iterations_to_goal=_estimate(group["iterations_to_goal"]),
+        seconds_to_goal=_estimate(group["seconds_to_goal"]),
+        epochs_to_threshold=_estimate(group["first_epoch_below_threshold"]),
         seconds_per_epoch=_estimate(group["seconds_per_epoch"]),
-        epochs_to_threshold=_estimate(reached),
-        iterations_to_threshold=_estimate(reached * group["iterations_per_epoch"]),
-        seconds_to_threshold=_estimate(group["seconds_to_threshold"]),
         final_loss=_estimate(group["final_loss"]),
         test_accuracy=_estimate(group["test_accuracy"].dropna()),
+        dead=int((reached["never_predicted"].fillna(0) > 0).sum()),
+        stopped=int(group["ended"].notna().sum()),
+        epochs=int(group["epochs"].max()),
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from digits_sweep.report.analysis.replicates import ended
+from digits_sweep.report.analysis.statistics.replicates import ended
 from digits_sweep.results.history import softmax_floor
 
 CLASSES = 10

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pandas as pd
 
-from digits_sweep.report.analysis.curves import never_predicted
-from digits_sweep.report.analysis.formatting import counted, listed
+from digits_sweep.report.analysis.sentences.formatting import counted, listed
+from digits_sweep.report.analysis.statistics.curves import never_predicted
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Status

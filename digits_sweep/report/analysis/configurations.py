@@ -1,0 +1,63 @@
+"""Name the configurations of a sweep: the same name for the seeds of one configuration, and for nothing else."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from digits_sweep.report.analysis.sentences.formatting import cell
+from digits_sweep.results.columns import COLUMNS, ColumnRole
+
+# Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
+# numbers come from, and two that give the same numbers are one configuration.
+NO_PART_OF_THE_NAME = ("seed", "batch_size", "rule")
+# Columns that the analysis adds to the table of the runs.
+ADDED = (
+    *("configuration", "sweep", "never_predicted"),
+    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "own_seconds_to_goal"),
+)
+NAMES_OF_CHOICES = {column.name for column in COLUMNS for key in column.keys if key.endswith(".name")} | {"device"}
+
+
+def settings(runs: pd.DataFrame) -> list[str]:
+    """Return the columns of a study's `runs` that are settings and may tell configurations apart."""
+    roles = {column.name: column.role for column in COLUMNS}
+    names = [name for name in runs.columns if roles.get(name, ColumnRole.SETTING) is ColumnRole.SETTING]
+    # Choices such as the optimizer come first: rates often follow from them.
+    names.sort(key=lambda name: not (name in roles and pd.api.types.is_string_dtype(runs[name])))
+    return [name for name in names if name not in (*NO_PART_OF_THE_NAME, *ADDED)]
+
+
+def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd.DataFrame:
+    """Add the column `configuration`: a name that is the same for runs whose settings are, whatever their seeds.
+
+    The batch size is always in the name. Another setting is if, among runs of one batch size that are the same in the
+    settings named before it, it has several values; `leave_out` has settings that are never named.
+    """
+    named: list[str] = []
+    for name in settings(runs):
+        if name in leave_out or runs[name].nunique() < 2:
+            continue
+        if runs.groupby(["batch_size", *named], dropna=False)[name].nunique().gt(1).any():
+            named.append(name)
+    words = labels(named)
+    return runs.assign(configuration=[_name(run, words) for _, run in runs.iterrows()])
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """Return what the columns are called in text: `scale` for `data.scale`; the whole key if two have one ending."""
+    short = {name: name.rpartition(".")[2].replace("_", " ") for name in names}
+    endings = list(short.values())
+    return {name: label if endings.count(label) == 1 else name for name, label in short.items()}
+
+
+def _name(run: pd.Series, words: dict[str, str]) -> str:
+    if pd.isna(run["batch_size"]):
+        return "unreadable"
+    parts = [_part(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
+    return ", ".join([f"batch size {run['batch_size']}", *parts])
+
+
+def _part(name: str, label: str, value: Any) -> str:
+    """Write one setting; the name of a choice, such as `sgd` or `eager`, needs no label."""
+    return value if name in NAMES_OF_CHOICES else f"{label} {cell(value)}"

@@ -1,0 +1,146 @@
+"""State the verdict: the numbers in one sentence, how far they can be relied on in the next."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from digits_sweep.report.analysis.goal import RUNNING_LOSS, Goal
+from digits_sweep.report.analysis.sentences.formatting import (
+    capitalized,
+    counted,
+    listed,
+    noun_of,
+    rounded,
+    seconds,
+    share,
+)
+from digits_sweep.report.analysis.statistics.pairs import Paired, paired
+from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
+
+# More configurations than a sentence can hold; the table has all of them.
+MOST_NAMED = 6
+MORE_SEEDS = "seed=0,1,2,3,4,5"
+# Fewer pairs cannot pass the sign test at 5 %, even if all agree.
+FEWEST_PAIRS = 6
+
+
+def verdict(runs: pd.DataFrame, groups: Sequence[Replicates], goal: Goal) -> str:
+    """Say after how many examples and seconds each configuration reached the goal, and which was soonest.
+
+    `runs` are those of a study that ended, `groups` what `replicates` makes of them. Seconds are left out if runs
+    shared the machine. Examples and iterations are the same there.
+    """
+    if not groups:
+        return "No run has ended yet, so there is no verdict."
+    if runs["dataset"].nunique() > 1:
+        return "These runs have different data sets, so they are not ranked; the table lists them separately."
+    if goal.problem:
+        return f"{capitalized(goal.problem)}; the table lists them separately."
+    timed = not (runs["concurrent_runs"].fillna(1) > 1).any()
+    ranked = sorted(groups, key=lambda group: _estimate(group, timed).median)
+    reached = [group for group in ranked if math.isfinite(_estimate(group, timed).median)]
+    if not any(group.reached for group in groups):
+        sentences = [f"No run passed {goal} within {counted(max(group.epochs for group in groups), 'epoch')}."]
+    else:
+        sentences = [_numbers(runs, ranked, reached, goal, timed), *_caveat(runs, reached, timed)]
+    if not timed:
+        most = int(runs["concurrent_runs"].max())
+        sentences.append(f"Up to {most} runs shared the machine, so their seconds are not compared.")
+    return " ".join(sentences)
+
+
+def how_counted(goal: Goal) -> str:
+    """Say what the goal is and how its examples and seconds are counted."""
+    if goal.measure == RUNNING_LOSS:
+        what = (
+            "The running loss is the mean over the last 3,000 examples trained on: good for an order, and late by some "
+            "percent where the loss is steep. The loss at frozen weights (evaluation=fine) is exact."
+        )
+    else:
+        name = goal.measure.replace("_", " ")
+        what = f"The {name} at frozen weights, interpolated between the evaluations before and after."
+    return f"{what} Seconds are the iterations to it at what one costs at that batch size, the median over its runs."
+
+
+def _estimate(group: Replicates, timed: bool) -> Estimate:
+    return group.seconds_to_goal if timed else group.examples_to_goal
+
+
+def _numbers(
+    runs: pd.DataFrame, ranked: Sequence[Replicates], reached: Sequence[Replicates], goal: Goal, timed: bool
+) -> str:
+    noun = noun_of(runs)
+    named = [
+        f"{group.configuration if place == 0 else _short(group)}{f' passed {goal}' if place == 0 else ''} "
+        f"after {_amount(group, noun, timed)}"
+        for place, group in enumerate(reached[:MOST_NAMED])
+    ]
+    if len(reached) > MOST_NAMED:
+        named.append(f"{len(reached) - MOST_NAMED} more later (see the table)")
+    named += [_missed(group, goal) for group in ranked if group not in reached][:MOST_NAMED]
+    between = "; " if any("," in group.configuration for group in ranked) else ", "
+    seeds = sorted({group.runs for group in ranked})
+    if seeds == [1]:
+        how = f"one run each: more seeds ({MORE_SEEDS}) show by how much a seed moves these" if len(named) > 1 else (
+            f"one run: more seeds ({MORE_SEEDS}) show by how much a seed moves this"
+        )  # fmt: skip
+    else:
+        how = f"medians of {' to '.join(str(each) for each in dict.fromkeys((seeds[0], seeds[-1])))} seeds"
+    return f"{capitalized(between.join(named))}; {how}."
+
+
+def _short(group: Replicates) -> str:
+    return group.configuration.removeprefix("batch size ")
+
+
+def _amount(group: Replicates, noun: str, timed: bool) -> str:
+    """Write `46,600 digits (0.37 s)`; in iterations if the seconds do not count."""
+    examples, iterations = group.examples_to_goal.median, group.iterations_to_goal.median
+    beside = seconds(group.seconds_to_goal.median) if timed else f"{rounded(iterations)} iterations"
+    return f"{rounded(examples)} {noun} ({beside})"
+
+
+def _missed(group: Replicates, goal: Goal) -> str:
+    within = f"within {counted(group.epochs, 'epoch')}"
+    if not group.reached:
+        return f"{group.configuration} did not pass {goal} {within}"
+    return f"{group.configuration} passed {goal} in {share(group.reached, group.runs)} runs {within}"
+
+
+def _caveat(runs: pd.DataFrame, reached: Sequence[Replicates], timed: bool) -> list[str]:
+    """Say whether the first one's lead is more than the noise between seeds: by pairs of runs with the same seed."""
+    if len(reached) < 2 or max(group.runs for group in reached) == 1:
+        return []
+    best, *others = reached
+    compared = {other: _paired(runs, best, other, timed) for other in others}
+    open_ = [other for other, found in compared.items() if found is None or not found.is_significant]
+    if not open_:
+        return [_lead(best, others[0], compared[others[0]], "seconds" if timed else noun_of(runs))]
+    return [_undecided(best, open_, compared[open_[0]], timed)]
+
+
+def _paired(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool) -> Paired | None:
+    """Compare seed by seed, with the noise of the timing; at one batch size an iteration costs the same."""
+    column = "own_seconds_to_goal" if timed and best.batch_size != other.batch_size else "examples_to_goal"
+    ours, theirs = (runs[runs["configuration"] == group.configuration] for group in (best, other))
+    return paired(ours, theirs, column)
+
+
+def _lead(best: Replicates, second: Replicates, found: Paired | None, needs: str) -> str:
+    assert found is not None
+    ratio = found.ratio
+    return (
+        f"Seed by seed {_short(second)} needs {ratio.median:.3g} times the {needs} of {_short(best)} "
+        f"({ratio.low:.3g} to {ratio.high:.3g}), more of them in {share(found.smaller, found.pairs)} seeds: that is no "
+        "noise between seeds."
+    )
+
+
+def _undecided(best: Replicates, others: Sequence[Replicates], found: Paired | None, timed: bool) -> str:
+    start = f"The seeds do not decide between {listed([_short(each) for each in (best, *others)], most=4)}"
+    if found is None:
+        return f"{start}: they have no seed in common ({MORE_SEEDS} for every one)."
+    first = f"{_short(best)} was {'sooner' if timed else 'the one with fewer'} in {share(found.smaller, found.pairs)}"
+    few = f"; {FEWEST_PAIRS} seeds that agree are the fewest that can" if found.pairs < FEWEST_PAIRS else ""
+    return f"{start}: {first} seeds{few}."

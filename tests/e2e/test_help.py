@@ -1,0 +1,57 @@
+"""`--help` and `--version` of every command answer, wherever it is started and whatever becomes of the answer."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.commands import Program
+
+MODULES = ("digits_sweep", *(f"digits_sweep.{name}" for name in ("report", "tune", "bench", "trackers")))
+every_command = pytest.mark.parametrize("module", MODULES)
+FLAGS = ("--help", "--version")
+# Standing in a folder that is gone takes a process of its own; so does a standard output that is closed or full.
+REMOVED = 'folder=$(mktemp -d) && cd "$folder" && rmdir "$folder" && exec "$0" -m '
+SHELLS = {
+    "a removed folder": REMOVED + '"$@"',
+    "closed": 'exec "$0" -m "$@" >&-',
+    "full": 'exec "$0" -m "$@" >/dev/full',
+}
+
+
+@every_command
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("name", ["a${x}b", "q'u\"o te", "new\nline", "{}"])
+def test_it_answers_in_a_folder_of_any_name(tmp_path, module, flag, name):
+    (tmp_path / name).mkdir()
+    answered = Program(tmp_path / name)(flag, module=module)
+    assert (answered.returncode, answered.stderr) == (0, "")
+    assert answered.stdout == "digits_sweep 0.1.0\n" if flag == "--version" else module in answered.stdout
+    assert list((tmp_path / name).iterdir()) == []
+
+
+@every_command
+@pytest.mark.parametrize("flag", FLAGS)
+def test_it_answers_without_a_home_folder(program, module, flag, monkeypatch):
+    monkeypatch.delenv("HOME")
+    answered = program(flag, module=module)
+    assert (answered.returncode, answered.stderr) == (0, "")
+    assert answered.stdout
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
+@every_command
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("shell", SHELLS)
+def test_it_ends_well_from(tmp_path, module, flag, shell):
+    environment: Mapping[str, str] = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = ["sh", "-c", SHELLS[shell], sys.executable, module, flag]
+    answered = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert answered.returncode == 0, answered.stderr
+    assert "Traceback" not in answered.stderr
+    assert "Error" not in answered.stderr
+    assert bool(answered.stdout) == (shell == "a removed folder")
