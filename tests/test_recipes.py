@@ -112,7 +112,7 @@ def test_a_name_that_is_in_no_registry_is_refused_with_those_that_are(program, c
     (conf / "model" / "unknown.yaml").write_text("defaults: [mlp, _self_]\nname: unknown\n")
     refused = program("--config-dir", str(conf), "model=unknown", "data=mnist_sample", "dry_run=true")
     assert refused.returncode == 1
-    assert refused.stderr.splitlines() == ["model.name=unknown: choose mlp or cnn or linear or coarse"]
+    assert refused.stderr.splitlines() == ["model.name=unknown: choose mlp or cnn or linear or own or coarse"]
 
 
 def test_a_tracker_is_notified_of_every_epoch(program, conf):

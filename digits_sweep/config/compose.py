@@ -91,7 +91,9 @@ class Composer:
         # A value for every batch size needs the batch size first.
         for each in sorted(values, key=is_by_batch_size):
             value = value_at(each, result.config.data.batch_size) if is_by_batch_size(each) else each.value()
-            OmegaConf.update(result.config, each.key_or_group, value, merge=True)
+            # Only a dictionary of arguments has keys that nobody declares.
+            has_any = each.key_or_group.endswith(".arguments")
+            OmegaConf.update(result.config, each.key_or_group, value, merge=True, force_add=has_any)
         # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
         self._first = self._first or result
         OmegaConf.copy_cache(self._first.config, result.config)

@@ -66,6 +66,10 @@ LOSSES = Rule(lambda values: all(0 < value < INFINITY for value in values), "mus
 ERRORS = Rule(lambda values: all(0 < value < 1 for value in values), "must be a list of shares between 0 and 1")
 # From one point in ten doublings to one in every iteration of the first thousand.
 PER_DOUBLING = Rule(lambda value: value is None or 0.1 <= value <= 1_000, "must be a number from 0.1 to 1,000, or null")
+TARGET = Rule(
+    lambda target: target is not None and re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", target) is not None,
+    "must be module:name, such as mine:Network, in the working folder or an installed package",
+)
 SEED = Rule(lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to 2**63 - 1")
 DEVICE = Rule(
     lambda device: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is not None,

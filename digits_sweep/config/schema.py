@@ -25,6 +25,7 @@ from digits_sweep.config.rules import (
     POSITIVE,
     SEED,
     SWEEP,
+    TARGET,
     THREADS,
     Role,
     key,
@@ -47,7 +48,7 @@ class DataConfig:
     root: str = key(DATA_FOLDER, Role.PLACE)
     mirrors: list[str] | None = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
-    fallback: str | None = key(role=Role.ORIGIN)
+    fallback: str | None = key(role=Role.PLACE)
 
 
 @dataclass
@@ -76,6 +77,14 @@ class CNNConfig(ModelConfig):
     kernel_size: int = key(KERNEL)
     hidden_size: int = key(whole_number(1, MOST_UNITS))
     activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
+
+
+@dataclass
+class OwnModelConfig(ModelConfig):
+    """A network of the user's."""
+
+    target: str | None = key(TARGET)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -122,6 +131,14 @@ class MuonConfig(OptimizerConfig):
     momentum: float = key(BELOW_ONE)
     betas: list[float] = key(BETAS)
     eps: float = key(POSITIVE)
+
+
+@dataclass
+class OwnOptimizerConfig(OptimizerConfig):
+    """An optimizer of the user's, or of PyTorch's."""
+
+    target: str | None = key(TARGET)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

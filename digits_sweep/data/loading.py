@@ -22,19 +22,22 @@ class DataSet:
 
     `load` is called with the configuration and with what takes a line of text for the user. It raises `DataUnavailable`
     if the data set cannot be had. `image_shape` is the shape of one image as a network sees it.
+    `replaceable` says whether `data.fallback` may take its place.
     """
 
     load: Callable[[DataConfig, Report], Digits]
     train_samples: int | None = None
     test_samples: int | None = None
     image_shape: tuple[int, ...] = (1, 28, 28)
+    replaceable: bool = True
 
 
 def _published(published: Published, train_samples: int, test_samples: int) -> DataSet:
     def load(data: DataConfig, report: Report) -> Digits:
         return load_published(published, Path(data.root), data.mirrors, data.timeout_seconds, report)
 
-    return DataSet(load, train_samples, test_samples)
+    # The fallback holds digits of MNIST's.
+    return DataSet(load, train_samples, test_samples, replaceable=published is mnist.MNIST)
 
 
 DATASETS: dict[str, DataSet] = {
@@ -55,12 +58,12 @@ def make_ready(data: DataConfig, report: Report) -> tuple[Digits, str | None]:
     """Load the data set that `data` asks for, downloading it if needed.
 
     If it is unavailable and `data.fallback` names another one, return that one and a text that says why; otherwise the
-    second value is None. Raises `DataUnavailable` if there is no fallback.
+    second value is None. Raises `DataUnavailable` if there is no fallback, or if it may not take the data set's place.
     """
     try:
         return load(data, data.name, report), None
     except DataUnavailable as unavailable:
-        if data.fallback is None:
+        if data.fallback is None or not DATASETS[data.name].replaceable:
             raise
         return load(data, data.fallback, report), f"{data.name} is unavailable: {unavailable}"
 

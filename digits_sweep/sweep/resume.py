@@ -35,6 +35,7 @@ from digits_sweep.results.disk.reading import check_plain, one_line
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.training.own import changed_code
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
@@ -96,6 +97,8 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
     """Return the recorded runs, with what is typed now: places, what this command does, and keys that may grow."""
     if "hydra/launcher" not in typed and (launcher := _launcher(manifest.command)):
         planned = plan([*launcher, *planned.command])
+    if own := next((each for config in manifest.configs for each in _own_code(config)), None):
+        raise CannotResume(f"{own} in sweep.json names code, which must be typed; type the whole command")
     settings = planned.settings
     # The folder says more than what was typed when the sweep began, perhaps in another folder.
     if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
@@ -106,6 +109,13 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
     recorded = zip(manifest.runs, manifest.configs, strict=True)
     runs = tuple(PlannedRun(folder, _restored(settings, config, now, sweep_dir), ()) for folder, config in recorded)
     return replace(planned, command=tuple(manifest.command), runs=runs)
+
+
+def _own_code(config: dict[str, Any]) -> Iterator[str]:
+    """Yield `group.target=module:name` for all code that a recorded configuration names."""
+    for key, value in flat(config):
+        if key.endswith(".target") and value is not None:
+            yield f"{key}={str(value)[:LONGEST_QUOTE]}"
 
 
 def _launcher(command: Sequence[str]) -> list[str]:
@@ -175,6 +185,7 @@ def _differences(planned: Plan, earlier: RecordedSweep, manifest: Manifest) -> I
         yield f"that sweep has {before}, this one {len(folders)} ({', '.join(folders)})"
     for run in planned.runs:
         record = earlier.records.get(run.folder)
+        yield from (f"{run.folder}: {each}" for each in changed_code(run.config, record.own_code if record else {}))
         done, asked = record.summary.get("epochs", 0) if record else 0, run.config.trainer.num_epochs
         if asked < done:
             yield f"{run.folder}: trainer.num_epochs={asked} is less than the {done} epochs already done"

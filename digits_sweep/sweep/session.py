@@ -27,6 +27,7 @@ from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
 from digits_sweep.trackers.process import following
 from digits_sweep.training.device import flush_denormals_from_now_on
+from digits_sweep.training.own import GROUPS
 
 # Launches the runs of a plan in a sweep's folder; returns the exit code.
 Launch = Callable[[Plan, RecordedSweep, Screen], int]
@@ -165,14 +166,21 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
 
 def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The command that resumes this sweep from any folder: what is not repeated from its files is typed again."""
+    """The command that resumes this sweep from any folder: what is not repeated from its files is typed again.
+
+    Code of the user's is named in the whole command only, and found in the folder where that was typed.
+    """
+    here, sweep = f"cd {shlex.quote(str(Path.cwd()))} &&", as_override("resume", str(sweep_dir.absolute()))
+    if any(getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS):
+        whole = [each for each in planned.command if not each.startswith("resume=")]
+        return f"{here} python -m digits_sweep {shlex.join([*whole, sweep])}"
     typed = not_repeated(planned.command, ())
     again = [each for each in typed if not each.startswith("data.root=")]
     root = Path(planned.settings.data.root).expanduser()
     # The environment may name a relative one too.
     if len(again) < len(typed) or not root.is_absolute():
         again.append(as_override("data.root", str(root.absolute())))
-    command = f"python -m digits_sweep {shlex.join([as_override('resume', str(sweep_dir.absolute())), *again])}"
+    command = f"python -m digits_sweep {shlex.join([sweep, *again])}"
     # In what else says where something is, a path may be relative in a way that only its reader knows.
     has_places = any(each.startswith(("tracker", "data.mirrors")) for each in again)
-    return f"cd {shlex.quote(str(Path.cwd()))} && {command}" if has_places else command
+    return f"{here} {command}" if has_places else command

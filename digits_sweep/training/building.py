@@ -8,10 +8,12 @@ from torch import nn
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS
+from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.device import resolve_device, threads_for
 from digits_sweep.training.engines import ENGINES, choose_engine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.model import build_model
+from digits_sweep.training.optimizer import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
 
 
@@ -45,17 +47,20 @@ def model_on_meta(config: Config) -> nn.Module:
     try:
         with torch.device("meta"):
             return build_model(config.model, config.seed, image_shape)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, InvalidConfig):
         return build_model(config.model, config.seed, image_shape)
 
 
 def engine_for(config: Config) -> tuple[str, str]:
     """Return the name of the engine that a run of `config` would get on this machine, and why, without building it.
 
-    Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing.
+    Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing,
+    `InvalidConfig` if the user's own model or optimizer cannot be built.
     """
-    device = resolve_device(config.device)
-    return choose_engine(config.engine.name, model_on_meta(config), config.optimizer, device, config.schedule)
+    device, model = resolve_device(config.device), model_on_meta(config)
+    if config.optimizer.name == "own":
+        build_optimizer(config.optimizer, model.parameters(), fused=False)
+    return choose_engine(config.engine.name, model, config.optimizer, device, config.schedule)
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:

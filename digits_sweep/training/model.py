@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from digits_sweep.config.keys import written
-from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig
+from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
 from digits_sweep.errors import InvalidConfig
+from digits_sweep.training.own import called, mistake
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -125,11 +126,30 @@ def _linear(config: ModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), config.num_classes), build_head(config.head))
 
 
+def _own(config: OwnModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
+    """Raise `InvalidConfig` if it makes no network, or one without a score for every class."""
+    target = str(config.target)
+    offered = {"num_classes": config.num_classes, "image_shape": image_shape}
+    network = called("model", target, config.arguments, **offered)
+    if not isinstance(network, nn.Module):
+        raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
+    try:
+        with torch.no_grad():
+            shape = tuple(network.eval()(torch.zeros(2, *image_shape)).shape)
+    except Exception as error:
+        raise mistake("model", target, f"fails on images of {' x '.join(map(str, image_shape))}", error) from error
+    if shape != (2, config.num_classes):
+        found, right = (" x ".join(map(str, each)) for each in (shape, (2, config.num_classes)))
+        raise InvalidConfig(f"model.target={target}: gives {found} scores for 2 images, must be {right}")
+    network.train()
+    return network if config.head == "logits" else nn.Sequential(network, build_head(config.head))
+
+
 # From the model's section of the configuration, each model with its own dataclass, and the shape of one image
 # (channels, height, width). Initial weights come from PyTorch's global random numbers, which are seeded before.
 ModelBuilder = Callable[[Any, tuple[int, ...]], nn.Module]
 
-MODELS: dict[str, ModelBuilder] = {"mlp": _mlp, "cnn": _cnn, "linear": _linear}
+MODELS: dict[str, ModelBuilder] = {"mlp": _mlp, "cnn": _cnn, "linear": _linear, "own": _own}
 
 
 def build_model(config: ModelConfig, seed: int, image_shape: tuple[int, ...] = (1, 28, 28)) -> nn.Module:

@@ -6,8 +6,17 @@ from typing import Any, Protocol
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from digits_sweep.config.schema import AdamConfig, MuonConfig, OptimizerConfig, RMSpropConfig, SGDConfig
+from digits_sweep.config.schema import (
+    AdamConfig,
+    MuonConfig,
+    OptimizerConfig,
+    OwnOptimizerConfig,
+    RMSpropConfig,
+    SGDConfig,
+)
+from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.muon import MuonWithAdamW
+from digits_sweep.training.own import called
 from digits_sweep.training.without_compiler import without_compiler
 
 
@@ -88,12 +97,25 @@ def _muon(config: MuonConfig, parameters: Iterable[nn.Parameter], *, fused: bool
     )
 
 
+def _own(
+    config: OwnOptimizerConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
+) -> Optimizer:
+    """Raise `InvalidConfig` if it makes no optimizer."""
+    arguments = {"lr": config.lr} | ({"weight_decay": config.weight_decay} if config.weight_decay else {})
+    optimizer = called("optimizer", str(config.target), arguments | config.arguments, parameters)
+    if not isinstance(optimizer, Optimizer):
+        found = type(optimizer).__name__
+        raise InvalidConfig(f"optimizer.target={config.target}: makes {found}, must make a torch.optim.Optimizer")
+    return optimizer
+
+
 OPTIMIZERS: dict[str, OptimizerBuilder] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,
     "rmsprop": _rmsprop,
     "muon": _muon,
+    "own": _own,
 }
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.data import mnist
 from digits_sweep.data.archives import Published
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import DATASETS, load
+from digits_sweep.data.loading import load, make_ready
 from digits_sweep.data.on_disk import load_published
 from digits_sweep.errors import DataUnavailable, UnusableRoot
 from tests import mirror as faulty
@@ -179,8 +180,13 @@ def test_every_md5_is_torchvisions():
         assert published.mirrors[0] + "gzip.zip" == datasets.EMNIST.url
 
 
-@pytest.mark.parametrize("name", DATASETS)
-def test_a_fallback_has_the_same_classes_and_images(name):
-    fallback = settings(f"data={name}", "model.head=logits").data.fallback
-    assert fallback is None or DATASETS[fallback].image_shape == DATASETS["mnist"].image_shape
-    assert (fallback is None) == (name not in ("mnist", "mnist_sample"))
+@named
+def test_no_digits_of_mnist_take_the_place_of_another_data_set(published, tmp_path):
+    data = DataConfig(published.name, 10, 20, 0, "unit", str(tmp_path), [], 1.0, "mnist_sample")
+    with pytest.raises(DataUnavailable, match=f"{published.title} is not in"):
+        make_ready(data, lambda line: None)
+
+
+def test_data_sets_of_several_mirrors_are_one_sweep():
+    planned = plan(["-m", "data=mnist,mnist_sample,optdigits,fashion_mnist,emnist_letters", "model.head=logits"])
+    assert [run.config.model.num_classes for run in planned.runs] == [10, 10, 10, 10, 26]

@@ -7,7 +7,7 @@ from digits_sweep.data.loading import DATASETS
 
 CHOOSE_OPTIMIZER = (
     "choose adam or adam_half_life or adam_linear or adam_same_rates or adam_sqrt or adamw or adamw_half_life or "
-    "adamw_linear or adamw_sqrt or muon or rmsprop or sgd or sgd_linear"
+    "adamw_linear or adamw_sqrt or muon or own or rmsprop or sgd or sgd_linear"
 )
 
 REFUSED = {
@@ -19,7 +19,7 @@ REFUSED = {
     "data.mirrors=3": "data.mirrors=3: must be a list [a,b] or null",
     "data.batchsize=5": "data.batchsize=5: there is no such key; did you mean data.batch_size?",
     "modle=mlp": "modle=mlp: there is no such key; did you mean model?",
-    "model=rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits",
+    "model=rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits or own",
     "optimizer=null": f"optimizer=null: there is no such choice; {CHOOSE_OPTIMIZER}",
     "optimizer.momentum=0.5": "optimizer.momentum=0.5: there is no such key with this optimizer",
     "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
@@ -42,7 +42,7 @@ REFUSED = {
     "data.batch_size=1,2": "data.batch_size=1,2: several values are a sweep; add -m",
     "-m data.batch_size=100,20,-5": "data.batch_size=-5: must be a whole number from 1 up",
     "-m data.batch_size=10,abc": "data.batch_size=10,abc: must be a whole number",
-    "-m model=mlp,rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits",
+    "-m model=mlp,rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits or own",
     "-m data.batch_size=5,5": "batch_size=5: 2 runs of this sweep are the same; name every value once",
     "-m experiment=thesis": "experiment=thesis: there is no such choice; choose lesson",
 }

@@ -20,9 +20,18 @@ from digits_sweep.data.digits import scale
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.epochs import epoch_order
-from digits_sweep.training.model import MODELS
-from digits_sweep.training.optimizer import OPTIMIZERS, build_optimizer
-from tests.workloads import ADAM, PLAIN_SGD, SGD, model_called, optimizer_called, small_convolution, workload
+from digits_sweep.training.optimizer import build_optimizer
+from tests.workloads import (
+    ADAM,
+    KNOWN_MODELS,
+    KNOWN_OPTIMIZERS,
+    PLAIN_SGD,
+    SGD,
+    model_called,
+    optimizer_called,
+    small_convolution,
+    workload,
+)
 
 # An epoch here is some tens of steps. Each rounds a loss near 2 to 2.4e-7 at best, and the next one starts from weights
 # that differ in their last bits, so a hundred such steps are allowed; a wrong term anywhere shows as 1e-3 and more.
@@ -100,7 +109,7 @@ def trained_eagerly(*described: object) -> tuple[Tensor, Engine]:
 
 
 CASES = [
-    *product(MODELS, OPTIMIZERS, HEADS, BATCH_SIZES),
+    *product(KNOWN_MODELS, KNOWN_OPTIMIZERS, HEADS, BATCH_SIZES),
     *product(["mlp"], OPTIONS, HEADS, [30]),
 ]
 # After which batches of at most five; beyond the last one, there is no cut.
@@ -165,7 +174,7 @@ def scheduled(engine_name: str, optimizer: str, batch_size: int) -> partial[Work
     return given
 
 
-@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, *OPTIONS])
+@pytest.mark.parametrize("optimizer", [*KNOWN_OPTIMIZERS, *OPTIONS])
 def test_every_engine_that_follows_a_schedule_steps_with_its_rates(engine_name, optimizer):
     given = scheduled(engine_name, optimizer, batch_size=30)
     losses, engine = trained_on_schedule(engine_name, given())
@@ -194,7 +203,7 @@ def textbook_on_schedule(given: Workload) -> tuple[list[float], nn.Module]:
     return losses, given.model
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", KNOWN_OPTIMIZERS)
 def test_whole_rates_in_every_step_give_the_bits_of_no_schedule(engine_name, optimizer):
     given = scheduled(engine_name, optimizer, batch_size=20)
     engine, order = ENGINES[engine_name](given()), epoch_order(0, 1, 100)
@@ -235,7 +244,7 @@ def test_training_draws_no_random_numbers_of_its_own(name):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize(("optimizer", "head", "batch_size"), list(product([*OPTIMIZERS, *OPTIONS], HEADS, [30])))
+@pytest.mark.parametrize(("optimizer", "head", "batch_size"), list(product([*KNOWN_OPTIMIZERS, *OPTIONS], HEADS, [30])))
 def test_eager_has_the_losses_of_the_textbook_loop(optimizer, head, batch_size):
     given = case("mlp", optimizer, head, batch_size)
     steps = build_optimizer(given.optimizer, given.model.parameters(), fused=False)

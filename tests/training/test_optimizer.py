@@ -10,7 +10,7 @@ from torch.optim import SGD, Adam, AdamW, RMSprop
 from digits_sweep.config.schema import AdamConfig, MuonConfig, OptimizerConfig, RMSpropConfig
 from digits_sweep.training.optimizer import OPTIMIZERS, build_optimizer, steps_plainly, unknown_step
 from tests import workloads
-from tests.workloads import optimizer_called
+from tests.workloads import KNOWN_OPTIMIZERS, optimizer_called
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_weight_decay_is_added_to_the_gradient_and_not_decoupled(parameters):
     torch.testing.assert_close(parameters[0].data, torch.full((3,), 0.9))
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", KNOWN_OPTIMIZERS)
 def test_what_planning_takes_for_a_plain_step_is_one(name, parameters):
     config = optimizer_called(name)
     known = unknown_step(build_optimizer(config, parameters, fused=False)) is None

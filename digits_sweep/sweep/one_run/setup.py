@@ -14,6 +14,7 @@ from digits_sweep.sweep.one_run.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.engines import AUTO_PICKS, ENGINES
+from digits_sweep.training.own import changed_code, sources
 
 
 def digits_for(config: Config, manifest: Manifest | None, record: Record, say: Callable[[str], None]) -> Digits:
@@ -49,13 +50,18 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
     """Build a run's engine, restore `before` into it, and note it in `record`.
 
     A run that continues keeps its engine and its number of threads. Raises `CannotResume` if it started with an engine
-    or a device that cannot be had here, because another one may round otherwise.
+    or a device that cannot be had here, because another one may round otherwise, or with code of the user's that has
+    changed.
     """
+    if before is not None and (changed := list(changed_code(config, record.own_code))):
+        raise CannotResume("; ".join(changed))
     built = build_engine(config, digits) if before is None else _as_it_started(config, digits, record)
     if before is not None:
         restore(built.engine, before)
     record.flush_denormal = built.settle()
     record.engine_reason = built.reason
+    record.own_code = sources(config)
+    record.parameters = sum(each.numel() for each in built.engine.model.parameters() if each.requires_grad)
     record.seconds_setup = built.seconds_setup
     record.summary |= {"engine": built.name, "device": str(built.device), "num_threads": built.num_threads}
     return built
