@@ -16,8 +16,8 @@ from typing import Any, get_args
 from omegaconf import OmegaConf
 
 from digits_sweep import errors
+from digits_sweep.config.hydra.launchers import LAUNCHERS
 from digits_sweep.config.keys import declared, flat, role_of, written
-from digits_sweep.config.launchers import LAUNCHERS
 from digits_sweep.config.rules import Role
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 

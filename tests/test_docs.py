@@ -124,6 +124,18 @@ def test_every_page_can_be_reached_from_the_readme(page):
     assert f"](docs/{page.name})" in README
 
 
+def test_every_file_of_the_package_that_the_docs_name_exists():
+    named = re.compile(
+        r"`((?:digits_sweep/)?(?:config|data|training|results|sweep|report|trackers|tune|bench)/[\w./]+\.\w+)`"
+    )
+    found = [(name, path) for name, text in TEXT.items() for path in named.findall(text)]
+    assert len(found) > 30
+    missing = [
+        each for each in found if not any((folder / each[1]).exists() for folder in (ROOT, ROOT / "digits_sweep"))
+    ]
+    assert missing == []
+
+
 def recipes() -> dict[str, str]:
     """The text of every recipe by its title."""
     _, _, section = ARCHITECTURE.partition("## Recipes\n")

@@ -53,14 +53,16 @@ def conf(tmp_path, monkeypatch) -> Path:
     """A configuration folder, and the registries, as they are after the first five recipes."""
     from digits_sweep.data import loading
     from digits_sweep.trackers import TRACKERS
-    from digits_sweep.training import model, optimizer
+    from digits_sweep.training import model
     from digits_sweep.training.engines import ENGINES
+    from digits_sweep.training.optimizers import optimizer
 
     conf = tmp_path / "conf"
     data = loading.DataSet(defined("A data set", "digits_sweep.data.loading"), train_samples=150)
     monkeypatch.setitem(loading.DATASETS, "two_classes", data)
     monkeypatch.setitem(model.MODELS, "coarse", defined("A model", "digits_sweep.training.model"))
-    monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", defined("An optimizer", "digits_sweep.training.optimizer"))
+    adagrad = defined("An optimizer", "digits_sweep.training.optimizers.optimizer")
+    monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", adagrad)
     monkeypatch.setitem(ENGINES, "plain", defined("An engine", "digits_sweep.training.engines.eager"))
     monkeypatch.setitem(TRACKERS, "csv", defined("A tracker", "digits_sweep.trackers.tensorboard"))
     put(conf, "A data set", "data/two_classes.yaml")

@@ -21,8 +21,8 @@ from digits_sweep.training.building import BuiltEngine, build_engine, model_on_m
 from digits_sweep.training.device import resolve_device
 from digits_sweep.training.engines import ENGINES, refusal
 from digits_sweep.training.epochs import Epoch, train
-from digits_sweep.training.learning_rate import learning_rate_of
 from digits_sweep.training.model import MLP, build_model
+from digits_sweep.training.optimizers.learning_rate import learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
 BASELINE = "lesson"

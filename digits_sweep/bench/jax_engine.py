@@ -17,7 +17,7 @@ from digits_sweep.data.digits import Digits, scale
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP, build_model
-from digits_sweep.training.optimizer import build_optimizer
+from digits_sweep.training.optimizers.optimizer import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
 
 Parameters = list[tuple[Any, Any]]

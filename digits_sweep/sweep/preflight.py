@@ -11,7 +11,7 @@ from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.building import engine_for
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.model import MODELS
-from digits_sweep.training.optimizer import OPTIMIZERS
+from digits_sweep.training.optimizers.optimizer import OPTIMIZERS
 
 
 def check(planned: Plan) -> None:

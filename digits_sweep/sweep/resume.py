@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits_sweep.config.command_line import read_command_line
-from digits_sweep.config.compose import checked
+from digits_sweep.config.hydra.compose import checked
+from digits_sweep.config.hydra.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.keys import (
     as_recorded,
     changes_results,
@@ -26,7 +27,6 @@ from digits_sweep.config.keys import (
     role_of,
     written,
 )
-from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.rules import Role
 from digits_sweep.config.schema import Config

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from digits_sweep.config.compose import as_override
+from digits_sweep.config.hydra.compose import as_override
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.console import Screen

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.config import compose
+from digits_sweep.config.hydra import compose
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 

@@ -24,7 +24,7 @@ from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, as_content, record_from
 from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.without_compiler import without_compiler
+from digits_sweep.training.optimizers.without_compiler import without_compiler
 
 # 1: weights, optimizer state and history. 2: record, number of iterations and evaluations too.
 FORMAT = 2

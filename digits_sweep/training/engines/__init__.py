@@ -11,7 +11,7 @@ from digits_sweep.training.engines.eager import EagerEngine
 from digits_sweep.training.engines.lesson import LessonEngine
 from digits_sweep.training.engines.native.engine import NativeEngine
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.learning_rate import is_constant
+from digits_sweep.training.optimizers.learning_rate import is_constant
 
 # In the order in which `auto` tries them, the fastest first. It takes only those that are `automatic`.
 ENGINES: dict[str, type[Engine]] = {

@@ -19,7 +19,7 @@ from digits_sweep.data.digits import scale_in_place
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizer import build_optimizer, steps_plainly
+from digits_sweep.training.optimizers.optimizer import build_optimizer, steps_plainly
 
 # Images brought into the order and converted at a time: few enough to be in the cache still when their batch is trained
 # on. All of them in float32 would be four times the memory.

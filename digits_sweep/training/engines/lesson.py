@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.torchvision_import import import_torchvision
 from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.learning_rate import ScaledRates
-from digits_sweep.training.optimizer import build_optimizer
+from digits_sweep.training.optimizers.learning_rate import ScaledRates
+from digits_sweep.training.optimizers.optimizer import build_optimizer
 
 
 class TransformedDigits(Dataset):

@@ -23,7 +23,7 @@ from digits_sweep.training.engines.native.parameters import PaddedParameters
 from digits_sweep.training.engines.native.structures import Layer, Lists, Rows, Task
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizer import build_optimizer
+from digits_sweep.training.optimizers.optimizer import build_optimizer
 
 SOURCE = Path(__file__).parent / "train.c"
 # The most images that are computed at a time: pixels.h has 7 bits for an image's number.

@@ -77,7 +77,8 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_optimizer_that_is_not_plain_adam_adamw_or_sgd_is_refused(name, monkeypatch):
     monkeypatch.setattr(
-        "digits_sweep.training.optimizer.OPTIMIZERS", {"adam": lambda config, parameters, **_: OTHERS[name](parameters)}
+        "digits_sweep.training.optimizers.optimizer.OPTIMIZERS",
+        {"adam": lambda config, parameters, **_: OTHERS[name](parameters)},
     )
     refusal = ClosedFormEngine.refusal(workload().model, ADAM, CPU)
     assert refusal == "it knows the plain steps of Adam, AdamW and SGD only, not optimizer=adam"

@@ -10,12 +10,12 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from digits_sweep.config.extras import not_installed
+from digits_sweep.config.hydra.launchers import launcher_called
 from digits_sweep.config.keys import declared
-from digits_sweep.config.launchers import launcher_called
 from digits_sweep.errors import InvalidConfig
 
 if TYPE_CHECKING:
-    from digits_sweep.config.compose import Composer
+    from digits_sweep.config.hydra.compose import Composer
 
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 KINDS |= {list[str]: "a list [a,b]", list[float]: "a list of numbers [a,b]", type(None): "null"}

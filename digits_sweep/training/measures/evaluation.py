@@ -14,7 +14,7 @@ from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.training.device import frozen
-from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
+from digits_sweep.training.measures.gradient_noise import GradientNoise, gradient_noise
 
 # Images at a time: few enough for a processor's cache.
 PORTION = 1_000

@@ -18,6 +18,11 @@ def test_each_batch_size_has_its_rate():
     }
 
 
+def test_no_value_is_needed_for_a_batch_size_that_no_run_has():
+    found = rates("data.batch_size=100,5", "optimizer.lr={100:1e-3,5:1e-4}")
+    assert found == {"batch_size=100": 1e-3, "batch_size=5": 1e-4}
+
+
 def test_the_order_of_the_keys_does_not_matter():
     assert rates("optimizer.lr={5:1e-4,20:2e-4}", "data.batch_size=20,5") == {
         "batch_size=20": 2e-4,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digits_sweep.config.plan import plan
-from digits_sweep.config.scaling import FORMULAS, half_life_beta
+from digits_sweep.config.resolvers.scaling import FORMULAS, half_life_beta
 from digits_sweep.errors import InvalidConfig
 
 

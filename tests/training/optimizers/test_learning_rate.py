@@ -10,8 +10,8 @@ from torch import nn
 
 from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
 from digits_sweep.training.epochs import train
-from digits_sweep.training.learning_rate import LearningRate, ScaledRates, is_constant, learning_rate_of
-from digits_sweep.training.schedule import Schedule
+from digits_sweep.training.measures.schedule import Schedule
+from digits_sweep.training.optimizers.learning_rate import LearningRate, ScaledRates, is_constant, learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.config.compose import Composer, as_override
+from digits_sweep.config.hydra.compose import Composer, as_override
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
 from digits_sweep.data.mnist import load_mnist

@@ -13,7 +13,7 @@ from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.epochs import epoch_order
-from digits_sweep.training.evaluation import Evaluator, evaluate, evaluated
+from digits_sweep.training.measures.evaluation import Evaluator, evaluate, evaluated
 from digits_sweep.training.model import build_model
 from tests.workloads import mlp, settings, small_convolution, workload
 

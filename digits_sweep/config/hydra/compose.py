@@ -19,24 +19,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from digits_sweep.config.addresses import sqlite_address
-from digits_sweep.config.by_batch_size import is_by_batch_size, resolved_by_batch_size, value_at
-from digits_sweep.config.folders import (
+from digits_sweep.config.hydra.own_hydra import own_hydra
+from digits_sweep.config.keys import mistakes, written
+from digits_sweep.config.nodes import groups, nodes
+from digits_sweep.config.resolvers.addresses import sqlite_address
+from digits_sweep.config.resolvers.by_batch_size import is_by_batch_size, resolved_by_batch_size, value_at
+from digits_sweep.config.resolvers.folders import (
     configuration_folder,
     expand_folders,
     expanded_settings,
     folder_of_the_environment,
 )
-from digits_sweep.config.keys import mistakes, written
-from digits_sweep.config.nodes import groups, nodes
-from digits_sweep.config.own_hydra import own_hydra
-from digits_sweep.config.scaling import FORMULAS
+from digits_sweep.config.resolvers.scaling import FORMULAS
 from digits_sweep.config.schema import Config, SGDConfig
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.history import softmax_floor
 
 # Inside the package if it is installed from a wheel, beside it in a source tree.
-CONF = next(folder / "conf" for folder in Path(__file__).parents[1:3] if (folder / "conf").is_dir())
+CONF = next(folder / "conf" for folder in Path(__file__).parents[2:4] if (folder / "conf").is_dir())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ needs_compiler = pytest.mark.skipif(
 
 TRAINING = """
 import torch
-from tests.training.test_native import OPTIMIZERS, digits_like, trained
+from tests.training.engines.test_native import OPTIMIZERS, digits_like, trained
 for scale in ("unit", "standard"):
     for batch_size in (1, 7, 150):
         for hidden_size, hidden_layers, head in ((33, 3, "softmax"), (1, 1, "logits")):

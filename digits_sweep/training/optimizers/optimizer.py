@@ -15,9 +15,9 @@ from digits_sweep.config.schema import (
     SGDConfig,
 )
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.training.muon import MuonWithAdamW
+from digits_sweep.training.optimizers.muon import MuonWithAdamW
+from digits_sweep.training.optimizers.without_compiler import without_compiler
 from digits_sweep.training.own import called
-from digits_sweep.training.without_compiler import without_compiler
 
 
 class OptimizerBuilder(Protocol):

@@ -6,11 +6,11 @@ import sys
 import pytest
 from torch.optim import Optimizer
 
-from digits_sweep.training.without_compiler import DECORATED, KEPT_UNDER, without_compiler
+from digits_sweep.training.optimizers.without_compiler import DECORATED, KEPT_UNDER, without_compiler
 
 MAKES_SAVES_AND_LOADS = """
 import sys, torch
-from digits_sweep.training.without_compiler import without_compiler
+from digits_sweep.training.optimizers.without_compiler import without_compiler
 parameters = [torch.nn.Parameter(torch.zeros(3))]
 with without_compiler():
     optimizer = torch.optim.Adam(parameters, fused=True)

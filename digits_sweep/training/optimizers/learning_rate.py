@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch.optim import Optimizer
 
 from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
-from digits_sweep.training.schedule import Schedule
+from digits_sweep.training.measures.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from digits_sweep.config.schema import AdamConfig, MuonConfig, OptimizerConfig, RMSpropConfig
-from digits_sweep.training.optimizer import OPTIMIZERS, build_optimizer, steps_plainly, unknown_step
+from digits_sweep.training.optimizers.optimizer import OPTIMIZERS, build_optimizer, steps_plainly, unknown_step
 from tests import workloads
 from tests.workloads import KNOWN_OPTIMIZERS, optimizer_called
 

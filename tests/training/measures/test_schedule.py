@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.training.schedule import Schedule
+from digits_sweep.training.measures.schedule import Schedule
 
 EVERY = st.one_of(st.none(), st.integers(1, 400))
 DOUBLING = st.one_of(st.none(), st.floats(0.1, 50))

@@ -11,7 +11,7 @@ from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.epochs import epoch_order
-from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
+from digits_sweep.training.measures.gradient_noise import GradientNoise, gradient_noise
 from digits_sweep.training.model import ACTIVATIONS, MLP, build_model
 from tests.workloads import ADAM, mlp, model_called, small_convolution
 
@@ -83,7 +83,7 @@ class Wider(MLP):
 )
 @pytest.mark.parametrize("numbers", [2**24, 1, 12_000])
 def test_the_gradients_of_any_network_are_those_of_autograd_however_many_fit_at_a_time(model, numbers, monkeypatch):
-    monkeypatch.setattr("digits_sweep.training.gradient_noise.MOST_NUMBERS", numbers)
+    monkeypatch.setattr("digits_sweep.training.measures.gradient_noise.MOST_NUMBERS", numbers)
     torch.manual_seed(0)
     assert_like_the_definition(model, torch.rand(12, 1, 28, 28), torch.randint(0, 10, (12,)), rel=1e-4)
 
@@ -91,7 +91,7 @@ def test_the_gradients_of_any_network_are_those_of_autograd_however_many_fit_at_
 def test_the_portions_of_an_mlp_change_nothing_but_a_rounding(monkeypatch):
     model, images, labels = build_model(mlp(), 0), torch.rand(30, 1, 28, 28), torch.arange(30) % 10
     whole = gradient_noise(model, images, labels)
-    monkeypatch.setattr("digits_sweep.training.gradient_noise.PORTION", 7)
+    monkeypatch.setattr("digits_sweep.training.measures.gradient_noise.PORTION", 7)
     portions = gradient_noise(model, images, labels)
     assert portions.trace == pytest.approx(whole.trace, rel=1e-5)
     assert portions.squared_norm == pytest.approx(whole.squared_norm, rel=1e-5)

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir, version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.version import VersionBase
 
-from digits_sweep.config import own_hydra
+from digits_sweep.config.hydra import own_hydra
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 
