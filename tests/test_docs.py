@@ -47,7 +47,9 @@ def test_every_search_is_one_that_works(command):
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", " ".join(ALL_CODE)))))
 def test_every_module_that_a_command_starts_exists(module):
-    assert importlib.util.find_spec(f"{module}.__main__") or importlib.util.find_spec(module)
+    found = importlib.util.find_spec(module)
+    assert found
+    assert not found.submodule_search_locations or importlib.util.find_spec(f"{module}.__main__")
 
 
 def test_the_readme_shows_the_sweep_and_how_to_start_it_without_activating():
