@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
-from digits_sweep.data.digits import scale
+from digits_sweep.data.digits import scale_in_place
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.model import MLP
@@ -33,7 +33,7 @@ def test_the_closed_form_is_autograds_gradient_in_float64(batch, hidden_size, hi
         model=MLP(28 * 28, hidden_size, hidden_layers, 10, "relu", head).double(),
     )
     initial = [parameter.detach().clone() for parameter in given.model.parameters()]
-    cross_entropy(given.model(scale(given.images, "unit").double()), given.labels).backward()
+    cross_entropy(given.model(scale_in_place(given.images.unsqueeze(1).double(), "unit")), given.labels).backward()
     gradients = [parameter.grad.clone() for parameter in given.model.parameters()]
     ClosedFormEngine(given).train(torch.arange(batch))
     for parameter, before, gradient in zip(given.model.parameters(), initial, gradients, strict=True):
