@@ -10,6 +10,7 @@ import time
 import pandas as pd
 import pytest
 
+from digits_sweep.results.critical import read_answers
 from digits_sweep.results.summary import load_sweep
 from tests.commands import Program
 from tests.killing import assert_same_results
@@ -81,6 +82,17 @@ def test_a_wave_is_announced_with_its_batch_sizes_rates_and_seeds(study):
     assert "until the end" in lines[1]
 
 
+def test_what_two_batch_sizes_cannot_tell_is_said(study):
+    said = (
+        "train error < 0.5: the critical batch size cannot be told (2 batch sizes reached the goal, and a fit needs 4)."
+    )
+    assert said in study.finished.stdout
+    (answer,) = read_answers(folder_of(study))
+    assert (answer.target, answer.threshold, answer.b_crit) == ("train_error", 0.5, None)
+    assert answer.seconds_per_iteration > 0
+    assert answer.noise_scale_at_target > 0
+
+
 def test_a_study_that_is_done_is_resumed_without_training(copied):
     before = steps(copied)
     finished = copied(*QUICK, "resume=latest", module=MODULE)
@@ -120,6 +132,26 @@ def test_a_stopped_study_is_resumed_by_the_line_that_it_prints(study, program, m
     assert finished.returncode == 0, finished.stderr
     assert steps(program) == steps(study)
     assert_same_results(folder_of(program), folder_of(study))
+
+
+@pytest.mark.full
+def test_four_batch_sizes_give_an_answer_that_is_checked_and_another_machine_gets_its_own(program):
+    command = (*QUICK[:1], "data.batch_size=10,50,200,1000", *QUICK[2:], "evaluation.targets.train_error=[0.4]")
+    finished = program(*command, "critical.most_steps=4", module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (answer,) = read_answers(folder_of(program))
+    assert 10 < answer.b_crit < 1000
+    assert answer.check.batch_size in (10, 20, 50, 100, 200, 500, 1000)
+    assert "twice the batch needs about half the steps" in finished.stdout
+    assert f"run at batch size {answer.check.batch_size}, it takes " in finished.stdout
+    table = pd.read_csv(folder_of(program) / "steps_to_target.csv")
+    assert list(table["batch_size"]) == [10, 50, 200, 1000]
+    elsewhere = ("resume=latest", "--cost", "iteration=1ms", "example=1us")
+    again = program(*command, "critical.most_steps=4", *elsewhere, module=MODULE)
+    assert "on a machine with these costs (1 ms an iteration, 1 \u00b5s an example)" in again.stdout
+    assert "wave" not in again.stdout
+    (given,) = read_answers(folder_of(program))
+    assert (given.b_crit, given.cost_is_given) == (answer.b_crit, True)
 
 
 FEW = (*QUICK, "data.batch_size=400", "trainer.num_epochs=1", "critical.confirm=1")
