@@ -24,6 +24,8 @@ from digits_sweep.critical_batch_size.study import Stop, Study
 from digits_sweep.critical_batch_size.tables import shown, steps_table, tuning_table, write_steps, write_tuning
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
 from digits_sweep.report.analysis.sentences.critical import sentences
+from digits_sweep.report.analysis.study import load_study
+from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import Answer, write_answers
 from digits_sweep.results.disk.files import remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
@@ -109,6 +111,9 @@ def _answer(study: Study, typed: Typed) -> Stop | None:
     write_answers(folder, final)
     for line in sentences(final):
         study.screen.say(line)
+    page = folder / "index.html"
+    write_page(page, [load_study(folder)])
+    study.screen.say(f"page       {page}")
     return None
 
 

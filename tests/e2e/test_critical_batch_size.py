@@ -87,6 +87,7 @@ def test_what_two_batch_sizes_cannot_tell_is_said(study):
         "train error < 0.5: the critical batch size cannot be told (2 batch sizes reached the goal, and a fit needs 4)."
     )
     assert said in study.finished.stdout
+    assert said.replace("<", "&lt;") in (folder_of(study) / "index.html").read_text()
     (answer,) = read_answers(folder_of(study))
     assert (answer.target, answer.threshold, answer.b_crit) == ("train_error", 0.5, None)
     assert answer.seconds_per_iteration > 0
