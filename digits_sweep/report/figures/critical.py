@@ -162,10 +162,12 @@ def _critical(answer: Answer, color: str, axis: Axes) -> None:
 
 def _finish(critical: Critical, axis: Axes) -> None:
     axis.set_xscale("log")
-    axis.set_yscale("log")
+    # Matplotlib has no ticks for a logarithmic axis without a number.
+    if any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in axis.lines):
+        axis.set_yscale("log")
+        logarithmic(axis.yaxis)
     sizes: Sequence[float] = sorted({float(size) for size in critical.steps["batch_size"]})
     axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
     axis.xaxis.set_minor_locator(NullLocator())
-    logarithmic(axis.yaxis)
     axis.set_xlabel("batch size")
     finish(axis)
