@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+from digits_sweep.config.compose import checked
 from digits_sweep.config.keys import written
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
@@ -77,4 +78,4 @@ def planned_run(base: PlannedRun, settings: CriticalConfig, trial: Trial) -> Pla
         trainer=replace(config.trainer, max_examples=min(limits, default=None)),
         evaluation=replace(config.evaluation, noise_scale=config.evaluation.noise_scale or trial.measures_noise),
     )
-    return PlannedRun(f"batch_size={size}_lr={written(lr)}_seed={seed}", config, base.overrides)
+    return PlannedRun(f"batch_size={size}_lr={written(lr)}_seed={seed}", checked(config), base.overrides)

@@ -27,7 +27,7 @@ Found = dict[tuple[int, int], list[Outcome]]
 
 @dataclass(frozen=True)
 class Stop:
-    """A wave was not trained to its end: the exit code of the command, and its runs that are left."""
+    """A command that was stopped, or whose wave was not trained to its end: its exit code, and the runs left of it."""
 
     code: int
     unfinished: list[str]
@@ -97,7 +97,7 @@ class Study:
         self.sweep.refresh()
         self.progress.finished()
         unfinished = [run.folder for run in self._unfinished(wave)]
-        return Stop(code or 1, unfinished) if unfinished else None
+        return Stop(code or 1, unfinished) if code or unfinished else None
 
     def _unfinished(self, wave: Sequence[PlannedRun]) -> list[PlannedRun]:
         return [run for run in wave if outcomes(self.sweep, run, self.goals) is None]

@@ -103,6 +103,13 @@ def test_a_trial_is_a_run_with_its_rate_seed_and_limit():
     assert planned_run(base, typed.settings, Trial(0, 0)).config.trainer.max_examples is None
 
 
+def test_a_seed_beyond_the_largest_is_refused():
+    typed = read_settings(["data.batch_size=100", f"seed={2**63 - 1}"])
+    (base,) = plan_batch_sizes(typed.arguments).runs
+    with pytest.raises(InvalidConfig, match=f"seed={2**63}: must be"):
+        planned_run(base, typed.settings, Trial(0, 1))
+
+
 def test_a_limit_that_is_typed_holds():
     typed = read_settings(["data.batch_size=100", "trainer.max_examples=1000"])
     (base,) = plan_batch_sizes(typed.arguments).runs
