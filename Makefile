@@ -47,7 +47,7 @@ test: .venv/ready-test ## Run the tests, without those that take long or need a 
 test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromium, an installed wheel
 	$(PYTEST) $(ARGS)
 
-torture: .venv/ready-test ## Kill sweeps 50 times at random moments, resume them, compare the results; takes 10 to 30 minutes
+torture: .venv/ready-test ## Stop a run after every change of the disk, and sweeps, searches, reports by 50 random signals; takes 10 to 60 minutes
 	$(BIN)/python -m pytest tests/sweep/one_run/test_every_prefix.py
 	$(BIN)/python -m tests.killing $(ARGS)
 

@@ -50,8 +50,8 @@ def _ask_hydra(arguments: Sequence[str]) -> None:
     with at_once():
         import hydra
 
-        from digits_sweep.config.compose import CONF
-        from digits_sweep.config.folders import check_working_folder
+        from digits_sweep.config.hydra.compose import CONF
+        from digits_sweep.config.resolvers.folders import check_working_folder
     try:
         check_working_folder()
     except InvalidConfig:

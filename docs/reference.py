@@ -16,8 +16,8 @@ from typing import Any, get_args
 from omegaconf import OmegaConf
 
 from digits_sweep import errors
+from digits_sweep.config.hydra.launchers import LAUNCHERS
 from digits_sweep.config.keys import declared, flat, role_of, written
-from digits_sweep.config.launchers import LAUNCHERS
 from digits_sweep.config.rules import Role
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
@@ -28,7 +28,8 @@ PAGE = ROOT / "docs" / "reference.md"
 STALE = "docs/reference.md is stale: run make docs and commit what it writes"
 KEY_HEADER = ("key", "default", "type", "meaning", "role")
 KINDS: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
-KINDS |= {list[str]: "list of text", list[float]: "list of numbers"}
+KINDS |= {list[str]: "list of text", list[float]: "list of numbers", list[int]: "list of whole numbers"}
+KINDS |= {dict[str, Any]: "arguments by name"}
 DTYPES = {"Int64": "whole number", "Float64": "number", "string": "text", "boolean": "true or false"}
 
 INTRODUCTION = """# Reference
@@ -81,7 +82,8 @@ def read_choice(path: Path) -> Choice:
         raise ValueError(f"{path.relative_to(ROOT)}: begin the file with a comment that says what this choice is")
     comments = dict(re.findall(r"^ *([a-z_]+):.*?\s#\s(.+)$", text, flags=re.MULTILINE))
     declares = path.parent.name == "tracker" or any("/schema/" in each for each in defaults)
-    return Choice(path.stem, about, dict(flat(content)), comments, defaults, declares)
+    values = dict(flat(content)) | {name: value for name, value in content.items() if value == {}}
+    return Choice(path.stem, about, values, comments, defaults, declares)
 
 
 def groups() -> Iterator[tuple[str, str, list[Choice]]]:

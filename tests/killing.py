@@ -1,22 +1,38 @@
-"""A sweep that is killed and resumed again and again, and what must be as if nothing had happened.
+"""Sweeps, searches and reports that are stopped at random moments, and what must be as if nothing had happened.
 
-`python -m tests.killing --kills 50` (`make torture`) kills at random moments, for as long as it takes; the tests kill
-once, at a moment that they choose.
+`python -m tests.killing --signals 100` (`make torture`) sends SIGINT, SIGTERM, SIGHUP and SIGKILL, for as long as it
+takes; the tests stop once, at a moment that they choose. With `--fork` commands are forked from a process that has
+imported everything: ten times as many signals in the same time, none of them during imports.
 """
 
 import argparse
 import csv
 import random
+import signal
+import sqlite3
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import torch
 
+from digits_sweep.process import CODES
+from digits_sweep.results.record import read_record
 from tests.commands import Program
+from tests.forks import ForkedProgram
 from tests.servers import Started, wait_for
 
 SWEEP = ("-m", "data.batch_size=500,300", "optimizer=adam,sgd", "data=mnist_sample", "trainer.num_epochs=25")
+ONE_RUN = ("data=mnist_sample", "data.batch_size=300", "trainer.num_epochs=25")
+TRIALS = 4
+SEARCH = (*ONE_RUN, "tune.study=s", f"tune.trials={TRIALS}", "tune.objective=final_loss", "tune.prune=false")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+MOST_IN_A_ROUND = 12
 
 
 def losses(run_dir: Path) -> list[tuple[str, str, str]]:
@@ -31,68 +47,187 @@ def weights(run_dir: Path) -> list[torch.Tensor]:
     return [*kept["model"].values(), *(each for state in kept["optimizer"].values() for each in state.values())]
 
 
+def assert_same_run(run_dir: Path, expected: Path) -> None:
+    """Assert that a run has the losses, weights and optimizer state of another one, bit for bit."""
+    assert losses(run_dir) == losses(expected)
+    pairs = zip(weights(run_dir), weights(expected), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
 def assert_same_results(sweep: Path, expected: Path) -> None:
-    """Assert that every run of `sweep` has the losses, weights and optimizer state of `expected`'s, bit for bit."""
+    """Assert that `sweep` has the runs of `expected`, each with the same results, bit for bit."""
     runs = sorted(path.parent.name for path in expected.glob("*/record.json"))
     assert sorted(path.parent.name for path in sweep.glob("*/record.json")) == runs
     for run in runs:
-        assert losses(sweep / run) == losses(expected / run)
-        pairs = zip(weights(sweep / run), weights(expected / run), strict=True)
-        assert all(torch.equal(one, other) for one, other in pairs)
+        assert_same_run(sweep / run, expected / run)
 
 
-def kill_at_some_moment(started: Started, chance: random.Random) -> bool:
-    """Send SIGKILL at any moment of the process's life, or shortly after an epoch; return if it was alive then."""
-    if chance.random() < 0.3:
-        time.sleep(chance.uniform(0, 15))
-    else:
-        epochs = chance.randint(1, 30)
-        wait_for(lambda: started.process.poll() is not None or started.text().count("  epoch ") >= epochs)
-        time.sleep(chance.uniform(0, 0.05))
-    started.process.kill()
-    code = started.ends()
-    assert "Traceback" not in started.text(), started.text()
-    return code < 0
+@dataclass
+class Attack:
+    """Signals at random moments, and how often each was survived by which command."""
+
+    chance: random.Random
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def stops(self, command: str, started: Started, seconds: float) -> bool:
+        """Send a signal at any moment of a process that takes about so long, or shortly after an epoch.
+
+        Return whether the process ended by it. Assert that it did so as it should.
+        """
+        sent = self.chance.choice(SIGNALS)
+        if command == "report" or self.chance.random() < 0.5:
+            time.sleep(self.chance.uniform(0, seconds))
+        else:
+            epochs = self.chance.randint(1, 60)
+            wait_for(lambda: started.process.poll() is not None or started.text().count("  epoch ") >= epochs)
+            time.sleep(self.chance.uniform(0, 0.05))
+        if sent in CODES:
+            # Before that it is the interpreter, not this program, that is stopped.
+            wait_for(lambda: started.process.poll() is not None or _is_heard(started.process.pid))
+        has_ended = started.process.poll() is not None
+        started.process.send_signal(sent)
+        code, text = started.ends(), started.text()
+        assert not any(word in text for word in ("Traceback", "Exception ignored", "Error")), text
+        if has_ended or code == 0:
+            assert code == 0, text
+            return False
+        assert code == CODES.get(sent, -sent), f"{sent.name}: exit code {code}\n{text}"
+        assert text.count("stopped") <= 1, text
+        self.counts[command, sent.name] += 1
+        return True
 
 
-def sweep_through_kills(program: Program, most_kills: int, chance: random.Random) -> int:
-    """Start `SWEEP`, kill it up to `most_kills` times and resume it each time; return how often it was killed."""
-    kills, arguments = 0, SWEEP
-    while kills < most_kills:
-        with program.running(*arguments) as started:
-            if not kill_at_some_moment(started, chance):
+def _is_heard(process: int) -> bool:
+    """Return whether a process listens to what stops a command; Linux says it."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    caught = next((line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")), "0")
+    # Python itself listens to SIGINT from the start.
+    return all(int(caught, 16) >> (number - 1) & 1 for number in CODES)
+
+
+@dataclass
+class Expected:
+    """What each command results in if nothing happens to it, and how long it takes."""
+
+    program: Program
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, (arguments, _) in COMMANDS.items():
+            started = time.monotonic()
+            _runs_to_its_end(name, self.program, *arguments)
+            self.seconds[name] = time.monotonic() - started
+
+
+COMMANDS = {
+    "sweep": (SWEEP, "digits_sweep"),
+    "tune": (SEARCH, "digits_sweep.tune"),
+    "report": ((), "digits_sweep.report"),
+}
+
+
+def _goes_through(
+    name: str, program: Program, arguments: Callable[[], tuple[str, ...]], most: int, attack: Attack, seconds: float
+) -> int:
+    """Start a command until it was stopped `most` times or ends, then to its end; return how often it was stopped."""
+    stopped = 0
+    while stopped < most:
+        with program.running(*arguments(), module=COMMANDS[name][1]) as started:
+            if not attack.stops(name, started, seconds):
                 break
-        kills += 1
-        # Killed before it has a folder, there is nothing to resume.
-        has_started = any((program.outputs / "sweeps").glob("*/sweep.json"))
-        arguments = (*SWEEP, "resume=latest") if has_started else SWEEP
-    finished = program.process(*arguments)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    return kills
+        stopped += 1
+    _runs_to_its_end(name, program, *arguments())
+    return stopped
+
+
+def _runs_to_its_end(name: str, program: Program, *arguments: str) -> None:
+    with program.running(*arguments, module=COMMANDS[name][1]) as started:
+        assert started.ends() == 0, started.text()
+
+
+def sweep_through_signals(program: Program, expected: Expected, most: int, attack: Attack) -> int:
+    """Stop a sweep up to `most` times, resume it each time, and compare; return how often it was stopped."""
+
+    def arguments() -> tuple[str, ...]:
+        # Stopped before it has a folder, there is nothing to resume.
+        return (*SWEEP, "resume=latest") if any(program.outputs.glob("sweeps/*/sweep.json")) else SWEEP
+
+    stopped = _goes_through("sweep", program, arguments, most, attack, expected.seconds["sweep"])
+    assert_same_results(program.sweeps()[-1], expected.program.sweep())
+    return stopped
+
+
+def search_through_signals(program: Program, expected: Expected, most: int, attack: Attack) -> int:
+    """Stop a search up to `most` times and continue it each time; return how often it was stopped.
+
+    It must have as many trials as were asked for, the lesson's among them, and no run may be left as it was stopped:
+    each has the results of a run with its rates that nothing happened to.
+    """
+    stopped = _goes_through("tune", program, lambda: SEARCH, most, attack, expected.seconds["tune"])
+    with closing(sqlite3.connect(program.outputs / "tune" / "s.db")) as store:
+        ended = store.execute("select count(*) from trials where state = 'COMPLETE'").fetchone()
+    folders = sorted(path.parent for path in program.outputs.glob("tune/s/*/record.json"))
+    assert ended == (TRIALS,) == (len(folders),), [folder.name for folder in folders]
+    rates = [
+        {name: read_record(folder).config["optimizer"][name] for name in ("lr", "weight_decay")} for folder in folders
+    ]
+    assert {1e-4, 1e-6} < {each["lr"] for each in rates}
+    for folder, each in zip(folders, rates, strict=True):
+        typed = [f"optimizer.{name}={value!r}" for name, value in each.items()]
+        (program.folder / f"alone_{folder.name}").mkdir()
+        alone = type(program)(program.folder / f"alone_{folder.name}")
+        _runs_to_its_end("sweep", alone, *ONE_RUN, *typed)
+        assert_same_run(folder, next(alone.sweep().glob("*/record.json")).parent)
+    return stopped
+
+
+def report_through_signals(program: Program, expected: Expected, most: int, attack: Attack) -> int:
+    """Stop a report up to `most` times; return how often. The page is whole or not there, and what it reads stays."""
+    sweep, page = expected.program.sweep(), program.folder / "index.html"
+    before = _digests(sweep)
+
+    def arguments() -> tuple[str, ...]:
+        assert not page.exists() or "</html>" in page.read_text(encoding="utf-8")
+        return (str(sweep), f"--page={page}")
+
+    stopped = _goes_through("report", program, arguments, most, attack, expected.seconds["report"])
+    assert _digests(sweep) == before
+    assert "</html>" in page.read_text(encoding="utf-8")
+    return stopped
+
+
+def _digests(folder: Path) -> dict[Path, bytes]:
+    return {path: sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
+
+
+ROUNDS = (sweep_through_signals, search_through_signals, report_through_signals)
 
 
 def main() -> None:
-    """Kill sweeps until `--kills` is reached, and compare each with one that ran undisturbed."""
+    """Stop commands until `--signals` have been survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.killing", description=__doc__)
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--signals", type=int, default=50)
+    parser.add_argument("--fork", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     chosen = parser.parse_args()
-    chance, kills, sweeps = random.Random(chosen.seed), 0, 0
+    # What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    attack, program = Attack(random.Random(chosen.seed)), ForkedProgram if chosen.fork else Program
     print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory() as name:
-        undisturbed = _program_in(Path(name, "undisturbed"))
-        sweep_through_kills(undisturbed, 0, chance)
-        while kills < chosen.kills:
-            program = _program_in(Path(name, f"sweep_{sweeps}"))
-            survived = sweep_through_kills(program, chosen.kills - kills, chance)
-            assert_same_results(program.sweeps()[-1], undisturbed.sweep())
-            kills, sweeps = kills + survived, sweeps + 1
-            print(f"{kills} kills in {sweeps} sweeps: same losses, weights and optimizer state", flush=True)
+        expected, survived, rounds = Expected(_made(program, Path(name, "undisturbed"))), 0, 0
+        while survived < chosen.signals:
+            through = attack.chance.choice(ROUNDS)
+            most = min(attack.chance.randint(1, MOST_IN_A_ROUND), chosen.signals - survived)
+            survived += through(_made(program, Path(name, f"round_{rounds}")), expected, most, attack)
+            rounds += 1
+            counts = ", ".join(f"{' '.join(each)} {times}" for each, times in sorted(attack.counts.items()))
+            print(f"{survived} signals in {rounds} rounds, same results: {counts}", flush=True)
 
 
-def _program_in(folder: Path) -> Program:
+def _made(program: type[Program], folder: Path) -> Program:
     folder.mkdir()
-    return Program(folder)
+    return program(folder)
 
 
 if __name__ == "__main__":

@@ -25,16 +25,7 @@ LAYERS = (
     ("critical_batch_size", "tune", "bench"),
     ("__main__", "__init__"),
 )
-REPORT_READS = (
-    "process",
-    "errors",
-    "config.rules",
-    "config.schema",
-    "config.nodes",
-    "config.keys",
-    "results",
-    "report",
-)
+REPORT_READS = (*LAYERS[0], "report")
 
 
 def within(module: str, room: str) -> bool:

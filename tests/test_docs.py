@@ -56,7 +56,9 @@ def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", " ".join(ALL_CODE)))))
 def test_every_module_that_a_command_starts_exists(module):
-    assert importlib.util.find_spec(f"{module}.__main__") or importlib.util.find_spec(module)
+    found = importlib.util.find_spec(module)
+    assert found
+    assert not found.submodule_search_locations or importlib.util.find_spec(f"{module}.__main__")
 
 
 def test_the_readme_shows_the_sweep_and_how_to_start_it_without_activating():
@@ -131,6 +133,18 @@ def test_every_link_leads_somewhere(page):
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_every_page_can_be_reached_from_the_readme(page):
     assert f"](docs/{page.name})" in README
+
+
+def test_every_file_of_the_package_that_the_docs_name_exists():
+    named = re.compile(
+        r"`((?:digits_sweep/)?(?:config|data|training|results|sweep|report|trackers|tune|bench)/[\w./]+\.\w+)`"
+    )
+    found = [(name, path) for name, text in TEXT.items() for path in named.findall(text)]
+    assert len(found) > 30
+    missing = [
+        each for each in found if not any((folder / each[1]).exists() for folder in (ROOT, ROOT / "digits_sweep"))
+    ]
+    assert missing == []
 
 
 def recipes() -> dict[str, str]:

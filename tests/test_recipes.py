@@ -53,18 +53,20 @@ def conf(tmp_path, monkeypatch) -> Path:
     """A configuration folder, and the registries, as they are after the first five recipes."""
     from digits_sweep.data import loading
     from digits_sweep.trackers import TRACKERS
-    from digits_sweep.training import model, optimizer
+    from digits_sweep.training import model
     from digits_sweep.training.engines import ENGINES
+    from digits_sweep.training.optimizers import optimizer
 
     conf = tmp_path / "conf"
     data = loading.DataSet(defined("A data set", "digits_sweep.data.loading"), train_samples=150)
     monkeypatch.setitem(loading.DATASETS, "two_classes", data)
-    monkeypatch.setitem(model.MODELS, "linear", defined("A model", "digits_sweep.training.model"))
-    monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", defined("An optimizer", "digits_sweep.training.optimizer"))
+    monkeypatch.setitem(model.MODELS, "coarse", defined("A model", "digits_sweep.training.model"))
+    adagrad = defined("An optimizer", "digits_sweep.training.optimizers.optimizer")
+    monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", adagrad)
     monkeypatch.setitem(ENGINES, "plain", defined("An engine", "digits_sweep.training.engines.eager"))
     monkeypatch.setitem(TRACKERS, "csv", defined("A tracker", "digits_sweep.trackers.tensorboard"))
     put(conf, "A data set", "data/two_classes.yaml")
-    put(conf, "A model", "model/linear.yaml")
+    put(conf, "A model", "model/coarse.yaml")
     put(conf, "An optimizer", "optimizer/adagrad.yaml")
     put(conf, "An engine", "engine/plain.yaml")
     put(conf, "A tracker", "tracker/csv.yaml")
@@ -80,7 +82,7 @@ def trained(program: Program, conf: Path, *overrides: str) -> pd.Series:
 
 
 def test_a_data_set_is_trained_on(program, conf):
-    row = trained(program, conf, "data=two_classes", "data.batch_size=30", "model.num_classes=2", "model.head=logits")
+    row = trained(program, conf, "data=two_classes", "data.batch_size=30", "model.head=logits")
     assert (row["dataset"], row["train_samples"], row["iterations_per_epoch"]) == ("two_classes", 150, 5)
 
 
@@ -90,8 +92,8 @@ def test_a_batch_larger_than_a_new_data_set_is_refused_while_planning(program, c
 
 
 def test_a_model_that_is_no_mlp_is_trained_by_an_engine_that_can(program, conf):
-    row = trained(program, conf, "data=mnist_sample", "model=linear", "data.batch_size=500")
-    assert (row["model"], row["engine"]) == ("linear", "eager")
+    row = trained(program, conf, "data=mnist_sample", "model=coarse", "data.batch_size=500")
+    assert (row["model"], row["engine"]) == ("coarse", "eager")
     assert pd.isna(row["hidden_size"])
 
 
@@ -112,7 +114,7 @@ def test_a_name_that_is_in_no_registry_is_refused_with_those_that_are(program, c
     (conf / "model" / "unknown.yaml").write_text("defaults: [mlp, _self_]\nname: unknown\n")
     refused = program("--config-dir", str(conf), "model=unknown", "data=mnist_sample", "dry_run=true")
     assert refused.returncode == 1
-    assert refused.stderr.splitlines() == ["model.name=unknown: choose mlp or linear"]
+    assert refused.stderr.splitlines() == ["model.name=unknown: choose mlp or cnn or linear or own or coarse"]
 
 
 def test_a_tracker_is_notified_of_every_epoch(program, conf):

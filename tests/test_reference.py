@@ -6,7 +6,7 @@ import re
 import pytest
 
 from digits_sweep import errors
-from digits_sweep.config.launchers import LAUNCHERS
+from digits_sweep.config.hydra.launchers import LAUNCHERS
 from digits_sweep.results.columns import COLUMNS
 from tests.documents import CHOICES, KEYS, MAKEFILE, ROOT, TEXT
 

@@ -9,11 +9,16 @@ from torch import nn
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import AdamConfig, Config, MLPConfig, ModelConfig, OptimizerConfig, SGDConfig
 from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.model import build_model
+from digits_sweep.training.model import MODELS, build_model
+from digits_sweep.training.optimizers.optimizer import OPTIMIZERS
 
 ADAM = AdamConfig(name="adam", lr=1e-3, weight_decay=5e-4, betas=[0.9, 0.999], eps=1e-8)
 SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=5e-4, momentum=0.9, nesterov=True)
 PLAIN_SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=0.0, momentum=0.0, nesterov=False)
+
+# What the registries have but for the user's own, which has no code until it is named.
+KNOWN_MODELS = [name for name in MODELS if name != "own"]
+KNOWN_OPTIMIZERS = [name for name in OPTIMIZERS if name != "own"]
 
 # Weights move by exactly the gradient.
 STEP_OF_ONE = SGDConfig(name="sgd", lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False)

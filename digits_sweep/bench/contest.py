@@ -6,17 +6,23 @@ Every engine trains a run of its own with the epoch loop of a sweep.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from statistics import median
 
+import torch
+from torch import nn
+
+from digits_sweep.bench.arithmetic import arithmetic_seconds, throughput
 from digits_sweep.bench.floor import BareKernels, bare_kernels
+from digits_sweep.config.extras import not_installed
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.training.building import BuiltEngine, build_engine, model_on_meta
 from digits_sweep.training.device import resolve_device
 from digits_sweep.training.engines import ENGINES, refusal
 from digits_sweep.training.epochs import Epoch, train
-from digits_sweep.training.learning_rate import learning_rate_of
-from digits_sweep.training.model import build_model
+from digits_sweep.training.model import MLP, build_model
+from digits_sweep.training.optimizers.learning_rate import learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
 BASELINE = "lesson"
@@ -26,16 +32,15 @@ ROUNDS = 3
 class Contestant:
     """One engine at one batch size, an epoch at a time, and the bare kernels with as many threads."""
 
-    def __init__(self, config: Config, digits: Digits) -> None:
-        self.config = config
-        self.built: BuiltEngine = build_engine(config, digits)
+    def __init__(self, config: Config, digits: Digits, built: BuiltEngine) -> None:
+        self.config, self.built = config, built
         self.num_samples = len(digits.train_labels)
         self.rounds = _rounds(self.built.name, config.data.batch_size)
         self.epochs: Iterator[Epoch] = train(
             self.built.engine, config.trainer, config.seed, self.num_samples, Stopwatch(self.built.device),
             learning_rate=learning_rate_of(config.schedule, config.trainer, self.num_samples),
         )  # fmt: skip
-        self.kernels = self._kernels(digits)
+        self.kernels, self.arithmetic = self._kernels(digits), self._arithmetic(digits)
         self.seconds: list[float] = []
         self.floor_seconds: list[float] = []
 
@@ -45,6 +50,14 @@ class Contestant:
             return None
         batch = scale(digits.train_images[: self.config.data.batch_size], self.config.data.scale)
         return bare_kernels(build_model(self.config.model, self.config.seed, tuple(batch.shape[1:])), batch.flatten(1))
+
+    def _arithmetic(self, digits: Digits) -> float:
+        """Return the seconds of an epoch's arithmetic on one thread; NaN if it is not counted or cannot be measured."""
+        found, model, adam = throughput(), self.built.engine.model, self.config.optimizer.name.startswith("adam")
+        if found is None or not isinstance(model, MLP) or not adam or self.built.device.type != "cpu":
+            return math.nan
+        data = self.config.data
+        return arithmetic_seconds(model, digits.train_images, data.scale, data.batch_size, found)
 
     def take_turn(self) -> None:
         """Train one epoch, and run one of the bare kernels right after it."""
@@ -67,6 +80,8 @@ class Contestant:
             "times_faster_than_lesson": _typical(baseline.seconds) / seconds,
             "floor_seconds": floor,
             "multiple_of_floor": seconds / floor,
+            "arithmetic_seconds": self.arithmetic,
+            "multiple_of_arithmetic": seconds / self.arithmetic,
             "seconds_setup": self.built.seconds_setup,
             "epochs_measured": len(_counted(self.seconds)),
         }
@@ -87,6 +102,22 @@ def _typical(seconds: list[float]) -> float:
     return median(_counted(seconds)) if seconds else math.nan
 
 
+def _jax(
+    config: Config, digits: Digits, model: nn.Module, device: torch.device, report: Callable[[str], None]
+) -> Contestant | None:
+    """Return JAX as a contestant, if it is installed and computes what is asked for."""
+    if find_spec("jax") is None:
+        report(f"  batch size {config.data.batch_size}, jax: left out, {not_installed('jax', 'bench')}")
+        return None
+    # Takes a second to import.
+    from digits_sweep.bench.jax_engine import JaxEngine, build_jax
+
+    if why := JaxEngine.refusal(model, config.optimizer, device):
+        report(f"  batch size {config.data.batch_size}, jax: left out, {why}")
+        return None
+    return Contestant(config, digits, build_jax(config, digits))
+
+
 def contest(config: Config, digits: Digits, report: Callable[[str], None]) -> list[dict[str, object]]:
     """Let every engine that can train `config` take its turns; return a row for each, the baseline's first."""
     model, device, contestants = model_on_meta(config), resolve_device(config.device), []
@@ -94,7 +125,10 @@ def contest(config: Config, digits: Digits, report: Callable[[str], None]) -> li
         if why := refusal(name, model, config.optimizer, device, config.schedule):
             report(f"  batch size {config.data.batch_size}, {name}: left out, {why}")
         else:
-            contestants.append(Contestant(replace(config, engine=EngineConfig(name)), digits))
+            own = replace(config, engine=EngineConfig(name))
+            contestants.append(Contestant(own, digits, build_engine(own, digits)))
+    if peer := _jax(config, digits, model, device, report):
+        contestants.append(peer)
     for number in range(ROUNDS):
         for each in contestants:
             if number < each.rounds:

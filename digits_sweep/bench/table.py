@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from digits_sweep.bench.contest import ROUNDS, contest
+from digits_sweep.bench.quiet import busy, calibration_seconds, load_average
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
 from digits_sweep.console import Screen
@@ -30,13 +31,18 @@ def bench(batch_sizes: Sequence[int], overrides: Sequence[str]) -> None:
     digits, note = make_ready(configs[0].data, screen.say)
     if note:
         raise DataUnavailable(note)
+    load = load_average()
+    if why := busy(calibration_seconds(), load):
+        screen.say(f"WARNING: this machine is too busy to believe what follows: {why}")
     table = pd.DataFrame([row for config in configs for row in contest(config, digits, screen.say)])
     screen.say("")
     screen.say(table.to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
     machine = describe_environment()
     bench_csv = Path(configs[0].outputs) / "bench.csv"
     make_folder(bench_csv.parent)
-    table = table.assign(cpu=machine["cpu"], cpu_cores=machine["cpu_cores"], torch_version=torch.__version__)
+    table = table.assign(
+        load_average_before=load, cpu=machine["cpu"], cpu_cores=machine["cpu_cores"], torch_version=torch.__version__
+    )
     replace_file(bench_csv, table.to_csv(index=False, lineterminator="\n"))
     screen.say(f"\n{machine['cpu']}, {machine['cpu_cores']} cores, torch {torch.__version__}; {bench_csv}")
 

@@ -1,7 +1,7 @@
 """The roles of keys, how two configurations differ, and how a value is written. Knows neither Hydra nor OmegaConf."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
 from decimal import Decimal
 from functools import cache, reduce
@@ -130,7 +130,7 @@ def mistakes(config: Config) -> Iterator[str]:
 
 
 def written(value: Any) -> str:
-    """Return a value as text, the same everywhere: `1e-4`, `0.05`, `[0.9, 0.999]`, `true`, `null`.
+    """Return a value as text, the same everywhere: `1e-4`, `0.05`, `[0.9, 0.999]`, `{width:32}`, `true`, `null`.
 
     A number is exact: reading the text gives the same float64.
     """
@@ -138,6 +138,8 @@ def written(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{written(each)}" for name, each in value.items()) + "}"
     return _number(value) if isinstance(value, float) else str(value)
 
 

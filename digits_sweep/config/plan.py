@@ -16,11 +16,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from digits_sweep.config.command_line import read_command_line
-from digits_sweep.config.compose import Composed, Composer, to_config
-from digits_sweep.config.folders import check_working_folder
-from digits_sweep.config.hydra_errors import explained
+from digits_sweep.config.hydra.compose import Composed, Composer, to_config
+from digits_sweep.config.hydra.hydra_errors import explained
+from digits_sweep.config.hydra.launchers import Launcher, launcher_called
 from digits_sweep.config.keys import flat, holds_for_the_sweep, written
-from digits_sweep.config.launchers import Launcher, launcher_called
+from digits_sweep.config.resolvers.by_batch_size import is_by_batch_size
+from digits_sweep.config.resolvers.folders import check_working_folder
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.disk.files import safe_name
@@ -80,7 +81,9 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     with Composer(line.config_dirs) as composer, explained(line.overrides, composer):
         typed = [composer.parse(text) for text in line.overrides]
         _refuse(typed)
-        base = composer.composed([each for each in typed if not each.is_sweep_override()])
+        # Without what has several values, and what depends on one that may.
+        common = [each for each in typed if not each.is_sweep_override() and not is_by_batch_size(each)]
+        base = composer.composed(common)
         if base.hydra.callbacks:
             raise InvalidConfig(f"hydra.callbacks: {NOT_HERE['hydra.callbacks']}")
         # Resolved once, so that the moment is the same for all runs.

@@ -66,6 +66,10 @@ LOSSES = Rule(lambda values: all(0 < value < INFINITY for value in values), "mus
 ERRORS = Rule(lambda values: all(0 < value < 1 for value in values), "must be a list of shares between 0 and 1")
 # From one point in ten doublings to one in every iteration of the first thousand.
 PER_DOUBLING = Rule(lambda value: value is None or 0.1 <= value <= 1_000, "must be a number from 0.1 to 1,000, or null")
+TARGET = Rule(
+    lambda target: target is not None and re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", target) is not None,
+    "must be module:name, such as mine:Network, in the working folder or an installed package",
+)
 SEED = Rule(lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to 2**63 - 1")
 DEVICE = Rule(
     lambda device: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is not None,
@@ -76,6 +80,12 @@ MOST_THREADS = 1_024
 # Far above any network that is worth training: beyond, PyTorch runs out of numbers, or of time, before it runs out of
 # memory, and a file of a sweep may ask for it.
 MOST_UNITS, MOST_LAYERS = 10**9, 1_000
+MOST_CHANNELS, MOST_KERNEL = 10**6, 99
+CHANNELS = Rule(
+    lambda channels: 1 <= len(channels) <= 16 and all(1 <= each <= MOST_CHANNELS for each in channels),
+    f"must be a list of 1 to 16 whole numbers from 1 to {MOST_CHANNELS:,}",
+)
+KERNEL = Rule(lambda size: 1 <= size <= MOST_KERNEL and size % 2 == 1, f"must be an odd number from 1 to {MOST_KERNEL}")
 THREADS = Rule(
     lambda threads: threads == "auto" or (isinstance(threads, int) and 1 <= threads <= MOST_THREADS),
     f"must be auto or a whole number from 1 to {MOST_THREADS:,}",

@@ -10,10 +10,12 @@ from typing import Any
 from digits_sweep.config.rules import (
     BELOW_ONE,
     BETAS,
+    CHANNELS,
     DATA_FOLDER,
     DEVICE,
     ERRORS,
     FOLDER,
+    KERNEL,
     LOSSES,
     MOST_LAYERS,
     MOST_THREADS,
@@ -23,6 +25,7 @@ from digits_sweep.config.rules import (
     POSITIVE,
     SEED,
     SWEEP,
+    TARGET,
     THREADS,
     Role,
     key,
@@ -37,11 +40,13 @@ class DataConfig:
     """conf/data: which data set, how many examples at a time, and where they come from."""
 
     name: str = key()
+    # What model.num_classes is, unless that is typed.
+    num_classes: int = key(whole_number(2), Role.ORIGIN, default=10)
     batch_size: int = key(whole_number(1))
     num_workers: int = key(whole_number(0, MOST_THREADS), Role.TIMING)
     scale: str = key(one_of("unit", "standard", "raw"))
     root: str = key(DATA_FOLDER, Role.PLACE)
-    mirrors: list[str] = key(role=Role.PLACE)
+    mirrors: list[str] | None = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
     fallback: str | None = key(role=Role.PLACE)
 
@@ -62,6 +67,24 @@ class MLPConfig(ModelConfig):
     hidden_size: int = key(whole_number(1, MOST_UNITS))
     hidden_layers: int = key(whole_number(1, MOST_LAYERS))
     activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
+
+
+@dataclass
+class CNNConfig(ModelConfig):
+    """What a convolutional network has besides."""
+
+    channels: list[int] = key(CHANNELS)
+    kernel_size: int = key(KERNEL)
+    hidden_size: int = key(whole_number(1, MOST_UNITS))
+    activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
+
+
+@dataclass
+class OwnModelConfig(ModelConfig):
+    """A network of the user's."""
+
+    target: str | None = key(TARGET)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -108,6 +131,14 @@ class MuonConfig(OptimizerConfig):
     momentum: float = key(BELOW_ONE)
     betas: list[float] = key(BETAS)
     eps: float = key(POSITIVE)
+
+
+@dataclass
+class OwnOptimizerConfig(OptimizerConfig):
+    """An optimizer of the user's, or of PyTorch's."""
+
+    target: str | None = key(TARGET)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from digits_sweep.config.compose import as_override
+from digits_sweep.config.hydra.compose import as_override
 from digits_sweep.config.plan import Plan
 from digits_sweep.console import Screen
 from digits_sweep.critical_batch_size.answer import answers, round_batch_size, with_check

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from digits_sweep.config.hydra.launchers import SUBMITIT_FOLDER
 from digits_sweep.config.keys import flat, results_of, written
-from digits_sweep.config.launchers import SUBMITIT_FOLDER
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.critical_batch_size.settings import PREFIX, CriticalConfig
 from digits_sweep.errors import CannotResume, UnreadableRecord

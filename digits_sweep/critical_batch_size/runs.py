@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from digits_sweep.config.compose import checked
+from digits_sweep.config.hydra.compose import checked
 from digits_sweep.config.keys import written
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from digits_sweep.config.command_line import read_command_line
-from digits_sweep.config.compose import CONF
+from digits_sweep.config.hydra.compose import CONF
 from digits_sweep.config.keys import written
 from digits_sweep.errors import InvalidConfig
 

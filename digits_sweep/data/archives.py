@@ -1,28 +1,44 @@
-"""The four files of MNIST as they were published, and how a corrupt one is detected."""
+"""Data sets as they were published: archives of IDX files, and how a corrupt one is detected."""
 
 import gzip
 import hashlib
 import math
+import zipfile
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-# The four files when unpacked: their shape, and their SHA-256.
-FILES = {
-    "train-images-idx3-ubyte": (
-        (60_000, 28, 28),
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    "train-labels-idx1-ubyte": ((60_000,), "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    "t10k-images-idx3-ubyte": (
-        (10_000, 28, 28),
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    "t10k-labels-idx1-ubyte": ((10_000,), "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
-}
+
+@dataclass(frozen=True)
+class Published:
+    """A data set as it was published.
+
+    `archives` has the md5 of every archive; the folder `title`/raw is where they belong, as torchvision has it. `parts`
+    are the images and labels to train on and those to test with, each the name of an archive of one IDX file, or
+    `archive.zip/member`, a member that is such an archive. `unpacked` has the length and the SHA-256 of what is in an
+    archive, by its name without `.gz`, if that is known: then it lies beside the archive and is what is checked.
+    Labels count from `first_label`; images are `transposed` if they lie on their side.
+    """
+
+    name: str
+    title: str
+    archives: dict[str, str]
+    parts: tuple[str, str, str, str]
+    mirrors: tuple[str, ...]
+    unpacked: dict[str, tuple[int, str]] = field(default_factory=dict)
+    first_label: int = 0
+    transposed: bool = False
+    most_bytes: int = 2**25
+
+    @property
+    def files(self) -> list[str]:
+        """The files that the data set is read from."""
+        return list(self.unpacked or self.archives)
+
 
 # What `gzip` raises for an archive that is truncated, or holds a flipped bit.
 CORRUPT_ARCHIVE = (gzip.BadGzipFile, EOFError, zlib.error)
-
 
 # So much of an archive tells that it can be unpacked; a small one may hold far more.
 MOST_UNPACKED = 2**28
@@ -31,48 +47,86 @@ MOST_UNPACKED = 2**28
 IDX_TYPES = {0x08: 1, 0x09: 1, 0x0B: 2, 0x0C: 4, 0x0D: 4, 0x0E: 8}
 
 
-def length_of(name: str) -> int:
-    """Return how many bytes the file `name` has, unpacked."""
-    shape, _ = FILES[name]
-    return 4 + 4 * len(shape) + math.prod(shape)
+def archive_of(name: str) -> str:
+    """Return the name of the archive that a file of a data set is in, or is."""
+    return name if name.endswith((".gz", ".zip")) else f"{name}.gz"
 
 
-def read_intact(path: Path) -> bytes | None:
-    """Return the file's content, or None if it is missing or differs from the published one by as little as a bit."""
-    if not path.is_file() or path.stat().st_size != length_of(path.name):
+def is_intact(published: Published, path: Path) -> bool:
+    """Return whether one of the data set's `files` is there and as it was published, to the bit."""
+    if path.name in published.unpacked:
+        return read_intact(published, path) is not None
+    return path.is_file() and md5_of(path) == published.archives[path.name]
+
+
+def md5_of(path: Path) -> str:
+    """Return the md5 of a file of any length."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_intact(published: Published, path: Path) -> bytearray | None:
+    """Return an unpacked file's content, or None if it is missing or differs from the published one by a bit.
+
+    It may be written to, so that a tensor can be made of it without a copy.
+    """
+    length, sha256 = published.unpacked[path.name]
+    if not path.is_file() or path.stat().st_size != length:
         return None
-    content = path.read_bytes()
-    return content if is_published(path.name, content) else None
+    content = bytearray(length)
+    with path.open("rb") as file:
+        whole = file.readinto(content) == length
+    return content if whole and hashlib.sha256(content).hexdigest() == sha256 else None
 
 
-def is_published(name: str, content: bytes) -> bool:
-    """Return whether `content` is, to the bit, what was published as `name`, unpacked."""
-    return hashlib.sha256(content).hexdigest() == FILES[name][1]
-
-
-def read_archive(archive: Path) -> bytes | None:
-    """Return the content of the archive `<name>.gz` of one of the files, or None if it is not the published one.
+def read_archive(published: Published, archive: Path) -> bytes | None:
+    """Return the content of an archive whose content is known, or None if it is not the published one.
 
     No more is unpacked than the published file holds.
     """
+    length, sha256 = published.unpacked[archive.stem]
     if not archive.is_file():
         return None
     try:
         with gzip.open(archive) as file:
-            content = file.read(length_of(archive.stem) + 1)
+            content = file.read(length + 1)
     except CORRUPT_ARCHIVE:
         return None
-    return content if is_published(archive.stem, content) else None
+    return content if hashlib.sha256(content).hexdigest() == sha256 else None
+
+
+def read_contents(published: Published, raw: Path) -> Sequence[bytes | bytearray] | None:
+    """Return the content of the four parts, unpacked, or None if a file in `raw` is missing or corrupt."""
+    if published.unpacked:
+        contents = [content for name in published.files if (content := read_intact(published, raw / name)) is not None]
+        return contents if len(contents) == len(published.files) else None
+    if not all(is_intact(published, raw / name) for name in published.files):
+        return None
+    return [_read_part(raw, part) for part in published.parts]
+
+
+def _read_part(raw: Path, part: str) -> bytes:
+    """Unpack a part of an archive that is intact."""
+    name, _, member = part.partition("/")
+    if not member:
+        return gzip.decompress((raw / name).read_bytes())
+    with zipfile.ZipFile(raw / name) as archive:
+        return gzip.decompress(archive.read(member))
 
 
 def holds_something_else(path: Path) -> bool:
-    """Return whether a file that bears a name of MNIST's is intact, and so of use to somebody.
+    """Return whether a file that bears a data set's name is intact, and so of use to somebody.
 
-    FashionMNIST and KMNIST use the same names. A file is intact if it is as long as its IDX header says, an archive if
-    it can be unpacked.
+    MNIST, FashionMNIST and KMNIST use the same names. A file is intact if it is as long as its IDX header says, an
+    archive if it can be unpacked.
     """
     if not path.is_file():
         return False
+    if path.suffix == ".zip":
+        return zipfile.is_zipfile(path)
     if path.suffix != ".gz":
         with path.open("rb") as file:
             return _is_idx(file.read(4 + 4 * 255), path.stat().st_size)

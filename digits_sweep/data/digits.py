@@ -20,7 +20,7 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Digits:
-    """A data set on the CPU: images (n, 28, 28) uint8 and labels (n,) int64, to train on and to test with."""
+    """A data set on the CPU: images (n, height, width) uint8 and labels (n,) int64, to train on and to test with."""
 
     name: str
     train_images: Tensor
@@ -28,6 +28,16 @@ class Digits:
     test_images: Tensor
     test_labels: Tensor
     digest: str
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of one image as a network sees it: (1, height, width)."""
+        return (1, *self.train_images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """One more than the largest label."""
+        return 1 + int(max(self.train_labels.max(), self.test_labels.max()))
 
     @classmethod
     def of(
@@ -37,16 +47,21 @@ class Digits:
         tensors = (train_images, train_labels, test_images, test_labels)
         digest = hashlib.sha256()
         for tensor in tensors:
-            digest.update(tensor.contiguous().numpy().tobytes())
+            digest.update(tensor.contiguous().numpy().data)
         return cls(name, *tensors, digest.hexdigest())
 
 
 def scale(images: Tensor, how: str) -> Tensor:
-    """Convert images (n, 28, 28) uint8 to what a network sees, (n, 1, 28, 28) float32, contiguous.
+    """Convert images (n, height, width) uint8 to what a network sees, (n, 1, height, width) float32, contiguous.
 
     `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Raises ValueError
     for anything else.
     """
+    return scale_in_place(images.unsqueeze(1).to(torch.float32), how).contiguous()
+
+
+def scale_in_place(images: Tensor, how: str) -> Tensor:
+    """Change the values 0 to 255 of `images`, float32 of any shape, to what a network sees, as `scale` does."""
     if how not in SCALES:
         raise ValueError(f"scale={how}: choose {' or '.join(SCALES)}")
-    return SCALES[how](images.unsqueeze(1).to(torch.float32)).contiguous()
+    return SCALES[how](images)

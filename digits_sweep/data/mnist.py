@@ -1,116 +1,111 @@
-"""MNIST on disk: read if it is intact, else unpacked or fetched; a corrupt file is never trained on.
+"""MNIST and the data sets that have its form: what was published, and where it is to be had."""
 
-The folder has torchvision's layout, so a folder that torchvision filled is used as it is. It may hold files of others,
-of FashionMNIST for example, which has the same names: nothing in it is replaced or deleted.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from filelock import FileLock, Timeout
-from torch import Tensor
-
-from digits_sweep.data.archives import FILES, holds_something_else, read_archive, read_intact
+from digits_sweep.data.archives import Published
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.fetching import fetch
-from digits_sweep.data.placing import is_free, place, remove_leftovers, set_aside, workbench
-from digits_sweep.errors import DataUnavailable, UnusableRoot
+from digits_sweep.data.on_disk import load_published
+
+
+def _published(title: str, name: str, mirrors: Sequence[str], md5s: Sequence[str], **more: Any) -> Published:
+    """Return a data set with MNIST's names of archives, and their md5 in MNIST's order."""
+    archives = dict(zip(NAMES, md5s, strict=True))
+    return Published(name, title, archives, NAMES, tuple(mirrors), **more)
+
+
+NAMES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+# The md5 of every archive is torchvision's.
+MNIST = _published(
+    "MNIST",
+    "mnist",
+    ["https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"],
+    [
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "9fb629c4189551a2d022fa330f9573f3",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ],
+    unpacked={
+        "train-images-idx3-ubyte": (47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+        "train-labels-idx1-ubyte": (60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+        "t10k-images-idx3-ubyte": (7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+        "t10k-labels-idx1-ubyte": (10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+    },
+)
+FASHION_MNIST = _published(
+    "FashionMNIST",
+    "fashion_mnist",
+    ["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"],
+    [
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79",
+        "bb300cfdad3c16e7a12a480ee83cd310",
+    ],
+)
+KMNIST = _published(
+    "KMNIST",
+    "kmnist",
+    ["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"],
+    [
+        "bdb82020997e1d708af4cf47b453dcf7",
+        "e144d726b3acfaa3e44228e80efcd344",
+        "5c965bf0a639b31b8f53240b1b52f4d7",
+        "7320c461ea6c1c855c0b718fb2a4b134",
+    ],
+)
+QMNIST = Published(
+    "qmnist",
+    "QMNIST",
+    archives={
+        "qmnist-train-images-idx3-ubyte.gz": "ed72d4157d28c017586c42bc6afe6370",
+        "qmnist-train-labels-idx2-int.gz": "0058f8dd561b90ffdd0f734c6a30e5e4",
+        "qmnist-test-images-idx3-ubyte.gz": "1394631089c404de565df7b7aeaf9412",
+        "qmnist-test-labels-idx2-int.gz": "5b5b05890a5e13444e108efe57b788aa",
+    },
+    parts=(
+        "qmnist-train-images-idx3-ubyte.gz",
+        "qmnist-train-labels-idx2-int.gz",
+        "qmnist-test-images-idx3-ubyte.gz",
+        "qmnist-test-labels-idx2-int.gz",
+    ),
+    mirrors=("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
+)
+
+
+def _emnist(split: str, first_label: int) -> Published:
+    """Return a split of EMNIST. One archive of 562 MB holds them all; their images lie on their side."""
+    start = f"gzip.zip/gzip/emnist-{split}"
+    return Published(
+        f"emnist_{split}",
+        "EMNIST",
+        archives={"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},
+        parts=(
+            f"{start}-train-images-idx3-ubyte.gz",
+            f"{start}-train-labels-idx1-ubyte.gz",
+            f"{start}-test-images-idx3-ubyte.gz",
+            f"{start}-test-labels-idx1-ubyte.gz",
+        ),
+        mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        first_label=first_label,
+        transposed=True,
+        most_bytes=2**30,
+    )
+
+
+EMNIST_DIGITS, EMNIST_LETTERS = _emnist("digits", first_label=0), _emnist("letters", first_label=1)
 
 
 def load_mnist(
-    root: Path, mirrors: Sequence[str], timeout_seconds: float = 10.0, report: Callable[[str], None] = print
+    root: Path, mirrors: Sequence[str] | None, timeout_seconds: float = 10.0, report: Callable[[str], None] = print
 ) -> Digits:
-    """Load MNIST, 60,000 digits for training and 10,000 for testing, from `root`; unpack or fetch it first if needed.
-
-    `mirrors` are addresses of folders that hold the four archives (http, https or file), tried in turn; one that is
-    silent for `timeout_seconds`, or not done after 30 times as long, is given up. `report` gets a line for every
-    action and for every corrupt file, which is renamed. Processes that start together wait for the first one. Raises
-    `DataUnavailable` if every mirror fails, `UnusableRoot` if the folder cannot be read or written or holds another
-    data set under MNIST's names, and `MismatchedTorchvision` if torchvision is needed and does not load.
-    """
-    if root.parts[:1] and root.parts[0].startswith("~"):
-        where = "choose another folder by data.root=... or by the environment variable DIGITS_SWEEP_DATA"
-        raise UnusableRoot(f"data.root={root}: there is no home folder here (HOME); {where}")
-    raw = root / "MNIST" / "raw"
-    try:
-        contents = _contents(raw)
-        if contents is None:
-            raw.mkdir(parents=True, exist_ok=True)
-            with _only_process(root, report):
-                contents = _obtain(raw, mirrors, timeout_seconds, report)
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        why = f"{error.strerror or error}{where}; choose a folder that can be read and written"
-        raise UnusableRoot(f"data.root={root}: {why}") from error
-    shapes = [shape for shape, _ in FILES.values()]
-    return Digits.of("mnist", *map(_tensor, contents, shapes))
-
-
-def _tensor(content: bytes, shape: tuple[int, ...]) -> Tensor:
-    """Return the values of an IDX file: images stay uint8, labels become int64."""
-    header = 4 + 4 * len(shape)
-    values = torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy())
-    return values if len(shape) == 3 else values.long()
-
-
-def _contents(raw: Path) -> list[bytes] | None:
-    """Return the contents of the four files, or None if one of them is missing or corrupt."""
-    contents = [content for name in FILES if (content := read_intact(raw / name)) is not None]
-    return contents if len(contents) == len(FILES) else None
-
-
-@contextmanager
-def _only_process(root: Path, report: Callable[[str], None]) -> Iterator[None]:
-    lock = FileLock(root / ".digits_sweep.lock")
-    try:
-        lock.acquire(timeout=0.1)
-    except Timeout:
-        report(f"waiting for another process that is downloading MNIST to {root}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _obtain(raw: Path, mirrors: Sequence[str], timeout_seconds: float, report: Callable[[str], None]) -> list[bytes]:
-    """Unpack archives that are there, then try mirror after mirror; return the contents of the four files."""
-    remove_leftovers(raw)
-    for name in FILES:
-        if not is_free(raw / name) and read_intact(raw / name) is None:
-            _make_room(raw / name, report)
-        if is_free(raw / name) and not is_free(raw / f"{name}.gz") and not _unpack(raw, name):
-            _make_room(raw / f"{name}.gz", report)
-    contents = _contents(raw)
-    failures = []
-    for mirror in mirrors:
-        if contents is None and (failure := fetch(raw, mirror, timeout_seconds, report)):
-            failures.append(f"{mirror}: {failure}")
-            report(f"giving up {failures[-1]}")
-        contents = contents or _contents(raw)
-    if contents is None:
-        why = "no mirror provided it:" if failures else "data.mirrors names no mirror"
-        raise DataUnavailable("\n  ".join([f"MNIST is not in {raw}, and {why}", *failures]))
-    return contents
-
-
-def _unpack(raw: Path, name: str) -> bool:
-    """Unpack the archive of a file beside it; return whether it is the published one."""
-    content = read_archive(raw / f"{name}.gz")
-    if content is None:
-        return False
-    with workbench(raw) as partial:
-        (partial / name).write_bytes(content)
-        place(partial / name, raw / name)
-    return True
-
-
-def _make_room(path: Path, report: Callable[[str], None]) -> None:
-    """Rename a file that is of use to nobody. Raises `UnusableRoot` if it is intact: another program may read it."""
-    if holds_something_else(path):
-        what = "has MNIST's name and another content; move it away if nothing needs it, or choose another data.root"
-        raise UnusableRoot(f"data.root={path.parents[2]}: {path} {what}")
-    report(f"{path} is corrupt: kept as {set_aside(path).name}")
+    """Load MNIST, 60,000 digits for training and 10,000 for testing, as `load_published` does."""
+    return load_published(MNIST, root, mirrors, timeout_seconds, report)

@@ -91,7 +91,8 @@ def _on_the_terminal(study: "Study") -> str:
     with at_once():
         from digits_sweep.report.analysis.sentences.verdict import verdict
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
-        from digits_sweep.report.tables import as_markdown, questions, short_table
+        from digits_sweep.report.table_of_runs import as_markdown, short_table
+        from digits_sweep.report.tables import questions
     if study.critical:
         from digits_sweep.report.analysis.sentences.critical import sentences
 

@@ -21,7 +21,8 @@ from digits_sweep.report.analysis.statistics.comparison import apart, combine, d
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.captions import pictures
-from digits_sweep.report.tables import comparison, questions, short_table
+from digits_sweep.report.table_of_runs import short_table
+from digits_sweep.report.tables import comparison, questions
 from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers, replace_file
 from digits_sweep.results.disk.harmless import visible
 

@@ -1,13 +1,11 @@
-"""The report's tables: the two questions, several sweeps side by side, and every run; as cells and as Markdown."""
+"""The report's tables: the two questions, and several sweeps side by side."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
-from digits_sweep.report.analysis.configurations import labels, settings
 from digits_sweep.report.analysis.goal import Goal
 from digits_sweep.report.analysis.sentences.formatting import (
     cell,
@@ -24,7 +22,7 @@ from digits_sweep.report.analysis.sentences.lesson import Stated, is_the_lesson,
 from digits_sweep.report.analysis.statistics.comparison import Combined, Contrast, compare
 from digits_sweep.report.analysis.statistics.pairs import Paired
 from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
-from digits_sweep.results.disk.harmless import one_line
+from digits_sweep.report.table_of_runs import first_epoch_title
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def questions(runs: pd.DataFrame, groups: list[Replicates], goal: Goal) -> Table
         ("iterations", lambda group: _estimate(group.iterations_to_goal, rounded)),
         ("seconds", lambda group: _estimate(group.seconds_to_goal, seconds)),
         ("reached", _reached),
-        (_first_epoch_title(runs), lambda group: _estimate(group.epochs_to_threshold, number)),
+        (first_epoch_title(runs), lambda group: _estimate(group.epochs_to_threshold, number)),
         ("s/epoch", lambda group: _estimate(group.seconds_per_epoch, lambda value: f"{value:.3g}")),
         ("final loss", lambda group: _at_the_stop(group, group.final_loss, ".4f")),
         ("test accuracy", lambda group: _at_the_stop(group, group.test_accuracy, ".2%")),
@@ -67,11 +65,6 @@ def questions(runs: pd.DataFrame, groups: list[Replicates], goal: Goal) -> Table
         columns.insert(6, ("lesson: first epoch", lambda group: _stated_epoch(stated_for(group))))
         columns.insert(8, ("lesson: s/epoch", lambda group: _stated_seconds(group, stated_for(group))))
     return Table([title for title, _ in columns], [[make(group) for _, make in columns] for group in groups])
-
-
-def _first_epoch_title(runs: pd.DataFrame) -> str:
-    thresholds = runs["loss_threshold"].dropna().unique()
-    return f"first epoch < {thresholds[0]:g}" if len(thresholds) == 1 else "first epoch below threshold"
 
 
 def _configuration(group: Replicates) -> Cell:
@@ -152,55 +145,3 @@ def _paired(found: Paired | None) -> Cell:
         return Cell("the same", f"in {counted(found.pairs, 'seed')}")
     many = "not reached" if math.isinf(found.ratio.median) else f"{found.ratio.median:.2f} times as many"
     return Cell(many, f"fewer in {share(found.larger, found.pairs)} seeds, p = {found.p_value:.2g}")
-
-
-def short_table(runs: pd.DataFrame) -> list[list[str]]:
-    """Make rows of text, the header first, then one for every run of a study's `runs`, in its order.
-
-    Settings that differ between the runs have a column besides those that every table has.
-    """
-    fixed = ("batch_size", "lr", "weight_decay")
-    others = ["seed", "rule", *(name for name in settings(runs) if name not in fixed)]
-    varying = [name for name in others if runs[name].nunique(dropna=name != "rule") > 1]
-    header = ["batch size", "lr", "weight decay", "s/epoch", _first_epoch_title(runs)]
-    header += [f"{noun_of(runs)} to it", "final loss", "test accuracy"]
-    header += [*labels(varying).values(), "status"]
-    return [header, *(_cells(run, [*fixed], varying) for _, run in runs.iterrows())]
-
-
-def _cells(run: pd.Series, fixed: list[str], varying: list[str]) -> list[str]:
-    return [
-        *(cell(run[name]) for name in fixed),
-        cell(run["seconds_per_epoch"], ".2f") + _concurrent(run["concurrent_runs"]),
-        _first_epoch(run),
-        "-" if pd.isna(run["examples_to_goal"]) else rounded(run["examples_to_goal"]),
-        cell(run["final_loss"], ".4f"),
-        cell(run["test_accuracy"], ".2%"),
-        *(cell(run[name]) for name in varying),
-        ": ".join(cell(run[name]) for name in ("status", "ended", "error") if not pd.isna(run[name])),
-    ]
-
-
-def _first_epoch(run: pd.Series) -> str:
-    """Write the epoch, or that it was not reached, which is not the same as no figure at all."""
-    if not pd.isna(run["first_epoch_below_threshold"]):
-        return str(run["first_epoch_below_threshold"])
-    if pd.isna(run["epochs"]) or run["epochs"] == 0:
-        return "-"
-    return f"not reached in {run['epochs']} epoch{'s' if run['epochs'] != 1 else ''}"
-
-
-def _concurrent(runs: Any) -> str:
-    """Runs at the same time share cores and caches: their seconds are not those of a run alone."""
-    return "" if pd.isna(runs) or runs < 2 else f" ({runs} at once)"
-
-
-def as_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Write rows of text, the header first, in Markdown, with aligned columns that read well on a terminal too."""
-    escaped = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*escaped, strict=True)]
-    escaped.insert(1, ["-" * width for width in widths])
-    return "".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |\n"
-        for row in escaped
-    )

@@ -187,7 +187,7 @@ COVERED = {key for column in COLUMNS for key in column.keys}
 
 def swept_keys(configs: Iterable[dict[str, Any]]) -> list[str]:
     """Return the keys without a column of their own that may change a result and differ between configurations."""
-    flat_configs = [results_of(config) for config in configs if config]
+    flat_configs = [results_of(config) for config in configs]
     keys = dict.fromkeys(key for config in flat_configs for key in config if key not in COVERED and KEY.fullmatch(key))
     return [key for key in keys if len({cell_of(config, key) for config in flat_configs}) > 1][:MOST_SWEPT]
 

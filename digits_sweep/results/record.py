@@ -48,6 +48,7 @@ class Record:
     (`from_epoch`). `files` has size in bytes and SHA-256 of the files that grow beside the record.
     `resumed_after` has the last finished epoch for every time that the run was resumed, `seconds_recording` the time
     that writing all this took. `test_answers` counts the predictions on the test set, one number a class.
+    `parameters` counts the numbers that are trained, `own_code` has the SHA-256 of every file of the user's code.
     """
 
     number: int
@@ -65,6 +66,8 @@ class Record:
     seconds_setup: float | None = None
     seconds_recording: float = 0.0
     test_answers: list[int] | None = None
+    parameters: int | None = None
+    own_code: dict[str, str] = field(default_factory=dict)
     ended: str | None = None
     error: str | None = None
 
@@ -179,6 +182,8 @@ _KINDS = {
     "config": dict,
     "environments": list,
     "files": dict,
+    "own_code": dict,
+    "parameters": int | None,
     "resumed_after": list,
     "seconds_recording": float,
     "dataset_digest": str | None,

@@ -38,8 +38,9 @@ def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
 
 def table_of(sweep: RecordedSweep) -> pd.DataFrame:
     """Return the table of a sweep that has been read, as `load_sweep` does."""
-    planned = sweep.manifest.configs if sweep.manifest else []
-    swept = swept_keys([*planned, *(record.config for record in sweep.records.values())])
+    # A completed run keeps its number of epochs if the sweep grows: that is no second value.
+    planned = [config for config in sweep.manifest.configs if config] if sweep.manifest else []
+    swept = swept_keys(planned or [record.config for record in sweep.records.values()])
     rows = [_row(name, record, swept, sweep.misfits.get(name)) for name, record in sweep.records.items()]
     rows += [_unreadable(name, why) for name, why in sorted(sweep.unreadable.items())]
     try:

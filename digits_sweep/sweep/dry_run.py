@@ -4,6 +4,7 @@ from digits_sweep.config.keys import written
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config
 from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.sweep.one_run.setup import recorded_engine
 from digits_sweep.sweep.preflight import engines
 from digits_sweep.sweep.resume import is_finished
 
@@ -21,11 +22,17 @@ def preview(planned: Plan, earlier: RecordedSweep | None) -> list[list[str]]:
             written(run.config.optimizer.weight_decay),
             str(run.config.seed),
             str(run.config.trainer.num_epochs),
-            engine[run.folder],
+            _engine_before(run.folder, run.config, earlier) or engine[run.folder],
             _would(run.folder, run.config, earlier),
         ]
         for run in planned.runs
     ]
+
+
+def _engine_before(folder: str, config: Config, earlier: RecordedSweep | None) -> str | None:
+    """Return the engine that a run to resume keeps, None if it has trained nothing yet."""
+    record = earlier.records.get(folder) if earlier else None
+    return recorded_engine(config, record) if record and record.summary.get("epochs") else None
 
 
 def _would(folder: str, config: Config, earlier: RecordedSweep | None) -> str:

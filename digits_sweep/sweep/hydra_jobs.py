@@ -13,7 +13,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from digits_sweep.config.launchers import SUBMITIT_FOLDER, launcher_called
+from digits_sweep.config.hydra.launchers import SUBMITIT_FOLDER, launcher_called
 from digits_sweep.config.nodes import config_from
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.console import Screen

@@ -1,9 +1,11 @@
 """Launching the runs of a plan: by Hydra's launchers, or in this process without a command line (`run`)."""
 
 import logging
+import math
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,7 +28,7 @@ from digits_sweep.sweep.one_run.run import run as train
 FAILED, STOPPED = 1, 2
 # joblib gives up a whole sweep if one worker is killed, submitit if one job is: how often lost runs are launched again.
 MOST_RETRIES = 3
-# How often the table is rebuilt while runs train in other processes.
+# How often the table is rebuilt at most while runs train.
 SECONDS_BETWEEN_TABLES = 2.0
 # How `run` is called, and the only flags that mean something there.
 EXAMPLE = "run('data.batch_size=100,20', 'trainer.num_epochs=3')"
@@ -102,13 +104,17 @@ def _keeps_accounts() -> bool:
 
 
 def _one_by_one(planned: Plan, sweep: RecordedSweep, screen: Screen, start: Callable[[int, PlannedRun], Status]) -> int:
+    # Runs of a fraction of a second would spend as long again on the table; the last state of it is written at the end.
+    published_at = -math.inf
     for number, run in enumerate(planned.runs):
         status = start(number, run)
-        sweep.refresh()
-        try:
-            publish_summary(sweep, planned.outputs)
-        except OSError as error:
-            screen.say(f"summary.csv is as it was before {run.folder}: {error}")
+        if time.monotonic() - published_at >= SECONDS_BETWEEN_TABLES:
+            sweep.refresh()
+            try:
+                publish_summary(sweep, planned.outputs)
+            except OSError as error:
+                screen.say(f"summary.csv is as it was before {run.folder}: {error}")
+            published_at = time.monotonic()
         if planned.settings.fail_fast and status is not Status.COMPLETED:
             screen.say(f"stopped: {run.folder} {status}, and fail_fast=true ends the sweep there")
             return STOPPED

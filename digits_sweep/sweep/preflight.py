@@ -11,7 +11,7 @@ from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.building import engine_for
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.model import MODELS
-from digits_sweep.training.optimizer import OPTIMIZERS
+from digits_sweep.training.optimizers.optimizer import OPTIMIZERS
 
 
 def check(planned: Plan) -> None:
@@ -32,7 +32,7 @@ def engines(planned: Plan) -> dict[str, str]:
     found = {}
     for run in planned.runs:
         config = run.config
-        alike = repr((config.model, config.optimizer, config.schedule, config.engine, config.device))
+        alike = repr((config.data.name, config.model, config.optimizer, config.schedule, config.engine, config.device))
         if alike not in asked:
             try:
                 asked[alike], _ = engine_for(config)
@@ -67,7 +67,7 @@ def _sizes(config: Config) -> Iterator[str]:
 def unfit(config: Config, digits: Digits) -> Iterator[str]:
     """Yield a line for everything in `config` that does not fit a data set which has been loaded."""
     yield from too_large(config, digits.name, len(digits.train_labels), len(digits.test_labels))
-    classes = 1 + max(int(labels.max()) for labels in (digits.train_labels, digits.test_labels) if len(labels))
+    classes = digits.num_classes
     if config.model.num_classes < classes:
         yield f"model.num_classes={config.model.num_classes}: must be at least {classes}, the classes of {digits.name}"
 

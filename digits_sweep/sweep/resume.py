@@ -15,7 +15,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from digits_sweep.config.command_line import read_command_line
-from digits_sweep.config.compose import checked
+from digits_sweep.config.hydra.compose import checked
+from digits_sweep.config.hydra.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.keys import (
     as_recorded,
     changes_results,
@@ -26,7 +27,6 @@ from digits_sweep.config.keys import (
     role_of,
     written,
 )
-from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.rules import Role
 from digits_sweep.config.schema import Config
@@ -35,6 +35,7 @@ from digits_sweep.results.disk.reading import check_plain, one_line
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.training.own import changed_code
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
@@ -81,11 +82,12 @@ def _names_runs(key: str) -> bool:
 
 
 def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iterator[str]:
-    """Yield a line for every typed key that has a value which no recorded run has."""
+    """Yield a line for every typed key, or key of a typed group, that has a value which no recorded run has."""
     recorded = [dict(flat(config)) for config in manifest.configs]
     configs = [dict(flat(asdict(run.config))) for run in planned.runs]
-    for key in typed & set(configs[0]) if configs and recorded else ():
-        if changes_results(key) and not may_grow(key):
+    for key in configs[0] if configs and recorded else ():
+        is_typed = any(f"{key}.".startswith(f"{each}.") for each in typed)
+        if is_typed and changes_results(key) and not may_grow(key):
             before, now = ([written(each.get(key)) for each in some] for some in (recorded, configs))
             if new := [value for value in dict.fromkeys(now) if value not in before]:
                 yield f"{key} was {' and '.join(dict.fromkeys(before))}, is now {' and '.join(new)}"
@@ -95,6 +97,8 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
     """Return the recorded runs, with what is typed now: places, what this command does, and keys that may grow."""
     if "hydra/launcher" not in typed and (launcher := _launcher(manifest.command)):
         planned = plan([*launcher, *planned.command])
+    if own := next((each for config in manifest.configs for each in _own_code(config)), None):
+        raise CannotResume(f"{own} in sweep.json names code, which must be typed; type the whole command")
     settings = planned.settings
     # The folder says more than what was typed when the sweep began, perhaps in another folder.
     if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
@@ -105,6 +109,13 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
     recorded = zip(manifest.runs, manifest.configs, strict=True)
     runs = tuple(PlannedRun(folder, _restored(settings, config, now, sweep_dir), ()) for folder, config in recorded)
     return replace(planned, command=tuple(manifest.command), runs=runs)
+
+
+def _own_code(config: dict[str, Any]) -> Iterator[str]:
+    """Yield `group.target=module:name` for all code that a recorded configuration names."""
+    for key, value in flat(config):
+        if key.endswith(".target") and value is not None:
+            yield f"{key}={str(value)[:LONGEST_QUOTE]}"
 
 
 def _launcher(command: Sequence[str]) -> list[str]:
@@ -174,6 +185,7 @@ def _differences(planned: Plan, earlier: RecordedSweep, manifest: Manifest) -> I
         yield f"that sweep has {before}, this one {len(folders)} ({', '.join(folders)})"
     for run in planned.runs:
         record = earlier.records.get(run.folder)
+        yield from (f"{run.folder}: {each}" for each in changed_code(run.config, record.own_code if record else {}))
         done, asked = record.summary.get("epochs", 0) if record else 0, run.config.trainer.num_epochs
         if asked < done:
             yield f"{run.folder}: trainer.num_epochs={asked} is less than the {done} epochs already done"

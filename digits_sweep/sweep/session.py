@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from digits_sweep.config.compose import as_override
+from digits_sweep.config.hydra.compose import as_override
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.console import Screen
@@ -16,7 +16,7 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.tables import short_table
+from digits_sweep.report.table_of_runs import short_table
 from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
@@ -27,6 +27,7 @@ from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
 from digits_sweep.trackers.process import following
 from digits_sweep.training.device import flush_denormals_from_now_on
+from digits_sweep.training.own import GROUPS
 
 # Launches the runs of a plan in a sweep's folder; returns the exit code.
 Launch = Callable[[Plan, RecordedSweep, Screen], int]
@@ -96,7 +97,7 @@ def claim_folder(parent: Path) -> Path:
 def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:
     """Make ready what the runs train on: what they trained on in `earlier`, if there is one.
 
-    Raises `DataUnavailable`, `UnusableRoot`, `MismatchedTorchvision`, or `InvalidConfig` for what does not fit it.
+    Raises `DataUnavailable`, `UnusableRoot`, or `InvalidConfig` for what does not fit it.
     """
     flush_denormals_from_now_on()
     before = earlier.manifest.datasets if earlier and earlier.manifest else []
@@ -159,13 +160,26 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {', '.join(unfinished)}")
-        screen.say(f"resume with: python -m digits_sweep {_resume_line(planned, sweep.folder)}")
+        screen.say(f"resume with: {_resume_line(planned, sweep.folder)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
 
 
 def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The overrides that resume this sweep from any folder: what is not repeated from its files is typed again."""
-    again = [each for each in not_repeated(planned.command, ()) if not each.startswith("data.root=")]
-    if len(again) < len(not_repeated(planned.command, ())):
-        again.append(as_override("data.root", str(Path(planned.settings.data.root).expanduser().absolute())))
-    return shlex.join([as_override("resume", str(sweep_dir.absolute())), *again])
+    """The command that resumes this sweep from any folder: what is not repeated from its files is typed again.
+
+    Code of the user's is named in the whole command only, and found in the folder where that was typed.
+    """
+    here, sweep = f"cd {shlex.quote(str(Path.cwd()))} &&", as_override("resume", str(sweep_dir.absolute()))
+    if any(getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS):
+        whole = [each for each in planned.command if not each.startswith("resume=")]
+        return f"{here} python -m digits_sweep {shlex.join([*whole, sweep])}"
+    typed = not_repeated(planned.command, ())
+    again = [each for each in typed if not each.startswith("data.root=")]
+    root = Path(planned.settings.data.root).expanduser()
+    # The environment may name a relative one too.
+    if len(again) < len(typed) or not root.is_absolute():
+        again.append(as_override("data.root", str(root.absolute())))
+    command = f"python -m digits_sweep {shlex.join([sweep, *again])}"
+    # In what else says where something is, a path may be relative in a way that only its reader knows.
+    has_places = any(each.startswith(("tracker", "data.mirrors")) for each in again)
+    return f"{here} {command}" if has_places else command

@@ -7,10 +7,13 @@ from torch import nn
 
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
+from digits_sweep.data.loading import DATASETS
+from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.device import resolve_device, threads_for
 from digits_sweep.training.engines import ENGINES, choose_engine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.model import build_model
+from digits_sweep.training.optimizers.optimizer import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
 
 
@@ -38,22 +41,26 @@ def model_on_meta(config: Config) -> nn.Module:
     """Build the model of `config` with shapes but without numbers, to ask engines about it before data is loaded.
 
     A model that PyTorch's meta device cannot build, such as one that computes initial weights with NumPy, is built on
-    the CPU.
+    the CPU. Raises `InvalidConfig` if it is not for images of the shape that the data set has.
     """
+    image_shape = DATASETS[config.data.name].image_shape
     try:
         with torch.device("meta"):
-            return build_model(config.model, config.seed)
-    except (RuntimeError, TypeError):
-        return build_model(config.model, config.seed)
+            return build_model(config.model, config.seed, image_shape)
+    except (RuntimeError, TypeError, InvalidConfig):
+        return build_model(config.model, config.seed, image_shape)
 
 
 def engine_for(config: Config) -> tuple[str, str]:
     """Return the name of the engine that a run of `config` would get on this machine, and why, without building it.
 
-    Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing.
+    Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing,
+    `InvalidConfig` if the user's own model or optimizer cannot be built.
     """
-    device = resolve_device(config.device)
-    return choose_engine(config.engine.name, model_on_meta(config), config.optimizer, device, config.schedule)
+    device, model = resolve_device(config.device), model_on_meta(config)
+    if config.optimizer.name == "own":
+        build_optimizer(config.optimizer, model.parameters(), fused=False)
+    return choose_engine(config.engine.name, model, config.optimizer, device, config.schedule)
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
@@ -64,7 +71,7 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     device = resolve_device(config.device)
     stopwatch = Stopwatch(device)
     with stopwatch.running():
-        model = build_model(config.model, config.seed, image_shape=(1, *digits.train_images.shape[1:]))
+        model = build_model(config.model, config.seed, digits.image_shape)
         name, reason = choose_engine(config.engine.name, model, config.optimizer, device, config.schedule)
         kind = ENGINES[name]
         workload = Workload(

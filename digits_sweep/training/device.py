@@ -36,7 +36,8 @@ def threads_for(num_threads: int | str) -> int:
     on the machine, or on a launcher's share of it, would give the same command other results elsewhere, and a resumed
     run other results than it began with. One is also what pays for small networks, whose steps are operations of some
     microseconds: on two quiet cores a second thread gains about a tenth at batch size 100, but while another program
-    took one of the cores, an epoch of 0.7 s was seen to take half a minute.
+    took one of the cores, an epoch of 0.7 s was seen to take half a minute. `engine=native` gives the same bits for any
+    number of threads, but there too a second one costs time at small batch sizes while others use the cores.
     """
     return 1 if num_threads == "auto" else int(num_threads)
 

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_line(f"digits_sweep {__version__}")
             return
         with at_once():
-            from digits_sweep.config.compose import CONF
+            from digits_sweep.config.hydra.compose import CONF
             from digits_sweep.tune.settings import plan_trials, read_settings
         if {"-h", "--help"} & set(arguments):
             keys = (CONF / "tune.yaml").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from digits_sweep.config.compose import CONF
+from digits_sweep.config.hydra.compose import CONF
 from digits_sweep.config.keys import role_of, written
 from digits_sweep.config.plan import Plan, plan
 from digits_sweep.config.rules import Role

@@ -14,8 +14,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from digits_sweep.config.addresses import sqlite_address
 from digits_sweep.config.keys import written
+from digits_sweep.config.resolvers.addresses import sqlite_address
 from digits_sweep.errors import CannotSearch
 from digits_sweep.results.disk.lock import Owner
 from digits_sweep.tune.settings import SEARCHED, TuneConfig, lesson_rates

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+from digits_sweep.bench import contest
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, DataSet
 from digits_sweep.training.engines import ENGINES
@@ -17,7 +18,8 @@ QUICK = ("data=mnist_sample", "data.num_workers=0", "num_threads=1", "device=cpu
 
 @pytest.fixture
 def bench(program: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
-    """The command, with 200 images of noise in the place of the sample."""
+    """The command, with 200 images of noise in the place of the sample, and without JAX."""
+    monkeypatch.setattr(contest, "find_spec", lambda name: None)
     images, labels = torch.zeros(200, 28, 28, dtype=torch.uint8), torch.arange(200) % 10
     noise = Digits.of("mnist_sample", images, labels, images, labels)
     monkeypatch.setitem(DATASETS, "mnist_sample", DataSet(lambda data, report: noise, train_samples=200))
@@ -42,6 +44,9 @@ def test_every_engine_that_can_train_this_has_a_row_at_every_batch_size(bench, p
     assert rows.epochs_measured.tolist() == [2] * len(engines) + [1] + [2] * (len(engines) - 1)
     assert rows.columns[-3:].tolist() == ["cpu", "cpu_cores", "torch_version"]
     assert str(program.outputs.relative_to(program.folder) / "bench.csv") in finished.stdout
+    assert (
+        "jax: left out, jax is not installed; in the checkout, .venv/bin/pip install -e '.[bench]'" in finished.stdout
+    )
 
 
 def test_engines_are_compared_with_the_lessons_loop_and_with_the_bare_kernels(bench, program):
@@ -53,6 +58,15 @@ def test_engines_are_compared_with_the_lessons_loop_and_with_the_bare_kernels(be
     others = rows[rows.engine != "lesson"]
     ratios = others.seconds_per_epoch / others.floor_seconds
     assert others.multiple_of_floor.tolist() == pytest.approx(ratios.tolist())
+
+
+@pytest.mark.full
+def test_jax_takes_part_if_it_is_installed(bench, program, monkeypatch):
+    pytest.importorskip("jax")
+    monkeypatch.undo()
+    finished = program(*QUICK, "--batch-sizes", "500", module="digits_sweep.bench")
+    assert finished.returncode == 0, finished.stderr
+    assert "jax" in table(program).engine.tolist()
 
 
 def test_a_network_without_a_floor_is_timed_without_it(bench, program):

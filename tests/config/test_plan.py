@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.config import compose
+from digits_sweep.config.hydra import compose
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 
@@ -28,7 +28,7 @@ def refused(*arguments: str) -> str:
         (["-m", "optimizer.lr=1e-4,1.0000001e-4"], ["lr=1e-4", "lr=1.0000001e-4"]),
         (["-m", "seed=0,1", "model=mlp,mlp_logits"],
          ["seed=0_model=mlp", "seed=0_model=mlp_logits", "seed=1_model=mlp", "seed=1_model=mlp_logits"]),
-        (["-m", "model=glob(*)"], ["model=mlp", "model=mlp_logits"]),
+        (["-m", "model=glob(mlp*)"], ["model=mlp", "model=mlp_logits"]),
         (["-m", "optimizer=glob(sgd*)"], ["optimizer=sgd", "optimizer=sgd_linear"]),
     ],
 )  # fmt: skip
@@ -86,7 +86,7 @@ def test_a_range_is_counted_without_being_made():
         (["batch_size=5"], "batch_size=5: there is no such key; did you mean data.batch_size?"),
         (["epochs=3"], "epochs=3: there is no such key; did you mean trainer.num_epochs?"),
         (["data.batchsize=3"], "data.batchsize=3: there is no such key; did you mean data.batch_size?"),
-        (["model=mlpp"], "model=mlpp: there is no such choice; choose mlp or mlp_logits"),
+        (["model=mlpp"], "model=mlpp: there is no such choice; choose cnn or linear or mlp or mlp_logits or own"),
         (["optimizer.momentum=0.9"], "optimizer.momentum=0.9: there is no such key with this optimizer"),
         (["tracker.mlflow.uri=x"], "tracker.mlflow.uri=x: add tracker=mlflow"),
         (["data.batch_size=0"], "data.batch_size=0: must be a whole number from 1 up"),

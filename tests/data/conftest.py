@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from digits_sweep.data import archives
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.mnist import load_mnist
+from digits_sweep.data.mnist import MNIST, load_mnist
 
 SHAPES = {
     "train-images-idx3-ubyte": (200, 28, 28),
@@ -31,17 +30,14 @@ def content_of(shape: tuple[int, ...]) -> bytes:
 
 @pytest.fixture
 def published(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the four small archives, which this program and torchvision take for those of MNIST."""
-    from torchvision.datasets import MNIST
-
-    folder, md5s = tmp_path_factory.mktemp("published"), []
+    """A folder with the four small archives, which this program takes for those of MNIST."""
+    folder = tmp_path_factory.mktemp("published")
     for name, shape in SHAPES.items():
         content = content_of(shape)
         archive = gzip.compress(content)
         (folder / f"{name}.gz").write_bytes(archive)
-        monkeypatch.setitem(archives.FILES, name, (shape, hashlib.sha256(content).hexdigest()))
-        md5s.append((f"{name}.gz", hashlib.md5(archive).hexdigest()))
-    monkeypatch.setattr(MNIST, "resources", md5s)
+        monkeypatch.setitem(MNIST.unpacked, name, (len(content), hashlib.sha256(content).hexdigest()))
+        monkeypatch.setitem(MNIST.archives, f"{name}.gz", hashlib.md5(archive).hexdigest())
     return folder
 
 

@@ -40,9 +40,9 @@ def test_processes_that_start_together_download_each_archive_once_and_write_plai
     sources = [(first, IMAGES), (first, LABELS), (first, TEST_IMAGES), (second, TEST_IMAGES), (second, TEST_LABELS)]
     lines = [f"fetching {each.address}{archive} to {root / 'MNIST' / 'raw'}\n" for each, archive in sources]
     lines.insert(3, f"giving up {first.address}: {TEST_IMAGES} is corrupt (md5 differs)\n")
-    # As bytes: not even a control character is written to an output that is no terminal. The process that finds the
-    # files intact has imported none of the libraries that only fetching, the sample or a sweep needs.
-    downloading = "".join([*lines, "60000 torchvision\n"])
+    # As bytes: not even a control character is written to an output that is no terminal. Neither process
+    # has imported one of the libraries that only the lesson's loop, the sample or a sweep needs.
+    downloading = "".join([*lines, "60000\n"])
     assert {path.read_bytes() for path in outputs} == {waiting.encode(), downloading.encode()}
 
 

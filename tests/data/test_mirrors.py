@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.data import fetching
+from digits_sweep.data.mnist import MNIST
 from digits_sweep.errors import DataUnavailable, UnusableRoot
 from tests import mirror as faulty
 from tests.mirror import ARCHIVES, IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, Fault, mirror, nobody_there
@@ -185,7 +186,7 @@ def test_an_answer_without_end_is_given_up_in_bounded_memory(load, raw, publishe
     def refused() -> None:
         with mirror(published, {IMAGES: faulty.endless}) as serving, pytest.raises(DataUnavailable) as unavailable:
             load(serving.address)
-        assert f"{IMAGES} is larger than {fetching.MOST_BYTES:,} bytes" in str(unavailable.value)
+        assert f"{IMAGES} is larger than {MNIST.most_bytes:,} bytes" in str(unavailable.value)
 
     def anywhere() -> None:
         if not in_thread:
@@ -193,7 +194,7 @@ def test_an_answer_without_end_is_given_up_in_bounded_memory(load, raw, publishe
         with ThreadPoolExecutor(1) as threads:
             return threads.submit(refused).result()
 
-    assert memory_of(anywhere) < 6 * fetching.MOST_BYTES
+    assert memory_of(anywhere) < 6 * MNIST.most_bytes
     assert names(raw) == set()
 
 

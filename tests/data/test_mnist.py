@@ -149,10 +149,10 @@ def test_archives_of_another_data_set_are_refused_and_stay_as_they_are(raw, load
 
 
 def test_a_file_that_appears_while_it_is_fetched_is_not_replaced(raw, load, published, monkeypatch):
-    def fetch_after_another_program(partial, name, folder, timeout_seconds):
-        (raw / name).write_bytes(b"theirs")
-        (raw / f"{name}.gz").write_bytes(b"theirs")
-        return fetching._copy(partial, name, folder, timeout_seconds)
+    def fetch_after_another_program(data_set, archive, *where):
+        for name in (archive.name, archive.stem):
+            (raw / name).write_bytes(b"theirs")
+        return fetching._copy(data_set, archive, *where)
 
     monkeypatch.setattr(fetching, "_download", fetch_after_another_program)
     with pytest.raises(DataUnavailable):

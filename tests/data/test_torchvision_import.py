@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.data.mnist import load_mnist
 from digits_sweep.data.torchvision_import import import_torchvision
 from digits_sweep.errors import MismatchedTorchvision
-from tests.mirror import nobody_there
 
 REASONS = {
     "RuntimeError": "operator torchvision::nms does not exist",
@@ -38,12 +36,6 @@ def remedy(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 def test_it_is_named_with_both_versions_the_reason_and_the_remedy(remedy):
     with pytest.raises(MismatchedTorchvision) as refusal:
         import_torchvision()
-    assert str(refusal.value) == remedy
-
-
-def test_a_download_names_it_too_and_does_not_blame_the_mirror(remedy, tmp_path):
-    with nobody_there() as mirror, pytest.raises(MismatchedTorchvision) as refusal:
-        load_mnist(tmp_path / "root", [mirror], report=lambda line: None)
     assert str(refusal.value) == remedy
 
 

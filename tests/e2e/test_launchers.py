@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.config.launchers import LAUNCHERS
+from digits_sweep.config.hydra.launchers import LAUNCHERS
 from tests.commands import Program
 from tests.killing import assert_same_results
 from tests.servers import free_ports, running, wait_for

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
-CHOOSE_OPTIMIZER = "choose adam or adam_half_life or adam_linear or adam_same_rates or adam_sqrt or sgd or sgd_linear"
+from digits_sweep.data.loading import DATASETS
+
+CHOOSE_OPTIMIZER = (
+    "choose adam or adam_half_life or adam_linear or adam_same_rates or adam_sqrt or adamw or adamw_half_life or "
+    "adamw_linear or adamw_sqrt or muon or own or rmsprop or sgd or sgd_linear"
+)
 
 REFUSED = {
     "data.batch_size=0": "data.batch_size=0: must be a whole number from 1 up",
@@ -11,35 +16,39 @@ REFUSED = {
     "data.batch_size=2.5": "data.batch_size=2.5: must be a whole number",
     "data.num_workers=-1": "data.num_workers=-1: must be a whole number from 0 to 1,024",
     "data.scale=big": "data.scale=big: choose unit or standard or raw",
-    "data.mirrors=3": "data.mirrors=3: must be a list [a,b]",
+    "data.mirrors=3": "data.mirrors=3: must be a list [a,b] or null",
     "data.batchsize=5": "data.batchsize=5: there is no such key; did you mean data.batch_size?",
     "modle=mlp": "modle=mlp: there is no such key; did you mean model?",
-    "model=cnn": "model=cnn: there is no such choice; choose mlp or mlp_logits",
+    "model=rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits or own",
     "optimizer=null": f"optimizer=null: there is no such choice; {CHOOSE_OPTIMIZER}",
     "optimizer.momentum=0.5": "optimizer.momentum=0.5: there is no such key with this optimizer",
     "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
     "optimizer.lr=nan": "optimizer.lr=nan: must be a number above 0",
     "optimizer.weight_decay=-0.1": "optimizer.weight_decay=-0.1: must be 0 or a number above it",
+    "model=cnn model.channels=3": "model.channels=3: must be a list of whole numbers [a,b]",
+    "model=cnn model.kernel_size=4": "model.kernel_size=4: must be an odd number from 1 to 99",
     "model.hidden_size=0": "model.hidden_size=0: must be a whole number from 1 to 1,000,000,000",
     "trainer.num_epochs=0": "trainer.num_epochs=0: must be a whole number from 1 up",
     "trainer.stop_at_threshold=maybe": "trainer.stop_at_threshold=maybe: must be true or false",
     "seed=-1": "seed=-1: must be a whole number from 0 up to 2**63 - 1",
     "device=gpu": "device=gpu: choose auto, cpu, cuda, cuda:N or mps",
     "num_threads=0": "num_threads=0: must be auto or a whole number from 1 to 1,024",
-    "engine=warp": "engine=warp: there is no such choice; choose auto or closed_form or cuda_graph or eager or lesson",
+    "engine=warp": (
+        "engine=warp: there is no such choice; choose auto or closed_form or cuda_graph or eager or lesson or native"
+    ),
     "+foo=1": "+foo=1: no key can be added; leave out the +",
     "~seed": "~seed: no key can be removed; give it another value",
     "data.batch_size=[1": "data.batch_size=[1: cannot be read as key=value",
     "data.batch_size=1,2": "data.batch_size=1,2: several values are a sweep; add -m",
     "-m data.batch_size=100,20,-5": "data.batch_size=-5: must be a whole number from 1 up",
     "-m data.batch_size=10,abc": "data.batch_size=10,abc: must be a whole number",
-    "-m model=mlp,cnn": "model=cnn: there is no such choice; choose mlp or mlp_logits",
+    "-m model=mlp,rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits or own",
     "-m data.batch_size=5,5": "batch_size=5: 2 runs of this sweep are the same; name every value once",
     "-m experiment=thesis": "experiment=thesis: there is no such choice; choose lesson",
 }
 # Known to the data sets, devices and engines alone.
 REFUSED_BY_THE_PARTS = {
-    "data.fallback=cifar": "data.fallback=cifar: choose mnist or mnist_sample or null",
+    "data.fallback=cifar": f"data.fallback=cifar: choose {' or '.join(DATASETS)} or null",
     "device=cuda:99": f"device=cuda:99: PyTorch sees {torch.cuda.device_count()} CUDA devices here; choose auto or cpu",
     "data=mnist_sample data.batch_size=4001": (
         "data.batch_size=4001: must be at most 4000, the number of examples to train on in mnist_sample"

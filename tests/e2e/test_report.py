@@ -301,6 +301,27 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_read(repo
     assert complaints.splitlines()[-1].endswith(f"{option}: here is a folder; name a file, such as here/index.html")
 
 
+@pytest.mark.parametrize("option", ["--page", "--figure"])
+def test_what_is_neither_file_nor_folder_is_not_replaced(report, tmp_path, option):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, complaints = report(option, str(tmp_path / "pipe"))
+    assert code == 2
+    assert complaints == f"argument {option}: {tmp_path / 'pipe'} is no file that can be replaced; name another\n"
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--page", "here/"), "argument --page: here/ is a folder; name a file, such as here/index.html\n"),
+        (("--outputs",), "argument --outputs: expected one argument\n"),
+    ],
+)
+def test_a_mistake_is_one_line(report, arguments, line):
+    code, printed, complaints = report(*arguments)
+    assert (code, printed, complaints) == (2, "", line)
+
+
 def test_the_home_folder_can_be_named_where_a_shell_does_not(report, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     add_run(tmp_path / "home" / "x" / "sweeps" / "y", "run", losses_reaching(2))

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import signal
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -152,12 +153,37 @@ def test_epochs_that_were_trained_beside_another_run_are_marked(copy):
     assert finished.stdout.count("(2 at once)") == 2
 
 
-def test_a_sweep_in_a_folder_with_spaces_is_resumed_by_the_command_that_it_shows(program):
-    failed = program(*FAILING, "outputs='my out'")
-    shown = failed.stdout.partition("resume with: python -m digits_sweep ")[2].splitlines()[0]
-    resumed = program(*shlex.split(shown))
+@pytest.mark.parametrize("name", ["plain", 'it\'s "my" folder'])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        (),
+        ("outputs='my out'",),
+        ("data.root='relative \"root\"'", "data.timeout_seconds=5"),
+        ("data.mirrors=[file:///nowhere]", "tracker=tensorboard", "tracker.tensorboard.folder='t b'"),
+    ],
+)
+def test_the_command_that_a_sweep_shows_resumes_it_from_any_folder(tmp_path, monkeypatch, name, typed):
+    if any(each.startswith("tracker") for each in typed) and find_spec("tensorboard") is None:
+        pytest.skip("tensorboard is not installed")
+    monkeypatch.setenv("DIGITS_SWEEP_DATA", "relative")
+    began, elsewhere = Program(tmp_path / name), Program(tmp_path / "elsewhere")
+    began.folder.mkdir()
+    elsewhere.folder.mkdir()
+    failed = began(*FAILING, *typed)
+    words = shlex.split(failed.stdout.partition("resume with: ")[2].splitlines()[0])
+    # As a shell does it: `cd FOLDER && python ...`, or `python ...` where it stands.
+    stands = began if words[:1] == ["cd"] else elsewhere
+    if stands is began:
+        assert words[:3] == ["cd", str(began.folder), "&&"]
+        del words[:3]
+    assert words[:3] == ["python", "-m", "digits_sweep"]
+    root = next(word for word in words if word.startswith("data.root="))
+    assert str(began.folder / "relative").replace("'", "\\'") in root
+    resumed = stands(*words[3:])
     assert "hidden_size=8: completed before, kept" in resumed.stdout
-    assert not program.outputs.exists()
+    assert "not repeated" not in resumed.stdout
+    assert list(elsewhere.folder.iterdir()) == []
 
 
 # What is refused
@@ -167,6 +193,7 @@ def test_a_sweep_in_a_folder_with_spaces_is_resumed_by_the_command_that_it_shows
     ("typed", "words"),
     [
         (("optimizer.lr=0.5", "data.batch_size=500,300"), "optimizer.lr was 1e-4, is now 0.5"),
+        (("optimizer=sgd", "data.batch_size=500,300"), "optimizer.name was adam, is now sgd"),
         (("data.batch_size=500,200",), "data.batch_size was 500 and 300, is now 200"),
         (("data.batch_size=500",), "that sweep has 2 runs (batch_size=500, batch_size=300), this one 1"),
     ],
@@ -176,6 +203,18 @@ def test_another_sweep_is_refused_with_what_differs(copy, typed, words):
     assert refused.returncode == 1
     assert words in refused.stderr
     assert refused.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [("optimizer.lr=0.5", "optimizer.lr was 1e-4, is now 0.5"), ("optimizer=sgd", "optimizer.name was adam, is now")],
+)
+def test_a_key_that_is_typed_beside_resume_is_named_if_it_differs(copy, typed, words):
+    refused = copy("resume=latest", typed)
+    assert refused.returncode == 1
+    assert words in refused.stderr
+    assert "2 runs" not in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 def test_fewer_epochs_than_are_done_are_refused(copy):

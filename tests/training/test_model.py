@@ -1,4 +1,4 @@
-"""The lesson's network."""
+"""The lesson's network, and the others."""
 
 import math
 
@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from digits_sweep.config.schema import MLPConfig
+from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig
+from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.history import softmax_floor
 from digits_sweep.training.model import build_model
-from tests.workloads import mlp
+from tests.workloads import mlp, model_called
 
 
 def lesson(head: str = "softmax") -> MLPConfig:
@@ -75,3 +76,55 @@ def test_building_a_model_leaves_the_random_numbers_of_others_alone():
 
 def test_a_model_is_built_for_images_of_any_shape():
     assert build_model(lesson(), seed=42, image_shape=(3, 8, 8))(torch.rand(2, 3, 8, 8)).shape == (2, 10)
+
+
+def cnn(**changes: object) -> CNNConfig:
+    given = {"channels": [6, 16], "kernel_size": 5, "hidden_size": 120, "activation": "relu"} | changes
+    return CNNConfig(name="cnn", head="softmax", num_classes=10, **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("linear", 784 * 10 + 10),
+        # Two convolutions of 5 x 5, of 1 to 6 and of 6 to 16 channels; 16 x 7 x 7 values are left of an image.
+        ("cnn", (25 + 1) * 6 + (6 * 25 + 1) * 16 + (16 * 7 * 7 + 1) * 120 + (120 + 1) * 10),
+    ],
+)
+def test_another_network_has_the_parameters_of_its_layers(name, parameters):
+    model = build_model(model_called(name, "softmax"), seed=42)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "linear"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 8), (3, 9, 13)])
+@pytest.mark.parametrize("head", ["softmax", "logits"])
+def test_every_network_gives_a_score_for_every_class_of_images_of_any_shape(name, shape, head):
+    scores = build_model(model_called(name, head), seed=42, image_shape=shape)(torch.rand(5, *shape))
+    assert scores.shape == (5, 10)
+    assert torch.allclose(scores.sum(dim=1), torch.ones(5)) == (head == "softmax")
+
+
+def test_a_cnn_has_the_channels_kernels_units_and_activation_of_its_configuration():
+    model = build_model(cnn(channels=[2, 3, 4], kernel_size=3, hidden_size=7, activation="tanh"), seed=42)
+    shapes = [tuple(each.shape) for each in model.parameters() if each.ndim > 1]
+    assert shapes == [(2, 1, 3, 3), (3, 2, 3, 3), (4, 3, 3, 3), (7, 4 * 3 * 3), (10, 7)]
+    assert sum(isinstance(each, nn.Tanh) for each in model.modules()) == 4
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "text"),
+    [
+        ([6, 16], (1, 3, 28), r"model.channels=[6, 16]: must be at most 1, because each halves images of 1 x 3 x 28"),
+        ([6], (64,), "model=cnn: needs images of channels x height x width, not 64"),
+    ],
+)
+def test_images_that_are_too_small_for_a_cnn_or_no_images_are_refused(channels, shape, text):
+    with pytest.raises(InvalidConfig) as refusal:
+        build_model(cnn(channels=channels), seed=42, image_shape=shape)
+    assert str(refusal.value) == text
+
+
+def test_a_linear_model_takes_features_that_are_no_images():
+    config = ModelConfig(name="linear", head="logits", num_classes=3)
+    assert build_model(config, seed=42, image_shape=(64,))(torch.rand(2, 64)).shape == (2, 3)

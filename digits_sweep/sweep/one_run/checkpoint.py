@@ -9,7 +9,7 @@ loaded with `weights_only`, so that no code can come out of it.
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from digits_sweep.results.history import EpochRow
 from digits_sweep.results.record import Record, as_content, record_from
 from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
 from digits_sweep.training.engines.protocol import Engine
+from digits_sweep.training.optimizers.without_compiler import without_compiler
 
 # 1: weights, optimizer state and history. 2: record, number of iterations and evaluations too.
 FORMAT = 2
@@ -49,25 +50,36 @@ class Checkpoint:
 def write_checkpoint(
     run_dir: Path,
     engine: Engine,
-    history: Sequence[EpochRow],
+    history: Tensor,
     record: Record,
     iterations: int,
     evaluations: Sequence[EvaluationRow] = (),
 ) -> None:
-    """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written."""
+    """Replace `checkpoint.pt`; keep the one before it beside it. Raises OSError if it cannot be written.
+
+    `history` is what `history_tensor` makes of the epochs so far.
+    """
+    with without_compiler():
+        optimizer = _on_cpu(engine.optimizer.state_dict()["state"])
     content = {
         "format": FORMAT,
         "record": as_content(record),
         "iterations": iterations,
-        "evaluations": [list(astuple(row)) for row in evaluations],
-        "history": torch.tensor([astuple(row) for row in history], dtype=torch.float64),
+        "evaluations": [list(vars(row).values()) for row in evaluations],
+        "history": history,
         "model": _on_cpu(engine.model.state_dict()),
-        "optimizer": _on_cpu(engine.optimizer.state_dict()["state"]),
+        "optimizer": optimizer,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
     whole = buffer.getvalue()
     replace_file(run_dir / NAME, whole + hashlib.sha256(whole).digest(), keep_previous=True)
+
+
+def history_tensor(history: Sequence[EpochRow]) -> Tensor:
+    """Return the rows of (epochs,) `history` as a checkpoint holds them: (epochs, columns) float64."""
+    rows = [tuple(vars(row).values()) for row in history]
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(fields(EpochRow)))
 
 
 def _on_cpu(value: Any) -> Any:
@@ -143,11 +155,13 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
     """
     try:
         engine.model.load_state_dict(checkpoint.model)
-        if engine.optimizer.state:
-            _restore_in_place(engine.optimizer.state_dict()["state"], checkpoint.optimizer)
-        else:
-            groups = engine.optimizer.state_dict()["param_groups"]
-            engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+        with without_compiler():
+            made = engine.optimizer.state_dict()
+            if made["state"]:
+                _restore_in_place(made["state"], checkpoint.optimizer)
+            else:
+                groups = made["param_groups"]
+                engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableRecord(f"{NAME}: of another model or optimizer ({one_line(error)})") from error
 

@@ -21,9 +21,9 @@ from digits_sweep.sweep.one_run.run_files import RunFiles
 from digits_sweep.sweep.one_run.run_state import RunState
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.epochs import Epoch, is_last, train
-from digits_sweep.training.evaluation import Evaluator
-from digits_sweep.training.learning_rate import learning_rate_of
-from digits_sweep.training.schedule import Schedule
+from digits_sweep.training.measures.evaluation import Evaluator
+from digits_sweep.training.measures.schedule import Schedule
+from digits_sweep.training.optimizers.learning_rate import learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)

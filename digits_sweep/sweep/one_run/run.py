@@ -25,7 +25,7 @@ from digits_sweep.sweep.one_run.setup import digits_for, engine_for_run
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.device import flush_denormals_from_now_on
-from digits_sweep.training.evaluation import evaluate
+from digits_sweep.training.measures.evaluation import evaluate
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.results.history import EpochRow, as_csv, header_of
 from digits_sweep.results.losses import Losses, LossesFile
 from digits_sweep.results.record import Record, write_record
-from digits_sweep.sweep.one_run.checkpoint import write_checkpoint
+from digits_sweep.sweep.one_run.checkpoint import history_tensor, write_checkpoint
 from digits_sweep.training.engines.protocol import Engine
 
 
@@ -30,6 +30,8 @@ class RunFiles:
         self.history = GrowingFile(run_dir / histories.NAME, start=header_of(EpochRow))
         self.evaluations = GrowingFile(run_dir / all_evaluations.NAME, start=header_of(EvaluationRow))
         self._evaluated = 0
+        # Grows by a row an epoch: what an epoch costs must not depend on how many there were.
+        self._epochs = history_tensor([])
 
     def restore(
         self, record: Record, history: Sequence[EpochRow], evaluations: Sequence[EvaluationRow], iterations: int
@@ -39,6 +41,7 @@ class RunFiles:
         Losses that are missing are NaN.
         """
         losses = self.losses.restore(iterations)
+        self._epochs = history_tensor(history)
         self.history.restore(as_csv(history, EpochRow))
         if evaluations or self.evaluations.path.exists():
             self.evaluations.restore(as_csv(evaluations, EvaluationRow))
@@ -56,7 +59,8 @@ class RunFiles:
     ) -> None:
         """Record the last epoch of `history` with its (iterations,) `losses`. Raises OSError if that fails."""
         self.losses.append(losses.numpy())
-        write_checkpoint(self.run_dir, engine, history, record, self.losses.count, evaluations)
+        self._epochs = torch.cat([self._epochs, history_tensor(history[-1:])])
+        write_checkpoint(self.run_dir, engine, self._epochs, record, self.losses.count, evaluations)
         self.history.append(as_csv(history[-1:], EpochRow))
         self.note(record, evaluations)
 

@@ -9,16 +9,20 @@ from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.cuda_graph import CudaGraphEngine
 from digits_sweep.training.engines.eager import EagerEngine
 from digits_sweep.training.engines.lesson import LessonEngine
+from digits_sweep.training.engines.native.engine import NativeEngine
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.learning_rate import is_constant
+from digits_sweep.training.optimizers.learning_rate import is_constant
 
 # In the order in which `auto` tries them, the fastest first. It takes only those that are `automatic`.
 ENGINES: dict[str, type[Engine]] = {
     "cuda_graph": CudaGraphEngine,
+    "native": NativeEngine,
     "closed_form": ClosedFormEngine,
     "eager": EagerEngine,
     "lesson": LessonEngine,
 }
+# How the refusal of an engine that was asked for by name ends.
+AUTO_PICKS = "; engine=auto picks one that works"
 
 CONSTANT = ScheduleConfig()
 
@@ -46,7 +50,7 @@ def choose_engine(
     """
     if name != "auto":
         if why := refusal(name, model, optimizer, device, schedule):
-            raise EngineRefused(f"engine={name}: {why}; engine=auto picks one that works")
+            raise EngineRefused(f"engine={name}: {why}{AUTO_PICKS}")
         return name, "asked for"
     passed_over: list[str] = []
     for candidate, engine in ENGINES.items():

@@ -8,19 +8,21 @@ kernel steps them all; the model's parameters and the optimizer's moments are vi
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from digits_sweep.config.schema import OptimizerConfig
-from digits_sweep.data.digits import scale
+from digits_sweep.data.digits import scale_in_place
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizer import build_optimizer, steps_plainly
+from digits_sweep.training.optimizers.optimizer import build_optimizer, steps_plainly
 
-# Images brought into the order at a time: few enough to be in the cache still when their batch is trained on.
+# Images brought into the order and converted at a time: few enough to be in the cache still when their batch is trained
+# on. All of them in float32 would be four times the memory.
 PORTION = 1_000
 
 
@@ -52,14 +54,12 @@ class ClosedFormEngine:
         self.labels = workload.labels
         flat = FlatParameters(model)
         self.update_for = fused_update(self.optimizer, flat)
-        self.images = flat.values.new_ones(len(workload.images), workload.images[0].numel() + 1)
-        # Part by part: a second copy of all images in float32 would be the most memory that a run ever needs.
-        for inputs, images in zip(self.images.split(PORTION), workload.images.split(PORTION), strict=True):
-            inputs[:, :-1] = scale(images, workload.scale).flatten(1)
+        self.images = workload.images.flatten(1)
         self.batch_size, squashes = workload.batch_size, isinstance(model.head, nn.Softmax)
         self.full_batches, ragged = divmod(len(self.images), self.batch_size)
-        self.full = Portion(flat, self.batch_size, max(1, PORTION // self.batch_size), squashes)
-        self.ragged = Portion(flat, ragged, 1, squashes) if ragged else None
+        make = partial(Portion, flat, squashes, workload.scale)
+        self.full = make(self.batch_size, max(1, PORTION // self.batch_size))
+        self.ragged = make(ragged, 1) if ragged else None
         # How many full batches of the present epoch are trained on.
         self.position = 0
 
@@ -93,11 +93,11 @@ class ClosedFormEngine:
 class Portion:
     """Up to `count` batches of `size` images, one after the other in fixed buffers, and the step on each of them."""
 
-    def __init__(self, flat: FlatParameters, size: int, count: int, squashes: bool) -> None:
+    def __init__(self, flat: FlatParameters, squashes: bool, how: str, size: int, count: int) -> None:
         weights, gradients = flat.blocks_of(flat.values), flat.blocks_of(flat.gradients)
         new, classes = flat.values.new_empty, weights[-1].shape[1]
-        self.size, self.squashes = size, squashes
-        self.images = new(size * count, weights[0].shape[0])
+        self.size, self.squashes, self.how = size, squashes, how
+        self.images = flat.values.new_ones(size * count, weights[0].shape[0])
         self.targets, self.log_scores = new(size * count, classes), new(size * count, classes)
         # What the gradient adds for a label: minus the one-hot row, over the number of images in the batch.
         self.target_of = new(classes, classes).zero_().fill_diagonal_(-1 / size)
@@ -125,7 +125,8 @@ class Portion:
     def fill(self, first: int, images: Tensor, labels: Tensor, rows: Tensor) -> None:
         """Copy in the images and labels at `rows` (n,) int64, from batch `first` on."""
         place = slice(first * self.size, first * self.size + len(rows))
-        torch.index_select(images, 0, rows, out=self.images[place])
+        # The last column stays 1: the bias's input.
+        scale_in_place(self.images[place, :-1].copy_(images.index_select(0, rows)), self.how)
         torch.index_select(self.target_of, 0, labels[rows], out=self.targets[place])
 
     def train(self, first: int, count: int, update: Callable[[], object]) -> Tensor:

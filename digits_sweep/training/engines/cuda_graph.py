@@ -17,7 +17,7 @@ from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizer import build_optimizer, steps_plainly
+from digits_sweep.training.optimizers.optimizer import build_optimizer, steps_plainly
 
 # Captured work must have run before: libraries initialize themselves on first use, which a graph cannot hold.
 WARM_UP_STEPS = 3

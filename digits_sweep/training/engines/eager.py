@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.learning_rate import ScaledRates
-from digits_sweep.training.optimizer import build_optimizer
+from digits_sweep.training.optimizers.learning_rate import ScaledRates
+from digits_sweep.training.optimizers.optimizer import build_optimizer
 
 
 class EagerEngine:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizer import unknown_step
+from digits_sweep.training.optimizers.optimizer import unknown_step
 
 
 class FlatParameters:

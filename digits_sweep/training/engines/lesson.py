@@ -18,12 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.torchvision_import import import_torchvision
 from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.learning_rate import ScaledRates
-from digits_sweep.training.optimizer import build_optimizer
+from digits_sweep.training.optimizers.learning_rate import ScaledRates
+from digits_sweep.training.optimizers.optimizer import build_optimizer
 
 
 class TransformedDigits(Dataset):
-    """Images one by one, each through torchvision's transforms: a (1, 28, 28) float32 image and its label."""
+    """Images one by one, each through torchvision's transforms: a (1, height, width) float32 image and its label."""
 
     def __init__(self, images: Tensor, labels: Tensor, scale: str) -> None:
         transforms = import_torchvision("torchvision.transforms")

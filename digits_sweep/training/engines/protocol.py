@@ -15,7 +15,8 @@ from digits_sweep.config.schema import OptimizerConfig
 class Workload:
     """What is to be trained, and on what.
 
-    `images` (n, 28, 28) uint8 and `labels` (n,) int64 lie on the CPU; `model` is on the CPU with its initial weights.
+    `images` (n, height, width) uint8 and `labels` (n,) int64 lie on the CPU; `model` is on the CPU with its initial
+    weights.
     """
 
     images: Tensor

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import nnls
 
 from digits_sweep.report.analysis.configurations import settings
 
@@ -49,6 +48,9 @@ def costs(runs: pd.DataFrame) -> Costs | None:
     alike = all(timed[name].nunique() <= 1 for name in _work(timed) if name != "num_threads")
     if timed["iterations_per_epoch"].nunique() < 2 or not alike:
         return None
+    # Takes a third of a second to import, which a sweep that shows its table need not wait for.
+    from scipy.optimize import nnls
+
     seconds = timed["seconds_per_epoch"].to_numpy(float)
     terms = timed[["iterations_per_epoch", "train_samples"]].to_numpy(float)
     (iteration, example), _ = nnls(terms / seconds[:, None], np.ones(len(seconds)))

@@ -1,0 +1,1 @@
+"""Hydra and OmegaConf: composition, their complaints in this program's words, launchers."""

@@ -1,0 +1,68 @@
+"""The table of every run, which a sweep shows at its end too; and tables as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from digits_sweep.report.analysis.configurations import labels, settings
+from digits_sweep.report.analysis.sentences.formatting import cell, noun_of, rounded
+from digits_sweep.results.disk.harmless import one_line
+
+
+def short_table(runs: pd.DataFrame) -> list[list[str]]:
+    """Make rows of text, the header first, then one for every run of a study's `runs`, in its order.
+
+    Settings that differ between the runs have a column besides those that every table has.
+    """
+    fixed = ("batch_size", "lr", "weight_decay")
+    others = ["seed", "rule", *(name for name in settings(runs) if name not in fixed)]
+    varying = [name for name in others if runs[name].nunique(dropna=name != "rule") > 1]
+    header = ["batch size", "lr", "weight decay", "s/epoch", first_epoch_title(runs)]
+    header += [f"{noun_of(runs)} to it", "final loss", "test accuracy"]
+    header += [*labels(varying).values(), "status"]
+    return [header, *(_cells(run, [*fixed], varying) for _, run in runs.iterrows())]
+
+
+def _cells(run: pd.Series, fixed: list[str], varying: list[str]) -> list[str]:
+    return [
+        *(cell(run[name]) for name in fixed),
+        cell(run["seconds_per_epoch"], ".2f") + _concurrent(run["concurrent_runs"]),
+        _first_epoch(run),
+        "-" if pd.isna(run["examples_to_goal"]) else rounded(run["examples_to_goal"]),
+        cell(run["final_loss"], ".4f"),
+        cell(run["test_accuracy"], ".2%"),
+        *(cell(run[name]) for name in varying),
+        ": ".join(cell(run[name]) for name in ("status", "ended", "error") if not pd.isna(run[name])),
+    ]
+
+
+def _first_epoch(run: pd.Series) -> str:
+    """Write the epoch, or that it was not reached, which is not the same as no figure at all."""
+    if not pd.isna(run["first_epoch_below_threshold"]):
+        return str(run["first_epoch_below_threshold"])
+    if pd.isna(run["epochs"]) or run["epochs"] == 0:
+        return "-"
+    return f"not reached in {run['epochs']} epoch{'s' if run['epochs'] != 1 else ''}"
+
+
+def _concurrent(runs: Any) -> str:
+    """Runs at the same time share cores and caches: their seconds are not those of a run alone."""
+    return "" if pd.isna(runs) or runs < 2 else f" ({runs} at once)"
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Write rows of text, the header first, in Markdown, with aligned columns that read well on a terminal too."""
+    escaped = [[one_line(cell).replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*escaped, strict=True)]
+    escaped.insert(1, ["-" * width for width in widths])
+    return "".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |\n"
+        for row in escaped
+    )
+
+
+def first_epoch_title(runs: pd.DataFrame) -> str:
+    """Return the title of the column with the first epoch below the threshold."""
+    thresholds = runs["loss_threshold"].dropna().unique()
+    return f"first epoch < {thresholds[0]:g}" if len(thresholds) == 1 else "first epoch below threshold"

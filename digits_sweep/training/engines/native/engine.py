@@ -1,0 +1,204 @@
+"""The MLP's gradient written out in C and compiled on first use: the fastest path on a CPU.
+
+`train.c` has the formula, and how it is computed. Here is its memory: the model's parameters and the optimizer's
+moments are views of padded vectors, so that checkpoints hold what those of every engine do. The bits that come out are
+the same for every number of threads.
+"""
+
+from collections.abc import Sequence
+from ctypes import byref, c_void_p, cast, pointer
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from digits_sweep.config.schema import AdamConfig, OptimizerConfig
+from digits_sweep.data.digits import scale
+from digits_sweep.errors import EngineRefused
+from digits_sweep.training.engines.closed_form import ClosedFormEngine
+from digits_sweep.training.engines.compiler import find_compiler, load_library
+from digits_sweep.training.engines.native.parameters import PaddedParameters
+from digits_sweep.training.engines.native.structures import Layer, Lists, Rows, Task
+from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.model import MLP
+from digits_sweep.training.optimizers.optimizer import build_optimizer
+
+SOURCE = Path(__file__).parent / "train.c"
+# The most images that are computed at a time: pixels.h has 7 bits for an image's number.
+CHUNK = 128
+# Images trained on in one call, during which Python hears no Ctrl-C.
+CALL = 10_000
+# If more than this share of the pixels is not 0, it is faster to compute with all of them.
+DENSE = 0.4
+# Adam's squares are averaged as old + share * (new - old), which rounds well if the share is not large; and in the
+# padding, 0 is divided by epsilon.
+LEAST_BETA2, LEAST_EPS = 0.5, 1e-28
+
+
+class NativeEngine:
+    """Forward, backward and step in C, for ReLU networks on the CPU."""
+
+    automatic: ClassVar[bool] = True
+    flushes_denormals: ClassVar[bool] = True
+    follows_schedules: ClassVar[bool] = True
+
+    @staticmethod
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+        # The same networks and optimizers.
+        if refusal := ClosedFormEngine.refusal(model, optimizer, device):
+            return refusal
+        if isinstance(optimizer, AdamConfig) and (optimizer.betas[1] < LEAST_BETA2 or optimizer.eps < LEAST_EPS):
+            return f"it knows Adam from optimizer.betas=[..., {LEAST_BETA2}] and optimizer.eps={LEAST_EPS} up only"
+        weight: Tensor = model.get_submodule("output").weight  # type: ignore[assignment]
+        if weight.dtype is not torch.float32:
+            return "it computes in float32 only"
+        try:
+            # While planning it is enough that there is a compiler: what it makes is known when a run starts.
+            if weight.is_meta:
+                find_compiler()
+            else:
+                load_library(SOURCE)
+        except EngineRefused as refused:
+            return str(refused)
+        return None
+
+    def __init__(self, workload: Workload) -> None:
+        model = workload.model
+        assert isinstance(model, MLP), "every other model is refused"
+        _check(workload, model)
+        self.library = load_library(SOURCE)
+        self.lanes: int = self.library.lanes()
+        self.model: nn.Module = model
+        self.batch_size = workload.batch_size
+        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
+        self.parameters = PaddedParameters(model, self.lanes)
+        # Whatever the task below points to.
+        self.kept: list[object] = []
+        self.task = Task(
+            batch_size=workload.batch_size,
+            most=min(workload.batch_size, CHUNK),
+            squashes=isinstance(model.head, nn.Softmax),
+            classes=model.output.out_features,
+        )
+        self.steps_done = self._lay_out_optimizer(isinstance(workload.optimizer, AdamConfig))
+        self._lay_out_images(workload)
+        self._lay_out_layers()
+
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
+        if order.dtype is not torch.int64:
+            raise TypeError(f"order must be int64, not {order.dtype}")
+        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self.num_images:
+            raise IndexError(f"order must be from 0 to {self.num_images - 1}")
+        losses = torch.empty(-(-len(order) // self.batch_size), dtype=torch.float32)
+        shares = torch.ones(len(losses), dtype=torch.float64)
+        if rates is not None:
+            shares.copy_(torch.tensor(rates, dtype=torch.float64))
+        calls = order.contiguous().split(max(1, CALL // self.batch_size) * self.batch_size)
+        for block, transposed in self.transposed:
+            transposed.copy_(block.t())
+        done = 0
+        for part in calls:
+            self._train(part, losses[done:], shares[done:])
+            done += -(-len(part) // self.batch_size)
+        return losses
+
+    def _train(self, order: Tensor, losses: Tensor, shares: Tensor) -> None:
+        task, (group,) = self.task, self.optimizer.param_groups
+        task.order, task.count, task.losses = order.data_ptr(), len(order), losses.data_ptr()
+        task.shares = shares.data_ptr()
+        # More than this have nothing to do.
+        task.threads = min(torch.get_num_threads(), task.hidden // self.lanes)
+        decoupled = type(self.optimizer) is AdamW
+        task.rate, task.decay = group["lr"], 0 if decoupled else group["weight_decay"]
+        task.shrinks = group["weight_decay"] if decoupled else 0
+        if task.adam:
+            (task.beta1, task.beta2), task.epsilon = group["betas"], group["eps"]
+            task.steps_done = int(self.steps_done)
+            self.steps_done += -(-len(order) // self.batch_size)
+        else:
+            task.beta1, task.nesterov = group["momentum"], group["nesterov"]
+        self.library.train(byref(task))
+
+    def _kept(self, tensor: Tensor) -> int:
+        self.kept.append(tensor)
+        return tensor.data_ptr()
+
+    def _rows(self, count: int, width: int, one_more: bool = False) -> tuple[Rows, Tensor]:
+        """Return room for `count` rows of `width` floats and, if asked for, a 1 after them.
+
+        The rows are an odd number of cache lines apart, so that a column of them spreads over the whole cache.
+        """
+        room = torch.zeros(count, (-(-(width + one_more) // 16) | 1) * 16, dtype=torch.float32)
+        if one_more:
+            room[:, width] = 1
+        return Rows(self._kept(room), room.stride(0)), room[:, :width]
+
+    def _lay_out_optimizer(self, adam: bool) -> Tensor:
+        """Make the optimizer's state views of the vectors that C computes in; return its number of steps."""
+        done, (first, second, gradient) = torch.zeros(()), (self.parameters.new_vector() for _ in range(3))
+        self.vectors = {"weights": self.parameters.values, "first": first, "second": second, "gradient": gradient}
+        self.task.adam = adam
+        of_first, of_second = self.parameters.views_of(first), self.parameters.views_of(second)
+        for parameter in self.model.parameters():
+            if adam:
+                moments = {"exp_avg": of_first[parameter], "exp_avg_sq": of_second[parameter]}
+                self.optimizer.state[parameter] = {"step": done, **moments}
+            elif self.optimizer.param_groups[0]["momentum"]:
+                self.optimizer.state[parameter] = {"momentum_buffer": of_first[parameter]}
+        return done
+
+    def _lay_out_images(self, workload: Workload) -> None:
+        task = self.task
+        images, self.num_images = workload.images.flatten(1).contiguous(), len(workload.images)
+        task.images, task.labels = self._kept(images), self._kept(workload.labels.contiguous())
+        task.pixels = pixels = images.shape[1]
+        # What each level of a pixel is to the network, and at last what the bias is multiplied by.
+        levels = torch.ones(257, dtype=torch.float32)
+        levels[:256] = scale(torch.arange(256, dtype=torch.uint8).view(256, 1, 1), workload.scale).flatten()
+        task.levels = self._kept(levels)
+        share = float(images[:1_000].count_nonzero()) / images[:1_000].numel()
+        task.dense = bool(levels[0] != 0) or share > DENSE
+        for side in range(2):
+            if task.dense:
+                task.inputs[side] = self._rows(task.most, pixels, one_more=True)[0]
+            else:
+                entries = torch.zeros(pixels + 1, task.most + 1, dtype=torch.int16)
+                # The bias is a pixel of level 256 in every image: 128 * 256 is where 16 bits with a sign start.
+                entries[pixels, : task.most] = torch.arange(-(2**15), -(2**15) + task.most)
+                ends = torch.zeros(pixels + 1, dtype=torch.int64)
+                task.lists[side] = Lists(self._kept(entries), self._kept(ends), task.most + 1)
+
+    def _lay_out_layers(self) -> None:
+        task, shapes = self.task, self.parameters.shapes
+        task.hidden, task.num_layers = shapes[0][1], len(shapes)
+        blocks = {name: self.parameters.blocks_of(vector) for name, vector in self.vectors.items()}
+        layers = (Layer * len(shapes))()
+        # Beyond the first layer C keeps every weight a second time, for the product with its transpose.
+        self.transposed: list[tuple[Tensor, Tensor]] = []
+        for number, (layer, (rows, width)) in enumerate(zip(layers, shapes, strict=True)):
+            layer.inputs, layer.width = rows, width
+            layer.delta, _ = self._rows(task.most, width)
+            for name, of_layers in blocks.items():
+                setattr(layer, name, of_layers[number].data_ptr())
+            if number:
+                layer.values, _ = self._rows(task.most, rows - 1, one_more=True)
+                columns, transposed = self._rows(width, rows)
+                layer.transposed, layer.height = columns.at, columns.stride
+                self.transposed.append((blocks["weights"][number], transposed))
+        self.kept.append(layers)
+        task.layers = cast(pointer(layers), c_void_p)
+        task.image_losses = self._kept(torch.zeros(task.most, dtype=torch.float64))
+        task.scratch, _ = self._rows(task.hidden // self.lanes, task.classes)
+
+
+def _check(workload: Workload, model: MLP) -> None:
+    """Raise TypeError, ValueError or IndexError if C would read outside of what `workload` holds."""
+    images, labels, classes = workload.images, workload.labels, model.output.out_features
+    if images.dtype is not torch.uint8 or labels.dtype is not torch.int64:
+        raise TypeError(f"images must be uint8 and labels int64, not {images.dtype} and {labels.dtype}")
+    if len(labels) != len(images) or images[0].numel() != model.hidden_layers[0].in_features:
+        raise ValueError("every image must have a label, and as many pixels as the model has inputs")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise IndexError(f"labels must be from 0 to {classes - 1}")

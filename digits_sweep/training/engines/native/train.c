@@ -1,0 +1,166 @@
+/* An MLP trained by the formula, on a CPU. With x the images of a batch (a 1 appended, as to every h, for the bias):
+
+       h_1 = relu(x W_1)     h_k = relu(h_{k-1} W_k)     s = h_n W     p = softmax(s), or s     loss = -log softmax(p)_y
+
+   averaged over the B images. Its gradient with respect to p is (softmax(p) - y) / B, with y one-hot; with respect to s
+   it is that, through the softmax if there is one; and then, layer by layer down (Rumelhart, Hinton and Williams 1986),
+
+       d_{k-1} = (d_k W_k') where h_{k-1} > 0, else 0       dW_k = h_{k-1}' d_k
+
+   Five sixths of the weights lie in W_1. One pass over its rows does all that needs them, a row at a time, so that a
+   row is read and written once a batch, and the divisions of its step overlap with its products:
+
+        this batch:  the images in which pixel i is not 0, and d_1
+              |
+              v  sum of pixel times d_1
+        row i of W_1 ---> its gradient ---> Adam or SGD ---> new row i of W_1
+                                                                   |
+              sum of pixel times row, for each image               v
+        next batch:  the images in which pixel i is not 0 ---> h_1, before its ReLU
+
+   The other layers are small and in the cache. A thread has some hidden units of every layer to itself: the columns of
+   the weights into them, for products and for W_1's pass, and the rows of the weights out of them, for d and the step.
+   No sum is ever split between threads, so the results are the same bits for any number of them. */
+
+#include <math.h>
+
+#include "vectors.h"
+#include "team.h"
+#include "layers.h"
+#include "pixels.h"
+
+struct task {
+    const uint8_t *images;
+    const int64_t *labels, *order;
+    const float *levels; /* what a pixel's levels 0 to 255 are to the network, and 1 for the bias */
+    float *losses;       /* one an iteration */
+    const double *shares; /* of the rate, one an iteration */
+    int64_t count, batch_size, pixels, hidden, classes, num_layers, threads, most; /* hidden: units and padding */
+    int64_t squashes, dense, adam, nesterov, steps_done;
+    double rate, beta1, beta2, epsilon, decay, shrinks; /* beta1: SGD's momentum too; shrinks: AdamW's decay */
+    struct layer *layers;
+    struct rows inputs[2]; /* the images of this chunk and of the next one, if dense */
+    struct lists lists[2]; /* the same, if not */
+    double *image_losses;
+    struct rows scratch; /* a row for every thread */
+};
+
+/* Some images of one batch, as many as `most`. */
+struct chunk {
+    int64_t from, size, batch, iteration;
+    int begins, ends;
+};
+
+static struct chunk chunk_from(const struct task *task, int64_t from) {
+    int64_t iteration = from / task->batch_size, start = iteration * task->batch_size;
+    int64_t batch = task->count - start < task->batch_size ? task->count - start : task->batch_size;
+    int64_t left = start + batch - from, size = left < task->most ? left : task->most;
+    return (struct chunk){from, size, batch, iteration, from == start, size == left};
+}
+
+/* As torch's fused kernels step, with Adam's bias corrections taken out of the square root. */
+static struct step step_for(const struct task *task, struct chunk chunk) {
+    struct step step = {.adds = !chunk.begins, .steps = chunk.ends, .adam = task->adam, .nesterov = task->nesterov,
+                        .decay = task->decay, .keep_first = task->beta1};
+    double rate = chunk.size ? task->rate * task->shares[chunk.iteration] : 0;
+    step.shrink = rate * task->shrinks;
+    step.rate = rate;
+    if (task->adam) {
+        double number = task->steps_done + chunk.iteration + 1, root = sqrt(1 - pow(task->beta2, number));
+        step.add_first = 1 - task->beta1;
+        step.add_second = 1 - task->beta2;
+        step.rate = rate / (1 - pow(task->beta1, number)) * root;
+        step.epsilon = task->epsilon * root;
+    }
+    return step;
+}
+
+/* Return log(sum(exp(x))), and leave softmax(x) in p, which may be x. */
+static double softmax(const float *x, float *p, int64_t classes) {
+    float largest = x[0];
+    double sum = 0;
+    for (int64_t k = 1; k < classes; k++) largest = x[k] <= largest ? largest : x[k];
+    for (int64_t k = 0; k < classes; k++) sum += p[k] = expf(x[k] - largest);
+    for (int64_t k = 0; k < classes; k++) p[k] /= (float)sum;
+    return largest + log(sum);
+}
+
+/* Return an image's loss, and leave in its scores s the gradient with respect to them; p has room for as many. */
+static double head(const struct task *task, float *s, float *p, int64_t label, int64_t batch) {
+    if (task->squashes) softmax(s, p, task->classes);
+    const float *x = task->squashes ? p : s;
+    double of_label = x[label], loss = softmax(x, s, task->classes) - of_label, sum = 0;
+    for (int64_t k = 0; k < task->classes; k++) s[k] = (s[k] - (k == label)) / batch;
+    if (!task->squashes) return loss;
+    for (int64_t k = 0; k < task->classes; k++) sum += p[k] * s[k];
+    for (int64_t k = 0; k < task->classes; k++) s[k] = p[k] * (s[k] - (float)sum);
+    return loss;
+}
+
+/* Bring in pixels [from, to) of a chunk's images. */
+static void read_images(const struct task *task, struct chunk chunk, int side, int64_t from, int64_t to) {
+    const int64_t *order = task->order + chunk.from;
+    struct rows in = task->inputs[side];
+    if (!task->dense) list_images(task->lists[side], task->images, task->pixels, order, chunk.size, from, to);
+    else for (int64_t b = 0; b < chunk.size; b++) for (int64_t p = from; p < to; p++)
+        in.at[b * in.stride + p] = task->levels[task->images[order[b] * task->pixels + p]];
+}
+
+/* All of a step but the first layer, whose outputs h_1 are there. Returns the sum of the losses to member 0. */
+static double learn(const struct task *task, struct team *team, int me, struct chunk chunk, struct step step,
+                    int64_t from, int64_t to) {
+    struct layer *first = task->layers, *last = first + task->num_layers - 1;
+    float *scratch = task->scratch.at + me * task->scratch.stride;
+    double loss = 0;
+    for (struct layer *l = first + 1; l < last; l++) {
+        multiply(*l, l->values, l[1].values, l[1].values, 0, chunk.size, from, to);
+        meet(team);
+    }
+    int64_t image = share(team, chunk.size, 1, me), end = share(team, chunk.size, 1, me + 1);
+    multiply(*last, last->values, last->delta, (struct rows){0}, image, end, 0, last->width);
+    for (int64_t b = image; b < end; b++)
+        task->image_losses[b] = head(task, last->delta.at + b * last->delta.stride, scratch,
+                                     task->labels[task->order[chunk.from + b]], chunk.batch);
+    for (struct layer *l = last; l > first; l--) {
+        meet(team);
+        struct layer back = {.inputs = l->width, .width = l->height, .weights = l->transposed};
+        multiply(back, l->delta, l[-1].delta, l->values, 0, chunk.size, from, to);
+    }
+    for (struct layer *l = last; l > first; l--)
+        update(step, *l, chunk.size, from, me == team->threads - 1 ? l->inputs : to, 0, l->width);
+    if (!me) for (int64_t b = 0; b < chunk.size; b++) loss += task->image_losses[b];
+    return loss;
+}
+
+static void work(const void *argument, struct team *team, int me) {
+    const struct task *task = argument;
+    int64_t from = share(team, task->hidden, LANES, me), to = share(team, task->hidden, LANES, me + 1);
+    int64_t pixel = share(team, task->pixels, 64, me), pixel_end = share(team, task->pixels, 64, me + 1);
+    struct chunk now = {0}, next = chunk_from(task, 0);
+    struct rows h_1 = task->layers[1].values;
+    double loss = 0;
+    for (int side = 0; now.size || next.size; side = !side, now = next, next = chunk_from(task, now.from + now.size)) {
+        struct step step = step_for(task, now);
+        meet(team);
+        read_images(task, next, side, pixel, pixel_end);
+        if (now.size) loss += learn(task, team, me, now, step, from, to);
+        else meet(team);
+        if (!me && now.size && now.ends) {
+            task->losses[now.iteration] = loss / now.batch;
+            loss = 0;
+        }
+        if (task->dense) {
+            struct layer first = task->layers[0];
+            first.values = task->inputs[!side];
+            if (now.size) update(step, first, now.size, 0, first.inputs, from, to);
+            first.values = task->inputs[side];
+            multiply(first, first.values, h_1, h_1, 0, next.size, from, to);
+        } else pass(step, task->layers[0], task->levels, task->lists[!side], now.size, task->lists[side], next.size,
+                    h_1, from, to);
+    }
+}
+
+/* What a caller must know to lay out the weights. */
+int64_t lanes(void) { return LANES; }
+
+void train(const struct task *task) { work_together(task->threads, work, task); }

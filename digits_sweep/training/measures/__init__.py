@@ -1,0 +1,1 @@
+"""What is measured at frozen weights: loss, error and gradient noise scale, and when."""

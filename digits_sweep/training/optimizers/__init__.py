@@ -1,0 +1,1 @@
+"""Optimizers, and learning rates that change during a run."""

@@ -1,0 +1,108 @@
+"""Code of the user's: a network or an optimizer by its name, `module:name`, and what of it a run depends on.
+
+A name is imported only if it comes from the command line. Names in a sweep's file are compared, never imported.
+"""
+
+import hashlib
+import importlib
+import inspect
+import logging
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from digits_sweep.config.keys import written
+from digits_sweep.config.schema import Config
+from digits_sweep.errors import InvalidConfig
+
+log = logging.getLogger(__name__)
+
+# The groups that may name code.
+GROUPS = ("model", "optimizer")
+
+
+def imported(group: str, target: str) -> Callable[..., Any]:
+    """Import what `target`, `module:name`, names in the working folder or an installed package.
+
+    Raises `InvalidConfig` with one line if there is no such thing, or if it cannot be called.
+    """
+    module, _, name = target.partition(":")
+    # A command that is not started by `python -m` does not look into the working folder.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = reduce(getattr, name.split("."), importlib.import_module(module))
+    # An import runs code of any kind.
+    except Exception as error:
+        raise mistake(group, target, "cannot be imported", error) from error
+    if not callable(found):
+        raise InvalidConfig(f"{group}.target={target}: is {type(found).__name__}, must be a class or a function")
+    return found
+
+
+def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, **offered: Any) -> Any:
+    """Call what `target` names with `first` and `arguments`, and with what of `offered` it has a parameter for.
+
+    Raises `InvalidConfig` with one line if it takes other arguments, or raises an error.
+    """
+    function = imported(group, target)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        signature = None
+    taken = dict(arguments)
+    if signature:
+        wanted = signature.parameters.keys() - arguments.keys()
+        taken |= {name: value for name, value in offered.items() if name in wanted}
+        try:
+            signature.bind(*first, **taken)
+        except TypeError as error:
+            takes = f"{target} takes {', '.join(signature.parameters) or 'none'}"
+            raise InvalidConfig(f"{group}.arguments={written(arguments)}: {error}; {takes}") from error
+    try:
+        return function(*first, **taken)
+    # Code of the user's may raise anything.
+    except Exception as error:
+        raise mistake(group, target, "cannot be built", error) from error
+
+
+def mistake(group: str, target: str, what: str, error: Exception) -> InvalidConfig:
+    """Return the line for an error in the user's code; its traceback goes to the log."""
+    log.info("%s.target=%s: %s", group, target, what, exc_info=error)
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return InvalidConfig(f"{group}.target={target}: {what} ({type(error).__name__}: {reason})")
+
+
+def sources(config: Config) -> dict[str, str]:
+    """Return the SHA-256 of the file of every code of the user's own in `config`, by its key (`model.target`).
+
+    Files of installed packages are not among them: their versions are in the record. Raises `InvalidConfig` if the
+    code cannot be imported.
+    """
+    found = {}
+    for group in GROUPS:
+        target = getattr(getattr(config, group), "target", None)
+        if target is not None and (file := _file_of(imported(group, target))) is not None:
+            found[f"{group}.target"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found
+
+
+def changed_code(config: Config, before: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for every file of the user's code that is not what it was when `sources` returned `before`."""
+    now = sources(config) if before else {}
+    for key in before:
+        if now.get(key) != before[key]:
+            yield f"{key}: its file has changed since the run started"
+
+
+def _file_of(function: Callable[..., Any]) -> Path | None:
+    """Return the file of the code, or None if it has none or belongs to an installed package."""
+    try:
+        file = Path(inspect.getsourcefile(function) or "").resolve()
+    except TypeError:
+        return None
+    installed = (Path(path).resolve() for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    return file if file.is_file() and not any(map(file.is_relative_to, installed)) else None

@@ -1,0 +1,51 @@
+"""Sweeps over networks that are no MLP: evaluated, with their gradient noise, and resumed to the same bits."""
+
+import pandas as pd
+import pytest
+
+from tests.commands import Program
+from tests.killing import assert_same_results
+
+SWEEP = (
+    "-m", "data=mnist_sample", "data.batch_size=1000", "optimizer=adamw", "trainer.num_epochs=2", "model=cnn,linear",
+    "evaluation.every_examples=2000", "evaluation.train_samples=60", "evaluation.test_samples=50",
+    "evaluation.noise_scale=true",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def completed(tmp_path_factory) -> Program:
+    program = Program(tmp_path_factory.mktemp("networks"))
+    finished = program(*SWEEP)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return program
+
+
+@pytest.mark.full
+def test_every_network_is_trained_and_its_gradient_noise_is_measured(completed):
+    table = completed.table()
+    assert list(table["model"]) == ["cnn", "linear"]
+    assert list(table["status"]) == ["completed"] * 2
+    assert list(table["hidden_size"].isna()) == [False, True]
+    for name in ("cnn", "linear"):
+        assert (pd.read_csv(completed.sweep() / f"model={name}" / "evaluations.csv")["gradient_trace"] > 0).all()
+
+
+@pytest.mark.full
+def test_every_network_is_resumed_to_the_same_bits(completed, program):
+    program(*[each.replace("num_epochs=2", "num_epochs=1") for each in SWEEP])
+    resumed = program("resume=latest", "trainer.num_epochs=2")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert_same_results(program.sweep(), completed.sweep())
+
+
+def test_a_network_without_an_output_for_every_label_is_refused_before_anything_is_written(program):
+    refused = program("data=mnist_sample", "data.num_classes=9")
+    assert refused.stderr.splitlines() == ["model.num_classes=9: must be at least 10, the classes of mnist_sample"]
+    assert not program.outputs.exists()
+
+
+def test_a_network_for_which_images_are_too_small_is_refused_while_planning(program):
+    refused = program("data=mnist_sample", "model=cnn", "model.channels=[2,2,2,2,2]", "dry_run=true")
+    right = "must be at most 4, because each halves images of 1 x 28 x 28"
+    assert refused.stderr.splitlines() == [f"model.channels=[2, 2, 2, 2, 2]: {right}"]
