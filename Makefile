@@ -8,7 +8,7 @@ ARGS ?=
 SWEEPS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep lesson resume report bench test test-all torture lint docs format clean
+.PHONY: help sweep lesson resume report critical bench test test-all torture lint docs format clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,9 @@ resume: .venv/ready ## Resume the newest sweep after what it has recorded
 
 report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
 	$(BIN)/python -m digits_sweep.report $(SWEEPS)
+
+critical: .venv/ready ## Tune the rate at six batch sizes and count steps to a goal; which is soonest here
+	$(BIN)/python -m digits_sweep.critical_batch_size $(ARGS)
 
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
 	$(BIN)/python -m digits_sweep.bench $(ARGS)

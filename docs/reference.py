@@ -48,7 +48,8 @@ shell; the fourth shows the numbers of a run and trains nothing. The grammar is
 [Hydra](https://hydra.cc)'s. What you type wins over every default and rule."""
 
 COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. Behind the targets are `python -m digits_sweep`,
-`python -m digits_sweep.report`, `python -m digits_sweep.bench` and `python -m digits_sweep.tune`; each has `--help`."""
+`python -m digits_sweep.report`, `python -m digits_sweep.bench`, `python -m digits_sweep.tune` and
+`python -m digits_sweep.critical_batch_size`; each has `--help`."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,15 @@ def row_of(key: str, declaring: list[Choice]) -> list[str]:
 
 def page() -> str:
     """Return the whole page."""
-    parts = (INTRODUCTION, *commands(), *choices_and_keys(), *search(), *launchers(), *columns(), *exceptions())
+    parts = (
+        INTRODUCTION,
+        *commands(),
+        *choices_and_keys(),
+        *keys_of_commands(),
+        *launchers(),
+        *columns(),
+        *exceptions(),
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -177,12 +186,24 @@ def choices_and_keys() -> Iterator[str]:
     yield table(("role", "a key with it"), [[role.name.lower(), role.value] for role in Role])
 
 
-def search() -> Iterator[str]:
-    """Yield the keys of the search."""
+def keys_of_commands() -> Iterator[str]:
+    """Yield the keys that belong to one command alone."""
     yield "## Keys of the search\n\nFor `python -m digits_sweep.tune` alone; [Search](search.md) explains them."
-    file = read_choice(CONF / "tune.yaml")
-    rows = [[code(f"tune.{key}"), code(value), file.comments[key]] for key, value in file.values.items()]
-    yield table(("key", "default", "meaning"), rows)
+    yield _own_keys("tune", "tune")
+    about = "For `python -m digits_sweep.critical_batch_size` alone; [Critical batch size](critical-batch-size.md)"
+    yield f"## Keys of the critical batch size\n\n{about} explains them."
+    yield _own_keys("critical_batch_size", "critical")
+
+
+def _own_keys(file: str, prefix: str) -> str:
+    choice = read_choice(CONF / f"{file}.yaml")
+    rows = [[code(f"{prefix}.{key}"), _default(value), choice.comments[key]] for key, value in choice.values.items()]
+    return table(("key", "default", "meaning"), rows)
+
+
+def _default(value: Any) -> str:
+    """Return a default as code; of a list of overrides, each of its own."""
+    return code(*value) if isinstance(value, list) and value and isinstance(value[0], str) else code(value)
 
 
 def launchers() -> Iterator[str]:

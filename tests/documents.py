@@ -55,4 +55,5 @@ KEYS = (
     {key for key in declared() if not key.endswith(".name") and key != "tracker"}
     | {f"tracker.{each.stem}.{key}" for each in (ROOT / "conf/tracker").glob("*.yaml") for key in _keys_in(each)}
     | {f"tune.{key}" for key in _keys_in(ROOT / "conf/tune.yaml")}
+    | {f"critical.{key}" for key in _keys_in(ROOT / "conf/critical_batch_size.yaml")}
 )

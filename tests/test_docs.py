@@ -45,6 +45,15 @@ def test_every_search_is_one_that_works(command):
     assert plan(overrides).runs
 
 
+@pytest.mark.parametrize("command", commands("digits_sweep.critical_batch_size"))
+def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
+    from digits_sweep.critical_batch_size.runs import goals_of, plan_batch_sizes
+    from digits_sweep.critical_batch_size.settings import read_settings
+
+    typed = read_settings(arguments_of(command))
+    assert goals_of(unless_not_installed(plan_batch_sizes, typed.arguments).settings)
+
+
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", " ".join(ALL_CODE)))))
 def test_every_module_that_a_command_starts_exists(module):
     found = importlib.util.find_spec(module)

@@ -93,6 +93,10 @@ def _on_the_terminal(study: "Study") -> str:
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
         from digits_sweep.report.table_of_runs import as_markdown, short_table
         from digits_sweep.report.tables import questions
+    if study.critical:
+        from digits_sweep.report.analysis.sentences.critical import sentences
+
+        return f"{study.folder}\n\n" + "\n".join(sentences(study.critical.answers)) + "\n"
     groups = replicates(study.runs)
     several = any(group.runs > 1 for group in groups)
     rows = questions(study.runs, groups, study.goal).as_text() if several else short_table(study.runs)

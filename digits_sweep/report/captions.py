@@ -68,27 +68,27 @@ def _losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates])
     several = any(curve.seeds["run_dir"].nunique() > 1 for curve in losses.curves)
     lines = "Thin: every seed; thick: their median, with a band" if several else "With a band"
     final = _each(groups, lambda group: f"ends at {number(group.final_loss.median, '.4f')}")
-    yield _picture(
+    yield picture(
         "loss-epoch", "Loss against epoch",
         f"{lines} of one standard deviation over an epoch's iterations. With the softmax, the loss cannot fall below "
         "the floor.",
         f"Mean loss of every epoch. {final}", partial(courses.loss_against_epoch, losses),
     )  # fmt: skip
-    yield _picture(
+    yield picture(
         "loss-seconds", "Loss against seconds", "The same losses, against the seconds that their epochs took.",
         f"Mean loss against the seconds trained. {final}", partial(courses.loss_against_seconds, losses),
     )  # fmt: skip
 
 
 def _times(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
-    yield _picture(
+    yield picture(
         "seconds-epoch", "Seconds per epoch", "One mark per run: the median of its epochs without the first.",
         f"Seconds per epoch. {_medians(groups, 'seconds_per_epoch', seconds)}",
         partial(batch_size.seconds_per_epoch, scaling.seconds_per_epoch(runs)),
     )  # fmt: skip
     if costs := cost.costs(runs):
         iteration, example = map(microseconds, (costs.seconds_per_iteration, costs.seconds_per_example))
-        yield _picture(
+        yield picture(
             "cost", "Where an epoch's seconds go",
             f"Fitted: {iteration} for every iteration and {example} for every example.",
             f"Seconds per epoch as {iteration} an iteration plus {example} an example, and as measured.",
@@ -98,12 +98,12 @@ def _times(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
 
 def _to_goal(runs: pd.DataFrame, groups: list[Replicates], goal: Goal) -> Iterator[Picture]:
     noun = noun_of(runs)
-    yield _picture(
+    yield picture(
         "examples", f"{capitalized(noun)} to {goal}", f"{OPEN_MARKS} The same on every machine.",
         f"{capitalized(noun)} to {goal}. {_medians(groups, 'examples_to_goal', rounded)}",
         partial(batch_size.examples_to_goal, scaling.examples_to_goal(runs), noun, str(goal)),
     )  # fmt: skip
-    yield _picture(
+    yield picture(
         "iterations", f"Iterations to {goal}",
         f"Perfect scaling: twice the batch size needs half the iterations (Shallue et al. 2019). {OPEN_MARKS}",
         f"Iterations to {goal}. {_medians(groups, 'iterations_to_goal', rounded)}",
@@ -111,13 +111,13 @@ def _to_goal(runs: pd.DataFrame, groups: list[Replicates], goal: Goal) -> Iterat
             batch_size.iterations_to_goal, scaling.iterations_to_goal(runs), scaling.perfect_scaling(runs), str(goal)
         ),
     )  # fmt: skip
-    yield _picture(
+    yield picture(
         "seconds", f"Seconds to {goal}",
         f"These iterations at what one costs at this batch size, the median over its runs. {OPEN_MARKS}",
         f"Seconds to {goal}. {_medians(groups, 'seconds_to_goal', seconds)}",
         partial(batch_size.seconds_to_goal, scaling.seconds_to_goal(runs), str(goal)),
     )  # fmt: skip
-    yield _picture(
+    yield picture(
         "epochs", "First epoch below the threshold", OPEN_MARKS,
         f"First epoch below the threshold. {_medians(groups, 'epochs_to_threshold', number)}",
         partial(batch_size.epochs_to_threshold, scaling.epochs_to_threshold(runs)),
@@ -130,7 +130,7 @@ def _evaluated(runs: pd.DataFrame, evaluations: pd.DataFrame) -> Iterator[Pictur
         return
     noun = noun_of(runs)
     thresholds = sorted(float(each) for each in runs["loss_threshold"].dropna().unique())
-    yield _picture(
+    yield picture(
         "frozen-loss", f"Loss at frozen weights against {noun}", "A line a run: no step is taken while it is measured.",
         f"Loss on the evaluation's training {noun}. "
         + _each(found, lambda course: f"from {course.loss[0]:.4g} to {course.loss[-1]:.4g}"),
@@ -138,7 +138,7 @@ def _evaluated(runs: pd.DataFrame, evaluations: pd.DataFrame) -> Iterator[Pictur
     )  # fmt: skip
     measured = evaluated.with_noise_scale(found)
     if measured:
-        yield _picture(
+        yield picture(
             "noise-scale", f"Gradient noise scale against {noun}",
             "tr(Sigma) / |G|^2 (McCandlish et al. 2018), with the loss at some of the points: it has no single value, "
             "because it grows as the loss falls.",
@@ -156,7 +156,7 @@ def _reached(runs: pd.DataFrame, groups: list[Replicates]) -> Iterator[Picture]:
     if not groups:
         return
     reached = _each(groups, lambda group: share(group.reached, group.runs))
-    yield _picture(
+    yield picture(
         "reached", "Runs below the threshold", "The share of the runs that have been below the threshold by an epoch.",
         f"Runs that got below the threshold. {reached}", partial(courses.fraction_reached, curves.reached_shares(runs)),
     )  # fmt: skip
@@ -168,7 +168,7 @@ def _misses(predictions: pd.DataFrame) -> Iterator[Picture]:
     shown = predictions.head(MOST_MISSES)
     text = "; ".join(_predictions_of(str(name), counts) for name, counts in shown.iterrows())
     rest = f" The first {MOST_MISSES} of {len(predictions)}." if len(predictions) > MOST_MISSES else ""
-    yield _picture(
+    yield picture(
         "misses", "Predictions of the runs that missed the threshold",
         f"Predictions on the test digits; framed: a digit that is never predicted.{rest}",
         f"Predictions of {counted(len(shown), 'run')}: {text}.", partial(predicted, shown),
@@ -181,9 +181,10 @@ def _predictions_of(run: str, counts: pd.Series) -> str:
     return f"{run} never predicts {listed(never)}" if never else f"{run} predicts every class"
 
 
-def _picture(
+def picture(
     name: str, title: str, caption: str, text: str, draw: Callable[[Axes], None], height: float = 3.1
 ) -> Picture:
+    """Draw a figure, with its text alternative in it."""
     return Picture(name, title, caption, as_svg(name, text, draw, height))
 
 

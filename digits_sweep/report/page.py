@@ -11,6 +11,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from digits_sweep.report import critical
+from digits_sweep.report.analysis.sentences.critical import answer_sentence
 from digits_sweep.report.analysis.sentences.lesson import findings
 from digits_sweep.report.analysis.sentences.provenance import provenance
 from digits_sweep.report.analysis.sentences.verdict import how_counted, verdict
@@ -24,6 +26,8 @@ from digits_sweep.report.tables import comparison, questions
 from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers, replace_file
 from digits_sweep.results.disk.harmless import visible
 
+HEADING = "How long is an epoch, and when is the loss below the threshold?"
+
 
 @dataclass(frozen=True)
 class Section:
@@ -31,7 +35,7 @@ class Section:
 
     label: str
     name: str
-    verdict: str
+    verdicts: list[str]
     findings: list[str]
     warnings: list[str]
     header: list[str]
@@ -81,13 +85,17 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     shared = combine(studies) if len(studies) > 1 else None
     tables = apart(shared) if shared else studies[0]
     groups = replicates(tables.runs)
+    alone = studies[0].critical if len(studies) == 1 else None
     return content | {
+        "heading": critical.HEADING if alone else HEADING,
         "comparison": comparison(shared) if shared else None,
         "differences": differences(shared) if shared else [],
-        "questions": questions(tables.runs, groups, tables.goal),
-        "how_counted": how_counted(tables.goal),
-        "several_seeds": any(group.runs > 1 for group in groups),
-        "pictures": pictures(tables),
+        "questions_heading": "Steps, examples and seconds" if alone else "The two questions",
+        "questions": critical.table(alone) if alone else questions(tables.runs, groups, tables.goal),
+        "checks": critical.checks(alone) if alone else [],
+        "how_counted": critical.HOW_COUNTED if alone else how_counted(tables.goal),
+        "several_seeds": not alone and any(group.runs > 1 for group in groups),
+        "pictures": list(critical.pictures(studies[0], alone)) if alone else pictures(tables),
     }
 
 
@@ -96,8 +104,10 @@ def _section(label: str, study: Study, folder: Path) -> Section:
     return Section(
         label=label,
         name=study.folder.name,
-        verdict=verdict(finished, groups, study.goal),
-        findings=findings(finished, groups),
+        verdicts=list(map(answer_sentence, study.critical.answers))
+        if study.critical
+        else [verdict(finished, groups, study.goal)],
+        findings=[] if study.critical else findings(finished, groups),
         warnings=warnings(study),
         header=summary[0],
         rows=[

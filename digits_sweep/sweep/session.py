@@ -65,7 +65,7 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
     had or has changed, `FolderInUse` if another process has the folder, OSError if it cannot be written.
     """
     choices = datasets(planned, earlier, screen)
-    sweep_dir = earlier.folder if earlier else claim_sweep_folder(planned.outputs)
+    sweep_dir = earlier.folder if earlier else claim_folder(planned.outputs / "sweeps")
     remove_leftovers(planned.outputs, OLD_SECONDS)
     with only_writer(sweep_dir):
         if earlier:
@@ -76,23 +76,22 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
             yield RecordedSweep(sweep_dir)
 
 
-def claim_sweep_folder(outputs: Path) -> Path:
-    """Create a folder for a sweep that starts now, `outputs/sweeps/<date_time>`, that no other process has too.
+def claim_folder(parent: Path) -> Path:
+    """Create a folder in `parent` for what starts now, `<date_time>`, that no other process has too.
 
     Raises OSError if it cannot be made.
     """
-    sweeps = outputs / "sweeps"
-    make_folder(sweeps)
+    make_folder(parent)
     started = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for again in range(1, 1_000):
-        folder = sweeps / (started if again == 1 else f"{started}_{again}")
+        folder = parent / (started if again == 1 else f"{started}_{again}")
         try:
             folder.mkdir()
-            flush_folder(sweeps)
+            flush_folder(parent)
             return folder
         except FileExistsError:
             continue
-    raise FileExistsError(f"{sweeps / started}: a thousand sweeps started in this second")
+    raise FileExistsError(f"{parent / started}: a thousand sweeps started in this second")
 
 
 def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:

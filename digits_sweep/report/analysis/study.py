@@ -10,6 +10,7 @@ from digits_sweep.config.keys import results_of, written
 from digits_sweep.report.analysis.configurations import with_configurations
 from digits_sweep.report.analysis.goal import Goal, goal_of, with_goal
 from digits_sweep.report.analysis.plausible import implausible
+from digits_sweep.report.analysis.statistics.critical import Critical, load_critical
 from digits_sweep.results.columns import COVERED
 from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.results.manifest import Manifest
@@ -31,7 +32,8 @@ class Study:
     class: how many test digits the run predicts to be of that class. `targets` has the columns of `targets.csv`, and
     `evaluations` those of `evaluations.csv` with `run_dir` and `configuration`. `goal` is what the runs are ranked by;
     the columns of `runs` that `with_goal` adds say how far each had to train. `records` has the whole record of every
-    run whose record can be read, by the name of its folder.
+    run whose record can be read, by the name of its folder. `critical` is what a study of the critical batch size has
+    besides.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Study:
     goal: Goal
     records: dict[str, Record]
     manifest: Manifest | None
+    critical: Critical | None = None
 
 
 def load_study(folder: Path | str) -> Study:
@@ -77,6 +80,7 @@ def study_of(sweep: RecordedSweep) -> Study:
         goal=goal,
         records=records,
         manifest=sweep.manifest,
+        critical=load_critical(sweep.folder),
     )
 
 

@@ -1,0 +1,173 @@
+"""Figures of a critical batch size: steps, examples, seconds and rates against the batch size, and rate responses."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from digits_sweep.report.analysis.sentences.critical import goal_of
+from digits_sweep.report.analysis.statistics.critical import (
+    Critical,
+    Line,
+    fitted_steps,
+    perfect_scaling,
+    rate_lines,
+    responses,
+    seconds_per_step,
+    times,
+)
+from digits_sweep.report.style import BAND, INK, finish, logarithmic, plain, styles
+from digits_sweep.results.critical import Answer
+
+# A miss is drawn so many times above the largest number there is.
+ABOVE = 1.5
+
+
+def steps(critical: Critical, axis: Axes) -> None:
+    """Draw the steps to every goal with their intervals, the fit, perfect scaling, and B_crit with its interval."""
+    for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
+        rows = critical.steps_to(answer)
+        _marks(rows, np.ones(len(rows)), color, marker, goal_of(answer), axis)
+        _line(fitted_steps(answer, _sizes(rows)), color, "-", axis)
+        _line(perfect_scaling(rows), color, ":", axis)
+        _critical(answer, color, axis)
+    axis.plot([], [], color=INK, linestyle=":", linewidth=1, label="perfect scaling")
+    axis.plot([], [], color=INK, linestyle="--", linewidth=1, label="critical batch size")
+    axis.set_ylabel("steps")
+    _finish(critical, axis)
+
+
+def examples(critical: Critical, axis: Axes) -> None:
+    """Draw the examples to every goal, with the fit and B_crit, where twice the fewest possible are needed."""
+    for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
+        rows = critical.steps_to(answer)
+        _marks(rows, np.array(_sizes(rows)), color, marker, goal_of(answer), axis)
+        _line(times(fitted_steps(answer, _sizes(rows))), color, "-", axis)
+        _critical(answer, color, axis)
+    axis.set_ylabel("examples")
+    _finish(critical, axis)
+
+
+def seconds(critical: Critical, axis: Axes) -> None:
+    """Draw the seconds to every goal at the measured cost of a step, and the batch size that is soonest.
+
+    Open diamond: that batch size, run as a check.
+    """
+    for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
+        rows = critical.steps_to(answer)
+        _marks(rows, np.array([seconds_per_step(answer, size) for size in _sizes(rows)]), color, marker,
+               goal_of(answer), axis)  # fmt: skip
+        _line(times(fitted_steps(answer, _sizes(rows)), answer), color, "-", axis)
+        if answer.soonest_batch_size:
+            axis.axvline(answer.soonest_batch_size, color=color, linestyle="-.", linewidth=1)
+        if answer.check and answer.check.median is not None:
+            size = answer.check.batch_size
+            axis.plot(
+                [size], [answer.check.median * seconds_per_step(answer, size)], "D", color=color, markersize=9,
+                markerfacecolor="none",
+            )  # fmt: skip
+    axis.plot([], [], color=INK, linestyle="-.", linewidth=1, label="soonest")
+    axis.set_ylabel("seconds of training")
+    _finish(critical, axis)
+
+
+def rates(critical: Critical, axis: Axes) -> None:
+    """Draw the best learning rate at every batch size, and the lines of the square-root and the linear rule."""
+    for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
+        rows = critical.steps_to(answer).dropna(subset=["lr"])
+        axis.plot(_sizes(rows), rows["lr"].astype(float), marker, color=color, markersize=6, label=goal_of(answer))
+        for line, style in zip(rate_lines(rows) or (), ("--", ":"), strict=False):
+            _line(line, color, style, axis)
+    axis.plot([], [], color=INK, linestyle="--", linewidth=1, label="square root")
+    axis.plot([], [], color=INK, linestyle=":", linewidth=1, label="linear")
+    axis.set_ylabel("learning rate")
+    _finish(critical, axis)
+
+
+def response(tuning: pd.DataFrame, axis: Axes) -> None:
+    """Draw the steps to one goal against the learning rate: a mark a run, a line through medians; open: missed."""
+    found = responses(tuning)
+    highest = ABOVE * tuning["iterations"].astype(float).max(skipna=True)
+    for (size, rows), (color, marker) in zip(found.items(), styles(found), strict=True):
+        missed = rows["iterations"].isna()
+        axis.plot(rows["lr"], rows["iterations"], marker, color=color, markersize=4, alpha=0.7, label=f"{size}")
+        if missed.any() and np.isfinite(highest):
+            axis.plot(rows["lr"][missed], [highest] * int(missed.sum()), marker, color=color, markersize=4,
+                      markerfacecolor="none")  # fmt: skip
+        medians = rows[np.isfinite(rows["median"])].drop_duplicates("lr")
+        axis.plot(medians["lr"], medians["median"], color=color, linewidth=1)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    logarithmic(axis.yaxis)
+    axis.xaxis.set_major_formatter(plain)
+    axis.set_xlabel("learning rate (color: batch size)")
+    axis.set_ylabel("steps")
+    finish(axis)
+
+
+def noise_scale(critical: Critical, found: dict[int, list[pd.DataFrame]], noun: str, axis: Axes) -> None:
+    """Draw the gradient noise scale along runs, a color a batch size, and the critical batch size of every goal."""
+    for (size, runs), (color, _) in zip(found.items(), styles(found), strict=True):
+        for number, rows in enumerate(runs):
+            axis.plot(
+                rows["examples"], rows["noise_scale"], color=color, linewidth=1,
+                label=f"batch size {size}" if number == 0 else None,
+            )  # fmt: skip
+    for answer in critical.answers:
+        if answer.b_crit is not None:
+            axis.axhline(answer.b_crit, color=INK, linewidth=0.9, linestyle="--")
+            axis.annotate(
+                f"B_crit, {goal_of(answer)}", (0, answer.b_crit), xycoords=("axes fraction", "data"), xytext=(2, 1),
+                textcoords="offset points", ha="left", va="bottom", fontsize=8, color=INK,
+            )  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    logarithmic(axis.yaxis)
+    axis.xaxis.set_major_formatter(plain)
+    axis.set_xlabel(f"{noun} trained on")
+    axis.set_ylabel("gradient noise scale")
+    finish(axis)
+
+
+def _sizes(rows: pd.DataFrame) -> list[float]:
+    return rows["batch_size"].astype(float).tolist()
+
+
+def _marks(rows: pd.DataFrame, per_step: np.ndarray, color: str, marker: str, label: str, axis: Axes) -> None:
+    """Draw medians with their intervals; open, above all others: the goal was not reached."""
+    sizes, reached = np.array(_sizes(rows)), np.isfinite(rows["median"].to_numpy(float))
+    median, low, high = (rows[name].to_numpy(float)[reached] * per_step[reached] for name in ("median", "low", "high"))
+    top = np.where(np.isfinite(high), high, ABOVE * median)
+    axis.errorbar(
+        sizes[reached], median, yerr=[median - low, top - median], fmt=marker, color=color, markersize=5, linewidth=1,
+        label=label,
+    )  # fmt: skip
+    if 0 < reached.sum() < len(reached):
+        missed = sizes[~reached]
+        axis.plot(missed, [ABOVE * top.max()] * len(missed), marker, color=color, markerfacecolor="none")
+
+
+def _line(line: Line | None, color: str, style: str, axis: Axes) -> None:
+    if line is not None:
+        axis.plot(line.batch_sizes, line.values, color=color, linestyle=style, linewidth=1)
+
+
+def _critical(answer: Answer, color: str, axis: Axes) -> None:
+    if answer.b_crit is not None and answer.b_crit_low is not None and answer.b_crit_high is not None:
+        axis.axvline(answer.b_crit, color=color, linestyle="--", linewidth=1)
+        axis.axvspan(answer.b_crit_low, answer.b_crit_high, color=color, alpha=BAND, linewidth=0)
+
+
+def _finish(critical: Critical, axis: Axes) -> None:
+    axis.set_xscale("log")
+    # Matplotlib has no ticks for a logarithmic axis without a number.
+    if any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in axis.lines):
+        axis.set_yscale("log")
+        logarithmic(axis.yaxis)
+    sizes: Sequence[float] = sorted({float(size) for size in critical.steps["batch_size"]})
+    axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel("batch size")
+    finish(axis)

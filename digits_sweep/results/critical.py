@@ -1,0 +1,130 @@
+"""The files of a study of the critical batch size: `tuning.csv`, `steps_to_target.csv`, `critical_batch_size.json`."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.reading import RECORD_BYTES, check_values, one_line, read_file
+
+TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
+TUNING_TYPES: dict[str, Any] = {
+    "batch_size": "Int64",
+    "lr": "Float64",
+    "seed": "Int64",
+    "target": "string",
+    "threshold": "Float64",
+    "reached": "boolean",
+    "iterations": "Float64",
+    "examples": "Float64",
+}
+STEPS_TYPES: dict[str, Any] = {
+    "target": "string",
+    "threshold": "Float64",
+    "batch_size": "Int64",
+    "lr": "Float64",
+    "seeds": "Int64",
+    "median": "Float64",
+    "low": "Float64",
+    "high": "Float64",
+    "tuned_median": "Float64",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """The batch size that the answer names, run: steps on fresh seeds beside the steps that the fit expects.
+
+    `median`, `low` and `high` are None if they are infinite: the goal was not reached. It is no part of the fit.
+    """
+
+    batch_size: int
+    lr: float | None
+    seeds: int
+    expected: float
+    median: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study says of one goal, an entry of `critical_batch_size.json`.
+
+    Steps S = s_min + e_min / B, and the critical batch size with an interval that holds it with 95 %; if the runs
+    cannot tell, these are None and `reason` says why. `leave_one_out` has it without each batch size, `residuals` the
+    logarithm of measured over fitted steps. The costs of an iteration and of an example are in seconds, measured or as
+    given (`cost_is_given`). `examples_more` is the share of examples that the soonest batch size needs beyond the
+    fewest possible. `noise_scale_at_target` is the median over the runs that measured it.
+    """
+
+    target: str
+    threshold: float
+    s_min: float | None = None
+    e_min: float | None = None
+    b_crit: float | None = None
+    b_crit_low: float | None = None
+    b_crit_high: float | None = None
+    leave_one_out: dict[str, float | None] | None = None
+    residuals: dict[str, float] | None = None
+    reason: str | None = None
+    seconds_per_iteration: float | None = None
+    seconds_per_example: float | None = None
+    cost_is_given: bool = False
+    soonest_batch_size: float | None = None
+    examples_more: float | None = None
+    noise_scale_at_target: float | None = None
+    check: Check | None = None
+
+
+def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
+    """Replace `critical_batch_size.json`. Raises OSError if it cannot be written."""
+    content = json.dumps([asdict(each) for each in answers], indent=2, allow_nan=False)
+    replace_file(folder / ANSWERS, content + "\n")
+
+
+def read_answers(folder: Path) -> list[Answer]:
+    """Read `critical_batch_size.json`. Raises `UnreadableRecord` if it holds something else than answers."""
+    try:
+        found = json.loads(read_file(folder / ANSWERS, RECORD_BYTES).decode("utf-8"))
+        if not isinstance(found, list):
+            raise TypeError("not a list of answers")
+        check_values({"answers": found})
+        return [_answer(each) for each in found]
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UnreadableRecord(f"{ANSWERS}: {one_line(error)}") from error
+
+
+def _answer(content: dict[str, Any]) -> Answer:
+    if content.get("check") is not None:
+        content = content | {"check": _checked(Check(**content["check"]))}
+    return _checked(Answer(**content))
+
+
+def _checked(node: Any) -> Any:
+    """Return `node`. Raises TypeError if a value is not of its field's type, or is a number below 0."""
+    hints = get_type_hints(type(node))
+    for each in fields(node):
+        value, kind = getattr(node, each.name), hints[each.name]
+        if value is None and type(None) in get_args(kind):
+            continue
+        if kind in _DICTIONARIES:
+            holds = isinstance(value, dict) and all(part is None or _is_number(part) for part in value.values())
+        elif kind in (float, float | None):
+            holds = _is_number(value) and value >= 0
+        else:
+            holds = isinstance(value, kind)
+        if not holds:
+            raise TypeError(f"{each.name} is not what belongs there")
+    return node
+
+
+_DICTIONARIES = (dict[str, float] | None, dict[str, float | None] | None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

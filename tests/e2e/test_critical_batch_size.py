@@ -1,0 +1,214 @@
+"""`python -m digits_sweep.critical_batch_size`, from the command line to its tables."""
+
+import json
+import random
+import shlex
+import shutil
+import signal
+import time
+
+import pandas as pd
+import pytest
+
+from digits_sweep.results.critical import read_answers
+from digits_sweep.results.summary import load_sweep
+from tests.commands import Program
+from tests.killing import assert_same_results
+
+MODULE = "digits_sweep.critical_batch_size"
+QUICK = (
+    "data=mnist_sample", "data.batch_size=100,400", "model.hidden_size=16", "evaluation.targets.train_error=[0.5]",
+    "evaluation.train_samples=300", "evaluation.test_samples=50", "evaluation.per_doubling=3", "trainer.num_epochs=2",
+    "critical.lr=8e-3", "critical.seeds=1", "critical.confirm=2", "critical.most_steps=1",
+)  # fmt: skip
+
+
+def folder_of(program: Program):
+    (folder,) = (program.outputs / "critical_batch_size").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Program:
+    program = Program(tmp_path_factory.mktemp("study"))
+    program.finished = program(*QUICK, module=MODULE)
+    assert program.finished.returncode == 0, program.finished.stdout + program.finished.stderr
+    return program
+
+
+@pytest.fixture
+def copied(study, tmp_path) -> Program:
+    program = Program(tmp_path)
+    shutil.copytree(study.outputs, program.outputs)
+    return program
+
+
+def steps(program: Program) -> bytes:
+    return (folder_of(program) / "steps_to_target.csv").read_bytes()
+
+
+def test_every_batch_size_has_a_rate_and_its_steps_on_fresh_seeds(study):
+    table = pd.read_csv(folder_of(study) / "steps_to_target.csv")
+    assert list(table) == ["target", "threshold", "batch_size", "lr", "seeds", "median", "low", "high", "tuned_median"]
+    assert list(table["batch_size"]) == [100, 400]
+    assert list(table["seeds"]) == [2, 2]
+    assert (table["low"] <= table["median"]).all()
+    assert (table["median"] <= table["high"]).all()
+
+
+def test_every_trial_is_a_row_and_a_recorded_run_that_was_made_once(study):
+    tuning = pd.read_csv(folder_of(study) / "tuning.csv")
+    assert list(tuning) == ["batch_size", "lr", "seed", "target", "threshold", "reached", "iterations", "examples"]
+    assert set(tuning["seed"]) == {42}
+    assert not tuning.duplicated(["batch_size", "lr", "seed"]).any()
+    runs = load_sweep(folder_of(study))
+    assert not runs.duplicated(["batch_size", "lr", "seed"]).any()
+    assert set(runs["status"]) == {"completed"}
+    assert len(runs[runs["seed"] == 42]) == len(tuning)
+    assert set(runs["seed"]) == {42, 43, 44}
+
+
+def test_a_run_is_given_up_at_a_multiple_of_the_best_median(study):
+    runs, tuning = load_sweep(folder_of(study)), pd.read_csv(folder_of(study) / "tuning.csv")
+    first = tuning[(tuning["batch_size"] == 100) & (tuning["lr"] == 0.008)]["iterations"].item()
+    beside = runs[(runs["batch_size"] == 100) & (runs["lr"] == 0.004)].iloc[0]
+    record = json.loads((folder_of(study) / beside["run_dir"] / "record.json").read_text())
+    assert record["config"]["trainer"]["max_examples"] == pytest.approx(4 * first * 100, abs=1)
+
+
+def test_a_wave_is_announced_with_its_batch_sizes_rates_and_seeds(study):
+    lines = [line for line in study.finished.stdout.splitlines() if line.startswith("wave ")]
+    assert lines[0] == "wave 1, batch size 100 at lr 0.008 (1 seed); 400 at lr 0.016 (1 seed): 2 runs"
+    assert "until the end" in lines[1]
+
+
+def test_what_two_batch_sizes_cannot_tell_is_said(study):
+    said = (
+        "train error < 0.5: the critical batch size cannot be told (2 batch sizes reached the goal, and a fit needs 4)."
+    )
+    assert said in study.finished.stdout
+    assert said.replace("<", "&lt;") in (folder_of(study) / "index.html").read_text()
+    (answer,) = read_answers(folder_of(study))
+    assert (answer.target, answer.threshold, answer.b_crit) == ("train_error", 0.5, None)
+    assert answer.seconds_per_iteration > 0
+    assert answer.noise_scale_at_target > 0
+
+
+def test_a_study_that_is_done_is_resumed_without_training(copied):
+    before = steps(copied)
+    finished = copied(*QUICK, "resume=latest", module=MODULE)
+    assert finished.returncode == 0, finished.stderr
+    assert "wave" not in finished.stdout
+    assert steps(copied) == before
+
+
+def test_a_study_of_another_configuration_is_not_resumed(copied):
+    refused = copied(*QUICK, "model.hidden_size=32", "resume=latest", module=MODULE)
+    assert refused.returncode == 1
+    assert "model.hidden_size was 16, is now 32" in refused.stderr
+
+
+def test_a_run_that_was_changed_is_named(copied):
+    for path in sorted(folder_of(copied).glob("*/record.json"))[:1]:
+        (path.parent / "evaluations.csv").write_text("")
+        shutil.rmtree(path.parent)
+    finished = copied(*QUICK, "resume=latest", module=MODULE)
+    assert finished.returncode == 0, finished.stderr
+    assert "1 run, about" in finished.stdout
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_study_is_resumed_by_the_line_that_it_prints(study, program, monkeypatch, sent, code):
+    with monkeypatch.context() as stopping:
+        lines = []
+        stopping.setattr(
+            "digits_sweep.console.RunOnScreen.epoch",
+            lambda screen, row: lines.append(row) or (len(lines) == 4 and signal.raise_signal(sent)),
+        )
+        stopped = program(*QUICK, module=MODULE)
+    assert stopped.returncode == code
+    line = stopped.stdout.splitlines()[-1]
+    assert line.startswith(f"resume with: python -m {MODULE} ")
+    finished = program(*shlex.split(line)[5:], module=MODULE)
+    assert finished.returncode == 0, finished.stderr
+    assert steps(program) == steps(study)
+    assert_same_results(folder_of(program), folder_of(study))
+
+
+@pytest.mark.full
+def test_four_batch_sizes_give_an_answer_that_is_checked_and_another_machine_gets_its_own(program):
+    command = (*QUICK[:1], "data.batch_size=10,50,200,1000", *QUICK[2:], "evaluation.targets.train_error=[0.4]")
+    finished = program(*command, "critical.most_steps=4", module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (answer,) = read_answers(folder_of(program))
+    assert 10 < answer.b_crit < 1000
+    assert answer.check.batch_size in (10, 20, 50, 100, 200, 500, 1000)
+    assert "twice the batch needs about half the steps" in finished.stdout
+    assert f"run at batch size {answer.check.batch_size}, it takes " in finished.stdout
+    table = pd.read_csv(folder_of(program) / "steps_to_target.csv")
+    assert list(table["batch_size"]) == [10, 50, 200, 1000]
+    elsewhere = ("resume=latest", "--cost", "iteration=1ms", "example=1us")
+    again = program(*command, "critical.most_steps=4", *elsewhere, module=MODULE)
+    assert "on a machine with these costs (1 ms an iteration, 1 \u00b5s an example)" in again.stdout
+    assert "wave" not in again.stdout
+    (given,) = read_answers(folder_of(program))
+    assert (given.b_crit, given.cost_is_given) == (answer.b_crit, True)
+
+
+FEW = (*QUICK, "data.batch_size=400", "trainer.num_epochs=1", "critical.confirm=1")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [("evaluation.targets.train_error=[0.001]",), ("optimizer=sgd", "critical.lr=1e30")],
+    ids=["never", "diverges"],
+)
+def test_a_goal_that_no_rate_reaches_is_a_result(program, typed):
+    finished = program(*(each for each in FEW if "train_error" not in each or len(typed) > 1), *typed, module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "not reached at any rate" in finished.stdout
+    (row,) = (row for _, row in pd.read_csv(folder_of(program) / "steps_to_target.csv").iterrows())
+    assert (row["median"], row["seeds"]) == (float("inf"), 0)
+    assert not pd.read_csv(folder_of(program) / "tuning.csv")["reached"].any()
+
+
+def test_a_mistake_is_refused_before_anything_is_written(program):
+    for arguments in (["data.batch_size=0"], ["data=mnist_sample", "data.batch_size=5000"], ["resume=latest"]):
+        refused = program(*arguments, module=MODULE)
+        assert refused.returncode == 1
+        assert refused.stderr.count("\n") == 1
+    assert not program.outputs.exists()
+
+
+def test_help_lists_its_keys_and_trains_nothing(program):
+    printed = program("--help", module=MODULE)
+    assert printed.returncode == 0
+    assert "give_up: 4" in printed.stdout
+    assert not program.outputs.exists()
+
+
+@pytest.mark.full
+def test_killed_again_and_again_it_ends_with_the_same_table(study, program):
+    chance, kills, resume = random.Random(0), 0, ()
+    while kills < 5:
+        with program.running(*QUICK, *resume, module=MODULE) as started:
+            runs = chance.randint(0, 4)
+            while started.process.poll() is None and started.text().count("  epoch ") < runs:
+                time.sleep(0.02)
+            time.sleep(chance.uniform(0, 0.5))
+            started.process.kill()
+            started.ends()
+        kills += 1
+        if any((program.outputs / "critical_batch_size").glob("*/study.json")):
+            resume = ("resume=latest",)
+    finished = program.process(*QUICK, *resume, module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert steps(program) == steps(study)
+
+
+@pytest.mark.full
+def test_workers_side_by_side_give_the_same_table(study, program):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    finished = program.process(*QUICK, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert steps(program) == steps(study)
