@@ -47,8 +47,8 @@ def test_any_key_may_have_a_value_for_every_batch_size():
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("optimizer.lr={5:1e-4}", "optimizer.lr={5:1e-4}: has no value for batch size 20; add else:VALUE"),
-        ("optimizer.lr={small:1e-4}", "optimizer.lr={small:1e-4}: give each batch size its value, such as "),
+        ("optimizer.lr={5:1e-4}", "optimizer.lr={5:0.0001}: has no value for batch size 20; add else:VALUE"),
+        ("optimizer.lr={small:1e-4}", "optimizer.lr={small:0.0001}: give each batch size its value, such as "),
         ("data.batch_size={5:1}", "data.batch_size={5:1}: give each batch size its value, such as "),
         ("optimizer.lr={20:-1}", "optimizer.lr=-1: must be a number above 0"),
         ("optimizer.lr={20:fast}", "optimizer.lr={20:fast}: must be a number"),
