@@ -140,7 +140,7 @@ def test_the_page_of_sixty_runs_is_whole_at_every_width_and_in_both_themes(open_
         "return [...document.querySelectorAll('figure svg')].map(each => [each.getAttribute('aria-label'),"
         " each.getBoundingClientRect().width, each.getBoundingClientRect().height])"
     )
-    assert len(figures) == 9
+    assert len(figures) == 10
     assert all(label and wide > 300 and high > 150 for label, wide, high in figures)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
@@ -170,9 +170,9 @@ def test_every_text_can_be_read_against_what_is_behind_it(open_page, tmp_path, t
     ("runs", "text", "pictures"),
     [
         ({}, "No run of this sweep has been recorded yet.", 0),
-        ({"one": {}}, "Batch size 20 gets below 1.6 after 2 s (one run).", 7),
+        ({"one": {}}, "Batch size 20 passed 1.6 after 120,000 digits (2 s); one run: ", 8),
         ({"bad": {"losses": [], "status": "failed", "error": "OSError: x"}}, "bad failed after 0 epochs: OSError", 0),
-        ({"none": {"losses": losses_reaching(None)}}, "No run got below 1.6; the longest trained for 10 epochs.", 8),
+        ({"none": {"losses": losses_reaching(None)}}, "No run passed 1.6 within 10 epochs.", 9),
     ],
 )  # fmt: skip
 def test_a_sweep_of_almost_nothing_has_a_page_too(open_page, tmp_path, runs, text, pictures):
