@@ -42,13 +42,14 @@ bench: .venv/ready ## Time every engine against the lesson's loop and the bare k
 	$(BIN)/python -m digits_sweep.bench $(ARGS)
 
 test: .venv/ready-test ## Run the tests, without those that take long or need a service
-	$(PYTEST) -m 'not full' $(ARGS)
+	$(PYTEST) -m 'not full and not torture' $(ARGS)
 
 test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromium, an installed wheel
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -m 'not torture' $(ARGS)
 
 torture: .venv/ready-test ## Stop a run after every change of the disk, and sweeps, searches, reports by 50 random signals; takes 10 to 60 minutes
 	$(BIN)/python -m pytest tests/sweep/one_run/test_every_prefix.py
+	$(BIN)/python -m pytest -m torture tests/security
 	$(BIN)/python -m tests.killing $(ARGS)
 
 lint: .venv/ready-lint ## Check style and types, and that docs/reference.md is up to date

@@ -182,7 +182,7 @@ MUTATIONS = {"bytes": in_bytes(), "values": in_values(), "sealed values": sealed
 
 
 @pytest.mark.parametrize(
-    "examples", [FEW, pytest.param(MANY, marks=pytest.mark.full)], ids=["few", "many"]
+    "examples", [FEW, pytest.param(MANY, marks=pytest.mark.torture)], ids=["few", "many"]
 )  # fmt: skip
 @pytest.mark.parametrize("kind", MUTATIONS)
 def test_a_mutated_sweep_is_read_by_everything(recorded, kind, examples):
@@ -196,7 +196,7 @@ def test_a_mutated_sweep_is_read_by_everything(recorded, kind, examples):
     every()
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(170, marks=pytest.mark.full)], ids=["few", "many"])
+@pytest.mark.parametrize("examples", [3, pytest.param(170, marks=pytest.mark.torture)], ids=["few", "many"])
 @pytest.mark.parametrize("kind", MUTATIONS)
 def test_a_mutated_sweep_is_resumed_to_the_same_results_or_says_why_not(recorded, extended, kind, examples):
     @tries(examples)
@@ -209,7 +209,7 @@ def test_a_mutated_sweep_is_resumed_to_the_same_results_or_says_why_not(recorded
     every()
 
 
-@pytest.mark.parametrize("examples", [2, pytest.param(60, marks=pytest.mark.full)], ids=["few", "many"])
+@pytest.mark.parametrize("examples", [2, pytest.param(60, marks=pytest.mark.torture)], ids=["few", "many"])
 def test_figures_are_drawn_of_it(recorded, examples):
     @tries(examples)
     @given(MUTATIONS["sealed values"])
