@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from digits_sweep.config.schema import AdamConfig, Config, OptimizerConfig
 from digits_sweep.data.digits import Digits, scale
-from digits_sweep.training.building import BuiltEngine
+from digits_sweep.training.building import BuiltEngine, workload_of
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP, build_model
 from digits_sweep.training.optimizers.optimizer import build_optimizer
@@ -111,14 +111,5 @@ def build_jax(config: Config, digits: Digits) -> BuiltEngine:
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         model = build_model(config.model, config.seed, image_shape=digits.image_shape)
-        workload = Workload(
-            images=digits.train_images,
-            labels=digits.train_labels,
-            scale=config.data.scale,
-            model=model,
-            optimizer=config.optimizer,
-            batch_size=config.data.batch_size,
-            device=device,
-        )
-        engine = JaxEngine(workload)
+        engine = JaxEngine(workload_of(config, digits, model, device))
     return BuiltEngine(engine, "jax", "a peer", device, os.cpu_count() or 1, stopwatch.seconds)

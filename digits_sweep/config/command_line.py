@@ -17,6 +17,11 @@ class CommandLine:
     config_dirs: tuple[str, ...] = ()
 
 
+def key_of(override: str) -> str:
+    """Return the key or group that an override is about, without `+`, `~` and the value."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InvalidConfig(f"{message}; python -m digits_sweep --help shows what there is")

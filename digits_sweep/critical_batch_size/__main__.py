@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_line(f"digits_sweep {__version__}")
             return
         with at_once():
-            from digits_sweep.critical_batch_size.settings import CONF, FILE, PREFIX, read_settings
+            from digits_sweep.config.hydra.compose import CONF
+            from digits_sweep.critical_batch_size.settings import FILE, PREFIX, read_settings
         if {"-h", "--help"} & set(arguments):
             keys = (CONF / FILE).read_text(encoding="utf-8")
             write_line(f"{__doc__}\n\nIts keys are {PREFIX}KEY=VALUE:\n\n{keys}")

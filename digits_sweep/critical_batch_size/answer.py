@@ -6,13 +6,13 @@ from dataclasses import replace
 from statistics import median
 
 import numpy as np
-from scipy.optimize import nnls
 
 from digits_sweep.critical_batch_size.fit import Fit, Steps, fit_steps
 from digits_sweep.critical_batch_size.runs import learning_rate
 from digits_sweep.critical_batch_size.settings import Cost
 from digits_sweep.critical_batch_size.study import Study
 from digits_sweep.critical_batch_size.tables import NEVER
+from digits_sweep.report.analysis.statistics.cost import fitted_costs
 from digits_sweep.report.analysis.statistics.replicates import estimate
 from digits_sweep.results.critical import Answer, Check
 from digits_sweep.results.sweep import RecordedSweep
@@ -50,9 +50,7 @@ def measured_cost(sweep: RecordedSweep, sizes: Sequence[int]) -> Cost | None:
         return None
     batch_sizes = np.array(list(per_iteration), float)
     seconds = np.array([median(each) for each in per_iteration.values()])
-    terms = np.stack([np.ones(len(seconds)), batch_sizes], axis=1)
-    (iteration, example), _ = nnls(terms / seconds[:, None], np.ones(len(seconds)))
-    return Cost(float(iteration), float(example))
+    return Cost(*fitted_costs(np.ones(len(seconds)), batch_sizes, seconds))
 
 
 def soonest(fit: Fit, cost: Cost) -> float | None:

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import MISSING
 
-from digits_sweep.config.command_line import read_command_line
-from digits_sweep.config.hydra.compose import CONF
+from digits_sweep.config.command_line import key_of, read_command_line
+from digits_sweep.config.hydra.own_keys import MOST_SEEDS, own_keys
 from digits_sweep.config.keys import written
 from digits_sweep.errors import InvalidConfig
 
 PREFIX, FILE, TARGETS = "critical.", "critical_batch_size.yaml", "evaluation.targets."
-MOST_SEEDS, MOST_STEPS = 999, 40
+MOST_STEPS = 40
 COST = re.compile(r"(iteration|example)=([0-9.]+(?:e[+-]?\d+)?)(s|ms|us)?", re.IGNORECASE)
 UNITS = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 # Keys of a sweep that mean nothing here, with what to do instead.
@@ -68,10 +66,10 @@ def read_settings(arguments: Sequence[str]) -> Typed:
     cost, rest = _cost(arguments)
     line = read_command_line(rest)
     own = [each.removeprefix(PREFIX) for each in line.overrides if each.startswith(PREFIX)]
-    resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if _key(each) == "resume"]
-    overrides = [each for each in line.overrides if not each.startswith(PREFIX) and _key(each) != "resume"]
+    resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if key_of(each) == "resume"]
+    overrides = [each for each in line.overrides if not each.startswith(PREFIX) and key_of(each) != "resume"]
     for each in overrides:
-        if (right := REFUSED.get(_key(each))) is not None:
+        if (right := REFUSED.get(key_of(each))) is not None:
             raise InvalidConfig(f"{each}: {right}")
     settings = _settings(own)
     folders = [f"--config-dir={folder}" for folder in line.config_dirs]
@@ -79,7 +77,7 @@ def read_settings(arguments: Sequence[str]) -> Typed:
         settings=settings,
         resume=resumes[-1] if resumes else None,
         cost=cost,
-        command=[*folders, *(each for each in line.overrides if _key(each) != "resume")],
+        command=[*folders, *(each for each in line.overrides if key_of(each) != "resume")],
         arguments=["-m", *folders, *_untyped(settings.runs, overrides), *overrides],
     )
 
@@ -104,14 +102,7 @@ def _cost(arguments: Sequence[str]) -> tuple[Cost | None, list[str]]:
 
 
 def _settings(own: Sequence[str]) -> CriticalConfig:
-    schema = OmegaConf.structured(CriticalConfig)
-    for typed in own:
-        try:
-            OmegaConf.merge(schema, OmegaConf.from_dotlist([typed]))
-        except (OmegaConfBaseException, YAMLError) as error:
-            raise InvalidConfig(f"{PREFIX}{typed}: {str(error).splitlines()[0]}") from error
-    merged = OmegaConf.merge(schema, OmegaConf.load(CONF / FILE), OmegaConf.from_dotlist(list(own)))
-    settings: CriticalConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    settings = own_keys(CriticalConfig, FILE, PREFIX, own)
     for key, holds, right in _RULES:
         value = getattr(settings, key)
         if not holds(value):
@@ -133,11 +124,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
 
 def _untyped(defaults: Iterable[str], overrides: Sequence[str]) -> list[str]:
     """Return the default overrides whose key is not typed. Whoever types a target means no other than those typed."""
-    typed = {_key(each) for each in overrides}
+    typed = {key_of(each) for each in overrides}
     own_targets = any(key.startswith(TARGETS) for key in typed)
-    kept = [each for each in defaults if _key(each) not in typed]
-    return [f"{_key(each)}=[]" if own_targets and each.startswith(TARGETS) else each for each in kept]
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
+    kept = [each for each in defaults if key_of(each) not in typed]
+    return [f"{key_of(each)}=[]" if own_targets and each.startswith(TARGETS) else each for each in kept]

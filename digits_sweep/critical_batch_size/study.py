@@ -125,5 +125,5 @@ class Study:
     def _warn(self, run: PlannedRun) -> None:
         record = self.sweep.records[run.folder]
         if record.status is Status.FAILED:
-            reason = (record.error or "no reason recorded").strip().splitlines()[-1]
+            reason = record.error_line or "no reason recorded"
             self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {reason}")

@@ -77,6 +77,11 @@ class Record:
         return self.environments[-1] if self.environments else {}
 
     @property
+    def error_line(self) -> str | None:
+        """The last line of the error, which names it; None if there is none."""
+        return self.error.strip().splitlines()[-1] if self.error and self.error.strip() else None
+
+    @property
     def epochs(self) -> int:
         """How many epochs are finished."""
         return self.summary.get("epochs", 0)

@@ -74,7 +74,6 @@ def history_of(sweep: RecordedSweep) -> pd.DataFrame:
 def _row(name: str, record: Record, swept: Sequence[str], misfit: str | None) -> dict[str, Any]:
     """Return a run's cells: what its record has, the keys that were swept, and what is known of the record itself."""
     config = results_of(record.config)
-    error = record.error.strip().splitlines()[-1] if record.error and record.error.strip() else None
     return {
         **settings_of(record),
         **record.summary,
@@ -82,7 +81,7 @@ def _row(name: str, record: Record, swept: Sequence[str], misfit: str | None) ->
         "status": str(record.status),
         "run_dir": name,
         "resumes": len(record.resumed_after),
-        "error": "; ".join(filter(None, [error, misfit])) or None,
+        "error": "; ".join(filter(None, [record.error_line, misfit])) or None,
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits_sweep.config.command_line import read_command_line
+from digits_sweep.config.command_line import key_of, read_command_line
 from digits_sweep.config.hydra.compose import checked
 from digits_sweep.config.hydra.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.keys import (
@@ -57,7 +57,7 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
         check_plain(sweep_dir, unused=SUBMITIT_FOLDER)
         if not manifest.runs:
             raise CannotResume(f"{sweep_dir}: a sweep without runs")
-        typed = {_key(override) for override in read_command_line(planned.command).overrides}
+        typed = {key_of(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
             planned = _repeated(planned, typed, manifest, sweep_dir)
         elif found := list(_typed_otherwise(planned, typed, manifest)):
@@ -69,10 +69,6 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     if found := list(_differences(planned, earlier, manifest)):
         raise CannotResume("\n".join(f"resume={name}: {line}" for line in found))
     return planned, earlier
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
 
 
 def _names_runs(key: str) -> bool:
@@ -196,8 +192,8 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
 
     They say where files are, or whom to notify.
     """
-    typed = {_key(argument) for argument in arguments}
-    keys = ((override, _key(override)) for override in typed_before if not override.startswith(("-", "hydra")))
+    typed = {key_of(argument) for argument in arguments}
+    keys = ((override, key_of(override)) for override in typed_before if not override.startswith(("-", "hydra")))
     once = ("resume", "dry_run", "fail_fast", "max_runs", "outputs")
     return [each for each, key in keys if holds_for_the_sweep(key) and key not in typed and key not in once]
 

@@ -73,16 +73,19 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     with stopwatch.running():
         model = build_model(config.model, config.seed, digits.image_shape)
         name, reason = choose_engine(config.engine.name, model, config.optimizer, device, config.schedule)
-        kind = ENGINES[name]
-        workload = Workload(
-            images=digits.train_images,
-            labels=digits.train_labels,
-            scale=config.data.scale,
-            model=model,
-            optimizer=config.optimizer,
-            batch_size=config.data.batch_size,
-            device=device,
-            num_workers=config.data.num_workers,
-        )
-        engine = kind(workload)
+        engine = ENGINES[name](workload_of(config, digits, model, device))
     return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds)
+
+
+def workload_of(config: Config, digits: Digits, model: nn.Module, device: torch.device) -> Workload:
+    """Return what an engine is given to train `model` as `config` says."""
+    return Workload(
+        images=digits.train_images,
+        labels=digits.train_labels,
+        scale=config.data.scale,
+        model=model,
+        optimizer=config.optimizer,
+        batch_size=config.data.batch_size,
+        device=device,
+        num_workers=config.data.num_workers,
+    )

@@ -133,7 +133,7 @@ def seeded_run(
     # The screen says which run this is of how many; nobody knows how many a search will have.
     record = run(config, folder / own, number, Manifest([], [own] * (number + 1), [], [dataset]), enough)
     if record.status is Status.FAILED:
-        raise CannotSearch(f"{own} failed: {(record.error or '').strip().splitlines()[-1]}")
+        raise CannotSearch(f"{own} failed: {record.error_line}")
     return record
 
 

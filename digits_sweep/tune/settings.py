@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import MISSING
 
-from digits_sweep.config.hydra.compose import CONF
+from digits_sweep.config.command_line import key_of
+from digits_sweep.config.hydra.own_keys import MOST_SEEDS, own_keys
 from digits_sweep.config.keys import role_of, written
 from digits_sweep.config.plan import Plan, plan
 from digits_sweep.config.rules import Role
@@ -20,9 +19,6 @@ SEARCHED = ("lr", "weight_decay")
 
 # Far above what any search needs: a list of so many names is made for every trial.
 MOST_TRIALS = 100_000
-
-# More runs of one configuration than anybody waits for.
-MOST_SEEDS = 999
 
 # What can be minimized, and the column of the summary that holds it.
 OBJECTIVES = {
@@ -60,14 +56,7 @@ def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
         raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
     own = [argument.removeprefix("tune.") for argument in arguments if argument.startswith("tune.")]
     overrides = [argument for argument in arguments if not argument.startswith("tune.")]
-    schema = OmegaConf.structured(TuneConfig)
-    for typed in own:
-        try:
-            OmegaConf.merge(schema, OmegaConf.from_dotlist([typed]))
-        except (OmegaConfBaseException, YAMLError) as error:
-            raise InvalidConfig(f"tune.{typed}: {str(error).splitlines()[0]}") from error
-    merged = OmegaConf.merge(schema, OmegaConf.load(CONF / "tune.yaml"), OmegaConf.from_dotlist(own))
-    settings: TuneConfig = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    settings = own_keys(TuneConfig, "tune.yaml", "tune.", own)
     _check(settings)
     for typed in overrides:
         _check_override(typed)
@@ -93,17 +82,13 @@ def _check(settings: TuneConfig) -> None:
 
 
 def _check_override(typed: str) -> None:
-    key = _key(typed)
+    key = key_of(typed)
     # Trials run in this process, one after the other, and a search has its own way to continue.
     if key.startswith("hydra") or role_of(key) is Role.COMMAND:
         raise InvalidConfig(f"{typed}: not for a search; leave it out")
     group, _, name = key.partition(".")
     if group == "optimizer" and name in SEARCHED:
         raise InvalidConfig(f"{typed}: this is what is searched; tune.{name}=[low,high] sets between what")
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
 
 
 def plan_trials(overrides: Sequence[str]) -> Plan:
@@ -114,8 +99,8 @@ def plan_trials(overrides: Sequence[str]) -> Plan:
     planned = plan(["-m", *overrides])
     if (runs := len(planned.runs)) > 1:
         values = zip(*(run.overrides for run in planned.runs), strict=True)
-        swept = {_key(texts[0]) for texts in values if len(set(texts)) > 1}
-        typed = " ".join([each for each in overrides if _key(each) in swept] or overrides)
+        swept = {key_of(texts[0]) for texts in values if len(set(texts)) > 1}
+        typed = " ".join([each for each in overrides if key_of(each) in swept] or overrides)
         raise InvalidConfig(f"{typed}: is a sweep of {runs} runs; a search needs one value of every key")
     return planned
 

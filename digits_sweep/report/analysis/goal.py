@@ -66,10 +66,10 @@ def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataF
     """
     runs = runs.reset_index(drop=True)
     if goal.measure == RUNNING_LOSS:
-        reached, found = runs["first_epoch_below_threshold"], runs
+        reached = runs["first_epoch_below_threshold"]
         # Before the losses of iterations were kept, a threshold was counted as reached at the end of an epoch.
-        examples = found["examples_to_threshold"].fillna(reached * runs["train_samples"])
-        iterations = found["iterations_to_threshold"].fillna(reached * runs["iterations_per_epoch"])
+        examples = runs["examples_to_threshold"].fillna(reached * runs["train_samples"])
+        iterations = runs["iterations_to_threshold"].fillna(reached * runs["iterations_per_epoch"])
         never = runs["classes_never_predicted"]
     else:
         rows = targets[(targets["target"] == goal.measure) & (targets["threshold"] == goal.threshold)]

@@ -1,6 +1,7 @@
 """The optimizers. A new one is its code with a line in `OPTIMIZERS`, and a YAML in `conf/optimizer`."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Protocol
 
 from torch import nn
@@ -32,24 +33,11 @@ class OptimizerBuilder(Protocol):
     ) -> Optimizer: ...
 
 
-def _adam(config: AdamConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool) -> Optimizer:
-    """Build Adam with L2 weight decay added to the gradient (coupled; not AdamW's)."""
-    return Adam(
-        parameters,
-        lr=config.lr,
-        betas=(config.betas[0], config.betas[1]),
-        eps=config.eps,
-        weight_decay=config.weight_decay,
-        fused=fused,
-        capturable=capturable,
-    )
-
-
-def _adamw(
-    config: AdamConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
+def _adam_of(
+    kind: type[Adam], config: AdamConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
 ) -> Optimizer:
-    """Build Adam with decoupled weight decay: every step also shrinks a weight by lr x weight_decay of itself."""
-    return AdamW(
+    """Build Adam, which adds weight decay to the gradient, or AdamW, which shrinks the weights by lr x weight_decay."""
+    return kind(
         parameters,
         lr=config.lr,
         betas=(config.betas[0], config.betas[1]),
@@ -58,6 +46,9 @@ def _adamw(
         fused=fused,
         capturable=capturable,
     )
+
+
+_adam, _adamw = partial(_adam_of, Adam), partial(_adam_of, AdamW)
 
 
 def _sgd(config: SGDConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool) -> Optimizer:

@@ -48,12 +48,9 @@ def costs(runs: pd.DataFrame) -> Costs | None:
     alike = all(timed[name].nunique() <= 1 for name in _work(timed) if name != "num_threads")
     if timed["iterations_per_epoch"].nunique() < 2 or not alike:
         return None
-    # Takes a third of a second to import, which a sweep that shows its table need not wait for.
-    from scipy.optimize import nnls
-
-    seconds = timed["seconds_per_epoch"].to_numpy(float)
-    terms = timed[["iterations_per_epoch", "train_samples"]].to_numpy(float)
-    (iteration, example), _ = nnls(terms / seconds[:, None], np.ones(len(seconds)))
+    iteration, example = fitted_costs(
+        *(timed[name].to_numpy(float) for name in ("iterations_per_epoch", "train_samples", "seconds_per_epoch"))
+    )
     sizes = timed.groupby("batch_size", sort=True)
     first = sizes.first()
     parts = pd.DataFrame(
@@ -63,4 +60,17 @@ def costs(runs: pd.DataFrame) -> Costs | None:
             "measured": sizes["seconds_per_epoch"].median().astype(float),
         }
     )
-    return Costs(float(iteration), float(example), parts)
+    return Costs(iteration, example, parts)
+
+
+def fitted_costs(iterations: np.ndarray, examples: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
+    """Return a and b of seconds = a x iterations + b x examples; each argument is (n,), of two batch sizes or more.
+
+    By non-negative least squares on relative errors.
+    """
+    # Takes a third of a second to import, which a sweep that shows its table need not wait for.
+    from scipy.optimize import nnls
+
+    terms = np.stack([iterations, examples], axis=1)
+    (iteration, example), _ = nnls(terms / seconds[:, None], np.ones(len(seconds)))
+    return float(iteration), float(example)
