@@ -1,14 +1,10 @@
-"""The report as a reader has it: the command, its page, and the page in a real browser."""
+"""The report as a reader has it: the command and its page."""
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin
-from xml.etree.ElementTree import Element, TreeBuilder
 
 import pandas as pd
 import pytest
@@ -16,54 +12,10 @@ import pytest
 from digits_sweep import run
 from digits_sweep.report.__main__ import main
 from digits_sweep.report.analysis.study import load_study
-from digits_sweep.report.page import write_page
+from tests.pages import Page, page_of, sixty_runs
 from tests.studies import add_run, finished, losses_reaching
 
 ONE_EPOCH = ("trainer.num_epochs=1", "num_threads=1")
-WITHOUT_END = ("meta", "link", "br")
-
-
-class Page(HTMLParser):
-    """A page as a tree of elements, without a browser."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self._builder = TreeBuilder()
-        self.feed(html)
-        self.root: Element = self._builder.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._builder.start(tag, {name: value or "" for name, value in attrs})
-        if tag in WITHOUT_END:
-            self._builder.end(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._builder.start(tag, dict(attrs))
-        self._builder.end(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        self._builder.end(tag)
-
-    def handle_data(self, data: str) -> None:
-        self._builder.data(data)
-
-    def texts(self, *tags: str) -> list[str]:
-        return ["".join(each.itertext()).strip() for each in self.root.iter() if each.tag in tags]
-
-    def rows(self, table: str) -> Iterator[list[str]]:
-        """Yield the cells of every row of a table, given by its class or its id."""
-        for each in self.root.iter("table"):
-            if table in (each.get("class"), each.get("id")):
-                yield from (["".join(cell.itertext()) for cell in row] for row in each.find("tbody"))
-
-    def links(self) -> list[str]:
-        return [each.get("href") for each in self.root.iter("a")]
-
-
-def page_of(folder: Path, *studies) -> Page:
-    """Write the page of some sweeps to `folder` and read it."""
-    write_page(folder / "index.html", studies)
-    return Page((folder / "index.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -82,115 +34,6 @@ def report(tmp_path, monkeypatch, capsys):
         return code, printed.out, error + printed.err
 
     return called
-
-
-@pytest.fixture
-def open_page(browser, tmp_path):
-    """The page of some sweeps, opened from its file at a width and in a theme."""
-
-    def opened(*studies, width: int = 1280, theme: str = "light"):
-        path = tmp_path / "report" / "index.html"
-        write_page(path, studies)
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        feature = {"name": "prefers-color-scheme", "value": theme}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        browser.get_log("browser"), browser.get_log("performance")
-        browser.get(path.as_uri())
-        return browser
-
-    return opened
-
-
-def texts(browser, selector: str) -> list[str]:
-    script = "return [...document.querySelectorAll(arguments[0])].map(each => each.textContent.trim())"
-    return browser.execute_script(script, selector)
-
-
-def requests(browser) -> set[str]:
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = {event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"}
-    return {url for url in sent if not url.startswith("data:")}
-
-
-def sixty_runs(sweep):
-    configurations = (
-        (100, 1e-4, 5e-4, 3, 0.5),
-        (20, 1e-4, 5e-4, 2, 1.2),
-        (5, 1e-4, 5e-4, None, 3),
-        (5, 1e-6, 5e-6, None, 3),
-    )
-    for row, (batch_size, lr, weight_decay, epoch, seconds) in enumerate(configurations):
-        for seed in range(15):
-            answers = [0 if digit == seed % 10 and epoch is None else 1000 for digit in range(10)]
-            add_run(
-                sweep, f"{row}_seed={seed}", losses_reaching(epoch, 30), seconds + seed / 100, batch_size=batch_size,
-                lr=lr, weight_decay=weight_decay, seed=seed, test_answers=answers,
-            )  # fmt: skip
-    return finished(sweep)
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_of_sixty_runs_is_whole_at_every_width_and_in_both_themes(open_page, tmp_path, width, theme):
-    browser = open_page(sixty_runs(tmp_path / "sweep"), width=width, theme=theme)
-    assert browser.get_log("browser") == []
-    assert requests(browser) == {browser.current_url}
-    figures = browser.execute_script(
-        "return [...document.querySelectorAll('figure svg')].map(each => [each.getAttribute('aria-label'),"
-        " each.getBoundingClientRect().width, each.getBoundingClientRect().height])"
-    )
-    assert len(figures) == 10
-    assert all(label and wide > 300 and high > 150 for label, wide, high in figures)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_can_be_read_against_what_is_behind_it(open_page, tmp_path, theme):
-    browser = open_page(sixty_runs(tmp_path / "sweep"), theme=theme)
-    worst = browser.execute_script("""
-        const channels = color => color.match(/[\\d.]+/g).slice(0, 3).map(each => each / 255)
-        const linear = each => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4
-        const weighed = ([red, green, blue]) => .2126 * red + .7152 * green + .0722 * blue
-        const luminance = color => weighed(channels(color).map(linear))
-        const paper = luminance(getComputedStyle(document.body).backgroundColor)
-        const kinds = 'p, li, th, td, small, figcaption, h1, h2, h3, a, dt, dd, svg text'
-        const texts = [...document.querySelectorAll(kinds)]
-        const ratios = texts.map(each => {
-          const style = getComputedStyle(each)
-          const ink = luminance(each.closest('svg') ? style.fill : style.color)
-          return (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05)
-        })
-        return Math.min(...ratios)
-    """)
-    assert worst >= 4.5
-
-
-@pytest.mark.parametrize(
-    ("runs", "text", "pictures"),
-    [
-        ({}, "No run of this sweep has been recorded yet.", 0),
-        ({"one": {}}, "Batch size 20 passed 1.6 after 120,000 digits (2 s); one run: ", 8),
-        ({"bad": {"losses": [], "status": "failed", "error": "OSError: x"}}, "bad failed after 0 epochs: OSError", 0),
-        ({"none": {"losses": losses_reaching(None)}}, "No run passed 1.6 within 10 epochs.", 9),
-    ],
-)  # fmt: skip
-def test_a_sweep_of_almost_nothing_has_a_page_too(open_page, tmp_path, runs, text, pictures):
-    for name, columns in runs.items():
-        add_run(tmp_path / "sweep", name, columns.pop("losses", losses_reaching(2)), **columns)
-    browser = open_page(finished(tmp_path / "sweep"))
-    assert text in " ".join(texts(browser, "p, li"))
-    assert len(texts(browser, "figure svg")) == pictures
-    assert browser.get_log("browser") == []
-
-
-def test_a_name_that_is_a_script_is_only_a_name(open_page, tmp_path):
-    name = "<script>document.title='run'<|script>"
-    add_run(tmp_path / "sweep", name, losses_reaching(None), dataset="<script>document.title='data'</script>")
-    browser = open_page(finished(tmp_path / "sweep"))
-    assert browser.title == "Batch-size sweep sweep"
-    assert name in texts(browser, ".runs tbody th")
-    assert browser.execute_script("return document.scripts.length") == 0
 
 
 @pytest.fixture(scope="module")
