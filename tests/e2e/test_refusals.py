@@ -58,6 +58,7 @@ REFUSED_BY_THE_PARTS = {
 REFUSED |= REFUSED_BY_THE_PARTS
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", [*REFUSED, *(f"{command} dry_run=true" for command in REFUSED_BY_THE_PARTS)])
 def test_a_mistake_is_refused_in_a_line_and_leaves_nothing_behind(program, command):
     refused = program(*command.split())

@@ -51,6 +51,7 @@ def test_adamws_decay_is_the_same_for_every_example(choice):
         assert found.lr * found.weight_decay / size == pytest.approx(1e-3 * 1e-2 / 100)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("choice", "base"),
     [
