@@ -97,6 +97,7 @@ class OptimizerConfig:
     # Two runs whose numbers are the same are one run, whatever rule they come from.
     rule: str | None = key(role=Role.ORIGIN, default=None)
     reference_batch_size: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=None)
+    reference_lr: float | None = key(or_null(POSITIVE), Role.ORIGIN, default=None)
 
 
 @dataclass

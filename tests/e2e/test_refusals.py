@@ -6,8 +6,8 @@ import torch
 from digits_sweep.data.loading import DATASETS
 
 CHOOSE_OPTIMIZER = (
-    "choose adam or adam_half_life or adam_linear or adam_same_rates or adam_sqrt or adamw or adamw_half_life or "
-    "adamw_linear or adamw_sqrt or muon or own or rmsprop or sgd or sgd_linear"
+    "choose adam or adam_fixed or adam_half_life or adam_half_life_sqrt or adam_linear or adam_same_rates or adam_sqrt or "
+    "adam_sqrt_lr or adamw or adamw_half_life or adamw_linear or adamw_sqrt or muon or own or rmsprop or sgd or sgd_linear"
 )
 
 REFUSED = {
