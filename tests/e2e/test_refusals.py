@@ -3,12 +3,10 @@
 import pytest
 import torch
 
+from digits_sweep.config.hydra.compose import CONF
 from digits_sweep.data.loading import DATASETS
 
-CHOOSE_OPTIMIZER = (
-    "choose adam or adam_fixed or adam_half_life or adam_half_life_sqrt or adam_linear or adam_same_rates or adam_sqrt or "
-    "adam_sqrt_lr or adamw or adamw_half_life or adamw_linear or adamw_sqrt or muon or own or rmsprop or sgd or sgd_linear"
-)
+CHOOSE_OPTIMIZER = "choose " + " or ".join(sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
 
 REFUSED = {
     "data.batch_size=0": "data.batch_size=0: must be a whole number from 1 up",

@@ -87,8 +87,8 @@ def test_a_step_is_autograds_gradient(batch, hidden_size, hidden_layers, head, s
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     NativeEngine(given).train(torch.arange(batch))
     for parameter, before, gradient in zip(model.parameters(), initial, gradients, strict=True):
-        # Weights of up to 1 are rounded to 6e-8 before the step and after it. A saturated softmax leaves the rounding of
-        # numbers of up to 1 in its gradient, which raw inputs multiply by up to 255.
+        # Weights of up to 1 are rounded to 6e-8 before the step and after it. A saturated softmax leaves the rounding
+        # of numbers of up to 1 in its gradient, which raw inputs multiply by up to 255.
         tolerance = 1e-6 + 2e-6 * gradient.abs().max().item() + 1e-7 * inputs.abs().max().item()
         torch.testing.assert_close(before - parameter.detach(), gradient, rtol=1e-4, atol=tolerance)
 
