@@ -3,16 +3,13 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, cast
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from digits_sweep.process import Tolerant
-from digits_sweep.results.disk.harmless import one_line, visible
+from digits_sweep.results.disk.harmless import visible
 from digits_sweep.results.history import EpochRow
+from digits_sweep.terminal import console_on, print_table, without_room
 
 
 class Screen:
@@ -22,12 +19,12 @@ class Screen:
     """
 
     def __init__(self) -> None:
-        # In a pipe no column is cut, whatever width the environment claims.
-        stream = Tolerant(sys.stdout)
-        is_terminal = stream.isatty()
-        self.console = Console(
-            file=cast(IO[str], stream), highlight=False, force_terminal=is_terminal, width=None if is_terminal else 240
-        )
+        self.console = console_on(sys.stdout)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it, and not a file or another program."""
+        return self.console.is_terminal
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
@@ -47,7 +44,7 @@ class Screen:
             TimeRemainingColumn(),
             TextColumn("left"),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=not self.console.is_terminal or self.console.is_dumb_terminal,
             transient=True,
             # Drawn after every epoch only: a bar that moves by itself takes time from the epoch that it shows.
             auto_refresh=False,
@@ -55,16 +52,21 @@ class Screen:
         with bar:
             yield RunOnScreen(self, bar, num_epochs, done)
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print a table of text between two empty lines."""
-        # As `Text`, because rich reads a plain string as markup, and a column may be named after a key in a file.
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for each in header:
-            table.add_column(Text(one_line(each)))
-        for row in rows:
-            table.add_row(*(Text(one_line(each)) for each in row))
+    def table(
+        self,
+        header: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        notes: Sequence[str] = (),
+        optional: Sequence[str] = (),
+    ) -> None:
+        """Print a table of text between two empty lines, with `notes` below it.
+
+        A terminal that is too narrow gets the columns in `optional` last: they are left out, and named below it.
+        """
         self.say("")
-        self.console.print(table)
+        left_out = print_table(self.console, header, list(rows), optional)
+        for note in (*notes, *without_room(left_out)):
+            self.say(note)
         self.say("")
 
 

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Lowest first. A module imports from its own layer and from lower ones only.
 LAYERS = (
-    ("process", "errors", "config.rules", "config.schema", "config.nodes", "config.keys", "results"),
+    ("process", "terminal", "errors", "config.rules", "config.schema", "config.nodes", "config.keys", "results"),
     ("config",),
     ("data",),
     ("training",),

@@ -1,4 +1,4 @@
-"""`python -m digits_sweep.report`: write one or more sweeps as a page, and print their tables in Markdown."""
+"""`python -m digits_sweep.report`: write one or more sweeps as a page, and print their tables (Markdown in a pipe)."""
 
 import argparse
 import sys
@@ -26,14 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = _parser().parse_args(arguments)
         with at_once():
             from digits_sweep.report.analysis.study import load_study
-            from digits_sweep.results.disk.harmless import visible
             from digits_sweep.results.manifest import newest_sweep
         try:
             studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]
         except (DigitsSweepError, FileNotFoundError) as error:
             sys.exit(str(error))
         for study in studies:
-            write_line(visible(_on_the_terminal(study)))
+            _show(study)
         path = chosen.page or chosen.outputs / "report" / "index.html"
         try:
             if chosen.figure:
@@ -87,29 +86,46 @@ def _sweep(text: str) -> Path:
     return folder
 
 
-def _on_the_terminal(study: "Study") -> str:
+def _show(study: "Study") -> None:
+    """Print the verdict and a table: on a terminal as wide as that is, else in Markdown."""
     with at_once():
         from digits_sweep.report.analysis.sentences.verdict import verdict
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
-        from digits_sweep.report.table_of_runs import as_markdown, short_table
+        from digits_sweep.report.table_of_runs import as_markdown, named_table
         from digits_sweep.report.tables import questions
+        from digits_sweep.report.terminal import configurations_for_terminal, runs_for_terminal
+        from digits_sweep.results.disk.harmless import visible
+        from digits_sweep.terminal import console_on, print_table, without_room
     if study.critical:
         from digits_sweep.report.analysis.sentences.critical import sentences
 
-        return f"{study.folder}\n\n" + "\n".join(sentences(study.critical.answers)) + "\n"
+        write_line(visible(f"{study.folder}\n\n" + "\n".join(sentences(study.critical.answers)) + "\n"))
+        return
     groups = replicates(study.runs)
     several = any(group.runs > 1 for group in groups)
-    rows = questions(study.runs, groups, study.goal).as_text() if several else short_table(study.runs)
-    return f"{study.folder}\n\n{verdict(ended(study.runs), groups, study.goal)}\n\n{as_markdown(rows)}"
+    write_line(visible(f"{study.folder}\n\n{verdict(ended(study.runs), groups, study.goal)}\n"))
+    console = console_on(sys.stdout)
+    if console.is_terminal:
+        table = configurations_for_terminal(study.runs, groups) if several else runs_for_terminal(study.runs)
+        left_out = print_table(console, table.header, table.rows, table.optional)
+        write_line(visible("\n".join([*table.notes, *without_room(left_out), ""])))
+    else:
+        rows = questions(study.runs, groups, study.goal).as_text() if several else named_table(study.runs)
+        write_line(visible(as_markdown(rows)))
 
 
 def _draw(study: "Study", path: Path) -> None:
     with at_once():
-        from digits_sweep.report.analysis.statistics.curves import losses
-        from digits_sweep.report.figures.courses import loss_against_epoch
-        from digits_sweep.report.style import as_file
+        from digits_sweep.report.along_runs import losses
+        from digits_sweep.report.analysis.panels import layout_of
+        from digits_sweep.report.analysis.statistics.replicates import replicates
+        from digits_sweep.report.svg import as_file
 
-    as_file(path, lambda axis: loss_against_epoch(losses(study.runs, study.history), axis))
+    for picture in losses(study.runs, study.history, replicates(study.runs), layout_of(study.runs)):
+        if picture.name == "loss-epoch":
+            as_file(path, picture.panels, picture.columns)
+            return
+    as_file(path, [("", "", lambda axis: None)], 1)
 
 
 if __name__ == "__main__":

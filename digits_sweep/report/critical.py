@@ -7,11 +7,11 @@ from functools import partial
 import pandas as pd
 
 from digits_sweep.report.analysis.sentences.critical import answer_sentence, check_sentence, goal_of
-from digits_sweep.report.analysis.sentences.formatting import capitalized, cell, noun_of, rounded, seconds
+from digits_sweep.report.analysis.sentences.formatting import capitalized, noun_of, rounded, seconds, setting
 from digits_sweep.report.analysis.statistics.critical import Critical, noise_along_runs, seconds_per_step
 from digits_sweep.report.analysis.study import Study
-from digits_sweep.report.captions import Picture, picture
 from digits_sweep.report.figures import critical as figures
+from digits_sweep.report.pictures import Picture, picture
 from digits_sweep.report.tables import Cell, Table
 from digits_sweep.results.critical import Answer
 
@@ -43,7 +43,7 @@ def _row(answer: Answer, row: pd.Series) -> list[Cell]:
     interval = f"{rounded(float(row['low']))} to {rounded(float(row['high']))}, {row['seeds']} seeds" if reached else ""
     return [
         Cell(f"{goal_of(answer)}, batch size {size}"),
-        Cell(cell(row["lr"])),
+        Cell(setting("lr", row["lr"])),
         Cell(rounded(median), interval),
         Cell(rounded(float(row["tuned_median"]))),
         Cell(rounded(median * size)),
@@ -84,7 +84,7 @@ def pictures(study: Study, found: Critical) -> Iterator[Picture]:
                 f"critical-response-{number}", f"Steps by learning rate, {goal_of(answer)}",
                 "A mark a tuning seed, a line through the medians. Open marks, at the top: given up or not reached.",
                 f"Steps to {goal_of(answer)} against the learning rate, by batch size. Best: {_rates(found, answer)}",
-                partial(figures.response, tuning),
+                partial(figures.response, tuning, figures.sizes_of(found)),
             )  # fmt: skip
     if noise := noise_along_runs(study.evaluations, study.runs):
         ends = "; ".join(f"batch size {size}: {_ends(runs[0])}" for size, runs in noise.items())
@@ -121,7 +121,9 @@ def _median(row: pd.Series, power: int) -> str:
 def _rates(found: Critical, only: Answer | None = None) -> str:
     return " ".join(
         f"{goal_of(answer)}: "
-        + ", ".join(f"{cell(row['lr'])} at {row['batch_size']}" for _, row in found.steps_to(answer).iterrows())
+        + ", ".join(
+            f"{setting('lr', row['lr'])} at {row['batch_size']}" for _, row in found.steps_to(answer).iterrows()
+        )
         + "."
         for answer in ([only] if only else found.answers)
     )

@@ -2,8 +2,11 @@
 
 import os
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,15 +15,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from digits_sweep.report import critical
+from digits_sweep.report.analysis.own_curves import HIGH, WIDE, OwnCurve, common_settings, own_curves
+from digits_sweep.report.analysis.panels import layout_of
 from digits_sweep.report.analysis.sentences.critical import answer_sentence
 from digits_sweep.report.analysis.sentences.lesson import findings
 from digits_sweep.report.analysis.sentences.provenance import provenance
 from digits_sweep.report.analysis.sentences.verdict import how_counted, verdict
 from digits_sweep.report.analysis.sentences.warnings import warnings
 from digits_sweep.report.analysis.statistics.comparison import apart, combine, differences, sweep_labels
+from digits_sweep.report.analysis.statistics.ranking import ranked
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.captions import pictures
+from digits_sweep.report.figures.critical import sizes_of
+from digits_sweep.report.legend import legend, legend_of_critical
 from digits_sweep.report.table_of_runs import short_table
 from digits_sweep.report.tables import comparison, questions
 from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers, replace_file
@@ -29,17 +37,29 @@ from digits_sweep.results.disk.harmless import visible
 HEADING = "How long is an epoch, and when is the loss below the threshold?"
 
 
+# Of more configurations the soonest are shown, and the others on demand.
+MOST_ROWS, FIRST_ROWS = 12, 10
+
+
 @dataclass(frozen=True)
 class Section:
-    """What a page says of one sweep alone; `rows` has a run's address as seen from the page, its name and its cells."""
+    """What a page says of one sweep alone.
+
+    `rows` has a run's number on the page, its name and its cells; `curves` what its details show, `links` its address
+    as seen from the page, and `settings` the keys and values that all runs have in common.
+    """
 
     label: str
     name: str
     verdicts: list[str]
     findings: list[str]
+    cautions: list[str]
     warnings: list[str]
     header: list[str]
-    rows: list[tuple[str, str, list[str]]]
+    rows: list[tuple[int, str, list[str]]]
+    curves: list[OwnCurve]
+    links: list[str]
+    settings: list[tuple[str, str]]
     provenance: list[tuple[str, str]]
     summary: str
 
@@ -80,27 +100,49 @@ def _unbroken(text: str) -> Markup:
 
 
 def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
-    named = zip(sweep_labels(studies), studies, strict=True)
-    content: dict[str, Any] = {"sections": [_section(label, study, folder) for label, study in named]}
+    sections, first = [], 0
+    for label, study in zip(sweep_labels(studies), studies, strict=True):
+        sections.append(_section(label, study, folder, first))
+        first += len(study.runs)
     shared = combine(studies) if len(studies) > 1 else None
     tables = apart(shared) if shared else studies[0]
     groups = replicates(tables.runs)
     alone = studies[0].critical if len(studies) == 1 else None
-    return content | {
+    several = any(group.runs > 1 for group in groups)
+    many = not alone and len(groups) > MOST_ROWS
+    groups = ranked(tables.runs, groups) if many else groups
+    script = _file("page.js")
+    return {
+        "sections": sections,
         "heading": critical.HEADING if alone else HEADING,
         "comparison": comparison(shared) if shared else None,
         "differences": differences(shared) if shared else [],
         "questions_heading": "Steps, examples and seconds" if alone else "The two questions",
-        "questions": critical.table(alone) if alone else questions(tables.runs, groups, tables.goal),
+        "questions": critical.table(alone)
+        if alone
+        else questions(tables.runs, groups[:FIRST_ROWS] if many else groups, tables.goal),
+        "all_questions": questions(tables.runs, groups, tables.goal) if many else None,
         "checks": critical.checks(alone) if alone else [],
         "how_counted": critical.HOW_COUNTED if alone else how_counted(tables.goal),
-        "several_seeds": not alone and any(group.runs > 1 for group in groups),
+        "several_seeds": not alone and several,
+        "legend": legend_of_critical(alone, sizes_of(alone)) if alone else legend(layout_of(tables.runs), several),
         "pictures": list(critical.pictures(studies[0], alone)) if alone else pictures(tables),
+        "wide": WIDE,
+        "high": HIGH,
+        "style": Markup(_file("page.css")),
+        "script": Markup(script),
+        # No other script runs, whatever a text from a file looks like to a browser.
+        "script_hash": b64encode(sha256(f"\n{script}".encode()).digest()).decode(),
     }
 
 
-def _section(label: str, study: Study, folder: Path) -> Section:
+def _file(name: str) -> str:
+    return (files("digits_sweep.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _section(label: str, study: Study, folder: Path, first: int) -> Section:
     finished, groups, summary = ended(study.runs), replicates(study.runs), short_table(study.runs)
+    found = warnings(study)
     return Section(
         label=label,
         name=study.folder.name,
@@ -108,12 +150,16 @@ def _section(label: str, study: Study, folder: Path) -> Section:
         if study.critical
         else [verdict(finished, groups, study.goal)],
         findings=[] if study.critical else findings(finished, groups),
-        warnings=warnings(study),
+        cautions=[str(each) for each in found if each.bears_on_verdict],
+        warnings=[str(each) for each in found if not each.bears_on_verdict],
         header=summary[0],
         rows=[
-            (_link(study.folder / name, folder), name, row)
-            for name, row in zip(study.runs["run_dir"], summary[1:], strict=True)
+            (number, str(name), row)
+            for number, (name, row) in enumerate(zip(study.runs["run_dir"], summary[1:], strict=True), first)
         ],
+        curves=own_curves(study, first),
+        links=[_link(study.folder / str(name), folder) for name in study.runs["run_dir"]],
+        settings=common_settings(study),
         provenance=provenance(study),
         summary=_link(study.folder / "summary.csv", folder),
     )

@@ -1,148 +1,149 @@
-"""The style of the figures: colors, axes, and a figure as an SVG that takes its colors from the page around it."""
+"""The style of the figures: colors and shapes, and names of lines where they end."""
 
-import errno
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from digits_sweep.results.disk.harmless import visible
-
-# Okabe and Ito's palette for color-blind readers, darkened if too pale on white. Markers differ as well.
+# Okabe and Ito's palette for color-blind readers, darkened if too pale on white, for what has no order. Shapes differ
+# as well.
 SERIES = ("#0072b2", "#c44e00", "#00795a", "#a83f80", "#7a6200", "#4b4b4b")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+# The batch sizes, the smallest first: lighter and redder step by step (OKLCH, lightness 0.30 to 0.56), so that their
+# order is seen without red and green being told apart. Each has a contrast of 4.5 to the paper, as text needs.
+SIZES = (
+    *("#041981", "#271887", "#3e1889", "#521888", "#661984", "#781a7c"),
+    *("#891b72", "#991e65", "#a72456", "#b32c45", "#bc3830", "#c2460d"),
+)
+# The cells of a heat map, few examples first; each is pale enough for ink.
+HEAT = ("#f1f8ff", "#e0f0fe", "#cde8fd", "#bce0f8", "#abd9f3", "#98d2ec", "#84cae5", "#6fc4de")
 INK, GRID = "#1b1b1b", "#d9d9d6"
 BAND = 0.13
+WIDTH, HEIGHT, ROW = 4.7, 3.1, 1.6
+TEXT, SMALL = 8, 7.5
 
 STYLE: dict[Any, Any] = {
     # Names come from files: a dollar sign in one is no formula.
     "text.parse_math": False,
     "svg.fonttype": "none",
     "font.size": 9,
+    "xtick.labelsize": TEXT,
+    "ytick.labelsize": TEXT,
     "text.color": INK,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
+    "axes.titlesize": TEXT,
+    "axes.titlepad": 3,
     "xtick.color": INK,
     "ytick.color": INK,
-    "legend.labelcolor": INK,
     "savefig.transparent": True,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.h_pad": 0.03,
 }
 
 
-LONGEST_NAME = 80
-
-
 def finish(axis: Axes) -> None:
-    """Give an axis what all of them have: a grid, no frame at the top and the right, and a legend."""
+    """Give an axis what all of them have: a grid, and no frame at the top and the right."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color=GRID, linewidth=0.6)
     axis.set_axisbelow(True)
-    legend(axis)
 
 
-def legend(axis: Axes) -> None:
-    """Put the legend above the axes, if there is anything to name: there it hides nothing, whatever is drawn."""
-    if axis.get_legend_handles_labels()[1]:
-        handles, names = axis.get_legend_handles_labels()
-        axis.legend(
-            handles, [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in names],
-            loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2,
-            columnspacing=1.2, handlelength=1.6,
-        )  # fmt: skip
-
-
-def styles(configurations: Iterable[object]) -> list[tuple[str, str]]:
-    """Return color and marker of every configuration: the same in all figures."""
-    places = range(len(list(configurations)))
+def styles(things: Iterable[object]) -> list[tuple[str, str]]:
+    """Return a color and a marker for each of some things without an order, such as goals."""
+    places = range(len(list(things)))
     return [(SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]) for place in places]
 
 
-def horizontal(loss: float, name: str, style: str, axis: Axes) -> None:
-    """Draw a line at a loss, with its name at the right."""
-    axis.axhline(loss, color=INK, linewidth=0.9, linestyle=style)
-    axis.annotate(
-        name, (1, loss), xycoords=("axes fraction", "data"), xytext=(0, -2), textcoords="offset points",
-        ha="right", va="top", fontsize=8, color=INK,
-    )  # fmt: skip
+def step_of(place: int, count: int) -> int:
+    """Return which of the colors in `SIZES` is that of the batch size at a place of `count`."""
+    return round(place * (len(SIZES) - 1) / (count - 1)) if count > 1 else 0
 
 
-def logarithmic(axis: Axis) -> None:
-    """Label a logarithmic axis with plain numbers, more of them within few powers of ten: there may be one power."""
-    lowest, highest = axis.get_data_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if highest < 100 * lowest else (1,)))
-    axis.set_major_formatter(plain)
-    axis.set_minor_formatter(NullFormatter())
+def color_of(size: float, sizes: Sequence[float]) -> str:
+    """Return the color of a batch size among all of a page, ascending: the same in all of its figures."""
+    return SIZES[step_of(list(sizes).index(size), len(sizes))]
 
 
-def plain(value: float, _: object = None) -> str:
-    """Write the number at a tick without an exponent: `0.5`, `12,000`."""
-    return f"{value:,g}"
+def room(axis: Axes) -> tuple[float, float]:
+    """Return about how many points wide and high an axis will be, which the layout decides after all is drawn."""
+    place = axis.get_subplotspec()
+    rows, columns = place.get_gridspec().get_geometry() if place else (1, 1)
+    figure = axis.get_figure(root=True)
+    width, height = (figure.get_size_inches() if figure else np.array([WIDTH, HEIGHT])) * 72
+    return (width - 48) / columns - 6, (height - 42) / rows - (18 if rows * columns > 1 else 0)
 
 
-def as_svg(name: str, text: str, draw: Callable[[Axes], None], height: float = 3.1) -> str:
-    """Draw a figure as an inline SVG element, as wide as its place on the page, with `text` as its alternative.
+def width_of(text: str, size: float = TEXT) -> float:
+    """Return about how many points wide a text is, rather more than less."""
+    return 0.62 * size * len(text)
 
-    Its colors are the page's custom properties `--ink`, `--grid`, `--series-0` and so on, so that a dark page has a
-    dark figure. `name` makes its ids differ from those of other figures on the page. `height` is in inches at a width
-    of 4.7 inches.
+
+def shortened(text: str, points: float, size: float = TEXT) -> str:
+    """Return `text`, its end left out if it is wider than so many points."""
+    most = max(int(points / width_of("x", size)), 4)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def horizontal(lines: Sequence[tuple[float, str, str]], named: bool, axis: Axes, end: float = 1) -> None:
+    """Draw lines at values, each with its style, and its name at the left below it if they are `named`.
+
+    They end at `end`, a share of the axis.
     """
-    with _style({"svg.hashsalt": name}):
-        figure = Figure(figsize=(4.7, height), layout="constrained")
-        axis = figure.subplots()
-        draw(axis)
-        # What is drawn inside the axes needs no space of its own: measuring every text would double the time.
-        for artist in (*axis.lines, *axis.texts, *axis.collections):
-            artist.set_in_layout(False)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return visible(_for_the_page(buffer.getvalue(), text))
+    for value, _, style in lines:
+        axis.axhline(value, xmax=end, color=INK, linewidth=0.9, linestyle=style)
+    if named:
+        below = 0.55 * TEXT / room(axis)[1]
+        places = [_fraction(value, axis) - below for value, _, _ in lines]
+        _write([(place, name, INK) for place, (_, name, _) in zip(places, lines, strict=True)], 0.01, axis)
 
 
-@contextmanager
-def _style(settings: dict[Any, Any]) -> Iterator[None]:
-    """Draw as `STYLE` says in the block, whatever a matplotlibrc in the present folder or at home says.
+def label_ends(ends: Sequence[tuple[float, str, str]], longest: str, axis: Axes) -> float:
+    """Name lines at the right, each at the height of its last value, as (value, name, color), in a margin made for it.
 
-    matplotlib warns of a character that a font lacks and of a text without room: neither helps a reader.
+    Names that would overlap are moved apart. The margin has room for `longest`, up to two fifths of the axis; return
+    where it begins, as a share of the axis.
     """
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE | settings)
-        yield
+    wide = room(axis)[0]
+    share = min((width_of(longest) + 6) / wide, 0.42)
+    _widen(axis, share)
+    placed = [
+        (_fraction(value, axis), shortened(name, share * wide - 4), color)
+        for value, name, color in ends
+        if math.isfinite(value)
+    ]
+    _write(placed, 1 - share + 3 / wide, axis)
+    return 1 - share
 
 
-def _for_the_page(svg: str, text: str) -> str:
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # Groups have the same numbers in every figure, and only what is referred to needs an id.
-    svg = re.sub(r' id="[a-z0-9]+_\d+"', "", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg)
-    svg = re.sub(r"font: ([^;\"]*?)'[^;\"]*?sans-serif", r"font: \1sans-serif", svg)
-    colors = {INK: "--ink", GRID: "--grid"} | {color: f"--series-{place}" for place, color in enumerate(SERIES)}
-    for color, variable in colors.items():
-        svg = svg.replace(color, f"var({variable})")
-    label = text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+def _widen(axis: Axes, share: float) -> None:
+    """Move the right end of the x axis so that a share of its length, at the right, is empty."""
+    transform = axis.xaxis.get_transform()
+    low, high = transform.transform(np.asarray(axis.get_xlim(), float))
+    axis.set_xlim(axis.get_xlim()[0], float(transform.inverted().transform(low + (high - low) / (1 - share))))
 
 
-def as_file(path: Path, draw: Callable[[Axes], None]) -> None:
-    """Draw a figure as a file on white; the suffix of `path` gives the format, such as .svg or .png.
+def _fraction(value: float, axis: Axes) -> float:
+    """Return how high a value lies, as a share of the axis."""
+    low, high, place = axis.yaxis.get_transform().transform(np.asarray([*axis.get_ylim(), value], float))
+    return float((place - low) / (high - low))
 
-    Raises OSError if the file cannot be written or if there is no such format.
-    """
-    with _style({"savefig.transparent": False, "svg.hashsalt": path.stem}):
-        figure = Figure(figsize=(7, 3.6), layout="constrained", facecolor="white")
-        if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
-            raise OSError(errno.EINVAL, "no format for a figure; choose .svg or .png", str(path))
-        draw(figure.subplots())
-        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+def _write(texts: Sequence[tuple[float, str, str]], left: float, axis: Axes) -> None:
+    """Write texts at (height, text, color) from `left` on, both shares of the axis, apart and inside of it."""
+    step = 1.25 * TEXT / room(axis)[1]
+    ordered = sorted(texts, key=lambda each: each[0])
+    heights = np.clip([each[0] for each in ordered], step / 2, 1 - step / 2)
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + step)
+    # Those that were pushed out at the top push back.
+    top = 1 - step / 2
+    for place in reversed(range(len(heights))):
+        heights[place] = min(heights[place], top)
+        top = heights[place] - step
+    for height, (_, text, color) in zip(heights, ordered, strict=True):
+        axis.text(
+            left, float(height), text, transform=axis.transAxes, ha="left", va="center", fontsize=TEXT, color=color
+        )

@@ -6,8 +6,11 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.report.analysis.configurations import labels, settings
-from digits_sweep.report.analysis.sentences.formatting import cell, noun_of, rounded
+from digits_sweep.report.analysis.sentences.formatting import cell, noun_of, rounded, setting
 from digits_sweep.results.disk.harmless import one_line
+
+# The settings that every table has a column for.
+FIXED = ("batch_size", "lr", "weight_decay")
 
 
 def short_table(runs: pd.DataFrame) -> list[list[str]]:
@@ -15,24 +18,34 @@ def short_table(runs: pd.DataFrame) -> list[list[str]]:
 
     Settings that differ between the runs have a column besides those that every table has.
     """
-    fixed = ("batch_size", "lr", "weight_decay")
-    others = ["seed", "rule", *(name for name in settings(runs) if name not in fixed)]
-    varying = [name for name in others if runs[name].nunique(dropna=name != "rule") > 1]
+    varying = differing(runs)
     header = ["batch size", "lr", "weight decay", "s/epoch", first_epoch_title(runs)]
     header += [f"{noun_of(runs)} to it", "final loss", "test accuracy"]
     header += [*labels(varying).values(), "status"]
-    return [header, *(_cells(run, [*fixed], varying) for _, run in runs.iterrows())]
+    return [header, *(_cells(run, varying) for _, run in runs.iterrows())]
 
 
-def _cells(run: pd.Series, fixed: list[str], varying: list[str]) -> list[str]:
+def named_table(runs: pd.DataFrame) -> list[list[str]]:
+    """Return the same with the name of every run in its first column."""
+    header, *rows = short_table(runs)
+    return [["run", *header], *([str(name), *row] for name, row in zip(runs["run_dir"], rows, strict=True))]
+
+
+def differing(runs: pd.DataFrame) -> list[str]:
+    """Return the settings besides batch size and rates that are not the same for all runs."""
+    others = ["seed", "rule", *(name for name in settings(runs) if name not in FIXED)]
+    return [name for name in others if runs[name].nunique(dropna=name != "rule") > 1]
+
+
+def _cells(run: pd.Series, varying: list[str]) -> list[str]:
     return [
-        *(cell(run[name]) for name in fixed),
+        *(setting(name, run[name]) for name in FIXED),
         cell(run["seconds_per_epoch"], ".2f") + _concurrent(run["concurrent_runs"]),
         _first_epoch(run),
         "-" if pd.isna(run["examples_to_goal"]) else rounded(run["examples_to_goal"]),
         cell(run["final_loss"], ".4f"),
         cell(run["test_accuracy"], ".2%"),
-        *(cell(run[name]) for name in varying),
+        *(setting(name, run[name]) for name in varying),
         ": ".join(cell(run[name]) for name in ("status", "ended", "error") if not pd.isna(run[name])),
     ]
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from digits_sweep.report.analysis.goal import Goal
 from digits_sweep.report.analysis.sentences.formatting import (
-    cell,
     counted,
     interval,
     listed,
@@ -16,6 +15,7 @@ from digits_sweep.report.analysis.sentences.formatting import (
     number,
     rounded,
     seconds,
+    setting,
     share,
 )
 from digits_sweep.report.analysis.sentences.lesson import Stated, is_the_lesson, stated_for
@@ -69,7 +69,10 @@ def questions(runs: pd.DataFrame, groups: list[Replicates], goal: Goal) -> Table
 
 def _configuration(group: Replicates) -> Cell:
     rules = f", rule {listed(group.rules)}" if group.rules else ""
-    return Cell(group.configuration, f"lr {cell(group.lr)}, weight decay {cell(group.weight_decay)}{rules}")
+    return Cell(
+        group.configuration,
+        f"lr {setting('lr', group.lr)}, weight decay {setting('weight_decay', group.weight_decay)}{rules}",
+    )
 
 
 def _estimate(estimate: Estimate, write: Callable[[float], str]) -> Cell:

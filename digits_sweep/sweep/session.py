@@ -16,7 +16,8 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import load, make_ready
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.table_of_runs import short_table
+from digits_sweep.report.table_of_runs import named_table
+from digits_sweep.report.terminal import runs_for_terminal
 from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
@@ -154,8 +155,13 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
         is_newest = publish_summary(sweep, planned.outputs)
     except OSError as error:
         screen.say(f"ERROR: summary.csv is as it was, not as the table below: {error}")
-    header, *rows = short_table(study_of(sweep).runs)
-    screen.table(header, rows)
+    runs = study_of(sweep).runs
+    if screen.is_terminal:
+        found = runs_for_terminal(runs)
+        screen.table(found.header, found.rows, found.notes, found.optional)
+    else:
+        header, *rows = named_table(runs)
+        screen.table(header, rows)
     screen.say(f"table      {(planned.outputs if is_newest else sweep.folder) / 'summary.csv'}")
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):

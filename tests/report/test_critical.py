@@ -12,7 +12,7 @@ from digits_sweep.report.analysis.statistics import critical as statistics
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.figures import critical as figures
 from digits_sweep.report.page import page
-from digits_sweep.report.style import as_svg
+from digits_sweep.report.svg import as_svg
 from digits_sweep.results.critical import STEPS, STEPS_TYPES, TUNING, TUNING_TYPES, Answer, Check, write_answers
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -62,7 +62,7 @@ def test_the_page_answers_which_batch_size_pays(folder):
     names = "steps examples seconds rates response-0 response-1 noise".split()  # noqa: SIM905
     for name in names:
         assert f'<figure id="critical-{name}">' in text
-    assert text.count('role="img" aria-label="') == len(names)
+    assert text.count('role="img" aria-label="') == len(names) + len(load_study(folder).runs)
     assert "train error &lt; 0.07, batch size 100" in text
 
 
@@ -92,7 +92,7 @@ def test_a_batch_size_that_missed_is_an_open_mark_above_the_others(folder, axis)
 
 def test_runs_that_missed_are_open_marks_in_the_response(folder, axis):
     found = load_study(folder).critical
-    figures.response(found.tuning_of(ANSWER), axis)
+    figures.response(found.tuning_of(ANSWER), [5, 20, 100, 1000], axis)
     opened = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
     assert [list(line.get_xdata()) for line in opened] == [[4e-3] * 3] * len(SIZES)
 
@@ -126,4 +126,5 @@ def test_the_rules_start_from_the_middle_batch_size(folder):
 def test_if_nothing_is_reached_a_figure_is_drawn_all_the_same(folder, draw, rows):
     found = load_study(folder).critical
     steps = found.steps.assign(median=math.inf, low=math.inf, high=math.inf, lr=pd.NA).astype(STEPS_TYPES)
-    as_svg("name", "text", lambda axis: draw(replace(found, answers=[UNKNOWN], steps=steps.head(rows)), axis))
+    alone = replace(found, answers=[UNKNOWN], steps=steps.head(rows))
+    as_svg("name", "text", [("", "", lambda axis: draw(alone, axis))])

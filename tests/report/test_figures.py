@@ -2,12 +2,15 @@
 
 import pandas as pd
 import pytest
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 
+from digits_sweep.report.analysis.panels import layout_of
 from digits_sweep.report.analysis.statistics import cost, curves, evaluated, scaling
+from digits_sweep.report.captions import pictures
 from digits_sweep.report.figures import batch_size, courses
 from digits_sweep.report.figures.predictions import predictions
-from digits_sweep.report.style import SERIES
+from digits_sweep.report.style import SIZES
 from digits_sweep.results.history import softmax_floor
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -29,65 +32,77 @@ def texts(axis) -> list[str]:
     return [text.get_text() for text in axis.texts]
 
 
-def labels(axis) -> list[str]:
-    return axis.get_legend_handles_labels()[1]
+def lines(axis) -> list[LineCollection]:
+    return [each for each in axis.collections if isinstance(each, LineCollection)]
+
+
+def marks(axis) -> dict[str, list[float]]:
+    """The heights of open and of full marks."""
+    found: dict[str, list[float]] = {"open": [], "full": []}
+    for each in axis.collections:
+        if isinstance(each, PathCollection):
+            for (_, y), face in zip(each.get_offsets(), each.get_facecolor(), strict=True):
+                found["full" if face[3] else "open"].append(float(y))
+    return found
 
 
 def test_the_threshold_and_the_floor_are_drawn_and_named(study, axis):
-    courses.loss_against_epoch(curves.losses(study.runs, study.history), axis)
-    assert texts(axis) == ["threshold 1.6", "floor 1.4612"]
+    courses.loss_against_epoch(curves.losses(study.runs, study.history), layout_of(study.runs), 0, axis)
+    assert sorted(texts(axis)) == ["100", "5", "floor 1.4612", "threshold 1.6"]
     assert {1.6, softmax_floor(10)} <= {line.get_ydata()[0] for line in axis.lines}
 
 
 def test_without_the_softmax_there_is_no_floor(tmp_path, axis):
     add_run(tmp_path, "a", losses_reaching(2), model="mlp_logits")
     study = finished(tmp_path)
-    courses.loss_against_epoch(curves.losses(study.runs, study.history), axis)
-    assert texts(axis) == ["threshold 1.6"]
+    courses.loss_against_epoch(curves.losses(study.runs, study.history), layout_of(study.runs), 0, axis)
+    assert texts(axis) == ["20", "threshold 1.6"]
 
 
 @pytest.mark.parametrize("draw", [courses.loss_against_epoch, courses.loss_against_seconds])
 def test_every_seed_is_a_line_beside_their_median(study, axis, draw):
-    draw(curves.losses(study.runs, study.history), axis)
-    lines = [line for line in axis.lines if len(line.get_xdata()) == 10]
-    assert len(lines) == 6 + 2
-    assert labels(axis) == ["batch size 100", "batch size 5"]
+    draw(curves.losses(study.runs, study.history), layout_of(study.runs), 0, axis)
+    assert len([line for line in axis.lines if len(line.get_xdata()) == 10]) == 6
+    (medians,) = lines(axis)
+    assert [len(segment) for segment in medians.get_segments()] == [10, 10]
 
 
 def test_a_run_that_missed_is_an_open_mark_and_the_others_are_full(study, axis):
-    batch_size.epochs_to_threshold(scaling.epochs_to_threshold(study.runs), axis)
-    marks = {fill: [] for fill in ("none", "full")}
-    for line in axis.lines:
-        marks["none" if line.get_markerfacecolor() == "none" else "full"] += [
-            value for value in line.get_ydata() if value == value
-        ]
-    assert marks == {"none": [10], "full": [3, 4, 2, 2, 2]}
+    batch_size.epochs_to_threshold(scaling.epochs_to_threshold(study.runs), layout_of(study.runs), 0, axis)
+    assert marks(axis) == {"open": [10], "full": [3, 4, 4, 2, 2, 2, 2]}
 
 
 def test_the_ticks_are_the_batch_sizes(study, axis):
-    batch_size.seconds_per_epoch(scaling.seconds_per_epoch(study.runs), axis)
-    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["5", "100"]
+    batch_size.seconds_per_epoch(scaling.seconds_per_epoch(study.runs), layout_of(study.runs), 0, axis)
+    assert sorted(int(tick.get_text()) for tick in axis.get_xticklabels()) == [5, 100]
 
 
 def test_perfect_scaling_is_a_line_if_there_is_one(study, axis):
-    marks = scaling.iterations_to_goal(study.runs)
-    batch_size.iterations_to_goal(marks, scaling.perfect_scaling(study.runs), "1.6", axis)
-    assert "perfect scaling" in labels(axis)
+    found, layout = scaling.iterations_to_goal(study.runs), layout_of(study.runs)
+    batch_size.iterations_to_goal(found, [scaling.perfect_scaling(study.runs)], "1.6", layout, 0, axis)
+    assert [line.get_linestyle() for line in axis.lines] == [":"]
     other = Figure().subplots()
-    batch_size.iterations_to_goal(marks, pd.DataFrame({"batch_size": [], "iterations_to_goal": []}), "1.6", other)
-    assert "perfect scaling" not in labels(other)
+    none = pd.DataFrame({"batch_size": [], "iterations_to_goal": []})
+    batch_size.iterations_to_goal(found, [none], "1.6", layout, 0, other)
+    assert len(other.lines) == 0
+
+
+def test_a_mark_shows_its_run_under_the_mouse(tmp_path):
+    add_run(tmp_path, "a <b>", losses_reaching(3))
+    study = finished(tmp_path)
+    (figure,) = (each for each in pictures(study) if each.name == "examples")
+    assert '<g class="mark" data-run="0"><title>a &lt;b&gt;: 180,000 digits</title>' in figure.svg
 
 
 def test_the_costs_are_named_with_their_unit(study, axis):
     batch_size.cost_split(cost.costs(study.runs), axis)
-    assert labels(axis) == ["measured", "12.5 \u00b5s an example", "417 \u00b5s an iteration"]
+    assert texts(axis) == ["12.5 \u00b5s an example", "417 \u00b5s an iteration", "measured"]
 
 
-def test_every_configuration_is_a_step_line_and_keeps_its_color(study, axis):
+def test_every_configuration_is_a_step_line_in_the_color_of_its_batch_size(study, axis):
     shares = curves.reached_shares(study.runs)
-    courses.fraction_reached([curves.ReachedShare("unfinished", [], []), *shares], axis)
-    assert labels(axis) == ["batch size 100", "batch size 5"]
-    assert [line.get_color() for line in axis.lines] == list(SERIES[1:3])
+    courses.fraction_reached([curves.ReachedShare("unfinished", [], []), *shares], layout_of(study.runs), 0, axis)
+    assert [line.get_color() for line in axis.lines] == [SIZES[-1], SIZES[0]]
 
 
 def test_a_class_that_is_never_predicted_has_a_frame(axis):
@@ -110,15 +125,16 @@ def evaluated_study(tmp_path):
 
 def test_the_noise_scale_stands_beside_the_loss_at_which_it_was_measured(evaluated_study, axis):
     found = evaluated.with_noise_scale(evaluated.courses(evaluated_study.evaluations))
-    courses.noise_scale(found, "digits", axis)
-    assert labels(axis) == ["batch size 20", "batch size 5"]
-    assert texts(axis) == ["2.3", "1.5", "2.3", "1.5"]
+    courses.noise_scale(found, "digits", layout_of(evaluated_study.runs), 0, axis)
+    urls = [url for each in axis.collections if isinstance(each, PathCollection) for url in each.get_urls()]
+    assert [url.rpartition(" ")[2] for url in urls] == ["2.3", "1.5", "2.3", "1.5"]
 
 
 def test_the_loss_at_frozen_weights_is_drawn_with_its_threshold(evaluated_study, axis):
-    courses.loss_against_examples(evaluated.courses(evaluated_study.evaluations), [1.6], "digits", axis)
-    assert list(axis.lines[0].get_xdata()) == [0, 6_000, 18_000]
-    assert texts(axis) == ["threshold 1.6"]
+    found, layout = evaluated.courses(evaluated_study.evaluations), layout_of(evaluated_study.runs)
+    courses.loss_against_examples(found, [1.6], "digits", layout, 0, axis)
+    assert lines(axis)[0].get_segments()[0][:, 0].tolist() == [0, 6_000, 18_000]
+    assert sorted(texts(axis)) == ["20", "5", "threshold 1.6"]
 
 
 def test_an_interrupted_run_is_no_miss(tmp_path, axis):

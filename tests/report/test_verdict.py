@@ -157,4 +157,4 @@ def test_runs_that_differ_in_a_key_without_a_column_are_no_replicates(tmp_path):
 def test_of_many_configurations_the_first_are_named(tmp_path):
     for place in range(9):
         add_seeds(tmp_path, 20, [40_000 + 1000 * place], name=f"_{place}", lr=1e-4 * (place + 1))
-    assert "3 more later (see the table)" in verdict_of(tmp_path)
+    assert "6 more later (see the table)" in verdict_of(tmp_path)

@@ -3,12 +3,13 @@
 import pytest
 
 from digits_sweep.report.analysis.sentences.warnings import warnings
+from digits_sweep.report.analysis.statistics.curves import is_flat
 from tests.studies import add_run, finished, losses_reaching
 
 
 def only_warning(study) -> str:
     (warning,) = warnings(study)
-    return warning
+    return str(warning)
 
 
 def test_if_nothing_went_wrong_there_is_no_warning(tmp_path):
@@ -32,7 +33,7 @@ def test_if_nothing_went_wrong_there_is_no_warning(tmp_path):
         ({"resumed_after": [1]}, "a was resumed 1 time: "),
         (
             {"test_answers": [120, 120, 120, 120, 0, 0, 130, 130, 130, 130]},
-            "a never predicts 4 and 5: its loss is on a plateau.",
+            "a never predicts 4 and 5. With the softmax, every class of 10 that is never predicted costs about 0.1 of",
         ),
         ({"concurrent_runs": 2}, "1 run shared the machine (up to 2 at once)"),
     ],
@@ -80,3 +81,54 @@ def test_epochs_whose_times_are_spread_wide_are_called_unsteady(tmp_path):
     study = finished(tmp_path)
     study.history["seconds"] *= [1, *[1.0, 1.5, 2.0] * 3]
     assert "timed unsteadily" in only_warning(study)
+
+
+def test_a_kind_of_warning_is_one_line_that_lists_its_runs(tmp_path):
+    for seed in range(6):
+        add_run(tmp_path, f"{seed}", [2.0, 1.7, *[1.6613] * 8], seed=seed, test_answers=[0, *[111] * 9])
+    found = only_warning(finished(tmp_path))
+    assert found.startswith("6 runs have classes that they never predict; their losses are on a plateau: 0 (0), 1 (0)")
+
+
+@pytest.mark.parametrize(
+    ("columns", "start"),
+    [
+        ({"status": "failed", "error": "OSError: full"}, "2 runs failed (a and b): OSError: full"),
+        ({"status": "diverged", "final_loss": "nan"}, "2 runs diverged: a and b."),
+        ({"status": "interrupted"}, "2 runs were interrupted or are still running; the medians leave them out: a and"),
+        ({"resumed_after": [1]}, "2 runs were resumed: "),
+    ],
+)
+def test_runs_that_ended_alike_share_a_line(tmp_path, columns, start):
+    for seed, name in enumerate("ab"):
+        add_run(tmp_path, name, [2.0, 1.5], seed=seed, **columns)
+    assert only_warning(finished(tmp_path)).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("losses", "flat"),
+    [([2.0, 1.7, *[1.66] * 8], True), ([1.9 - 0.02 * epoch for epoch in range(10)], False), ([1.66] * 3, False)],
+)
+def test_a_plateau_is_a_loss_that_stands_still(losses, flat):
+    assert is_flat(losses) is flat
+
+
+def test_a_class_that_the_data_does_not_have_is_not_missed(tmp_path):
+    config = {"model.num_classes": 12, "data.num_classes": 10}
+    add_run(tmp_path, "a", losses_reaching(2), config=config, test_answers=[100] * 10 + [0, 0])
+    assert warnings(finished(tmp_path)) == []
+
+
+def test_what_a_missing_class_costs_follows_from_their_number(tmp_path):
+    config = {"model.num_classes": 26, "data.num_classes": 26}
+    add_run(tmp_path, "a", losses_reaching(2), config=config, test_answers=[0] + [100] * 25)
+    assert "every class of 26 that is never predicted costs about 0.038 of loss" in only_warning(finished(tmp_path))
+
+
+def test_only_what_bears_on_the_verdict_stands_beside_it(tmp_path):
+    add_run(tmp_path, "a", losses_reaching(2), concurrent_runs=2)
+    add_run(tmp_path, "b", losses_reaching(2), seed=1, status="failed", error="OSError: full")
+    bearing, other = warnings(finished(tmp_path))
+    assert bearing.bears_on_verdict
+    assert str(bearing).startswith("1 run shared the machine")
+    assert not other.bears_on_verdict

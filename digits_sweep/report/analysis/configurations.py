@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.report.analysis.sentences.formatting import cell
+from digits_sweep.report.analysis.sentences.formatting import setting
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
 # Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
@@ -31,17 +31,25 @@ def settings(runs: pd.DataFrame) -> list[str]:
 def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd.DataFrame:
     """Add the column `configuration`: a name that is the same for runs whose settings are, whatever their seeds.
 
-    The batch size is always in the name. Another setting is if, among runs of one batch size that are the same in the
-    settings named before it, it has several values; `leave_out` has settings that are never named.
+    The batch size is always in the name, and what `telling_apart` returns.
+    """
+    words = labels(telling_apart(runs, leave_out))
+    return runs.assign(configuration=[_name(run, words) for _, run in runs.iterrows()])
+
+
+def telling_apart(runs: pd.DataFrame, leave_out: Sequence[str] = (), within: Sequence[str] = ()) -> list[str]:
+    """Return the settings that tell the configurations of one batch size apart; `leave_out` has some that never do.
+
+    A setting does if, among runs of one batch size that are the same in the settings returned before it, it has several
+    values. `within` names further columns in which these runs are the same.
     """
     named: list[str] = []
     for name in settings(runs):
         if name in leave_out or runs[name].nunique() < 2:
             continue
-        if runs.groupby(["batch_size", *named], dropna=False)[name].nunique().gt(1).any():
+        if runs.groupby(["batch_size", *within, *named], dropna=False)[name].nunique().gt(1).any():
             named.append(name)
-    words = labels(named)
-    return runs.assign(configuration=[_name(run, words) for _, run in runs.iterrows()])
+    return named
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:
@@ -54,10 +62,10 @@ def labels(names: Sequence[str]) -> dict[str, str]:
 def _name(run: pd.Series, words: dict[str, str]) -> str:
     if pd.isna(run["batch_size"]):
         return "unreadable"
-    parts = [_part(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
+    parts = [level(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
     return ", ".join([f"batch size {run['batch_size']}", *parts])
 
 
-def _part(name: str, label: str, value: Any) -> str:
+def level(name: str, label: str, value: Any) -> str:
     """Write one setting; the name of a choice, such as `sgd` or `eager`, needs no label."""
-    return value if name in NAMES_OF_CHOICES else f"{label} {cell(value)}"
+    return value if name in NAMES_OF_CHOICES else f"{label} {setting(name, value)}"

@@ -1,83 +1,145 @@
-"""Figures against the batch size: a mark a run, and where an epoch's seconds go."""
+"""Figures against the batch size: a mark a run or a configuration, and where an epoch's seconds go."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
-from digits_sweep.report.analysis.sentences.formatting import microseconds
+from digits_sweep.report.analysis.panels import Layout
+from digits_sweep.report.analysis.sentences.formatting import microseconds, rounded, seconds
 from digits_sweep.report.analysis.statistics.cost import Costs
 from digits_sweep.report.analysis.statistics.scaling import Marks
-from digits_sweep.report.style import INK, SERIES, finish, legend, logarithmic, styles
+from digits_sweep.report.style import INK, MARKERS, SERIES, color_of, finish, label_ends, room, width_of
+from digits_sweep.report.svg import hover
+from digits_sweep.report.ticks import limits, logarithmic, plain, size_ticks
+
+# Of more configurations the runs are not drawn beside their median.
+MOST_WITH_RUNS = 24
 
 
-def seconds_per_epoch(marks: Sequence[Marks], axis: Axes) -> None:
-    """Draw the seconds per epoch against the batch size, both logarithmic: a mark a run."""
-    _against_batch_size(marks, axis)
+@dataclass(frozen=True)
+class Point:
+    """A mark: where it is, its look, and what it shows under the mouse."""
+
+    x: float
+    y: float
+    marker: str
+    area: float
+    color: str
+    is_open: bool
+    url: str
+
+
+def seconds_per_epoch(marks: Sequence[Marks], layout: Layout, panel: int, axis: Axes) -> None:
+    """Draw the seconds per epoch against the batch size, both logarithmic, of the configurations in a panel."""
+    _against_batch_size(marks, layout, panel, seconds, axis)
     axis.set_ylabel("seconds per epoch")
 
 
-def seconds_to_goal(marks: Sequence[Marks], goal: str, axis: Axes) -> None:
+def seconds_to_goal(marks: Sequence[Marks], goal: str, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the seconds to the goal; open: not reached in as many seconds of training."""
-    _against_batch_size(marks, axis)
+    _against_batch_size(marks, layout, panel, seconds, axis)
     axis.set_ylabel(f"seconds to {goal}")
 
 
-def examples_to_goal(marks: Sequence[Marks], noun: str, goal: str, axis: Axes) -> None:
+def examples_to_goal(marks: Sequence[Marks], noun: str, goal: str, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the examples to the goal; open: not reached with as many."""
-    _against_batch_size(marks, axis)
+    _against_batch_size(marks, layout, panel, lambda value: f"{rounded(value)} {noun}", axis)
     axis.set_ylabel(f"{noun} to {goal}")
 
 
-def epochs_to_threshold(marks: Sequence[Marks], axis: Axes) -> None:
+def epochs_to_threshold(marks: Sequence[Marks], layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the first epoch below the threshold; open: not reached, at the last epoch trained."""
-    _against_batch_size(marks, axis)
+    _against_batch_size(marks, layout, panel, lambda value: f"epoch {value:g}", axis)
     axis.set_ylabel("epochs to the threshold")
 
 
-def iterations_to_goal(marks: Sequence[Marks], perfect: pd.DataFrame, goal: str, axis: Axes) -> None:
-    """Draw the iterations to the goal and the line of perfect scaling."""
-    _against_batch_size(marks, axis)
+def iterations_to_goal(
+    marks: Sequence[Marks], perfect: Sequence[pd.DataFrame], goal: str, layout: Layout, panel: int, axis: Axes
+) -> None:
+    """Draw the iterations to the goal and the line of perfect scaling in each panel."""
+    _against_batch_size(marks, layout, panel, lambda value: f"{rounded(value)} iterations", axis)
     axis.set_ylabel(f"iterations to {goal}")
-    if len(perfect):
-        axis.plot(
-            perfect["batch_size"], perfect["iterations_to_goal"], color=INK, linestyle=":", linewidth=1,
-            label="perfect scaling",
-        )  # fmt: skip
-        legend(axis)
+    if len(line := perfect[panel]):
+        axis.plot(line["batch_size"], line["iterations_to_goal"], color=INK, linestyle=":", linewidth=1)
 
 
-def _against_batch_size(marks: Sequence[Marks], axis: Axes) -> None:
-    for place, (each, (color, marker)) in enumerate(zip(marks, styles(marks), strict=True)):
-        # Configurations that share a batch size stand beside one another.
-        aside = 1.04 ** (place - (len(marks) - 1) / 2)
-        sizes = [size * aside for size in each.batch_sizes]
-        axis.plot(sizes, each.reached, marker, color=color, markersize=6, label=each.configuration, alpha=0.8)
-        if not all(map(math.isnan, each.missed)):
-            axis.plot(sizes, each.missed, marker, color=color, markersize=6, markerfacecolor="none")
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    sizes = sorted({size for each in marks for size in each.batch_sizes if not math.isnan(size)})
-    axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
-    axis.xaxis.set_minor_locator(NullLocator())
+def _against_batch_size(
+    marks: Sequence[Marks], layout: Layout, panel: int, write: Callable[[float], str], axis: Axes
+) -> None:
+    drawn = [each for each in marks if each.configuration in layout.place_of]
+    size_ticks(layout.sizes, axis)
+    if span := limits([value for each in drawn for value in (*each.reached, *each.missed)], is_logarithmic=True):
+        axis.set_ylim(span)
     logarithmic(axis.yaxis)
+    own = [each for each in drawn if layout.panel_of[each.configuration] == panel and each.count]
+    points = [point for each in own for point in _points(each, layout, len(drawn) <= MOST_WITH_RUNS, write)]
+    for marker in MARKERS:
+        _scatter([point for point in points if point.marker == marker], marker, axis)
+    bars = [each for each in own if each.count > 1]
+    axis.vlines(
+        [layout.place_of[each.configuration] for each in bars], [each.low for each in bars],
+        [each.high for each in bars], linewidth=1.6,
+        colors=[color_of(layout.size_of[each.configuration], layout.sizes) for each in bars],
+    )  # fmt: skip
     axis.set_xlabel("batch size")
     finish(axis)
+
+
+def _points(each: Marks, layout: Layout, with_runs: bool, write: Callable[[float], str]) -> Iterator[Point]:
+    """Yield a mark for a single run; for several their median, and before it the runs, small, if `with_runs`."""
+    name, several = each.configuration, each.count > 1
+    place, color = layout.place_of[name], color_of(layout.size_of[name], layout.sizes)
+    marker = MARKERS[layout.shape_of[name] % len(MARKERS)]
+    for run, reached, missed in zip(each.runs, each.reached, each.missed, strict=True):
+        is_missed = math.isnan(reached)
+        value = missed if is_missed else reached
+        if not math.isnan(value) and (with_runs or not several):
+            text = f"{run}: {'not reached in ' if is_missed else ''}{write(value)}"
+            yield Point(
+                place, value, marker, 10 if several else 38, color, is_missed, hover(text, layout.numbers.get(run))
+            )
+    if several:
+        high = "not reached" if each.high_missed else write(each.high)
+        middle = "not reached" if each.middle_missed else write(each.middle)
+        text = f"{name}: {middle} ({write(each.low)} to {high}, {each.count} runs)"
+        yield Point(place, each.middle, marker, 38, color, each.middle_missed, hover(text))
+
+
+def _scatter(points: Sequence[Point], marker: str, axis: Axes) -> None:
+    if points:
+        axis.scatter(
+            [point.x for point in points], [point.y for point in points], s=[point.area for point in points],
+            marker=marker, linewidths=1, edgecolors=[point.color for point in points],
+            facecolors=["none" if point.is_open else point.color for point in points],
+            urls=[point.url for point in points], zorder=3,
+        )  # fmt: skip
 
 
 def cost_split(costs: Costs, axis: Axes) -> None:
     """Draw the two parts of an epoch's seconds, stacked for every batch size, and what was measured beside them."""
     parts, places = costs.parts, range(len(costs.parts))
-    example, iteration = microseconds(costs.seconds_per_example), microseconds(costs.seconds_per_iteration)
-    axis.bar(places, parts["examples"], width=0.55, color=SERIES[0], label=f"{example} an example")
-    axis.bar(
-        places, parts["iterations"], width=0.55, bottom=parts["examples"], color=SERIES[1],
-        label=f"{iteration} an iteration",
-    )  # fmt: skip
-    axis.plot(places, parts["measured"], "o", color=INK, markersize=5, label="measured")
-    axis.set_xticks(places, [str(size) for size in parts.index])
+    axis.bar(places, parts["examples"], width=0.55, color=SERIES[0])
+    axis.bar(places, parts["iterations"], width=0.55, bottom=parts["examples"], color=SERIES[1])
+    axis.plot(places, parts["measured"], "o", color=INK, markersize=5)
+    axis.set_xlim(-0.6, len(parts) - 0.4)
+    last = parts.iloc[-1]
+    names = [
+        (last["examples"] / 2, f"{microseconds(costs.seconds_per_example)} an example", SERIES[0]),
+        (
+            last["examples"] + last["iterations"] / 2,
+            f"{microseconds(costs.seconds_per_iteration)} an iteration",
+            SERIES[1],
+        ),
+        (last["measured"], "measured", INK),
+    ]
+    label_ends(names, max((name for _, name, _ in names), key=len), axis)
+    # As many ticks as the widest of them has room for.
+    widest = max(width_of(plain(size)) for size in parts.index) + 4
+    every = math.ceil(widest * len(parts) / (room(axis)[0] * 2 / 3))
+    axis.set_xticks(places[::every], [plain(size) for size in parts.index[::every]])
     axis.set_xlabel("batch size")
     axis.set_ylabel("seconds per epoch")
     finish(axis)

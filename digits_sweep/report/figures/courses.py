@@ -1,106 +1,204 @@
 """Figures along a run: losses, the share of runs below the threshold, and the gradient noise scale."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.collections import LineCollection
 
+from digits_sweep.report.analysis.panels import Layout
 from digits_sweep.report.analysis.statistics.curves import Losses, ReachedShare
 from digits_sweep.report.analysis.statistics.evaluated import Course
-from digits_sweep.report.style import BAND, finish, horizontal, logarithmic, plain, styles
+from digits_sweep.report.style import BAND, color_of, finish, horizontal, label_ends
+from digits_sweep.report.svg import hover
+from digits_sweep.report.ticks import counting, limits, logarithmic, plain
+
+DASHES = ("-", "--", ":")
+# Of more configurations neither the seeds nor a band are drawn, and the medians are thin.
+MOST_WITH_SEEDS = 12
+# Of more the noise scale has no losses beside it.
+MOST_NOTED = 3
+# Beside more lines there is no room for names.
+MOST_NAMES = 14
 
 
-def loss_against_epoch(losses: Losses, axis: Axes) -> None:
+@dataclass(frozen=True)
+class Line:
+    """A line: its points (n, 2), its look, and what it shows under the mouse."""
+
+    points: np.ndarray
+    color: str
+    shape: int
+    url: str
+
+
+def _draw(lines: Sequence[Line], width: float, axis: Axes) -> None:
+    """Draw lines as one collection: one by one, hundreds of them take seconds."""
+    axis.add_collection(
+        LineCollection(
+            [line.points for line in lines], colors=[line.color for line in lines], linewidths=width,
+            linestyles=[DASHES[line.shape % len(DASHES)] for line in lines], urls=[line.url for line in lines],
+            capstyle="round",
+        )
+    )  # fmt: skip
+
+
+def loss_against_epoch(losses: Losses, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the mean loss against the epoch: every seed thin, the median thick, with one standard deviation around."""
-    _losses(losses, "epoch", axis)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _losses(losses, "epoch", layout, panel, axis)
+    counting(axis.xaxis)
     axis.set_xlabel("epoch")
 
 
-def loss_against_seconds(losses: Losses, axis: Axes) -> None:
+def loss_against_seconds(losses: Losses, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the same losses against the seconds of training that they took, on a logarithmic scale."""
-    _losses(losses, "seconds", axis)
-    axis.set_xscale("log")
+    _losses(losses, "seconds", layout, panel, axis)
     logarithmic(axis.xaxis)
     axis.set_xlabel("seconds of training")
 
 
-def _losses(losses: Losses, x: str, axis: Axes) -> None:
-    for curve, (color, marker) in zip(losses.curves, styles(losses.curves), strict=True):
-        seeds = [seed for _, seed in curve.seeds.groupby("run_dir")]
-        if not seeds:
-            continue
-        for seed in seeds if len(seeds) > 1 else ():
-            axis.plot(seed[x], seed["loss"], color=color, linewidth=0.6, alpha=0.45)
+def _losses(losses: Losses, x: str, layout: Layout, panel: int, axis: Axes) -> None:
+    many = len(losses.curves) > MOST_WITH_SEEDS
+    _limits(losses, x, axis)
+    own = [curve for curve in losses.curves if layout.panel_of[curve.configuration] == panel and len(curve.median)]
+    lines: list[Line] = []
+    for curve in own:
+        color, name = _color(curve.configuration, layout), curve.configuration
+        if not many:
+            seeds = [seed for _, seed in curve.seeds.groupby("run_dir")]
+            for seed in seeds if len(seeds) > 1 else ():
+                axis.plot(seed[x], seed["loss"], color=color, linewidth=0.6, alpha=0.45)
         median = curve.median
-        axis.plot(
-            median[x], median["loss"], color=color, linewidth=1.8, marker=marker, markersize=3,
-            label=curve.configuration,
-        )  # fmt: skip
-        axis.fill_between(median[x], median["low"], median["high"], color=color, alpha=BAND, linewidth=0)
-    for threshold in losses.thresholds:
-        horizontal(threshold, f"threshold {threshold:g}", "--", axis)
-    if losses.floor:
-        horizontal(losses.floor, f"floor {losses.floor:.4f}", ":", axis)
-        axis.set_ylim(bottom=losses.floor - 0.07)
+        runs = dict.fromkeys(curve.seeds["run_dir"])
+        text = f"{name}: {median['loss'].iloc[-1]:.4f} after epoch {median['epoch'].iloc[-1]}"
+        lines.append(Line(np.column_stack([median[x], median["loss"]]).astype(float), color, layout.shape_of[name],
+                          hover(text, layout.numbers[next(iter(runs))] if len(runs) == 1 else None)))  # fmt: skip
+        if not many:
+            axis.fill_between(median[x], median["low"], median["high"], color=color, alpha=BAND, linewidth=0)
+    _draw(lines, 0.9 if many else 1.8, axis)
+    end = _name([(curve.configuration, curve.median["loss"].iloc[-1]) for curve in own], layout, axis)
+    levels = [(threshold, f"threshold {threshold:g}", "--") for threshold in losses.thresholds]
+    levels += [(losses.floor, f"floor {losses.floor:.4f}", ":")] if losses.floor else []
+    horizontal(levels, panel == 0, axis, end)
     axis.set_ylabel("mean loss of the epoch")
     finish(axis)
 
 
-def fraction_reached(shares: Sequence[ReachedShare], axis: Axes) -> None:
+def _limits(losses: Losses, x: str, axis: Axes) -> None:
+    """Give all panels one scale."""
+    tables = [curve.seeds for curve in losses.curves]
+    seeds = pd.concat(tables) if tables else pd.DataFrame({x: [], "loss": []})
+    if x == "seconds":
+        axis.set_xscale("log")
+    if span := limits(seeds[x].to_numpy(float), is_logarithmic=x == "seconds"):
+        axis.set_xlim(span)
+    if span := limits([*seeds["loss"].to_numpy(float), *losses.thresholds, *([losses.floor] if losses.floor else [])]):
+        axis.set_ylim(span[0] - 0.06 * (span[1] - span[0]), span[1])
+
+
+def _name(ends: Sequence[tuple[str, float]], layout: Layout, axis: Axes) -> float:
+    """Name the lines of each batch size, and shape if there are several, once: where half of them end below.
+
+    Return where the names begin, as a share of the axis.
+    """
+    found: dict[tuple[int, int], list[float]] = {}
+    for name, value in ends:
+        if np.isfinite(value):
+            found.setdefault((layout.size_of[name], layout.shape_of[name]), []).append(value)
+    shapes_of: dict[int, set[int]] = {}
+    for name, size in layout.size_of.items():
+        shapes_of.setdefault(size, set()).add(layout.shape_of[name])
+
+    def title(size: int, shape: int) -> str:
+        return f"{size}, {layout.shapes[shape]}" if len(shapes_of[size]) > 1 else f"{size}"
+
+    titles = [title(size, shape) for size, shapes in shapes_of.items() for shape in shapes]
+    labels = [(float(np.median(values)), title(*key), color_of(key[0], layout.sizes)) for key, values in found.items()]
+    # All shapes of one batch size beside many others would fill the axis with names.
+    if len(titles) > MOST_NAMES:
+        return 1
+    return label_ends(labels, max(titles, key=len, default=""), axis)
+
+
+def _color(configuration: str, layout: Layout) -> str:
+    return color_of(layout.size_of[configuration], layout.sizes)
+
+
+def fraction_reached(shares: Sequence[ReachedShare], layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the share of a configuration's runs that are below the threshold by an epoch, a step line each."""
-    for place, (each, (color, _)) in enumerate(zip(shares, styles(shares), strict=True)):
-        # Lines that coincide are all visible, because the later ones are thinner.
-        width = max(4 - 0.8 * place, 0.8)
-        if each.epochs:
-            axis.step(each.epochs, each.shares, where="post", color=color, label=each.configuration, linewidth=width)
+    if span := limits([epoch for each in shares for epoch in each.epochs]):
+        axis.set_xlim(span)
     axis.set_ylim(-0.03, 1.05)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    own = [each for each in shares if each.epochs and layout.panel_of[each.configuration] == panel]
+    for place, each in enumerate(own):
+        # Lines that coincide are all visible, because the later ones are thinner.
+        width = max(4 - 0.8 * place, 0.8) if len(shares) <= MOST_WITH_SEEDS else 0.9
+        axis.step(
+            each.epochs, each.shares, where="post", color=_color(each.configuration, layout), linewidth=width,
+            linestyle=DASHES[layout.shape_of[each.configuration] % len(DASHES)],
+        )  # fmt: skip
+    _name([(each.configuration, each.shares[-1]) for each in own], layout, axis)
+    counting(axis.xaxis)
     axis.set_xlabel("epoch")
     axis.set_ylabel("share of the runs")
     finish(axis)
 
 
-def loss_against_examples(courses: Sequence[Course], thresholds: Sequence[float], noun: str, axis: Axes) -> None:
+def loss_against_examples(
+    courses: Sequence[Course], thresholds: Sequence[float], noun: str, layout: Layout, panel: int, axis: Axes
+) -> None:
     """Draw the loss at frozen weights against the examples trained on, a line a run, and the thresholds."""
-    for course, color, label in _colored(courses):
-        axis.plot(course.examples, course.loss, color=color, linewidth=1, label=label)
-    for threshold in thresholds:
-        horizontal(threshold, f"threshold {threshold:g}", "--", axis)
+    _course_limits(courses, [*thresholds, *(loss for course in courses for loss in course.loss)], False, axis)
+    own = _lines(courses, "loss", layout, panel, axis)
+    end = _name([(course.configuration, course.loss[-1]) for course in own], layout, axis)
+    horizontal([(each, f"threshold {each:g}", "--") for each in thresholds], panel == 0, axis, end)
+    counting(axis.xaxis)
     axis.set_xlabel(f"{noun} trained on")
-    axis.xaxis.set_major_formatter(plain)
-    axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.set_ylabel("loss at frozen weights")
     finish(axis)
 
 
-def noise_scale(courses: Sequence[Course], noun: str, axis: Axes) -> None:
+def noise_scale(courses: Sequence[Course], noun: str, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the gradient noise scale against the examples trained on, a line a run, with the loss at some points."""
-    for number, (course, color, label) in enumerate(_colored(courses)):
-        axis.plot(course.examples, course.noise_scale, color=color, linewidth=1, label=label)
-        # Beside every run, its losses would hide one another.
-        for place in _spread(len(course.examples)) if label or number == 0 else ():
-            axis.annotate(
-                f"{course.loss[place]:.3g}", (course.examples[place], course.noise_scale[place]), fontsize=7,
-                xytext=(0, 3), textcoords="offset points", ha="center", color=color,
-            )  # fmt: skip
     axis.set_yscale("log")
+    _course_limits(courses, [scale for course in courses for scale in course.noise_scale], True, axis)
     logarithmic(axis.yaxis)
+    own = _lines(courses, "noise_scale", layout, panel, axis)
+    _name([(course.configuration, course.noise_scale[-1]) for course in own], layout, axis)
+    if len(courses) <= MOST_NOTED:
+        for course in own:
+            places = _spread(len(course.examples))
+            axis.scatter(
+                [course.examples[place] for place in places], [course.noise_scale[place] for place in places], s=9,
+                color=_color(course.configuration, layout),
+                urls=[hover(f"{course.run}: loss {course.loss[place]:.3g}") for place in places],
+            )  # fmt: skip
+    counting(axis.xaxis)
     axis.set_xlabel(f"{noun} trained on")
-    axis.xaxis.set_major_formatter(plain)
-    axis.xaxis.set_major_locator(MaxNLocator(5))
-    axis.set_ylabel("noise scale (numbers: the loss)")
+    axis.set_ylabel("gradient noise scale")
     finish(axis)
 
 
-def _colored(courses: Sequence[Course]) -> Iterator[tuple[Course, str, str | None]]:
-    """Yield every run with the color of its configuration, and with its name the first time."""
-    names = list(dict.fromkeys(course.configuration for course in courses))
-    found, named = dict(zip(names, styles(names), strict=True)), set()
-    for course in courses:
-        yield course, found[course.configuration][0], None if course.configuration in named else course.configuration
-        named.add(course.configuration)
+def _course_limits(courses: Sequence[Course], values: Sequence[float], is_logarithmic: bool, axis: Axes) -> None:
+    if span := limits([place for course in courses for place in course.examples]):
+        axis.set_xlim(span)
+    if span := limits(values, is_logarithmic):
+        axis.set_ylim(span)
+    axis.xaxis.set_major_formatter(plain)
+
+
+def _lines(courses: Sequence[Course], what: str, layout: Layout, panel: int, axis: Axes) -> list[Course]:
+    own = [course for course in courses if layout.panel_of[course.configuration] == panel]
+    lines = []
+    for course in own:
+        values: list[float] = getattr(course, what)
+        url = hover(f"{course.run}: {values[-1]:.4g} at the end", layout.numbers.get(course.run))
+        points = np.column_stack([course.examples, values]).astype(float)
+        lines.append(Line(points, _color(course.configuration, layout), layout.shape_of[course.configuration], url))
+    _draw(lines, 1, axis)
+    return own
 
 
 def _spread(count: int, most: int = 5) -> list[int]:

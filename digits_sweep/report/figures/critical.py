@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from digits_sweep.report.analysis.sentences.critical import goal_of
 from digits_sweep.report.analysis.statistics.critical import (
@@ -18,7 +17,8 @@ from digits_sweep.report.analysis.statistics.critical import (
     seconds_per_step,
     times,
 )
-from digits_sweep.report.style import BAND, INK, finish, logarithmic, plain, styles
+from digits_sweep.report.style import BAND, INK, color_of, finish, horizontal, styles
+from digits_sweep.report.ticks import logarithmic, rate, size_ticks
 from digits_sweep.results.critical import Answer
 
 # A miss is drawn so many times above the largest number there is.
@@ -29,12 +29,10 @@ def steps(critical: Critical, axis: Axes) -> None:
     """Draw the steps to every goal with their intervals, the fit, perfect scaling, and B_crit with its interval."""
     for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
         rows = critical.steps_to(answer)
-        _marks(rows, np.ones(len(rows)), color, marker, goal_of(answer), axis)
+        _marks(rows, np.ones(len(rows)), color, marker, axis)
         _line(fitted_steps(answer, _sizes(rows)), color, "-", axis)
         _line(perfect_scaling(rows), color, ":", axis)
         _critical(answer, color, axis)
-    axis.plot([], [], color=INK, linestyle=":", linewidth=1, label="perfect scaling")
-    axis.plot([], [], color=INK, linestyle="--", linewidth=1, label="critical batch size")
     axis.set_ylabel("steps")
     _finish(critical, axis)
 
@@ -43,7 +41,7 @@ def examples(critical: Critical, axis: Axes) -> None:
     """Draw the examples to every goal, with the fit and B_crit, where twice the fewest possible are needed."""
     for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
         rows = critical.steps_to(answer)
-        _marks(rows, np.array(_sizes(rows)), color, marker, goal_of(answer), axis)
+        _marks(rows, np.array(_sizes(rows)), color, marker, axis)
         _line(times(fitted_steps(answer, _sizes(rows))), color, "-", axis)
         _critical(answer, color, axis)
     axis.set_ylabel("examples")
@@ -58,7 +56,7 @@ def seconds(critical: Critical, axis: Axes) -> None:
     for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
         rows = critical.steps_to(answer)
         _marks(rows, np.array([seconds_per_step(answer, size) for size in _sizes(rows)]), color, marker,
-               goal_of(answer), axis)  # fmt: skip
+               axis)  # fmt: skip
         _line(times(fitted_steps(answer, _sizes(rows)), answer), color, "-", axis)
         if answer.soonest_batch_size:
             axis.axvline(answer.soonest_batch_size, color=color, linestyle="-.", linewidth=1)
@@ -68,7 +66,6 @@ def seconds(critical: Critical, axis: Axes) -> None:
                 [size], [answer.check.median * seconds_per_step(answer, size)], "D", color=color, markersize=9,
                 markerfacecolor="none",
             )  # fmt: skip
-    axis.plot([], [], color=INK, linestyle="-.", linewidth=1, label="soonest")
     axis.set_ylabel("seconds of training")
     _finish(critical, axis)
 
@@ -77,55 +74,46 @@ def rates(critical: Critical, axis: Axes) -> None:
     """Draw the best learning rate at every batch size, and the lines of the square-root and the linear rule."""
     for answer, (color, marker) in zip(critical.answers, styles(critical.answers), strict=True):
         rows = critical.steps_to(answer).dropna(subset=["lr"])
-        axis.plot(_sizes(rows), rows["lr"].astype(float), marker, color=color, markersize=6, label=goal_of(answer))
+        axis.plot(_sizes(rows), rows["lr"].astype(float), marker, color=color, markersize=6)
         for line, style in zip(rate_lines(rows) or (), ("--", ":"), strict=False):
             _line(line, color, style, axis)
-    axis.plot([], [], color=INK, linestyle="--", linewidth=1, label="square root")
-    axis.plot([], [], color=INK, linestyle=":", linewidth=1, label="linear")
     axis.set_ylabel("learning rate")
     _finish(critical, axis)
 
 
-def response(tuning: pd.DataFrame, axis: Axes) -> None:
-    """Draw the steps to one goal against the learning rate: a mark a run, a line through medians; open: missed."""
+def response(tuning: pd.DataFrame, sizes: Sequence[float], axis: Axes) -> None:
+    """Draw the steps to one goal against the learning rate: a mark a run, a line through medians; open: missed.
+
+    `sizes` are all batch sizes of the page, in ascending order.
+    """
     found = responses(tuning)
     highest = ABOVE * tuning["iterations"].astype(float).max(skipna=True)
-    for (size, rows), (color, marker) in zip(found.items(), styles(found), strict=True):
+    for (size, rows), (_, marker) in zip(found.items(), styles(found), strict=True):
+        color = color_of(size, sizes)
         missed = rows["iterations"].isna()
-        axis.plot(rows["lr"], rows["iterations"], marker, color=color, markersize=4, alpha=0.7, label=f"{size}")
+        axis.plot(rows["lr"], rows["iterations"], marker, color=color, markersize=4, alpha=0.7)
         if missed.any() and np.isfinite(highest):
             axis.plot(rows["lr"][missed], [highest] * int(missed.sum()), marker, color=color, markersize=4,
                       markerfacecolor="none")  # fmt: skip
         medians = rows[np.isfinite(rows["median"])].drop_duplicates("lr")
         axis.plot(medians["lr"], medians["median"], color=color, linewidth=1)
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    logarithmic(axis.yaxis)
-    axis.xaxis.set_major_formatter(plain)
-    axis.set_xlabel("learning rate (color: batch size)")
+    _logarithmic(axis)
+    axis.xaxis.set_major_formatter(rate)
+    axis.set_xlabel("learning rate")
     axis.set_ylabel("steps")
     finish(axis)
 
 
 def noise_scale(critical: Critical, found: dict[int, list[pd.DataFrame]], noun: str, axis: Axes) -> None:
     """Draw the gradient noise scale along runs, a color a batch size, and the critical batch size of every goal."""
-    for (size, runs), (color, _) in zip(found.items(), styles(found), strict=True):
-        for number, rows in enumerate(runs):
-            axis.plot(
-                rows["examples"], rows["noise_scale"], color=color, linewidth=1,
-                label=f"batch size {size}" if number == 0 else None,
-            )  # fmt: skip
-    for answer in critical.answers:
-        if answer.b_crit is not None:
-            axis.axhline(answer.b_crit, color=INK, linewidth=0.9, linestyle="--")
-            axis.annotate(
-                f"B_crit, {goal_of(answer)}", (0, answer.b_crit), xycoords=("axes fraction", "data"), xytext=(2, 1),
-                textcoords="offset points", ha="left", va="bottom", fontsize=8, color=INK,
-            )  # fmt: skip
-    axis.set_xscale("log")
-    axis.set_yscale("log")
-    logarithmic(axis.yaxis)
-    axis.xaxis.set_major_formatter(plain)
+    sizes = sizes_of(critical)
+    for size, runs in found.items():
+        for rows in runs:
+            color = color_of(size, sizes) if size in sizes else INK
+            axis.plot(rows["examples"], rows["noise_scale"], color=color, linewidth=1)
+    _logarithmic(axis)
+    known = [answer for answer in critical.answers if answer.b_crit is not None]
+    horizontal([(float(each.b_crit or 0), f"B_crit, {goal_of(each)}", "--") for each in known], True, axis)
     axis.set_xlabel(f"{noun} trained on")
     axis.set_ylabel("gradient noise scale")
     finish(axis)
@@ -135,14 +123,13 @@ def _sizes(rows: pd.DataFrame) -> list[float]:
     return rows["batch_size"].astype(float).tolist()
 
 
-def _marks(rows: pd.DataFrame, per_step: np.ndarray, color: str, marker: str, label: str, axis: Axes) -> None:
+def _marks(rows: pd.DataFrame, per_step: np.ndarray, color: str, marker: str, axis: Axes) -> None:
     """Draw medians with their intervals; open, above all others: the goal was not reached."""
     sizes, reached = np.array(_sizes(rows)), np.isfinite(rows["median"].to_numpy(float))
     median, low, high = (rows[name].to_numpy(float)[reached] * per_step[reached] for name in ("median", "low", "high"))
     top = np.where(np.isfinite(high), high, ABOVE * median)
     axis.errorbar(
         sizes[reached], median, yerr=[median - low, top - median], fmt=marker, color=color, markersize=5, linewidth=1,
-        label=label,
     )  # fmt: skip
     if 0 < reached.sum() < len(reached):
         missed = sizes[~reached]
@@ -160,14 +147,21 @@ def _critical(answer: Answer, color: str, axis: Axes) -> None:
         axis.axvspan(answer.b_crit_low, answer.b_crit_high, color=color, alpha=BAND, linewidth=0)
 
 
-def _finish(critical: Critical, axis: Axes) -> None:
-    axis.set_xscale("log")
+def sizes_of(critical: Critical) -> list[float]:
+    """Return the batch sizes of a study, in ascending order."""
+    return sorted({float(size) for table in (critical.steps, critical.tuning) for size in table["batch_size"]})
+
+
+def _logarithmic(axis: Axes) -> None:
+    """Make both axes logarithmic, if there is anything on them."""
     # Matplotlib has no ticks for a logarithmic axis without a number.
     if any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in axis.lines):
-        axis.set_yscale("log")
+        logarithmic(axis.xaxis)
         logarithmic(axis.yaxis)
-    sizes: Sequence[float] = sorted({float(size) for size in critical.steps["batch_size"]})
-    axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
-    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _finish(critical: Critical, axis: Axes) -> None:
+    _logarithmic(axis)
+    size_ticks(sorted({float(size) for size in critical.steps["batch_size"]}), axis)
     axis.set_xlabel("batch size")
     finish(axis)

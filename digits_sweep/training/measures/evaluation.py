@@ -22,11 +22,12 @@ PORTION = 1_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean loss, the number of images predicted correctly, and how often each class is predicted."""
+    """The mean loss, the number of images predicted correctly, and how often each class is predicted and occurs."""
 
     loss: float
     correct: int
     predictions_per_class: list[int]
+    labels_per_class: list[int] | None = None
 
     @property
     def count(self) -> int:
@@ -45,8 +46,9 @@ class Evaluation:
 
     @property
     def classes_never_predicted(self) -> int:
-        """The classes that are never predicted. Each keeps the loss about 0.1 higher: 1.56, 1.66, 1.76 ..."""
-        return self.predictions_per_class.count(0)
+        """The classes among the labels that are never predicted; of ten, each keeps the loss about 0.1 higher."""
+        labels = self.labels_per_class or [1] * len(self.predictions_per_class)
+        return sum(count == 0 < there for count, there in zip(self.predictions_per_class, labels, strict=True))
 
     @property
     def answers_per_class(self) -> list[int]:
@@ -70,7 +72,8 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int =
             correct += int((predictions == answers).sum())
             counts = torch.bincount(predictions.cpu(), minlength=scores.shape[1])
             predicted = counts + predicted if len(predicted) else counts
-    return Evaluation(math.fsum(losses) / len(labels), correct, predicted.tolist())
+    present = torch.bincount(labels.cpu(), minlength=len(predicted))[: len(predicted)]
+    return Evaluation(math.fsum(losses) / len(labels), correct, predicted.tolist(), present.tolist())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     # Needs scipy, which a sweep that shows its table need not wait for.
     from digits_sweep.report.analysis.statistics.replicates import Estimate
 
+RATES = ("lr", "weight_decay")
 DIGITS = ("mnist", "mnist_sample")
 
 
@@ -38,6 +40,16 @@ def cell(value: Any, form: str | None = None) -> str:
         return format(value, form)
     # The scalars of pandas and numpy as Python's own, whose text is the same everywhere.
     return written(value.item() if hasattr(value, "item") else value)
+
+
+def setting(name: str, value: Any) -> str:
+    """Write the value of a setting of a run; rates look alike: `1e-3`, `2.5e-4`."""
+    if name in RATES and not pd.isna(value) and 0 < value < 1:
+        digits = Decimal(repr(float(value))).normalize().as_tuple().digits
+        places = len(digits) - 1
+        mantissa, exponent = f"{Decimal(repr(float(value))):.{places}e}".split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return cell(value)
 
 
 def number(value: float, form: str = "g") -> str:

@@ -16,10 +16,11 @@ from digits_sweep.report.analysis.sentences.formatting import (
     share,
 )
 from digits_sweep.report.analysis.statistics.pairs import Paired, paired
-from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
+from digits_sweep.report.analysis.statistics.ranking import is_timed, ranked, to_goal
+from digits_sweep.report.analysis.statistics.replicates import Replicates
 
-# More configurations than a sentence can hold; the table has all of them.
-MOST_NAMED = 6
+# Of more configurations than a sentence can hold the first are named; the table has all of them.
+MOST_NAMED, FIRST_NAMED = 6, 3
 MORE_SEEDS = "seed=0,1,2,3,4,5"
 # Fewer pairs cannot pass the sign test at 5 %, even if all agree.
 FEWEST_PAIRS = 6
@@ -37,13 +38,12 @@ def verdict(runs: pd.DataFrame, groups: Sequence[Replicates], goal: Goal) -> str
         return "These runs have different data sets, so they are not ranked; the table lists them separately."
     if goal.problem:
         return f"{capitalized(goal.problem)}; the table lists them separately."
-    timed = not (runs["concurrent_runs"].fillna(1) > 1).any()
-    ranked = sorted(groups, key=lambda group: _estimate(group, timed).median)
-    reached = [group for group in ranked if math.isfinite(_estimate(group, timed).median)]
+    timed, order = is_timed(runs), ranked(runs, groups)
+    reached = [group for group in order if math.isfinite(to_goal(group, timed).median)]
     if not any(group.reached for group in groups):
         sentences = [f"No run passed {goal} within {counted(max(group.epochs for group in groups), 'epoch')}."]
     else:
-        sentences = [_numbers(runs, ranked, reached, goal, timed), *_caveat(runs, reached, timed)]
+        sentences = [_numbers(runs, order, reached, goal, timed), *_caveat(runs, reached, timed)]
     if not timed:
         most = int(runs["concurrent_runs"].max())
         sentences.append(f"Up to {most} runs shared the machine, so their seconds are not compared.")
@@ -63,24 +63,21 @@ def how_counted(goal: Goal) -> str:
     return f"{what} Seconds are the iterations to it at what one costs at that batch size, the median over its runs."
 
 
-def _estimate(group: Replicates, timed: bool) -> Estimate:
-    return group.seconds_to_goal if timed else group.examples_to_goal
-
-
 def _numbers(
-    runs: pd.DataFrame, ranked: Sequence[Replicates], reached: Sequence[Replicates], goal: Goal, timed: bool
+    runs: pd.DataFrame, order: Sequence[Replicates], reached: Sequence[Replicates], goal: Goal, timed: bool
 ) -> str:
-    noun = noun_of(runs)
+    noun, most = noun_of(runs), MOST_NAMED if len(order) <= MOST_NAMED else FIRST_NAMED
     named = [
         f"{group.configuration if place == 0 else _short(group)}{f' passed {goal}' if place == 0 else ''} "
         f"after {_amount(group, noun, timed)}"
-        for place, group in enumerate(reached[:MOST_NAMED])
+        for place, group in enumerate(reached[:most])
     ]
-    if len(reached) > MOST_NAMED:
-        named.append(f"{len(reached) - MOST_NAMED} more later (see the table)")
-    named += [_missed(group, goal) for group in ranked if group not in reached][:MOST_NAMED]
-    between = "; " if any("," in group.configuration for group in ranked) else ", "
-    seeds = sorted({group.runs for group in ranked})
+    if len(reached) > most:
+        named.append(f"{len(reached) - most} more later (see the table)")
+    missed = [group for group in order if group not in reached]
+    named += [_missed(group, goal) for group in missed[:most]] if len(missed) <= most else [_all_missed(missed, goal)]
+    between = "; " if any("," in group.configuration for group in order) else ", "
+    seeds = sorted({group.runs for group in order})
     if seeds == [1]:
         how = f"one run each: more seeds ({MORE_SEEDS}) show by how much a seed moves these" if len(named) > 1 else (
             f"one run: more seeds ({MORE_SEEDS}) show by how much a seed moves this"
@@ -106,6 +103,10 @@ def _missed(group: Replicates, goal: Goal) -> str:
     if not group.reached:
         return f"{group.configuration} did not pass {goal} {within}"
     return f"{group.configuration} passed {goal} in {share(group.reached, group.runs)} runs {within}"
+
+
+def _all_missed(groups: Sequence[Replicates], goal: Goal) -> str:
+    return f"{len(groups)} configurations did not pass {goal} in half of their runs or more (see the table)"
 
 
 def _caveat(runs: pd.DataFrame, reached: Sequence[Replicates], timed: bool) -> list[str]:

@@ -1,12 +1,13 @@
 """List what a reader has to know before relying on a sweep's figures: what went wrong, and what was mixed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
 
 from digits_sweep.report.analysis.sentences.formatting import counted, listed
-from digits_sweep.report.analysis.statistics.curves import never_predicted
+from digits_sweep.report.analysis.sentences.predictions import on_predictions
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Status
@@ -15,29 +16,76 @@ from digits_sweep.results.record import Status
 UNSTEADY = 0.10
 
 
-def warnings(study: Study) -> list[str]:
-    """Return a sentence for everything that went wrong in a sweep or that limits what its figures show."""
-    runs, sweep = (_ends, _not_started, _predictions, _misfits), (_mixtures, _resumed_elsewhere, _machines, _lengths)
-    parts = (*runs, *sweep, _timing, _data)
-    return [sentence for part in parts for sentence in part(study)]
+@dataclass(frozen=True)
+class Caution:
+    """A sentence for one kind of thing that went wrong; does it bear on what the verdict says?"""
+
+    text: str
+    bears_on_verdict: bool = False
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def warnings(study: Study) -> list[Caution]:
+    """Return a sentence for every kind of thing that went wrong in a sweep or that limits what its figures show."""
+    bearing = (*_timing(study), *_machines(study), *_data(study))
+    parts = (_ends, _resumed, _not_started, on_predictions, _misfits, _mixtures, _resumed_elsewhere, _threads, _lengths)
+    rest = (sentence for part in parts for sentence in part(study))
+    return [*(Caution(text, bears_on_verdict=True) for text in bearing), *map(Caution, rest)]
+
+
+def _by(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the names of runs by what is said of them."""
+    found: dict[str, list[str]] = {}
+    for said, name in pairs:
+        found.setdefault(said, []).append(name)
+    return found
 
 
 def _ends(study: Study) -> Iterator[str]:
-    for _, run in study.runs.iterrows():
-        name = run["run_dir"]
-        epochs = counted(0 if pd.isna(run["epochs"]) else run["epochs"], "epoch")
-        if run["status"] == Status.FAILED.value:
-            yield f"{name} failed after {epochs}: {run['error']}"
-        elif run["status"] == Status.DIVERGED.value:
-            yield f"{name} diverged: the mean loss of epoch {run['epochs']} is {run['final_loss']}."
-        elif run["status"] == Status.INTERRUPTED.value:
-            why = "" if pd.isna(run["error"]) else f" ({run['error']})"
-            yield f"{name} was interrupted after {epochs} or is still running{why}; the medians leave it out."
-        if not pd.isna(run["resumes"]) and run["resumes"]:
+    runs = study.runs
+    failed = runs[runs["status"] == Status.FAILED.value]
+    for why, names in _by(zip(failed["error"].astype(str), failed["run_dir"], strict=True)).items():
+        epochs = failed.set_index("run_dir")["epochs"].fillna(0)
+        yield (
+            f"{names[0]} failed after {counted(int(epochs[names[0]]), 'epoch')}: {why}"
+            if len(names) == 1
+            else f"{len(names)} runs failed ({listed(names)}): {why}"
+        )
+    diverged = runs[runs["status"] == Status.DIVERGED.value]
+    if len(diverged) == 1:
+        run = diverged.iloc[0]
+        yield f"{run['run_dir']} diverged: the mean loss of epoch {run['epochs']} is {run['final_loss']}."
+    elif len(diverged):
+        yield f"{len(diverged)} runs diverged: {listed(diverged['run_dir'])}."
+    stopped = runs[runs["status"] == Status.INTERRUPTED.value]
+    whys = ["" if pd.isna(error) else f" ({error})" for error in stopped["error"]]
+    for why, names in _by(zip(whys, stopped["run_dir"], strict=True)).items():
+        if len(names) == 1:
+            epochs = stopped.set_index("run_dir")["epochs"].fillna(0)
+            after = counted(int(epochs[names[0]]), "epoch")
+            yield f"{names[0]} was interrupted after {after} or is still running{why}; the medians leave it out."
+        else:
             yield (
-                f"{name} was resumed {counted(run['resumes'], 'time')}: its losses are those of an uninterrupted run, "
-                "but its seconds come from several processes."
+                f"{len(names)} runs were interrupted or are still running{why}; the medians leave them out: "
+                f"{listed(names)}."
             )
+
+
+def _resumed(study: Study) -> Iterator[str]:
+    resumed = study.runs[study.runs["resumes"].fillna(0) > 0]
+    if len(resumed) == 1:
+        run = resumed.iloc[0]
+        yield (
+            f"{run['run_dir']} was resumed {counted(run['resumes'], 'time')}: its losses are those of an uninterrupted "
+            "run, but its seconds come from several processes."
+        )
+    elif len(resumed):
+        yield (
+            f"{len(resumed)} runs were resumed: their losses are those of uninterrupted runs, but their seconds come "
+            f"from several processes: {listed(resumed['run_dir'])}."
+        )
 
 
 def _not_started(study: Study) -> Iterator[str]:
@@ -45,15 +93,6 @@ def _not_started(study: Study) -> Iterator[str]:
     started = set(study.runs["run_dir"])
     if missing := [name for name in expected if name not in started]:
         yield f"{len(missing)} of {counted(len(expected), 'run')} not started: {listed(missing)}."
-
-
-def _predictions(study: Study) -> Iterator[str]:
-    for name, counts in study.predictions.iterrows():
-        if never := never_predicted(counts):
-            yield (
-                f"{name} never predicts {listed(never)}: its loss is on a plateau. With the softmax, every digit that "
-                "is never predicted costs about 0.1 of loss."
-            )
 
 
 def _mixtures(study: Study) -> Iterator[str]:
@@ -64,18 +103,22 @@ def _mixtures(study: Study) -> Iterator[str]:
 
 
 def _resumed_elsewhere(study: Study) -> Iterator[str]:
-    """A run that was resumed with another version, commit or machine than it started with."""
+    """Runs that were resumed with another version, commit or machine than they started with."""
+    pairs = []
     for name, record in study.records.items():
         for before, after in pairwise(record.environments):
             names = [key for key in (*before, *after) if key != "from_epoch" and before.get(key) != after.get(key)]
             changed = listed(name.replace("_", " ") for name in dict.fromkeys(names))
-            yield f"{name} was trained with another {changed} from epoch {after.get('from_epoch')} on."
+            pairs.append((f"trained with another {changed} from epoch {after.get('from_epoch')} on", name))
+    for said, names in _by(pairs).items():
+        yield f"{listed(names)} {'was' if len(names) == 1 else 'were'} {said}."
 
 
 def _misfits(study: Study) -> Iterator[str]:
-    for _, run in study.runs[study.runs["status"] != Status.FAILED.value].dropna(subset=["error"]).iterrows():
-        if run["status"] != Status.INTERRUPTED.value:
-            yield f"{run['run_dir']}: {run['error']}; the figures leave it out."
+    kept = study.runs[~study.runs["status"].isin([Status.FAILED.value, Status.INTERRUPTED.value])]
+    noted = kept.dropna(subset=["error"])
+    for why, names in _by(zip(noted["error"].astype(str), noted["run_dir"], strict=True)).items():
+        yield f"{listed(names)}: {why}; the figures leave {'it' if len(names) == 1 else 'them'} out."
 
 
 def _machines(study: Study) -> Iterator[str]:
@@ -83,6 +126,9 @@ def _machines(study: Study) -> Iterator[str]:
     machines = {f"{environment.get('host')} ({environment.get('cpu')})" for environment in environments}
     if len(machines) > 1:
         yield f"The runs mix {len(machines)} machines: {listed(sorted(machines))}. Their seconds are not comparable."
+
+
+def _threads(study: Study) -> Iterator[str]:
     for batch_size, group in study.runs.groupby("batch_size"):
         threads = sorted(group["num_threads"].dropna().unique())
         if len(threads) > 1:

@@ -1,5 +1,7 @@
 """Compute what the figures draw against the epoch: losses, the share of runs below the threshold, and predictions."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,6 +10,7 @@ from digits_sweep.report.analysis.statistics.replicates import ended
 from digits_sweep.results.history import softmax_floor
 
 CLASSES = 10
+FLAT, FEWEST_FLAT = 0.01, 5
 
 
 @dataclass(frozen=True)
@@ -45,31 +48,38 @@ class ReachedShare:
 def losses(runs: pd.DataFrame, history: pd.DataFrame) -> Losses:
     """Compute the loss curves of a study's `runs`; `history` has a row an epoch."""
     floor = loss_floor(runs)
-    names = list(dict.fromkeys(runs["configuration"]))
-    curves = [_curve(str(name), history[history["configuration"] == name], floor) for name in names]
+    seeds = history.assign(seconds=history.groupby("run_dir")["seconds"].cumsum(), loss=history["loss_mean"])
+    by = ["configuration", "epoch"]
+    counts = seeds.groupby("configuration")["run_dir"].nunique()
+    grouped = seeds.groupby(by, sort=True)
+    median = grouped[["seconds", "loss", "loss_std"]].median()
+    # After the last epoch of the shortest run, the median of the others would be another configuration's.
+    complete = grouped.size().to_numpy() == counts.reindex(median.index.get_level_values("configuration")).to_numpy()
+    median = median[complete].reset_index()
+    low, high = (median["loss"] - median["loss_std"]).clip(lower=floor), median["loss"] + median["loss_std"]
+    median = median.assign(low=low, high=high).drop(columns="loss_std")
+    own, medians = (dict(iter(table.groupby("configuration"))) for table in (seeds, median))
+    curves = [
+        LossCurve(
+            str(name),
+            seeds=own.get(name, seeds.head(0))[["run_dir", "epoch", "seconds", "loss"]],
+            median=medians.get(name, median.head(0)).drop(columns="configuration"),
+        )
+        for name in dict.fromkeys(runs["configuration"])
+    ]
     return Losses(curves, [float(loss) for loss in runs["loss_threshold"].dropna().unique()], floor)
 
 
-def _curve(configuration: str, history: pd.DataFrame, floor: float) -> LossCurve:
-    seeds = history.assign(seconds=history.groupby("run_dir")["seconds"].cumsum(), loss=history["loss_mean"])
-    count = seeds["run_dir"].nunique()
-    # After the last epoch of the shortest run, the median of the others would be another configuration's.
-    complete = seeds.groupby("epoch").filter(lambda rows: len(rows) == count)
-    median = complete.groupby("epoch", as_index=False)[["seconds", "loss", "loss_std"]].median()
-    low, high = (median["loss"] - median["loss_std"]).clip(lower=floor), median["loss"] + median["loss_std"]
-    return LossCurve(
-        configuration,
-        seeds=seeds[["run_dir", "epoch", "seconds", "loss"]],
-        median=median.assign(low=low, high=high).drop(columns="loss_std"),
-    )
-
-
 def loss_floor(runs: pd.DataFrame) -> float:
-    """Return what the loss of these runs cannot fall below: 1.4612 behind a softmax of ten classes, 0 without one."""
+    """Return what the loss of these runs cannot fall below: 1.4612 behind a softmax of ten classes, 0 without one.
+
+    Runs with several numbers of classes have that of the fewest.
+    """
     if runs["model"].dropna().str.endswith("logits").any():
         return 0.0
-    classes = runs.get("model.num_classes", pd.Series(dtype=str)).dropna().unique()
-    return softmax_floor(int(classes[0]) if len(classes) == 1 and classes[0].isdigit() else CLASSES)
+    column = runs.get("model.num_classes", pd.Series(dtype=str))
+    classes = [int(each) for each in column.dropna().unique() if str(each).isdigit() and int(each) > 1]
+    return softmax_floor(min(classes, default=CLASSES))
 
 
 def reached_shares(runs: pd.DataFrame) -> list[ReachedShare]:
@@ -97,6 +107,18 @@ def predictions_of_misses(runs: pd.DataFrame, predictions: pd.DataFrame) -> pd.D
     return predictions[predictions.index.isin(missed)]
 
 
-def never_predicted(predictions: pd.Series) -> list[str]:
-    """Return the classes that a run never predicts; `predictions` has the number of predictions of every class."""
-    return [str(label) for label in predictions.index[predictions == 0]]
+def never_predicted(predictions: pd.Series, classes: int | None = None) -> list[str]:
+    """Return the classes that a run never predicts; `predictions` has the number of predictions of every class.
+
+    A network may have more outputs than its data has `classes`: none of the others is missing.
+    """
+    existing = predictions if classes is None else predictions.head(classes)
+    return [str(label) for label in existing.index[existing == 0]]
+
+
+def is_flat(losses: Sequence[float]) -> bool:
+    """Return whether losses, one an epoch, stand still: the last third, at least five, spread over less than 1 %."""
+    last = losses[-max(len(losses) // 3, FEWEST_FLAT) :]
+    if len(last) < FEWEST_FLAT or not all(math.isfinite(loss) for loss in last):
+        return False
+    return max(last) - min(last) < FLAT * min(last)

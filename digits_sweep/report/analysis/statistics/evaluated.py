@@ -11,6 +11,7 @@ import pandas as pd
 class Course:
     """A run: after so many `examples` the `loss` at frozen weights, and the noise scale, NaN if it was not measured."""
 
+    run: str
     configuration: str
     examples: list[float]
     loss: list[float]
@@ -21,12 +22,13 @@ def courses(evaluations: pd.DataFrame) -> list[Course]:
     """Return the course of every run with an evaluation; `evaluations` is a study's."""
     return [
         Course(
+            str(name),
             str(rows["configuration"].iloc[0]),
             rows["examples"].tolist(),
             rows["train_loss"].tolist(),
             rows["noise_scale"].tolist(),
         )
-        for _, rows in evaluations.groupby("run_dir", sort=False)
+        for name, rows in evaluations.groupby("run_dir", sort=False)
     ]
 
 
@@ -40,5 +42,7 @@ def with_noise_scale(found: Sequence[Course]) -> list[Course]:
         kept = [place for place, scale in enumerate(course.noise_scale) if np.isfinite(scale) and scale > 0]
         if kept:
             columns = (course.examples, course.loss, course.noise_scale)
-            measured.append(Course(course.configuration, *([column[place] for place in kept] for column in columns)))
+            measured.append(
+                Course(course.run, course.configuration, *([column[place] for place in kept] for column in columns))
+            )
     return measured
