@@ -31,7 +31,8 @@ from digits_sweep.critical_batch_size.tables import (
     write_tuning,
 )
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
-from digits_sweep.report.analysis.sentences.critical import sentences
+from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
+from digits_sweep.report.analysis.statistics.branches import branches_of
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import Answer, write_answers
@@ -135,7 +136,10 @@ def _branch(study: Study) -> None:
         study.screen.say("no branches: no rate reaches the goal at the smallest batch size")
         return
     study.screen.say(f"branches of {start.folder}, {study.settings.branch_examples:,} examples each")
-    write_branches(study.sweep.folder, branches(study, start))
+    table = branches(study, start)
+    write_branches(study.sweep.folder, table)
+    if found := branches_of(table):
+        study.screen.say(branch_sentence(found))
 
 
 def _to_check(study: Study, found: Sequence[Answer]) -> dict[str, int]:

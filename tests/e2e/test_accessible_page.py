@@ -74,13 +74,17 @@ def test_nothing_is_wider_than_the_screen(pages, show, name, width):
 
 
 def texts(browser, selector: str) -> list[str]:
-    script = "return [...document.querySelectorAll(arguments[0])].filter(each => !each.hidden).map(each => each.innerText)"
+    script = (
+        "return [...document.querySelectorAll(arguments[0])].filter(each => !each.hidden).map(each => each.innerText)"
+    )
     return browser.execute_script(script, selector)
 
 
 def test_the_table_of_runs_is_sorted_by_a_key_and_back(pages, show):
     browser = show(pages / "many.html")
-    press = "const button = document.querySelectorAll('.runs thead button')[arguments[0]]; button.focus(); button.click()"
+    press = (
+        "const button = document.querySelectorAll('.runs thead button')[arguments[0]]; button.focus(); button.click()"
+    )
     sizes = "return [...document.querySelectorAll('.runs tbody tr')].map(row => Number(row.cells[1].textContent))"
     browser.execute_script(press, 1)
     ascending = browser.execute_script(sizes)

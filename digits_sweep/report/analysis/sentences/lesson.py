@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import pandas as pd
 
-from digits_sweep.report.analysis.configurations import labels
-from digits_sweep.report.analysis.sentences.formatting import capitalized, cell, listed, share
+from digits_sweep.report.analysis.configurations import labels, level
+from digits_sweep.report.analysis.sentences.formatting import capitalized, listed, share
 from digits_sweep.report.analysis.statistics.matched import Share, share_of
 from digits_sweep.report.analysis.statistics.replicates import Replicates, ended, or_infinity
 
@@ -86,8 +86,8 @@ def how_often(runs: pd.DataFrame) -> list[Often]:
     for stated in STATED:
         rates = (runs["lr"] == stated.lr) & (runs["weight_decay"] == stated.weight_decay)
         for values, own in _decided(runs[rates & (runs["batch_size"] == stated.batch_size)]).groupby(swept, sort=False):
-            setting = ", ".join(f"{names[name]} {cell(value)}" for name, value in zip(swept, values, strict=True))
-            found.append(_often(own, stated, setting))
+            parts = [level(name, names[name], value) for name, value in zip(swept, values, strict=True)]
+            found.append(_often(own, stated, ", ".join(parts)))
     return found
 
 

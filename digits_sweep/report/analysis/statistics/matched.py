@@ -6,8 +6,8 @@ from itertools import combinations
 
 import pandas as pd
 
-from digits_sweep.report.analysis.configurations import labels, settings
-from digits_sweep.report.analysis.sentences.formatting import cell
+from digits_sweep.report.analysis.configurations import labels, settings, with_short_rates
+from digits_sweep.report.analysis.sentences.formatting import setting
 from digits_sweep.report.analysis.statistics.pairs import sign_test
 from digits_sweep.report.analysis.statistics.replicates import ended, share_interval
 
@@ -45,7 +45,7 @@ def matched(runs: pd.DataFrame, so: pd.Series) -> list[Matched]:
 
     `so` says for each of `runs` if it is so; a run for which that is unknown (NA) has no part in it.
     """
-    known = ended(runs).assign(so=so).dropna(subset=["so"])
+    known = with_short_rates(ended(runs).assign(so=so).dropna(subset=["so"]))
     factors = [name for name in ["batch_size", *settings(runs)] if known[name].nunique() > 1]
     names = labels(factors)
     return [each for factor in factors for each in _of_factor(known, factor, names[factor], factors)]
@@ -62,8 +62,8 @@ def _of_factor(runs: pd.DataFrame, factor: str, name: str, factors: list[str]) -
         only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
         yield Matched(
             factor=name,
-            first=cell(first),
-            second=cell(second),
+            first=setting(factor, first),
+            second=setting(factor, second),
             of_first=share_of(int(one.sum()), len(pairs)),
             of_second=share_of(int(other.sum()), len(pairs)),
             only_first=only_first,
