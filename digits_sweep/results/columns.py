@@ -179,6 +179,10 @@ COLUMNS = (
         "ended", "string", OUTCOME, "why the run ended before its last epoch; its last loss and accuracy are of then",
         of=_ended,
     ),
+    Column(
+        "parameters", "Int64", OUTCOME, "numbers of the network that are trained",
+        of=lambda record, _: record.parameters,
+    ),
 )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from digits_sweep.config.keys import (
     role_of,
     written,
 )
+from digits_sweep.config.own_code import changed_code
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.rules import Role
 from digits_sweep.config.schema import Config
@@ -35,7 +36,6 @@ from digits_sweep.results.disk.reading import check_plain, one_line
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
-from digits_sweep.training.own import changed_code
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")

@@ -12,6 +12,7 @@ import torch
 from digits_sweep.config.schema import Config
 from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits, scale
+from digits_sweep.data.loading import name_of
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.columns import fill
 from digits_sweep.results.disk.lock import only_writer
@@ -95,7 +96,7 @@ def _start(job: Job, state: RunState) -> None:
     if record.environment != {**environment, "from_epoch": record.environment.get("from_epoch")}:
         record.environments.append({**environment, "from_epoch": done + 1})
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    first = {"dataset": job.config.data.name, "concurrent_runs": 1, "started_at": started}
+    first = {"dataset": name_of(job.config.data), "concurrent_runs": 1, "started_at": started}
     # What was found on the test set belongs to an earlier end of the run.
     record.test_answers = None
     record.summary = first | record.summary | {"test_accuracy": None, "classes_never_predicted": None}
