@@ -8,9 +8,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from digits_sweep.config.keys import written
 from digits_sweep.errors import CannotRecord, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP
-from digits_sweep.results.disk.files import make_folder
+from digits_sweep.results.disk.files import make_folder, safe_name
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import NAME, Manifest, next_counter, read_manifest, write_manifest
 from digits_sweep.results.record import read_record
@@ -36,6 +37,17 @@ def add_run(sweep_dir: Path, folder: str, config: dict[str, Any]) -> int:
             configs.append(config)
         write_manifest(sweep_dir, replace(manifest, runs=runs, configs=configs))
         return runs.index(folder)
+
+
+def folder_of(config: dict[str, Any]) -> str:
+    """Return the name of the folder of a run: all that it differs in from one in which nothing is named."""
+    unnamed: dict[str, Any] = {"model": "own", "optimizer": "own", "dataset": "own", "weight_decay": 0}
+    optimizer = config["optimizer"]
+    values = {"model": config["model"]["name"], "optimizer": optimizer["name"], "dataset": config["data"]["name"]}
+    values |= {"batch_size": config["data"]["batch_size"], "lr": optimizer["lr"]}
+    values |= {"weight_decay": optimizer["weight_decay"], "seed": config["seed"], **config["settings"]}
+    named = (f"{name}={written(value)}" for name, value in values.items() if value != unnamed.get(name))
+    return safe_name("_".join(named))
 
 
 def is_completed(run_dir: Path) -> bool:

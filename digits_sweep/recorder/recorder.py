@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from digits_sweep.config.keys import written
 from digits_sweep.errors import CannotRecord
 from digits_sweep.recorder.clock import Clock
-from digits_sweep.recorder.folder import add_run, is_completed, publish
+from digits_sweep.recorder.folder import add_run, folder_of, is_completed, publish
 from digits_sweep.results.columns import OWN_LOOP, fill
-from digits_sweep.results.disk.files import make_folder, safe_name
+from digits_sweep.results.disk.files import make_folder
 from digits_sweep.results.disk.lock import only_writer, writers_in
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.evaluations import EvaluationRow, running_loss
@@ -69,8 +68,7 @@ class Recorder:
             "seed": seed,
             "settings": dict(settings or {}),
         }
-        named = {"batch_size": batch_size, "lr": lr, "seed": seed, **(settings or {})}
-        folder = safe_name("_".join(f"{name}={written(value)}" for name, value in named.items()))
+        folder = folder_of(self.config)
         self.run_dir = self.sweep_dir / folder
         self.record = Record(0, folder=folder, parameters=parameters, config=self.config)
         self.history: list[EpochRow] = []
@@ -124,14 +122,15 @@ class Recorder:
         if not self._has_started:
             return
         record = self.record
-        if error is None:
-            finite = bool(self.history) and math.isfinite(self.history[-1].loss_mean)
+        if error is None and self.history:
+            finite = math.isfinite(self.history[-1].loss_mean)
             record.status = Status.COMPLETED if finite else Status.DIVERGED
         elif isinstance(error, Exception):
             record.status, record.error = Status.FAILED, "".join(traceback.format_exception(error))
             if is_out_of_memory(error):
                 record.error += f"out of memory at batch size {self.batch_size}"
         self._memory.note(record.summary)
+        self._add_running_losses()
         fill(record, self.history)
         with self._open:
             self._files.note(record, self.evaluations)
@@ -214,5 +213,7 @@ class Recorder:
 
     def _add_running_losses(self) -> None:
         for place, row in enumerate(self.evaluations):
+            if row.running_loss is not None or row.iterations > len(self._losses):
+                continue
             loss = running_loss(self._losses, row.iterations, self.batch_size, self.train_samples)
             self.evaluations[place] = replace(row, running_loss=loss)

@@ -46,7 +46,7 @@ def test_its_epochs_and_its_settings_are_in_the_table(tmp_path):
     assert list(history["loss_mean"][:2]) == pytest.approx([1.0, 0.4])
     assert (history["seconds"] > 0).all()
     assert pd.read_csv(tmp_path / "outputs" / "summary.csv")["run_dir"][0] == (
-        "sweeps/mine/batch_size=30_lr=0.001_seed=3_width=4"
+        "sweeps/mine/model=CNN_batch_size=30_lr=0.001_seed=3_width=4"
     )
 
 
@@ -78,6 +78,12 @@ def test_a_loop_that_raises_leaves_a_record_that_says_so(tmp_path, error, status
         train(run, 1.0, error=error)
     record = read_record(run.run_dir)
     assert (record.status, record.error_line, record.epochs) == (status, line, 1)
+
+
+def test_a_run_without_an_epoch_is_none_that_ended(tmp_path):
+    with recorder(tmp_path) as run:
+        run.evaluated(test_error=0.9)
+    assert read_record(run.run_dir).status is Status.INTERRUPTED
 
 
 def test_a_loss_that_is_no_number_is_a_run_that_diverged(tmp_path):
