@@ -187,7 +187,7 @@ class TargetsConfig:
 
 @dataclass
 class EvaluationConfig:
-    """conf/evaluation: when a run is evaluated at frozen weights, on how many digits, and what for."""
+    """conf/evaluation: when a run is evaluated at frozen weights, on how many digits (a variance needs two), what for."""
 
     every_examples: int | None = key(or_null(whole_number(1)))
     per_doubling: float | None = key(PER_DOUBLING)

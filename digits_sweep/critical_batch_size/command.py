@@ -1,12 +1,9 @@
 """The command from end to end: plan, open the study's folder, search, write tables, say what came out."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-from digits_sweep.config.hydra.compose import as_override
 from digits_sweep.config.plan import Plan
 from digits_sweep.console import Screen
 from digits_sweep.critical_batch_size.answer import answers, round_batch_size, with_check
@@ -41,10 +38,11 @@ from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import preflight
 from digits_sweep.sweep.launch import launch
+from digits_sweep.sweep.resume_line import whole_command
 from digits_sweep.sweep.session import claim_folder, datasets
 from digits_sweep.trackers.process import following
 
-MODULE = "python -m digits_sweep.critical_batch_size"
+MODULE = "digits_sweep.critical_batch_size"
 
 
 def execute(typed: Typed, screen: Screen) -> int:
@@ -65,7 +63,7 @@ def execute(typed: Typed, screen: Screen) -> int:
         screen.say(f"this study {sweep.folder}")
         if stop:
             screen.say(f"not completed: {', '.join(stop.unfinished)}" if stop.unfinished else "stopped")
-            screen.say(f"resume with: {MODULE} {_resume_line(typed, planned, sweep.folder)}")
+            screen.say(f"resume with: {whole_command(MODULE, typed.command, sweep.folder)}")
     return stop.code if stop else 0
 
 
@@ -152,12 +150,3 @@ def _to_check(study: Study, found: Sequence[Answer]) -> dict[str, int]:
     if now != before.checked:
         write_study(study.sweep.folder, replace(before, checked=now))
     return now
-
-
-def _resume_line(typed: Typed, planned: Plan, folder: Path) -> str:
-    """The arguments that resume this study from any folder."""
-    root = "data.root="
-    kept = [each for each in typed.command if not each.startswith((root, "outputs="))]
-    if len(kept) < len([each for each in typed.command if not each.startswith("outputs=")]):
-        kept.append(as_override("data.root", str(Path(planned.settings.data.root).expanduser().absolute())))
-    return shlex.join([as_override("resume", str(folder.absolute())), *kept])

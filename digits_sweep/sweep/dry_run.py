@@ -1,8 +1,8 @@
 """What a sweep would do, run by run, without doing it."""
 
-from digits_sweep.config.keys import written
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config
+from digits_sweep.report.analysis.sentences.formatting import setting
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep.one_run.setup import recorded_engine
 from digits_sweep.sweep.preflight import engines
@@ -18,8 +18,8 @@ def preview(planned: Plan, earlier: RecordedSweep | None) -> list[list[str]]:
         [
             run.folder,
             str(run.config.data.batch_size),
-            written(run.config.optimizer.lr),
-            written(run.config.optimizer.weight_decay),
+            setting("lr", run.config.optimizer.lr),
+            setting("weight_decay", run.config.optimizer.weight_decay),
             str(run.config.seed),
             str(run.config.trainer.num_epochs),
             _engine_before(run.folder, run.config, earlier) or engine[run.folder],

@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from digits_sweep.config.hydra.compose import as_override
-from digits_sweep.config.own_code import GROUPS
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.console import Screen
@@ -27,6 +25,7 @@ from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
+from digits_sweep.sweep.resume_line import resume_line
 from digits_sweep.trackers.process import following
 from digits_sweep.training.device import flush_denormals_from_now_on
 
@@ -166,26 +165,5 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {', '.join(unfinished)}")
-        screen.say(f"resume with: {_resume_line(planned, sweep.folder)}")
+        screen.say(f"resume with: {resume_line(planned, sweep.folder)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
-
-
-def _resume_line(planned: Plan, sweep_dir: Path) -> str:
-    """The command that resumes this sweep from any folder: what is not repeated from its files is typed again.
-
-    Code of the user's is named in the whole command only, and found in the folder where that was typed.
-    """
-    here, sweep = f"cd {shlex.quote(str(Path.cwd()))} &&", as_override("resume", str(sweep_dir.absolute()))
-    if any(getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS):
-        whole = [each for each in planned.command if not each.startswith("resume=")]
-        return f"{here} python -m digits_sweep {shlex.join([*whole, sweep])}"
-    typed = not_repeated(planned.command, ())
-    again = [each for each in typed if not each.startswith("data.root=")]
-    root = Path(planned.settings.data.root).expanduser()
-    # The environment may name a relative one too.
-    if len(again) < len(typed) or not root.is_absolute():
-        again.append(as_override("data.root", str(root.absolute())))
-    command = f"python -m digits_sweep {shlex.join([sweep, *again])}"
-    # In what else says where something is, a path may be relative in a way that only its reader knows.
-    has_places = any(each.startswith(("tracker", "data.mirrors")) for each in again)
-    return f"{here} {command}" if has_places else command

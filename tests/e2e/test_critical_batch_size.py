@@ -129,8 +129,10 @@ def test_a_stopped_study_is_resumed_by_the_line_that_it_prints(study, program, m
         stopped = program(*QUICK, module=MODULE)
     assert stopped.returncode == code
     line = stopped.stdout.splitlines()[-1]
-    assert line.startswith(f"resume with: python -m {MODULE} ")
-    finished = program(*shlex.split(line)[5:], module=MODULE)
+    here, _, command = line.removeprefix("resume with: cd ").partition(" && ")
+    assert here == str(program.folder)
+    assert command.startswith(f"python -m {MODULE} ")
+    finished = program(*shlex.split(command)[3:], module=MODULE)
     assert finished.returncode == 0, finished.stderr
     assert steps(program) == steps(study)
     assert_same_results(folder_of(program), folder_of(study))
