@@ -96,12 +96,11 @@ class OwnModelConfig(ModelConfig):
 
 @dataclass
 class OptimizerConfig:
-    """conf/optimizer: what every optimizer has."""
+    """conf/optimizer: what every optimizer has. Two runs whose numbers are the same are one, whatever their rule."""
 
     name: str = key()
     lr: float = key(POSITIVE)
     weight_decay: float = key(NOT_NEGATIVE)
-    # Two runs whose numbers are the same are one run, whatever rule they come from.
     rule: str | None = key(role=Role.ORIGIN, default=None)
     reference_batch_size: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=None)
     reference_lr: float | None = key(or_null(POSITIVE), Role.ORIGIN, default=None)
@@ -187,7 +186,7 @@ class TargetsConfig:
 
 @dataclass
 class EvaluationConfig:
-    """conf/evaluation: when a run is evaluated at frozen weights, on how many digits (a variance needs two), what for."""
+    """conf/evaluation: when a run is evaluated at frozen weights, on how many digits, and what for."""
 
     every_examples: int | None = key(or_null(whole_number(1)))
     per_doubling: float | None = key(PER_DOUBLING)
