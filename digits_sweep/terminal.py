@@ -32,7 +32,6 @@ def console_on(stream: Any) -> Console:
     is_terminal = tolerant.isatty()
     return Console(
         file=cast(IO[str], tolerant), highlight=False, force_terminal=is_terminal, width=None if is_terminal else PIPE,
-        legacy_windows=False,
     )  # fmt: skip
 
 

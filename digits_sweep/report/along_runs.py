@@ -30,9 +30,10 @@ def losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates], 
     lines = "Thin: every seed; thick: their median, with a band" if several else "With a band"
     if len(found.curves) > MOST_WITH_SEEDS:
         lines = "A line a configuration" + (", the median of its seeds" if several else "")
+        lines += f"; dashed: {listed([f'threshold {each:g}' for each in found.thresholds])}" if found.thresholds else ""
     else:
         lines = f"{lines} of one standard deviation over an epoch's iterations"
-    floor = " With the softmax, the loss cannot fall below the floor." if found.floor else ""
+    floor = f" With the softmax, the loss cannot fall below the floor, {found.floor:.4f}." if found.floor else ""
     final = each_of(groups, lambda group: f"ends at {number(group.final_loss.median, '.4f')}")
     yield panelled(
         "loss-epoch", "Loss against epoch", f"{lines}; at its end, the batch size.{floor}",
