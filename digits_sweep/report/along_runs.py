@@ -21,8 +21,14 @@ from digits_sweep.report.pictures import Picture, panelled, picture
 MOST_MISSES = 24
 
 
-def losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates], layout: Layout) -> Iterator[Picture]:
-    """Yield the losses against epochs and against seconds."""
+def losses(
+    runs: pd.DataFrame,
+    history: pd.DataFrame,
+    groups: list[Replicates],
+    layout: Layout,
+    against_seconds: bool = True,
+) -> Iterator[Picture]:
+    """Yield the losses against epochs, and against seconds."""
     if history.empty:
         return
     found = curves.losses(runs, history)
@@ -39,6 +45,8 @@ def losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates], 
         "loss-epoch", "Loss against epoch", f"{lines}; at its end, the batch size.{floor}",
         f"Mean loss of every epoch. {final}", layout, partial(courses.loss_against_epoch, found),
     )  # fmt: skip
+    if not against_seconds:
+        return
     yield panelled(
         "loss-seconds", "Loss against seconds", "The same losses, against the seconds that their epochs took.",
         f"Mean loss against the seconds trained. {final}", layout, partial(courses.loss_against_seconds, found),
