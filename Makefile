@@ -6,6 +6,10 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-load
 # Overrides for the sweep, such as ARGS="data=mnist_sample seed=0,1,2"
 ARGS ?=
 SWEEPS ?=
+# Runs of a sweep side by side, such as JOBS=2
+JOBS ?=
+SIDE_BY_SIDE := $(if $(JOBS),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
+READY := .venv/ready$(if $(JOBS),-joblib)
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep lesson resume report critical bench test test-all torture lint docs format clean
@@ -23,11 +27,11 @@ $(BIN)/python:
 	$(INSTALL) '.[$*]'
 	touch $@
 
-sweep: .venv/ready ## Train at batch size 100, 20 and 5; the table lands in outputs/summary.csv
-	$(BIN)/python -m digits_sweep -m data.batch_size=100,20,5 $(ARGS)
+sweep: $(READY) ## Train at batch size 100, 20 and 5; the table lands in outputs/summary.csv
+	$(BIN)/python -m digits_sweep -m data.batch_size=100,20,5 $(SIDE_BY_SIDE) $(ARGS)
 
-lesson: .venv/ready ## Train the four rows of the lesson
-	$(BIN)/python -m digits_sweep -m experiment=lesson $(ARGS)
+lesson: $(READY) ## Train the four rows of the lesson; JOBS=2 trains two at a time, as in every sweep here
+	$(BIN)/python -m digits_sweep -m experiment=lesson $(SIDE_BY_SIDE) $(ARGS)
 
 resume: .venv/ready ## Resume the newest sweep after what it has recorded
 	$(BIN)/python -m digits_sweep resume=latest $(ARGS)
@@ -35,8 +39,8 @@ resume: .venv/ready ## Resume the newest sweep after what it has recorded
 report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
 	$(BIN)/python -m digits_sweep.report $(SWEEPS)
 
-critical: .venv/ready ## Tune the rate at six batch sizes and count steps to a goal; which is soonest here
-	$(BIN)/python -m digits_sweep.critical_batch_size $(ARGS)
+critical: $(READY) ## Tune the rate at six batch sizes and count steps to a goal; which is soonest here
+	$(BIN)/python -m digits_sweep.critical_batch_size $(SIDE_BY_SIDE) $(ARGS)
 
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
 	$(BIN)/python -m digits_sweep.bench $(ARGS)

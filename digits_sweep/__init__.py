@@ -1,7 +1,7 @@
 """digits_sweep: how long an epoch takes at each batch size, and after how many epochs the loss is below a threshold.
 
-For notebooks: `run(*overrides)` trains and returns the sweep's folder, `load_sweep(folder)` is its table, and every
-error that they raise on purpose is a `DigitsSweepError`.
+For notebooks: `run(*overrides)` trains and returns the sweep's folder, `load_sweep(folder)` is its table, `Recorder`
+records a training loop that is not this program's, and every error that they raise on purpose is a `DigitsSweepError`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from digits_sweep.errors import (
 )
 
 if TYPE_CHECKING:
+    from digits_sweep.recorder.recorder import Recorder
     from digits_sweep.results.summary import load_sweep
     from digits_sweep.sweep.launch import run
 
@@ -38,6 +39,7 @@ __all__ = [
     "InvalidConfig",
     "MismatchedTorchvision",
     "NewerFormat",
+    "Recorder",
     "UnreadableRecord",
     "UnusableRoot",
     "load_sweep",
@@ -52,6 +54,10 @@ def __getattr__(name: str) -> Any:
         from digits_sweep.sweep.launch import run
 
         return run
+    if name == "Recorder":
+        from digits_sweep.recorder.recorder import Recorder
+
+        return Recorder
     if name == "load_sweep":
         from digits_sweep.results.summary import load_sweep
 

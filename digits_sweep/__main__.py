@@ -13,7 +13,7 @@ from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from digits_sweep.process import at_once, command, write_line
 
 # What Hydra answers by itself.
-QUESTIONS = ("--help", "-h", "--hydra-help", "--info", "-i", "--shell-completion", "-sc")
+QUESTIONS = ("--hydra-help", "--info", "-i", "--shell-completion", "-sc")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             if "--version" in flags:
                 write_line(f"digits_sweep {__version__}")
+            elif flags & {"--help", "-h"}:
+                _show_help(arguments)
             elif flags & set(QUESTIONS):
                 _ask_hydra(arguments)
             elif flags & {"--cfg", "-c"}:
@@ -46,17 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(str(error))
 
 
+def _show_help(arguments: Sequence[str]) -> None:
+    with at_once():
+        from digits_sweep.config.hydra.help_text import help_text
+    _leave_unusable_folder()
+    write_line(help_text([each for each in arguments if each not in ("--help", "-h")]))
+
+
 def _ask_hydra(arguments: Sequence[str]) -> None:
     with at_once():
         import hydra
 
         from digits_sweep.config.hydra.compose import CONF
-        from digits_sweep.config.resolvers.folders import check_working_folder
-    try:
-        check_working_folder()
-    except InvalidConfig:
-        # Nothing in the answer depends on a folder that Hydra cannot stand in.
-        os.chdir(CONF)
+    _leave_unusable_folder()
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     answer = io.StringIO()
     try:
@@ -66,6 +70,17 @@ def _ask_hydra(arguments: Sequence[str]) -> None:
         sys.argv = before
         # Hydra itself would fail at an output that cannot be written.
         write_line(answer.getvalue().rstrip("\n"))
+
+
+def _leave_unusable_folder() -> None:
+    """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
+    with at_once():
+        from digits_sweep.config.hydra.compose import CONF
+        from digits_sweep.config.resolvers.folders import check_working_folder
+    try:
+        check_working_folder()
+    except InvalidConfig:
+        os.chdir(CONF)
 
 
 def _answered_by_hydra(composed: Any) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -45,10 +46,15 @@ def _pip_configuration() -> Path | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what is looked at in a browser to `make test-all`."""
+    """Leave what is looked at in a browser, and most cases of tables that are `sampled`, to `make test-all`."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.full)
+    for _, cases in groupby(items, key=lambda item: item.nodeid.partition("[")[0]):
+        for place, case in enumerate(cases):
+            sampled = case.get_closest_marker("sampled")
+            if sampled and place % sampled.args[0]:
+                case.add_marker(pytest.mark.full)
 
 
 # How long an example takes says more about the machine, and who else uses it, than about the program.

@@ -29,8 +29,11 @@ from tests.servers import Started, wait_for
 
 SWEEP = ("-m", "data.batch_size=500,300", "optimizer=adam,sgd", "data=mnist_sample", "trainer.num_epochs=25")
 ONE_RUN = ("data=mnist_sample", "data.batch_size=300", "trainer.num_epochs=25")
-TRIALS = 4
-SEARCH = (*ONE_RUN, "tune.study=s", f"tune.trials={TRIALS}", "tune.objective=final_loss", "tune.prune=false")
+TRIALS, SEEDS = 3, 3
+SEARCH = (
+    *(*ONE_RUN, "tune.study=s", f"tune.trials={TRIALS}", f"tune.seeds={SEEDS}"),
+    *("tune.objective=final_loss", "tune.prune=false"),
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 MOST_IN_A_ROUND = 12
 
@@ -167,13 +170,12 @@ def search_through_signals(program: Program, expected: Expected, most: int, atta
     with closing(sqlite3.connect(program.outputs / "tune" / "s.db")) as store:
         ended = store.execute("select count(*) from trials where state = 'COMPLETE'").fetchone()
     folders = sorted(path.parent for path in program.outputs.glob("tune/s/*/record.json"))
-    assert ended == (TRIALS,) == (len(folders),), [folder.name for folder in folders]
-    rates = [
-        {name: read_record(folder).config["optimizer"][name] for name in ("lr", "weight_decay")} for folder in folders
-    ]
-    assert {1e-4, 1e-6} < {each["lr"] for each in rates}
-    for folder, each in zip(folders, rates, strict=True):
-        typed = [f"optimizer.{name}={value!r}" for name, value in each.items()]
+    assert (ended, len(folders)) == ((TRIALS,), TRIALS * SEEDS), [folder.name for folder in folders]
+    configs = [read_record(folder).config for folder in folders]
+    assert {1e-4, 1e-6} < {each["optimizer"]["lr"] for each in configs}
+    for folder, each in zip(folders, configs, strict=True):
+        typed = [f"optimizer.{name}={each['optimizer'][name]!r}" for name in ("lr", "weight_decay")]
+        typed.append(f"seed={each['seed']}")
         (program.folder / f"alone_{folder.name}").mkdir()
         alone = type(program)(program.folder / f"alone_{folder.name}")
         _runs_to_its_end("sweep", alone, *ONE_RUN, *typed)

@@ -22,7 +22,7 @@ LAYERS = (
     # Read what is recorded: report is asked for the table at the end of a sweep.
     ("console", "trackers", "report"),
     ("sweep",),
-    ("critical_batch_size", "tune", "bench"),
+    ("critical_batch_size", "tune", "bench", "recorder"),
     ("__main__", "__init__"),
 )
 REPORT_READS = (*LAYERS[0], "report")
@@ -111,6 +111,7 @@ print({"ray", "submitit", "joblib", "optuna", "mlflow", "wandb", "tensorboard"} 
 """
 
 
+@pytest.mark.full
 def test_a_sweep_imports_no_launcher_search_or_tracker_that_it_does_not_use(tmp_path):
     finished = subprocess.run([sys.executable, "-c", SWEEP], cwd=tmp_path, capture_output=True, text=True)
     assert finished.stdout.splitlines()[-1] == "set()", finished.stderr

@@ -65,6 +65,7 @@ def test_a_tolerant_stream_passes_on_what_can_be_written():
     assert stream.getvalue() == "a line\n"
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_full_disk_behind_standard_output_changes_neither_results_nor_exit_code(tmp_path):
     with Path("/dev/full").open("w") as full:

@@ -26,6 +26,7 @@ def unless_not_installed(what, *arguments):
         pytest.skip(str(refusal))
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("command", commands("digits_sweep"))
 def test_every_command_is_one_that_works(command):
     arguments = arguments_of(command)

@@ -122,7 +122,7 @@ def contest(config: Config, digits: Digits, report: Callable[[str], None]) -> li
     """Let every engine that can train `config` take its turns; return a row for each, the baseline's first."""
     model, device, contestants = model_on_meta(config), resolve_device(config.device), []
     for name in reversed(ENGINES):
-        if why := refusal(name, model, config.optimizer, device, config.schedule):
+        if why := refusal(name, model, config.optimizer, device, config.schedule, digits.is_float):
             report(f"  batch size {config.data.batch_size}, {name}: left out, {why}")
         else:
             own = replace(config, engine=EngineConfig(name))

@@ -29,6 +29,7 @@ class JaxEngine:
     automatic: ClassVar[bool] = False
     flushes_denormals: ClassVar[bool] = False
     follows_schedules: ClassVar[bool] = False
+    reads_floats: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:

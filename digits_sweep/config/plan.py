@@ -96,7 +96,9 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
         count = _count_runs(typed, settings.max_runs)
         if announce and count >= MANY_RUNS:
             announce(f"planning {count:,} runs")
-        runs = tuple(_planned(composer, typed))
+        runs = tuple(islice(_planned(composer, typed), settings.max_runs + 1))
+        if len(runs) > settings.max_runs:
+            raise InvalidConfig(_too_many(f"more than {settings.max_runs:,}", settings.max_runs))
     _refuse_same_runs(runs)
     _refuse_differing_settings(runs)
     planned = Plan(tuple(arguments), runs, base.hydra)
@@ -124,10 +126,15 @@ def _refuse(overrides: Iterable[Override]) -> None:
 def _count_runs(overrides: Iterable[Override], most: int) -> int:
     """Return the number of runs. Raises `InvalidConfig` if there are none, or more than `most`."""
     runs = prod(map(_count, overrides))
-    if not 1 <= runs <= most:
-        right = f"at most {most:,} (max_runs=N raises this)" if runs else "at least 1"
-        raise InvalidConfig(f"this command has {runs:,} runs: must be {right}")
+    if runs > most:
+        raise InvalidConfig(_too_many(f"{runs:,}", most))
+    if not runs:
+        raise InvalidConfig("this command has 0 runs: must be at least 1")
     return runs
+
+
+def _too_many(runs: str, most: int) -> str:
+    return f"this command has {runs} runs: must be at most {most:,} (max_runs=N raises this)"
 
 
 def _count(override: Override) -> int:
@@ -140,14 +147,23 @@ def _count(override: Override) -> int:
     return sum(1 for _ in islice(override.sweep_string_iterator(), 10**6))
 
 
-def _planned(composer: Composer, overrides: Sequence[Override]) -> Iterator[PlannedRun]:
-    """Yield every combination of the values, the last key varying fastest, as Hydra's own sweeper orders them."""
+def _planned(composer: Composer, overrides: Sequence[Override], swept: Iterable[str] = ()) -> Iterator[PlannedRun]:
+    """Yield every combination of the values, the last key varying fastest, as Hydra's own sweeper orders them.
+
+    A choice among the values may have a sweep of its own (`hydra.sweeper.params`): its combinations take its place.
+    `swept` are the keys that have several values already.
+    """
     values = {each.get_key_element(): _values(each) for each in overrides}
-    swept = dict.fromkeys(each.key_or_group for each in overrides if each.is_sweep_override())
+    swept = dict.fromkeys([*swept, *(each.key_or_group for each in overrides if each.is_sweep_override())])
     for combination in product(*values.values()):
         texts = tuple(f"{key}={value}" for key, value in zip(values, combination, strict=True))
-        composed = composer.composed([composer.parse(text) for text in texts])
-        yield PlannedRun(_folder(composed, tuple(swept)), to_config(composed.config), texts)
+        typed = [composer.parse(text) for text in texts]
+        composed = composer.composed(typed)
+        params = composed.hydra.sweeper.params or {}
+        if own := [composer.parse(f"{key}={value}") for key, value in params.items() if key not in values]:
+            yield from _planned(composer, [*typed, *own], swept)
+        else:
+            yield PlannedRun(_folder(composed, tuple(swept)), to_config(composed.config), texts)
 
 
 def _values(override: Override) -> list[str]:

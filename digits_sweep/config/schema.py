@@ -40,7 +40,6 @@ class DataConfig:
     """conf/data: which data set, how many examples at a time, and where they come from."""
 
     name: str = key()
-    # What model.num_classes is, unless that is typed.
     num_classes: int = key(whole_number(2), Role.ORIGIN, default=10)
     batch_size: int = key(whole_number(1))
     num_workers: int = key(whole_number(0, MOST_THREADS), Role.TIMING)
@@ -49,6 +48,14 @@ class DataConfig:
     mirrors: list[str] | None = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
     fallback: str | None = key(role=Role.PLACE)
+
+
+@dataclass
+class OwnDataConfig(DataConfig):
+    """Data of the user's."""
+
+    target: str | None = key(TARGET)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -97,6 +104,7 @@ class OptimizerConfig:
     # Two runs whose numbers are the same are one run, whatever rule they come from.
     rule: str | None = key(role=Role.ORIGIN, default=None)
     reference_batch_size: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=None)
+    reference_lr: float | None = key(or_null(POSITIVE), Role.ORIGIN, default=None)
 
 
 @dataclass
@@ -183,8 +191,7 @@ class EvaluationConfig:
 
     every_examples: int | None = key(or_null(whole_number(1)))
     per_doubling: float | None = key(PER_DOUBLING)
-    # A variance needs two.
-    train_samples: int | None = key(or_null(whole_number(2)))
+    train_samples: int | None = key(or_null(whole_number(2)))  # a variance needs two
     test_samples: int | None = key(or_null(whole_number(1)))
     noise_scale: bool = key()
     stop: bool = key()

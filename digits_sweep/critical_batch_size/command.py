@@ -10,6 +10,7 @@ from digits_sweep.config.hydra.compose import as_override
 from digits_sweep.config.plan import Plan
 from digits_sweep.console import Screen
 from digits_sweep.critical_batch_size.answer import answers, round_batch_size, with_check
+from digits_sweep.critical_batch_size.branches import branches, start_of_branches
 from digits_sweep.critical_batch_size.folder import (
     FOLDER,
     find_study,
@@ -21,9 +22,17 @@ from digits_sweep.critical_batch_size.folder import (
 from digits_sweep.critical_batch_size.runs import goals_of, plan_batch_size, plan_batch_sizes
 from digits_sweep.critical_batch_size.settings import Typed
 from digits_sweep.critical_batch_size.study import Stop, Study
-from digits_sweep.critical_batch_size.tables import shown, steps_table, tuning_table, write_steps, write_tuning
+from digits_sweep.critical_batch_size.tables import (
+    shown,
+    steps_table,
+    tuning_table,
+    write_branches,
+    write_steps,
+    write_tuning,
+)
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
-from digits_sweep.report.analysis.sentences.critical import sentences
+from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
+from digits_sweep.report.analysis.statistics.branches import branches_of
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import Answer, write_answers
@@ -111,10 +120,26 @@ def _answer(study: Study, typed: Typed) -> Stop | None:
     write_answers(folder, final)
     for line in sentences(final):
         study.screen.say(line)
+    _branch(study)
     page = folder / "index.html"
     write_page(page, [load_study(folder)])
     study.screen.say(f"page       {page}")
     return None
+
+
+def _branch(study: Study) -> None:
+    """Write what branches of a run come to, if they are asked for."""
+    if not study.settings.branch:
+        return
+    start = start_of_branches(study)
+    if start is None:
+        study.screen.say("no branches: no rate reaches the goal at the smallest batch size")
+        return
+    study.screen.say(f"branches of {start.folder}, {study.settings.branch_examples:,} examples each")
+    table = branches(study, start)
+    write_branches(study.sweep.folder, table)
+    if found := branches_of(table):
+        study.screen.say(branch_sentence(found))
 
 
 def _to_check(study: Study, found: Sequence[Answer]) -> dict[str, int]:

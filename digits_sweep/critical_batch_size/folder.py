@@ -36,7 +36,8 @@ class StudyFile:
 
 def study_file(settings: CriticalConfig, runs: Sequence[PlannedRun]) -> StudyFile:
     """Return what a study that starts now is asked to find out; `runs` has one for every batch size."""
-    own = {name: value for name, value in asdict(settings).items() if name != "runs"}
+    # Branches start from runs that are there anyway: they may be asked for later.
+    own = {name: value for name, value in asdict(settings).items() if name != "runs" and not name.startswith("branch")}
     configs = {str(run.config.data.batch_size): _without_rate(asdict(run.config)) for run in runs}
     return StudyFile(datetime.now(timezone.utc).isoformat(), own, configs)
 

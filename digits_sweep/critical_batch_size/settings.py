@@ -36,6 +36,9 @@ class CriticalConfig:
     seeds: int = MISSING
     give_up: float = MISSING
     confirm: int = MISSING
+    branch: bool = MISSING
+    branch_examples: int = MISSING
+    branch_tolerance: float = MISSING
     runs: list[str] = MISSING
 
 
@@ -118,6 +121,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     # Of an even number, the median lies between two runs, one of which may be a miss.
     ("seeds", lambda value: 1 <= value <= MOST_SEEDS and value % 2 == 1, f"an odd whole number from 1 to {MOST_SEEDS}"),
     ("give_up", lambda value: 1 < value < float("inf"), "a number above 1"),
+    ("branch_examples", lambda value: value >= 1, "a whole number from 1"),
+    ("branch_tolerance", lambda value: 0 < value < float("inf"), "a number above 0"),
     ("confirm", lambda value: 1 <= value <= MOST_SEEDS, f"a whole number from 1 to {MOST_SEEDS}"),
 )
 

@@ -12,7 +12,7 @@ from digits_sweep.critical_batch_size.runs import Goal, learning_rate
 from digits_sweep.critical_batch_size.study import Study
 from digits_sweep.report.analysis.sentences.formatting import rounded
 from digits_sweep.report.analysis.statistics.replicates import Estimate, estimate
-from digits_sweep.results.critical import STEPS, STEPS_TYPES, TUNING, TUNING_TYPES
+from digits_sweep.results.critical import BRANCHES, STEPS, STEPS_TYPES, TUNING, TUNING_TYPES
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.harmless import as_csv
 
@@ -72,6 +72,11 @@ def write_tuning(folder: Path, table: pd.DataFrame) -> None:
 def write_steps(folder: Path, table: pd.DataFrame) -> None:
     """Replace `steps_to_target.csv`. Raises OSError if it cannot be written."""
     replace_file(folder / STEPS, as_csv(table))
+
+
+def write_branches(folder: Path, table: pd.DataFrame) -> None:
+    """Replace `branches.csv`. Raises OSError if it cannot be written."""
+    replace_file(folder / BRANCHES, as_csv(table))
 
 
 def shown(goal: Goal, steps: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

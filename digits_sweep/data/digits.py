@@ -20,7 +20,10 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Digits:
-    """A data set on the CPU: images (n, height, width) uint8 and labels (n,) int64, to train on and to test with."""
+    """A data set on the CPU: images and labels (n,) int64, to train on and to test with.
+
+    Images are (n, height, width), which have one channel, or (n, ...) as a network sees them; uint8, or float32.
+    """
 
     name: str
     train_images: Tensor
@@ -31,8 +34,13 @@ class Digits:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """The shape of one image as a network sees it: (1, height, width)."""
-        return (1, *self.train_images.shape[1:])
+        """The shape of one image as a network sees it: (1, height, width), or whatever else an image is."""
+        return tuple(_with_channel(self.train_images).shape[1:])
+
+    @property
+    def is_float(self) -> bool:
+        """Whether its images are float32, which `data.scale` does not apply to."""
+        return self.train_images.is_floating_point()
 
     @property
     def num_classes(self) -> int:
@@ -52,12 +60,22 @@ class Digits:
 
 
 def scale(images: Tensor, how: str) -> Tensor:
-    """Convert images (n, height, width) uint8 to what a network sees, (n, 1, height, width) float32, contiguous.
+    """Convert images (n, height, width) or (n, ...) to what a network sees, (n, 1, height, width) or (n, ...) float32.
 
-    `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Raises ValueError
-    for anything else.
+    `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Images that are
+    not uint8 keep their values. The result is contiguous. Raises ValueError for another `how`.
     """
-    return scale_in_place(images.unsqueeze(1).to(torch.float32), how).contiguous()
+    seen = _with_channel(images).to(torch.float32)
+    return scale_in_place(seen, scale_of(images, how)).contiguous()
+
+
+def scale_of(images: Tensor, how: str) -> str:
+    """Return the scale for `images`: `how` if they are uint8, else `raw`, which keeps values as they are."""
+    return how if images.dtype is torch.uint8 else "raw"
+
+
+def _with_channel(images: Tensor) -> Tensor:
+    return images.unsqueeze(1) if images.dim() == 3 else images
 
 
 def scale_in_place(images: Tensor, how: str) -> Tensor:

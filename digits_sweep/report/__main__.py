@@ -91,15 +91,18 @@ def _show(study: "Study") -> None:
     with at_once():
         from digits_sweep.report.analysis.sentences.verdict import verdict
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
+        from digits_sweep.report.experiments import experiments
         from digits_sweep.report.table_of_runs import as_markdown, named_table
         from digits_sweep.report.tables import questions
         from digits_sweep.report.terminal import configurations_for_terminal, runs_for_terminal
         from digits_sweep.results.disk.harmless import visible
         from digits_sweep.terminal import console_on, print_table, without_room
     if study.critical:
-        from digits_sweep.report.analysis.sentences.critical import sentences
+        from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
 
-        write_line(visible(f"{study.folder}\n\n" + "\n".join(sentences(study.critical.answers)) + "\n"))
+        found = study.critical
+        lines = [*sentences(found.answers), *([branch_sentence(found.branches)] if found.branches else [])]
+        write_line(visible(f"{study.folder}\n\n" + "\n".join(lines) + "\n"))
         return
     groups = replicates(study.runs)
     several = any(group.runs > 1 for group in groups)
@@ -112,6 +115,8 @@ def _show(study: "Study") -> None:
     else:
         rows = questions(study.runs, groups, study.goal).as_text() if several else named_table(study.runs)
         write_line(visible(as_markdown(rows)))
+    for experiment in experiments(study):
+        write_line(visible(f"\n{experiment.heading}\n\n{as_markdown(experiment.table.as_text())}"))
 
 
 def _draw(study: "Study", path: Path) -> None:

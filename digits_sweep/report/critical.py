@@ -6,7 +6,7 @@ from functools import partial
 
 import pandas as pd
 
-from digits_sweep.report.analysis.sentences.critical import answer_sentence, check_sentence, goal_of
+from digits_sweep.report.analysis.sentences.critical import answer_sentence, branch_sentence, check_sentence, goal_of
 from digits_sweep.report.analysis.sentences.formatting import capitalized, noun_of, rounded, seconds, setting
 from digits_sweep.report.analysis.statistics.critical import Critical, noise_along_runs, seconds_per_step
 from digits_sweep.report.analysis.study import Study
@@ -32,8 +32,9 @@ def table(found: Critical) -> Table:
 
 
 def checks(found: Critical) -> list[str]:
-    """Return a sentence for every batch size that was run because an answer calls it soonest."""
-    return [line for line in map(check_sentence, found.answers) if line]
+    """Return a sentence for every batch size that was run because an answer calls it soonest, and for the branches."""
+    lines = [line for line in map(check_sentence, found.answers) if line]
+    return [*lines, branch_sentence(found.branches)] if found.branches else lines
 
 
 def _row(answer: Answer, row: pd.Series) -> list[Cell]:
@@ -86,6 +87,13 @@ def pictures(study: Study, found: Critical) -> Iterator[Picture]:
                 f"Steps to {goal_of(answer)} against the learning rate, by batch size. Best: {_rates(found, answer)}",
                 partial(figures.response, tuning, figures.sizes_of(found)),
             )  # fmt: skip
+    if branches := found.branches:
+        yield picture(
+            "critical-branches", "Branches of one run",
+            "The loss at a multiple of the batch size, with the square-root rule, over that at the same batch size: "
+            "medians with their intervals; dotted: the tolerance; dashed: the critical batch size.",
+            branch_sentence(branches), partial(figures.branches, found, branches),
+        )  # fmt: skip
     if noise := noise_along_runs(study.evaluations, study.runs):
         ends = "; ".join(f"batch size {size}: {_ends(runs[0])}" for size, runs in noise.items())
         yield picture(

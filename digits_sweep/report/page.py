@@ -27,6 +27,7 @@ from digits_sweep.report.analysis.statistics.ranking import ranked
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.captions import pictures
+from digits_sweep.report.experiments import experiments
 from digits_sweep.report.figures.critical import sizes_of
 from digits_sweep.report.legend import legend, legend_of_critical
 from digits_sweep.report.table_of_runs import short_table
@@ -125,6 +126,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "checks": critical.checks(alone) if alone else [],
         "how_counted": critical.HOW_COUNTED if alone else how_counted(tables.goal),
         "several_seeds": not alone and several,
+        "experiments": [] if alone or shared else list(experiments(studies[0])),
         "legend": legend_of_critical(alone, sizes_of(alone)) if alone else legend(layout_of(tables.runs), several),
         "pictures": list(critical.pictures(studies[0], alone)) if alone else pictures(tables),
         "wide": WIDE,

@@ -18,6 +18,8 @@ class ColumnRole(Enum):
     PROVENANCE = "what it was made with, and where it lies"
 
 
+# The engine of a run whose loop is not this program's.
+OWN_LOOP = "own loop"
 # More keys than a person sweeps, and few enough for a table.
 MOST_SWEPT = 50
 
@@ -179,6 +181,12 @@ COLUMNS = (
         "ended", "string", OUTCOME, "why the run ended before its last epoch; its last loss and accuracy are of then",
         of=_ended,
     ),
+    Column(
+        "parameters", "Int64", OUTCOME, "numbers of the network that are trained",
+        of=lambda record, _: record.parameters,
+    ),
+    Column("peak_memory_mb", "Float64", OUTCOME, "most memory of its process, resident, while it ran, in MB"),
+    Column("peak_cuda_memory_mb", "Float64", OUTCOME, "most memory that it allocated on a CUDA device, in MB"),
 )  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""The files of a study of the critical batch size: `tuning.csv`, `steps_to_target.csv`, `critical_batch_size.json`."""
+"""The files of a study of the critical batch size.
+
+They are `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch_size.json`.
+"""
 
 import json
 import math
@@ -12,6 +15,7 @@ from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.reading import RECORD_BYTES, check_values, one_line, read_file
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
+BRANCHES = "branches.csv"
 TUNING_TYPES: dict[str, Any] = {
     "batch_size": "Int64",
     "lr": "Float64",
@@ -32,6 +36,15 @@ STEPS_TYPES: dict[str, Any] = {
     "low": "Float64",
     "high": "Float64",
     "tuned_median": "Float64",
+}
+
+BRANCHES_TYPES: dict[str, Any] = {
+    "batch_size": "Int64",
+    "lr": "Float64",
+    "seed": "Int64",
+    "examples": "Int64",
+    "train_loss": "Float64",
+    "tolerance": "Float64",
 }
 
 

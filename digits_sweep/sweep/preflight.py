@@ -1,26 +1,30 @@
 """What can be known of a plan before anything is read or written: the parts that it names, devices, engines, sizes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from digits_sweep import trackers
 from digits_sweep.config.plan import Plan
-from digits_sweep.config.schema import Config
+from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import DATASETS
+from digits_sweep.data.loading import DATASETS, load, name_of
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.building import engine_for
+from digits_sweep.training.device import flush_denormals_from_now_on
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.model import MODELS
 from digits_sweep.training.optimizers.optimizer import OPTIMIZERS
 
 
-def check(planned: Plan) -> None:
+def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None:
     """Refuse a plan that names what there is not, or what cannot be trained on this machine.
+
+    The user's own data are loaded for that; `say` gets a line for what takes long.
 
     Raises `InvalidConfig`, `DeviceUnavailable` or `EngineRefused`, with a line for every mistake.
     """
     trackers.check(planned.settings.tracker)
     found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_sizes(run.config)])
+    found |= dict.fromkeys(line for run in planned.runs for line in _of_own_data(run.config, say) if not found)
     if found:
         raise InvalidConfig("\n".join(found))
     engines(planned)
@@ -32,7 +36,9 @@ def engines(planned: Plan) -> dict[str, str]:
     found = {}
     for run in planned.runs:
         config = run.config
-        alike = repr((config.data.name, config.model, config.optimizer, config.schedule, config.engine, config.device))
+        alike = repr(
+            (name_of(config.data), config.model, config.optimizer, config.schedule, config.engine, config.device)
+        )
         if alike not in asked:
             try:
                 asked[alike], _ = engine_for(config)
@@ -64,11 +70,20 @@ def _sizes(config: Config) -> Iterator[str]:
         yield from too_large(config, config.data.name, known.train_samples, known.test_samples)
 
 
+def _of_own_data(config: Config, say: Callable[[str], None]) -> Iterator[str]:
+    if isinstance(config.data, OwnDataConfig):
+        flush_denormals_from_now_on()
+        yield from unfit(config, load(config.data, name_of(config.data), say))
+
+
 def unfit(config: Config, digits: Digits) -> Iterator[str]:
     """Yield a line for everything in `config` that does not fit a data set which has been loaded."""
     yield from too_large(config, digits.name, len(digits.train_labels), len(digits.test_labels))
-    classes = digits.num_classes
-    if config.model.num_classes < classes:
+    classes, own = digits.num_classes, isinstance(config.data, OwnDataConfig)
+    if own and config.data.num_classes != classes:
+        right = f"must be {classes}, as {digits.name} has labels 0 to {classes - 1}"
+        yield f"data.num_classes={config.data.num_classes}: {right}"
+    elif config.model.num_classes < classes:
         yield f"model.num_classes={config.model.num_classes}: must be at least {classes}, the classes of {digits.name}"
 
 

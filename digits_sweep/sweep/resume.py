@@ -27,15 +27,16 @@ from digits_sweep.config.keys import (
     role_of,
     written,
 )
+from digits_sweep.config.own_code import changed_code
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.rules import Role
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
+from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.disk.reading import check_plain, one_line
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
-from digits_sweep.training.own import changed_code
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
@@ -55,6 +56,8 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
         check_plain(sweep_dir, unused=SUBMITIT_FOLDER)
+        if any(dict(flat(config)).get("engine.name") == OWN_LOOP for config in manifest.configs):
+            raise CannotResume(f"{sweep_dir}: recorded by digits_sweep.Recorder; start its own program again")
         if not manifest.runs:
             raise CannotResume(f"{sweep_dir}: a sweep without runs")
         typed = {key_of(override) for override in read_command_line(planned.command).overrides}

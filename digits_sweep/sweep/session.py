@@ -9,11 +9,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from digits_sweep.config.hydra.compose import as_override
+from digits_sweep.config.own_code import GROUPS
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import load, make_ready
+from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.table_of_runs import named_table
@@ -28,7 +29,6 @@ from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
 from digits_sweep.trackers.process import following
 from digits_sweep.training.device import flush_denormals_from_now_on
-from digits_sweep.training.own import GROUPS
 
 # Launches the runs of a plan in a sweep's folder; returns the exit code.
 Launch = Callable[[Plan, RecordedSweep, Screen], int]
@@ -46,7 +46,7 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
         planned, earlier = resumed(planned)
         if planned.command != typed and (left_out := not_repeated(planned.command, typed)):
             screen.say(f"not repeated from sweep.json, type again what is still wanted: {shlex.join(left_out)}")
-    preflight.check(planned)
+    preflight.check(planned, screen.say)
     if planned.settings.dry_run:
         screen.table(dry_run.HEADER, dry_run.preview(planned, earlier))
         return 0, None
@@ -102,28 +102,28 @@ def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> li
     """
     flush_denormals_from_now_on()
     before = earlier.manifest.datasets if earlier and earlier.manifest else []
-    asked_for = {run.config.data.name: run.config.data for run in planned.runs}
+    asked_for = {name_of(run.config.data): run.config.data for run in planned.runs}
     return [_ready(planned, data, before, screen) for data in asked_for.values()]
 
 
 def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen: Screen) -> DatasetChoice:
     """The data set that `data` is resolved to; in a sweep that resumes, the one that it was `before`."""
-    earlier = next((choice for choice in before if choice.requested == data.name), None)
+    earlier = next((choice for choice in before if choice.requested == name_of(data)), None)
     if earlier:
         digits, note = load(data, earlier.used, screen.say), earlier.note
         if digits.digest != earlier.digest:
-            raise DataUnavailable(f"{earlier.used} in data.root={data.root} is not what this sweep started with")
+            raise DataUnavailable(changed(data, earlier.used))
     else:
         digits, note = make_ready(data, screen.say)
     _check_sizes(planned, data, digits)
     if note:
         screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
-    return DatasetChoice(data.name, digits.name, digits.digest, note)
+    return DatasetChoice(name_of(data), digits.name, digits.digest, note)
 
 
 def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
     for run in planned.runs:
-        if run.config.data.name == data.name and (mistakes := list(preflight.unfit(run.config, digits))):
+        if name_of(run.config.data) == name_of(data) and (mistakes := list(preflight.unfit(run.config, digits))):
             raise InvalidConfig("\n".join(mistakes))
 
 

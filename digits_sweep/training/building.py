@@ -7,7 +7,7 @@ from torch import nn
 
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import DATASETS
+from digits_sweep.data.loading import images_of
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.device import resolve_device, threads_for
 from digits_sweep.training.engines import ENGINES, choose_engine
@@ -43,7 +43,7 @@ def model_on_meta(config: Config) -> nn.Module:
     A model that PyTorch's meta device cannot build, such as one that computes initial weights with NumPy, is built on
     the CPU. Raises `InvalidConfig` if it is not for images of the shape that the data set has.
     """
-    image_shape = DATASETS[config.data.name].image_shape
+    image_shape, _ = images_of(config.data)
     try:
         with torch.device("meta"):
             return build_model(config.model, config.seed, image_shape)
@@ -55,12 +55,13 @@ def engine_for(config: Config) -> tuple[str, str]:
     """Return the name of the engine that a run of `config` would get on this machine, and why, without building it.
 
     Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing,
-    `InvalidConfig` if the user's own model or optimizer cannot be built.
+    `InvalidConfig` if the user's own data, model or optimizer cannot be had.
     """
     device, model = resolve_device(config.device), model_on_meta(config)
     if config.optimizer.name == "own":
         build_optimizer(config.optimizer, model.parameters(), fused=False)
-    return choose_engine(config.engine.name, model, config.optimizer, device, config.schedule)
+    _, floats = images_of(config.data)
+    return choose_engine(config.engine.name, model, config.optimizer, device, config.schedule, floats)
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
@@ -72,7 +73,8 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         model = build_model(config.model, config.seed, digits.image_shape)
-        name, reason = choose_engine(config.engine.name, model, config.optimizer, device, config.schedule)
+        asked, floats = config.engine.name, digits.is_float
+        name, reason = choose_engine(asked, model, config.optimizer, device, config.schedule, floats)
         engine = ENGINES[name](workload_of(config, digits, model, device))
     return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds)
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from digits_sweep.config.keys import written
+from digits_sweep.config.own_code import called, mistake
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.training.own import called, mistake
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

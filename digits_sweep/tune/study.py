@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from digits_sweep.config.keys import written
 from digits_sweep.config.resolvers.addresses import sqlite_address
 from digits_sweep.errors import CannotSearch
-from digits_sweep.results.disk.lock import Owner
+from digits_sweep.results.disk.lock import Owner, this_process
 from digits_sweep.tune.settings import SEARCHED, TuneConfig, lesson_rates
 
 # A process that has sent no heartbeat for so long is taken for dead, and its trial is started again.
@@ -131,7 +132,8 @@ def start_again(study: Study, trial: FrozenTrial) -> None:
     others = (each for each in study.get_trials(deepcopy=False) if each.number != trial.number)
     if folder and not any(each.user_attrs.get("folder") == folder and _holds(each) for each in others):
         kept = {name: each for name, each in trial.user_attrs.items() if name in ("folder", "most_examples")}
-        study.enqueue_trial(trial.params, user_attrs=kept)
+        # Whoever takes it says so a moment later: if that one dies in between, this process is the one that is gone.
+        study.enqueue_trial(trial.params, user_attrs={**kept, "process": asdict(this_process())})
 
 
 def _add_lesson(study: Study, settings: TuneConfig) -> None:

@@ -66,5 +66,17 @@ def test_help_is_about_this_program(program):
     assert printed.stdout.count("  python -m digits_sweep") == 3
 
 
+def test_help_shows_what_the_command_line_sets_and_the_choices_of_own_folders(program, tmp_path):
+    (tmp_path / "mine" / "optimizer").mkdir(parents=True)
+    (tmp_path / "mine" / "optimizer" / "slow.yaml").write_text("defaults: [adam]\nlr: 1e-6\n")
+    printed = program("data.batch_size=7", "--help", f"--config-dir={tmp_path / 'mine'}")
+    assert "batch_size: 7" in printed.stdout
+    assert "sgd_linear, slow" in printed.stdout
+
+
+def test_help_refuses_a_misspelt_key_in_one_line(program):
+    assert program("--help", "data.bach_size=7").stderr.endswith("did you mean data.batch_size?\n")
+
+
 def test_version_is_told(program):
     assert program("--version").stdout == "digits_sweep 0.1.0\n"

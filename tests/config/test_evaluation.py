@@ -45,6 +45,7 @@ def test_the_keys_may_change_a_result_so_that_a_resume_keeps_them():
     assert {(changes_results(key), may_grow(key)) for key in keys} == {(True, False)}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

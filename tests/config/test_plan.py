@@ -1,5 +1,7 @@
 """What a command line would run, and what is refused before anything runs."""
 
+from pathlib import Path
+
 import pytest
 
 from digits_sweep.config.hydra import compose
@@ -36,8 +38,30 @@ def test_a_sweep_is_every_combination_in_hydras_order(arguments, expected):
     assert folders(*arguments) == expected
 
 
+def test_a_choice_may_have_a_sweep_of_its_own(tmp_path):
+    write(tmp_path / "experiment" / "grid" / "wide.yaml", "model.hidden_size: 64,128", "seed: range(2)")
+    write(tmp_path / "experiment" / "grid" / "long.yaml", "trainer.num_epochs: 1,2,3")
+    command = [f"--config-dir={tmp_path}", "-m", "+experiment/grid=wide,long"]
+    wide = [f"grid=wide_hidden_size={size}_seed={seed}" for size in (64, 128) for seed in (0, 1)]
+    assert folders(*command) == [*wide, *(f"grid=long_num_epochs={epochs}" for epochs in (1, 2, 3))]
+    # What is typed wins, as everywhere.
+    assert folders(*command, "seed=7") == [
+        *(f"grid=wide_hidden_size={size}" for size in (64, 128)),
+        *(f"grid=long_num_epochs={epochs}" for epochs in (1, 2, 3)),
+    ]
+    assert refused(*command, "max_runs=6") == (
+        "this command has more than 6 runs: must be at most 6 (max_runs=N raises this)"
+    )
+
+
+def write(path: Path, *params: str) -> None:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    lines = ["# @package _global_", "hydra:", "  sweeper:", "    params:", *(f"      {each}" for each in params)]
+    path.write_text("\n".join(lines) + "\n")
+
+
 def test_optimizers_that_come_to_the_same_rates_are_runs_of_their_own():
-    assert len(folders("-m", "optimizer=glob(adam*)", "data.batch_size=100")) == 9
+    assert len(folders("-m", "optimizer=glob(adam*)", "data.batch_size=100")) == 12
 
 
 def test_shuffled_values_are_all_there():

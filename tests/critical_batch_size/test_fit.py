@@ -28,6 +28,7 @@ def test_a_planted_curve_is_found(s_min, b_crit):
     assert fit.steps(b_crit) == pytest.approx(2 * s_min, rel=1e-4)
 
 
+@pytest.mark.full
 def test_the_interval_holds_the_planted_one_and_is_the_same_every_time():
     found = measured(17, 240, noise=0.1)
     fit, _ = fit_steps(found)

@@ -206,6 +206,7 @@ def test_a_mirror_that_is_never_done_is_given_up_outside_the_main_thread_too(loa
             loading.result()
 
 
+@pytest.mark.full
 def test_an_archive_that_inflates_is_given_up_in_bounded_memory(load, raw, published, tmp_path):
     """Two megabytes that hold two gigabytes."""
     packer, zeros = zlib.compressobj(9, wbits=31), bytes(2**24)

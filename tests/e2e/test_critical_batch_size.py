@@ -117,6 +117,7 @@ def test_a_run_that_was_changed_is_named(copied):
     assert "1 run, about" in finished.stdout
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_study_is_resumed_by_the_line_that_it_prints(study, program, monkeypatch, sent, code):
     with monkeypatch.context() as stopping:
@@ -212,3 +213,19 @@ def test_workers_side_by_side_give_the_same_table(study, program):
     finished = program.process(*QUICK, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", module=MODULE)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert steps(program) == steps(study)
+
+
+def test_branches_of_a_run_may_be_asked_for_later(copied):
+    before = len(list(folder_of(copied).glob("*/record.json")))
+    asked = (*QUICK, "resume=latest", "critical.branch=true", "critical.branch_examples=600")
+    finished = copied(*asked, module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert len(list(folder_of(copied).glob("*/record.json"))) == before
+    table = pd.read_csv(folder_of(copied) / "branches.csv")
+    assert list(table["batch_size"]) == [100, 200, 400]
+    assert list(table["lr"] / table["lr"][0]) == pytest.approx([1, 2**0.5, 2])
+    assert set(table["examples"]) == {600}
+    assert "Branched from the run at batch size 100, with the square-root rule, up to batch size" in finished.stdout
+    assert "Branches of one run" in (folder_of(copied) / "index.html").read_text()
+    assert copied(*asked, module=MODULE).returncode == 0
+    pd.testing.assert_frame_equal(pd.read_csv(folder_of(copied) / "branches.csv"), table)

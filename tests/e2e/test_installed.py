@@ -1,6 +1,8 @@
 """Installed from a wheel, and used from a folder that has nothing of this project in it."""
 
+import json
 import shutil
+import signal
 import sys
 import sysconfig
 from pathlib import Path
@@ -8,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.servers import checked
+from tests.killing import assert_same_results
+from tests.servers import checked, running
 
 pytestmark = pytest.mark.full
 
@@ -19,6 +22,38 @@ COMP_LINE="digits-sweep $0" COMP_POINT=$((13 + ${#0})) COMP_CWORD=1
 hydra_bash_completion
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+
+
+MINE = """
+import torch
+from torch import nn
+
+def shapes(count=1_200, noise=80):
+    \"\"\"Colored images of noise, one of whose three colors is brighter in the middle: that is the label.\"\"\"
+    labels = torch.arange(count) % 3
+    images = torch.randint(noise, (count, 3, 12, 12), dtype=torch.uint8)
+    images[torch.arange(count), labels, 3:9, 3:9] += 20
+    return (images[:1000], labels[:1000]), (images[1000:], labels[1000:])
+
+class CNN(nn.Module):
+    def __init__(self, num_classes, image_shape, width=8):
+        super().__init__()
+        channels, height, _ = image_shape
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1)
+        )
+        self.output = nn.Linear(width * (height // 2) ** 2, num_classes)
+
+    def forward(self, images):
+        return self.output(self.features(images).flatten(1))
+"""
+OWN = ("data=own", "data.target=mine:shapes", "data.num_classes=3", "model=own", "model.target=mine:CNN")
+SWEEP = ("-m", *OWN, "optimizer=adamw", "optimizer.lr=2e-3", "data.batch_size=250,50", "trainer.num_epochs=6")
+CRITICAL = (
+    *OWN, "data.batch_size=10,40,160,500", "evaluation.targets.train_error=[0.2]", "evaluation.train_samples=300",
+    "evaluation.test_samples=100", "evaluation.per_doubling=3", "trainer.num_epochs=12", "critical.lr=4e-3",
+    "--cost", "iteration=1ms", "example=10us", "critical.seeds=1", "critical.confirm=1", "critical.most_steps=1",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +103,36 @@ def test_the_installed_command_prints_its_version(installed, tmp_path):
 def test_bash_completes_groups_choices_and_keys(installed, tmp_path, typed, offered):
     completed = checked(["env", f"PATH={installed}:/usr/bin:/bin", "bash", "-c", COMPLETE, typed], cwd=tmp_path)
     assert completed.split() == offered
+
+
+def sweep_of(folder: Path) -> Path:
+    (sweep,) = (folder / "outputs" / "sweeps").iterdir()
+    return sweep
+
+
+def test_from_a_file_of_25_lines_to_a_page_and_a_critical_batch_size(installed, tmp_path):
+    assert len(MINE.strip().splitlines()) <= 25
+    stopped, undisturbed = tmp_path / "stopped", tmp_path / "undisturbed"
+    for folder in (stopped, undisturbed):
+        folder.mkdir()
+        (folder / "mine.py").write_text(MINE)
+    with running(installed / "digits-sweep", *SWEEP, output=stopped / "output") as started:
+        started.says("  epoch ", times=8)
+        started.process.send_signal(signal.SIGINT)
+        assert started.ends() == 130, started.last_lines()
+    resumed = checked([installed / "digits-sweep", *SWEEP, "resume=latest"], cwd=stopped)
+    assert "resuming" in resumed
+    checked([installed / "digits-sweep", *SWEEP], cwd=undisturbed)
+    assert_same_results(sweep_of(stopped), sweep_of(undisturbed))
+    table = pd.read_csv(stopped / "outputs" / "summary.csv")
+    assert list(table["status"]) == ["completed"] * 2
+    assert list(table["parameters"]) == [(27 + 1) * 8 + (8 * 36 + 1) * 3] * 2
+    checked([installed / "python", "-m", "digits_sweep.report"], cwd=stopped)
+    assert "mine:shapes" in (stopped / "outputs" / "report" / "index.html").read_text()
+    found = checked([installed / "python", "-m", "digits_sweep.critical_batch_size", *CRITICAL], cwd=stopped)
+    (study,) = (stopped / "outputs" / "critical_batch_size").iterdir()
+    (answer,) = json.loads((study / "critical_batch_size.json").read_text())
+    assert answer["b_crit"] > 0, found
+    # Everything lies where its user is.
+    shutil.rmtree(stopped / "__pycache__", ignore_errors=True)
+    assert {each.name for each in stopped.iterdir()} == {"mine.py", "output", "outputs"}

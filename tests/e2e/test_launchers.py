@@ -116,6 +116,7 @@ def test_every_launcher_gives_the_same_bits_and_one_table(program, serial, launc
     assert list(program.table()["resumes"]) == [0] * 3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "launcher",
     ["joblib", pytest.param("slurm", marks=pytest.mark.full), pytest.param("ray_cluster", marks=pytest.mark.full)],

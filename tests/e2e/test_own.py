@@ -141,6 +141,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("override", REFUSED)
 def test_code_that_cannot_be_used_is_refused_in_a_line_while_planning(override, module, program):
     override, right = (text.replace("MINE", module) for text in (override, REFUSED[override]))

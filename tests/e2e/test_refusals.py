@@ -3,12 +3,10 @@
 import pytest
 import torch
 
+from digits_sweep.config.hydra.compose import CONF
 from digits_sweep.data.loading import DATASETS
 
-CHOOSE_OPTIMIZER = (
-    "choose adam or adam_half_life or adam_linear or adam_same_rates or adam_sqrt or adamw or adamw_half_life or "
-    "adamw_linear or adamw_sqrt or muon or own or rmsprop or sgd or sgd_linear"
-)
+CHOOSE_OPTIMIZER = "choose " + " or ".join(sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
 
 REFUSED = {
     "data.batch_size=0": "data.batch_size=0: must be a whole number from 1 up",
@@ -58,6 +56,7 @@ REFUSED_BY_THE_PARTS = {
 REFUSED |= REFUSED_BY_THE_PARTS
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", [*REFUSED, *(f"{command} dry_run=true" for command in REFUSED_BY_THE_PARTS)])
 def test_a_mistake_is_refused_in_a_line_and_leaves_nothing_behind(program, command):
     refused = program(*command.split())

@@ -177,6 +177,7 @@ def test_the_home_folder_can_be_named_where_a_shell_does_not(report, tmp_path, m
     assert not (tmp_path / "~").exists()
 
 
+@pytest.mark.full
 def test_a_reader_that_has_seen_enough_is_no_error_and_the_page_is_written(tmp_path):
     sixty_runs(tmp_path / "outputs" / "sweeps" / "x")
     finished(tmp_path / "outputs" / "sweeps" / "x")

@@ -153,6 +153,7 @@ def test_epochs_that_were_trained_beside_another_run_are_marked(copy):
     assert finished.stdout.count("(2 at once)") == 2
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", ["plain", 'it\'s "my" folder'])
 @pytest.mark.parametrize(
     "typed",

@@ -163,7 +163,8 @@ def test_a_failed_run_keeps_its_traceback_and_its_row_and_the_others_are_trained
     table = program.table()
     assert list(table["status"]) == ["failed", "completed"]
     assert finished.returncode == 1
-    assert "failed: RuntimeError" in finished.stdout
+    assert "failed: out of memory at batch size 20" in finished.stdout
+    assert table["error"][0] == "out of memory at batch size 20"
     failed = program.outputs / table["run_dir"][0]
     assert "Traceback" in json.loads((failed / "record.json").read_text())["error"]
     assert "Traceback" in (failed / "digits_sweep.log").read_text()

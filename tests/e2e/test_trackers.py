@@ -40,6 +40,7 @@ def test_without_a_tracker_there_is_nothing_of_them(program):
     assert list(program.sweep().glob("*/trackers.json")) == []
 
 
+@pytest.mark.full
 @needs("tensorboard")
 def test_tensorboard_has_every_epoch_of_every_run_also_of_a_sweep_that_is_resumed(program):
     program("-m", "data.batch_size=500,300", *QUICK)

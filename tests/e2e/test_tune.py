@@ -49,6 +49,7 @@ def found(tmp_path):
     return lambda: load_sweep(tmp_path / "outputs" / "tune" / "s")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_path, objective):
     finished = tune("tune.trials=4", f"tune.objective={objective}", "tune.lr=[1e-4,1e-1]")

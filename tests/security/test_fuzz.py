@@ -1,6 +1,6 @@
 """Mutated files through everything that reads them: no traceback, no hang, and nothing believed that is contradicted.
 
-`make test` tries a few mutations of each kind, `make test-all` more than 2,000.
+`make test-all` tries a few mutations of each kind, `make torture` more than 2,000.
 """
 
 import shutil
@@ -28,6 +28,8 @@ from tests.security.mutations import (
     change_values,
     changed_bytes,
 )
+
+pytestmark = pytest.mark.full
 
 # Far longer than anything here takes on a slow machine, and no end if something hangs.
 MOST_SECONDS = 300

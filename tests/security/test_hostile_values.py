@@ -110,6 +110,7 @@ def uncounted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return reported(program)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("number", "reason"), list(enumerate(reason for _, reason in UNCOUNTED)))
 def test_a_run_that_cannot_be_counted_is_named_with_the_reason(uncounted, number, reason):
     assert reason in failure(f"run_{number}", uncounted[1])
@@ -136,6 +137,7 @@ def test_a_run_that_is_not_counted_has_no_part_in_any_figure(uncounted):
     assert "run_" not in figures
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("losses", [[2.0, float("nan")], [2.0, float("inf")], [0.0], [3e38]], ids=str)
 def test_losses_of_any_size_are_drawn(sweep, program, losses):
     add_run(sweep, "diverged", losses, status="diverged", test_answers=())
@@ -190,6 +192,7 @@ def test_no_cell_of_the_table_is_a_formula(sweep):
     assert {cell for cell in cells if cell.startswith(("=", "+", "-", "@"))} == set()
 
 
+@pytest.mark.full
 def test_a_drawing_style_in_the_present_folder_is_not_read(program, sweep):
     """It may ask for LaTeX, which reads files."""
     finished(sweep)

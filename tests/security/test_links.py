@@ -42,6 +42,7 @@ def resumed(program, *arguments: str) -> str:
     return done.stderr
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_sweep_with_a_link_is_not_resumed_and_its_target_is_as_it_was(program, received, target, place):
     put(received, place, lambda path: path.symlink_to(target))
@@ -52,6 +53,7 @@ def test_a_sweep_with_a_link_is_not_resumed_and_its_target_is_as_it_was(program,
     assert target.read_text() == "mine\n"
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("place", [place for place in PLACES if place != "batch_size=500"])
 def test_a_sweep_with_a_pipe_is_not_resumed_and_not_waited_for(program, received, place):
     put(received, place, os.mkfifo)
@@ -68,6 +70,7 @@ def test_a_run_folder_that_leads_to_another_folder_is_not_written_in(program, re
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["record.json", "history.csv"])
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "endless"])
 def test_the_report_names_the_run_and_reads_the_other(program, received, name, make):

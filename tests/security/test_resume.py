@@ -44,6 +44,7 @@ def refused(program: Program, sweep: Path, change: Callable[[dict[str, Any]], No
     return done.stderr
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("text", INTERPOLATIONS)
 @pytest.mark.parametrize("key", ["data.scale", "engine.name", "optimizer.betas", "seed"])
 def test_nothing_that_could_be_resolved_is_taken(program, received, key, text):
@@ -83,6 +84,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("key", "value", "reason"), HOSTILE, ids=[f"{key}: {why}" for key, _, why in HOSTILE])
 def test_a_value_that_no_run_has_is_refused_before_anything_is_trained(program, received, key, value, reason):
     assert reason in refused(program, received, set_to(key, value))
@@ -108,6 +110,7 @@ MANIFESTS = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(("change", "reason"), MANIFESTS, ids=[reason for _, reason in MANIFESTS])
 def test_a_manifest_that_this_program_does_not_write_is_refused(program, received, change, reason):
     assert reason in refused(program, received, change)
@@ -130,6 +133,7 @@ IGNORED = [
 ]
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("change", IGNORED, ids=range(len(IGNORED)))
 def test_places_trackers_and_code_are_not_taken_and_the_runs_are_those_of_the_sweep(program, received, change):
     before = read_manifest(received)

@@ -205,6 +205,7 @@ def test_the_last_figures_are_the_outcomes_that_are_numbers(sweep):
 
 
 # MLflow's own use of SQLAlchemy, and the files that the libraries leave open.
+@pytest.mark.sampled(3)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("name", TRACKERS)
 def test_every_tracker_takes_runs_however_they_end(name, tmp_path, monkeypatch):

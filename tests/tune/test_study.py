@@ -14,6 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from digits_sweep.errors import CannotSearch
+from digits_sweep.results.disk.lock import Owner
 from digits_sweep.tune.settings import read_settings
 from digits_sweep.tune.study import opened_study
 
@@ -163,6 +164,19 @@ def test_a_trial_of_a_process_that_is_gone_is_taken_up_at_once_and_once(opened):
             assert study.trials[-1].system_attrs["fixed_params"] == dict(
                 zip(("lr", "weight_decay"), rates, strict=True)
             )
+
+
+@asked
+def test_a_trial_whose_process_dies_as_it_takes_it_up_again_is_taken_up_by_the_next(opened, monkeypatch):
+    with opened(BASE) as study:
+        started(study, folder="trial_0000", process=gone())
+    monkeypatch.setattr("digits_sweep.tune.study.this_process", lambda: Owner(**gone()))
+    with opened(BASE) as study:
+        again = next(each for each in iter(study.ask, None) if "folder" in each.user_attrs)
+    with opened(BASE) as study:
+        (waits,) = (each for each in study.get_trials(states=(TrialState.WAITING,)) if "folder" in each.user_attrs)
+        assert waits.user_attrs["folder"] == "trial_0000"
+        assert study.get_trials()[again.number].state is TrialState.FAIL
 
 
 @asked

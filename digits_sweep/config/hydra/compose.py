@@ -77,7 +77,9 @@ class Composer:
         """Return whether `override` chooses from a config group, instead of setting a value."""
         key = override.key_or_group
         if key not in self._are_groups:
-            self._are_groups[key] = "." not in key and bool(self.options(key) or self._loader.list_groups(key))
+            # Only the name of a group has a slash.
+            is_group = "/" in key or bool(self.options(key) or self._loader.list_groups(key))
+            self._are_groups[key] = "." not in key and is_group
         return self._are_groups[key]
 
     def composed(self, overrides: Sequence[Override]) -> Composed:
@@ -190,13 +192,13 @@ def quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _scaled(formula: str, value: float, *, _root_: DictConfig) -> float:
-    """Resolve `${scaled:sqrt_lr,1e-4}`: the value scaled to this run's batch size by a formula of `scaling.py`."""
+def _scaled(formula: str, value: float | None, *, _root_: DictConfig) -> float:
+    """Resolve `${scaled:sqrt_beta,0.9}`: the value scaled to this run's batch size by a formula of `scaling.py`."""
     size, reference = _root_.data.batch_size, _root_.optimizer.reference_batch_size
-    if size == reference:
-        return value
-    # If there is nothing to scale by, the rule of the key finds no number here, and its line says so.
-    return FORMULAS[formula](value, size / reference) if size > 0 and reference else math.nan
+    if value is None or size <= 0 or not reference:
+        # If there is nothing to scale or to scale by, the rule of the key finds no number here, and its line says so.
+        return math.nan
+    return value if size == reference else FORMULAS[formula](value, size / reference)
 
 
 def _register() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.report.analysis.sentences.formatting import setting
+from digits_sweep.report.analysis.sentences.formatting import RATES, setting
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
 # Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
@@ -34,7 +34,13 @@ def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd
     The batch size is always in the name, and what `telling_apart` returns.
     """
     words = labels(telling_apart(runs, leave_out))
-    return runs.assign(configuration=[_name(run, words) for _, run in runs.iterrows()])
+    return runs.assign(configuration=[_name(run, words) for _, run in with_short_rates(runs).iterrows()])
+
+
+def with_short_rates(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return `runs` with rates that a rule has computed as 2.2361e-5, if that still tells them apart."""
+    short = {name: runs[name].map(lambda rate: float(f"{rate:.5g}"), na_action="ignore") for name in RATES}
+    return runs.assign(**{name: rates for name, rates in short.items() if rates.nunique() == runs[name].nunique()})
 
 
 def telling_apart(runs: pd.DataFrame, leave_out: Sequence[str] = (), within: Sequence[str] = ()) -> list[str]:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from digits_sweep.report.analysis.sentences.critical import goal_of
+from digits_sweep.report.analysis.statistics.branches import Branches
 from digits_sweep.report.analysis.statistics.critical import (
     Critical,
     Line,
@@ -101,6 +102,23 @@ def response(tuning: pd.DataFrame, sizes: Sequence[float], axis: Axes) -> None:
     axis.xaxis.set_major_formatter(rate)
     axis.set_xlabel("learning rate")
     axis.set_ylabel("steps")
+    finish(axis)
+
+
+def branches(critical: Critical, found: Branches, axis: Axes) -> None:
+    """Draw the loss of branches over that of the branch at the run's own batch size, and B_crit of every goal."""
+    ratios = found.ratios
+    axis.errorbar(
+        found.batch_sizes, [each.median for each in ratios],
+        yerr=[[each.median - each.low for each in ratios], [each.high - each.median for each in ratios]],
+        fmt="o-", color=INK, markersize=4, linewidth=1,
+    )  # fmt: skip
+    axis.axhline(1 + found.tolerance, color=INK, linestyle=":", linewidth=1)
+    for answer, (color, _) in zip(critical.answers, styles(critical.answers), strict=True):
+        _critical(answer, color, axis)
+    axis.set_ylabel("loss, times that of the same batch size")
+    size_ticks(found.batch_sizes, axis)
+    axis.set_xlabel("batch size")
     finish(axis)
 
 

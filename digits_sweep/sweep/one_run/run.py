@@ -12,6 +12,7 @@ import torch
 from digits_sweep.config.schema import Config
 from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits, scale
+from digits_sweep.data.loading import name_of
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.columns import fill
 from digits_sweep.results.disk.lock import only_writer
@@ -24,8 +25,9 @@ from digits_sweep.sweep.one_run.run_state import RunState, load_run_state
 from digits_sweep.sweep.one_run.setup import digits_for, engine_for_run
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.training.building import BuiltEngine
-from digits_sweep.training.device import flush_denormals_from_now_on
+from digits_sweep.training.device import flush_denormals_from_now_on, resolve_device
 from digits_sweep.training.measures.evaluation import evaluate
+from digits_sweep.training.measures.memory import PeakMemory, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,9 @@ def _attempt(job: Job, state: RunState) -> None:
     """Train what is left, and leave the record as the run ended, on disk too."""
     record = state.record
     _start(job, state)
+    memory: PeakMemory | None = None
     try:
+        memory = PeakMemory(resolve_device(job.config.device))
         digits = digits_for(job.config, job.manifest, record, job.screen.say)
         built = engine_for_run(job.config, digits, record, state.checkpoint)
         RecordedTraining(job, state, built, digits).run(title(job, record))
@@ -73,8 +77,14 @@ def _attempt(job: Job, state: RunState) -> None:
     except Exception as error:
         record.status, record.error = Status.FAILED, traceback.format_exc()
         log.error("%s", record.error)
-        job.screen.say(f"  failed: {type(error).__name__}: {error}".splitlines()[0])
+        what = f"{type(error).__name__}: {error}"
+        if is_out_of_memory(error):
+            what = f"out of memory at batch size {job.config.data.batch_size}"
+            record.error += what
+        job.screen.say(f"  failed: {what}".splitlines()[0])
         job.screen.say(f"  its traceback: {job.run_dir / 'record.json'}")
+    if memory:
+        memory.note(record.summary)
     fill(record, state.history)
     with recording(record):
         write_record(job.run_dir, record)
@@ -97,7 +107,7 @@ def _start(job: Job, state: RunState) -> None:
     if record.environment != {**environment, "from_epoch": record.environment.get("from_epoch")}:
         record.environments.append({**environment, "from_epoch": done + 1})
     started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    first = {"dataset": job.config.data.name, "concurrent_runs": 1, "started_at": started}
+    first = {"dataset": name_of(job.config.data), "concurrent_runs": 1, "started_at": started}
     # What was found on the test set belongs to an earlier end of the run.
     record.test_answers = None
     record.summary = first | record.summary | {"test_accuracy": None, "classes_never_predicted": None}

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from digits_sweep.config.own_code import changed_code, sources
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import load, make_ready
+from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import CannotResume, DataUnavailable, EngineRefused, InvalidConfig
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record
@@ -14,7 +15,6 @@ from digits_sweep.sweep.one_run.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.engines import AUTO_PICKS, ENGINES
-from digits_sweep.training.own import changed_code, sources
 
 
 def digits_for(config: Config, manifest: Manifest | None, record: Record, say: Callable[[str], None]) -> Digits:
@@ -28,10 +28,10 @@ def digits_for(config: Config, manifest: Manifest | None, record: Record, say: C
         if note:
             say(f"WARNING: training on {digits.name}: {note}")
     else:
-        choice = manifest.dataset(config.data.name)
+        choice = manifest.dataset(name_of(config.data))
         digits = load(config.data, choice.used, say)
         if digits.digest != choice.digest:
-            raise DataUnavailable(f"{choice.used} in {config.data.root} is not what it was when this sweep started")
+            raise DataUnavailable(changed(config.data, choice.used))
     if record.dataset_digest not in (None, digits.digest):
         raise CannotResume(f"{digits.name} is not what this run started with")
     num_samples = len(digits.train_labels)

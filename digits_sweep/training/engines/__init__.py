@@ -28,9 +28,19 @@ CONSTANT = ScheduleConfig()
 
 
 def refusal(
-    name: str, model: nn.Module, optimizer: OptimizerConfig, device: torch.device, schedule: ScheduleConfig
+    name: str,
+    model: nn.Module,
+    optimizer: OptimizerConfig,
+    device: torch.device,
+    schedule: ScheduleConfig,
+    floats: bool = False,
 ) -> str | None:
-    """Return why the engine `name` cannot train `model` so on `device`, or None. Raises KeyError if there is none."""
+    """Return why the engine `name` cannot train `model` so on `device`, or None. Raises KeyError if there is none.
+
+    `floats` says that the images are not uint8.
+    """
+    if floats and not ENGINES[name].reads_floats:
+        return "it reads uint8 images only"
     if not (is_constant(schedule) or ENGINES[name].follows_schedules):
         return "it trains with schedule=constant only"
     return ENGINES[name].refusal(model, optimizer, device)
@@ -42,21 +52,22 @@ def choose_engine(
     optimizer: OptimizerConfig,
     device: torch.device,
     schedule: ScheduleConfig = CONSTANT,
+    floats: bool = False,
 ) -> tuple[str, str]:
     """Return the name of the engine to train `model` with, and why, in a few words.
 
-    `model` may lie on the meta device: nothing is computed. Raises `EngineRefused` if the engine that `name` asks for
-    cannot train it there, and KeyError if there is no such engine.
+    `model` may lie on the meta device: nothing is computed. `floats` says that the images are not uint8. Raises
+    `EngineRefused` if the engine that `name` asks for cannot train it there, and KeyError if there is no such engine.
     """
     if name != "auto":
-        if why := refusal(name, model, optimizer, device, schedule):
+        if why := refusal(name, model, optimizer, device, schedule, floats):
             raise EngineRefused(f"engine={name}: {why}{AUTO_PICKS}")
         return name, "asked for"
     passed_over: list[str] = []
     for candidate, engine in ENGINES.items():
         if not engine.automatic:
             continue
-        why = refusal(candidate, model, optimizer, device, schedule)
+        why = refusal(candidate, model, optimizer, device, schedule, floats)
         if why is None:
             return candidate, "; ".join(["the fastest that can train this", *passed_over])
         passed_over.append(f"not {candidate}: {why}")

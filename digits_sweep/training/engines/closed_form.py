@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from digits_sweep.config.schema import OptimizerConfig
-from digits_sweep.data.digits import scale_in_place
+from digits_sweep.data.digits import scale_in_place, scale_of
 from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
@@ -32,6 +32,7 @@ class ClosedFormEngine:
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
     follows_schedules: ClassVar[bool] = True
+    reads_floats: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
@@ -57,7 +58,7 @@ class ClosedFormEngine:
         self.images = workload.images.flatten(1)
         self.batch_size, squashes = workload.batch_size, isinstance(model.head, nn.Softmax)
         self.full_batches, ragged = divmod(len(self.images), self.batch_size)
-        make = partial(Portion, flat, squashes, workload.scale)
+        make = partial(Portion, flat, squashes, scale_of(workload.images, workload.scale))
         self.full = make(self.batch_size, max(1, PORTION // self.batch_size))
         self.ragged = make(ragged, 1) if ragged else None
         # How many full batches of the present epoch are trained on.

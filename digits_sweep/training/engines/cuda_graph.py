@@ -30,6 +30,7 @@ class CudaGraphEngine:
     flushes_denormals: ClassVar[bool] = True
     # A graph holds one learning rate.
     follows_schedules: ClassVar[bool] = False
+    reads_floats: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:

@@ -20,6 +20,7 @@ class EagerEngine:
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
     follows_schedules: ClassVar[bool] = True
+    reads_floats: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:

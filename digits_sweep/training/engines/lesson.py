@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from digits_sweep.config.schema import OptimizerConfig
+from digits_sweep.data.digits import scale
 from digits_sweep.data.torchvision_import import import_torchvision
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.optimizers.learning_rate import ScaledRates
@@ -23,9 +24,13 @@ from digits_sweep.training.optimizers.optimizer import build_optimizer
 
 
 class TransformedDigits(Dataset):
-    """Images one by one, each through torchvision's transforms: a (1, height, width) float32 image and its label."""
+    """Images one by one: a (1, height, width) float32 image and its label.
+
+    Those of (height, width) uint8 go through torchvision's transforms as PIL images, others are scaled as tensors.
+    """
 
     def __init__(self, images: Tensor, labels: Tensor, scale: str) -> None:
+        self.scale = scale
         transforms = import_torchvision("torchvision.transforms")
         self.transform = {
             "unit": transforms.ToTensor(),
@@ -39,10 +44,13 @@ class TransformedDigits(Dataset):
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        label = int(self.labels[index])
+        if self.images.dim() != 3 or self.images.dtype is not torch.uint8:
+            return scale(self.images[index : index + 1], self.scale)[0], label
         from PIL import Image
 
         image = Image.fromarray(self.images[index].numpy())
-        return self.transform(image).float(), int(self.labels[index])
+        return self.transform(image).float(), label
 
 
 class LessonEngine:
@@ -51,6 +59,7 @@ class LessonEngine:
     automatic: ClassVar[bool] = False
     flushes_denormals: ClassVar[bool] = False  # PyTorch's default
     follows_schedules: ClassVar[bool] = True
+    reads_floats: ClassVar[bool] = True
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:

@@ -15,8 +15,8 @@ from digits_sweep.config.schema import OptimizerConfig
 class Workload:
     """What is to be trained, and on what.
 
-    `images` (n, height, width) uint8 and `labels` (n,) int64 lie on the CPU; `model` is on the CPU with its initial
-    weights.
+    `images` (n, height, width) or (n, ...), uint8 or float32, and `labels` (n,) int64 lie on the CPU; `model` is on the
+    CPU with its initial weights.
     """
 
     images: Tensor
@@ -45,6 +45,8 @@ class Engine(Protocol):
     flushes_denormals: ClassVar[bool]
     # Whether `train` can be given `rates`. If not, the engine is refused for every schedule but the constant one.
     follows_schedules: ClassVar[bool]
+    # Whether images may be float32. If not, the engine is refused for all that are not uint8.
+    reads_floats: ClassVar[bool]
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:

@@ -16,8 +16,8 @@ from digits_sweep.results.evaluations import EvaluationRow
 from digits_sweep.training.device import frozen
 from digits_sweep.training.measures.gradient_noise import GradientNoise, gradient_noise
 
-# Images at a time: few enough for a processor's cache.
-PORTION = 1_000
+# Images at a time: few enough for a processor's cache; and of larger ones, few enough for its memory.
+PORTION, PIXELS = 1_000, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,12 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int = PORTION) -> Evaluation:
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int | None = None) -> Evaluation:
     """Evaluate on `images` (n, channels, height, width) float32 and `labels` (n,) int64, both on the model's device.
 
     Layers that behave differently in training, such as dropout, are in evaluation mode meanwhile.
     """
+    batch_size = batch_size or max(1, min(PORTION, PIXELS // images[0].numel()))
     losses, correct, predicted = [], 0, torch.zeros(0, dtype=torch.int64)
     with frozen(model, images.device):
         for some, answers in zip(images.split(batch_size), labels.split(batch_size), strict=True):

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
+from digits_sweep.config.own_code import called
 from digits_sweep.config.schema import (
     AdamConfig,
     MuonConfig,
@@ -18,7 +19,6 @@ from digits_sweep.config.schema import (
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.optimizers.muon import MuonWithAdamW
 from digits_sweep.training.optimizers.without_compiler import without_compiler
-from digits_sweep.training.own import called
 
 
 class OptimizerBuilder(Protocol):

@@ -126,6 +126,7 @@ def test_an_override_that_this_program_writes_is_read_as_the_same_text(composer,
     assert composer.parse(as_override("outputs", name)).value() == name
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ['it\'s "here" $x', "a\\b {c}"])
 def test_a_working_folder_may_have_quotes_and_a_sweep_there_is_resumed_by_its_full_path(tmp_path, name):
     (tmp_path / name).mkdir()

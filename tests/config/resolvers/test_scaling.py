@@ -22,6 +22,9 @@ def optimizer(*overrides: str):
         ("adam_linear", 500, 5e-4, [0.9, 0.999], 1e-8),
         ("adam_sqrt", 20, 4.4721e-5, [0.98, 0.9998], 2.2361e-8),
         ("adam_sqrt", 5, 2.2361e-5, [0.995, 0.99995], 4.4721e-8),
+        ("adam_fixed", 5, 1e-4, [0.9, 0.999], 1e-8),
+        ("adam_sqrt_lr", 5, 2.2361e-5, [0.9, 0.999], 1e-8),
+        ("adam_half_life_sqrt", 20, 4.4721e-5, [0.9, 0.99979992], 1e-8),
         ("adam_half_life", 20, 1e-4, [0.9, 0.99979992], 1e-8),
         ("adam_half_life", 1000, 1e-4, [0.9, 0.99004488], 1e-8),
         ("adamw_linear", 20, 2e-4, [0.9, 0.999], 1e-8),
@@ -38,6 +41,14 @@ def test_every_rule_gives_the_numbers_of_its_paper(choice, batch_size, lr, betas
     )
 
 
+@pytest.mark.parametrize(
+    ("choice", "lr"), [("adam_fixed", 1e-3), ("adam_linear", 5e-5), ("adam_sqrt", 2.2361e-4), ("adamw_sqrt", 2.2361e-4)]
+)
+def test_a_rule_starts_from_the_reference_rate_that_is_typed(choice, lr):
+    found = optimizer(f"optimizer={choice}", "data.batch_size=5", "optimizer.reference_lr=1e-3")
+    assert found.lr == pytest.approx(lr, rel=1e-4)
+
+
 @pytest.mark.parametrize("choice", ["adam_linear", "adam_sqrt", "adam_half_life"])
 def test_adams_decay_is_the_same_at_every_batch_size(choice):
     assert {optimizer(f"optimizer={choice}", f"data.batch_size={size}").weight_decay for size in (5, 100)} == {5e-4}
@@ -51,6 +62,7 @@ def test_adamws_decay_is_the_same_for_every_example(choice):
         assert found.lr * found.weight_decay / size == pytest.approx(1e-3 * 1e-2 / 100)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("choice", "base"),
     [
@@ -80,6 +92,7 @@ def test_a_typed_value_wins_over_the_rule(choice):
         (["optimizer=adam_sqrt", "data.batch_size=2000"], r"optimizer\.betas=\[-"),
         (["optimizer=adam_sqrt", "optimizer.reference_batch_size=0"], r"optimizer\.reference_batch_size=0: must be"),
         (["optimizer=adam_linear", "optimizer.reference_batch_size=null"], r"optimizer\.lr=nan: must be"),
+        (["optimizer=adam_linear", "optimizer.reference_lr=null"], r"optimizer\.lr=nan: must be"),
         (["optimizer=adam_sqrt", "data.batch_size=0"], r"data\.batch_size=0: must be"),
     ],
 )

@@ -11,6 +11,7 @@ from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers
 QUICK = ("data=mnist_sample", "data.batch_size=500", "trainer.num_epochs=1")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 @pytest.mark.parametrize("mask", [0o077, 0o002])
 def test_the_umask_says_who_may_read_every_file_and_folder(program, mask):

@@ -116,6 +116,7 @@ CASES = [
 CUTS = ([1], [2, 3], [1, 2, 3, 4])
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(("model", "optimizer", "head", "batch_size"), CASES)
 def test_whatever_an_engine_does_not_refuse_it_computes_like_eager(engine_name, model, optimizer, head, batch_size):
     given = case(model, optimizer, head, batch_size, device_of(engine_name))
@@ -154,6 +155,7 @@ def tensors_in(engine: Engine) -> dict[tuple[int, str], Tensor]:
     }
 
 
+@pytest.mark.sampled(11)
 @pytest.mark.parametrize(("model", "optimizer", "head", "batch_size"), CASES)
 def test_however_an_epoch_is_cut_an_engine_computes_the_same_bits(engine_name, model, optimizer, head, batch_size):
     given = partial(case, model, optimizer, head, batch_size, device_of(engine_name))
@@ -174,6 +176,7 @@ def scheduled(engine_name: str, optimizer: str, batch_size: int) -> partial[Work
     return given
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("optimizer", [*KNOWN_OPTIMIZERS, *OPTIONS])
 def test_every_engine_that_follows_a_schedule_steps_with_its_rates(engine_name, optimizer):
     given = scheduled(engine_name, optimizer, batch_size=30)

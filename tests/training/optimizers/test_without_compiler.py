@@ -22,6 +22,7 @@ print("torch._dynamo" in sys.modules, parameters[0].tolist())
 """
 
 
+@pytest.mark.full
 def test_the_compiler_is_imported_when_it_is_needed_and_not_before():
     found = subprocess.run([sys.executable, "-c", MAKES_SAVES_AND_LOADS], capture_output=True, text=True, check=True)
     before, after = found.stdout.splitlines()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from digits_sweep.config.keys import written
 from digits_sweep.report.analysis.sentences.formatting import microseconds, seconds
+from digits_sweep.report.analysis.statistics.branches import Branches
 from digits_sweep.results.critical import Answer, Check
 
 
@@ -47,6 +48,16 @@ def check_sentence(answer: Answer) -> str | None:
     high = "not reached" if check.high is None else _steps(check.high)
     steps = f"{_steps(check.median)} steps [{_steps(check.low)}, {high}] on {check.seeds} fresh seeds"
     return f"{found}, it takes {steps}{_in_seconds(answer, check)}; expected: {_steps(check.expected)}."
+
+
+def branch_sentence(found: Branches) -> str:
+    """Say up to which batch size a run can be branched without losing anything."""
+    upto = f"up to batch size {found.limit:,}" + (", the largest that was tried," if found.is_open else "")
+    return (
+        f"Branched from the run at batch size {found.batch_sizes[0]:,}, with the square-root rule, {upto} the loss "
+        f"after {found.examples:,} more examples is at most {found.tolerance:.0%} above that of the same batch size "
+        f"(medians of {found.ratios[0].runs} orders)."
+    )
 
 
 def _in_seconds(answer: Answer, check: Check) -> str:

@@ -1,14 +1,20 @@
-"""Compare the runs with the figures of the lesson that this program turns into an experiment."""
+"""Compare the runs with the figures of the lesson that this program turns into an experiment.
+
+Those of its settings that the lesson does not state may be swept: then the question is how often its figures come out.
+"""
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pandas as pd
 
+from digits_sweep.report.analysis.configurations import labels, level
 from digits_sweep.report.analysis.sentences.formatting import capitalized, listed, share
-from digits_sweep.report.analysis.statistics.replicates import Replicates, or_infinity, share_interval
+from digits_sweep.report.analysis.statistics.matched import Share, share_of
+from digits_sweep.report.analysis.statistics.replicates import Replicates, ended, or_infinity
 
 
 @dataclass(frozen=True)
@@ -33,21 +39,69 @@ STATED = (
 
 
 # What is trained there, as far as the lesson states it, and as this program takes the rest.
-LESSON: dict[str, str | float] = {
-    **{"dataset": "mnist", "scale": "unit", "model": "mlp", "hidden_size": 128, "hidden_layers": 2},
-    **{"activation": "relu", "optimizer": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "loss_threshold": 1.6},
+STATED_SETTINGS: dict[str, str | float] = {
+    **{"dataset": "mnist", "model": "mlp", "head": "softmax"},
+    **{"optimizer": "adam", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "loss_threshold": 1.6},
+}
+UNSTATED_SETTINGS: dict[str, str | float] = {
+    **{"scale": "unit", "hidden_size": 128, "hidden_layers": 2, "activation": "relu"},
 }
 
 
 def is_the_lesson(runs: pd.DataFrame) -> bool:
     """Return whether a study's `runs` train what the lesson trains, so that its figures are comparable."""
-    return all(runs[column].dropna().eq(value).all() for column, value in LESSON.items())
+    return all(runs[column].dropna().eq(value).all() for column, value in (STATED_SETTINGS | UNSTATED_SETTINGS).items())
 
 
 def stated_for(group: Replicates) -> Stated | None:
     """Return the lesson's row with the batch size and the rates of `group`, if it has one."""
     own = (group.batch_size, group.lr, group.weight_decay)
     return next((row for row in STATED if (row.batch_size, row.lr, row.weight_decay) == own), None)
+
+
+@dataclass(frozen=True)
+class Often:
+    """How often a row of the lesson came out at one choice of what it does not state.
+
+    `here` counts the first epochs; `as_stated` are the runs with the lesson's, None if it states none; in `dead` of the
+    runs a digit is never predicted at the end.
+    """
+
+    stated: Stated
+    setting: str
+    here: str
+    as_stated: Share | None
+    dead: Share
+
+
+def how_often(runs: pd.DataFrame) -> list[Often]:
+    """Return an entry for every row and choice, if a study's `runs` sweep over what the lesson does not state."""
+    runs = ended(runs)
+    runs = runs[[all(run[name] == value for name, value in STATED_SETTINGS.items()) for _, run in runs.iterrows()]]
+    swept = [name for name in UNSTATED_SETTINGS if runs[name].nunique() > 1]
+    if not swept:
+        return []
+    names = labels(swept)
+    found = []
+    for stated in STATED:
+        rates = (runs["lr"] == stated.lr) & (runs["weight_decay"] == stated.weight_decay)
+        for values, own in _decided(runs[rates & (runs["batch_size"] == stated.batch_size)]).groupby(swept, sort=False):
+            parts = [level(name, names[name], value) for name, value in zip(swept, values, strict=True)]
+            found.append(_often(own, stated, ", ".join(parts)))
+    return found
+
+
+def _often(own: pd.DataFrame, stated: Stated, setting: str) -> Often:
+    reached = [_epoch(epoch) for epoch in or_infinity(own["first_epoch_below_threshold"])]
+    agree = None if math.isnan(stated.first_epoch) else reached.count(_epoch(stated.first_epoch))
+    dead = own["never_predicted"].dropna()
+    return Often(
+        stated=stated,
+        setting=setting,
+        here=_counts(reached),
+        as_stated=None if agree is None else share_of(agree, len(own)),
+        dead=share_of(int(dead.gt(0).sum()), len(dead)),
+    )
 
 
 def findings(runs: pd.DataFrame, groups: list[Replicates]) -> list[str]:
@@ -79,20 +133,26 @@ def _trend(rows: list[tuple[Replicates, Stated]]) -> list[str]:
 
 
 def _epochs(runs: pd.DataFrame, group: Replicates, stated: Stated) -> str | None:
-    own = runs[runs["configuration"] == group.configuration]
-    # A run that ended earlier does not show whether it would have reached the threshold by then.
-    own = own[own["first_epoch_below_threshold"].notna() | own["epochs"].ge(STATED_EPOCHS)]
+    own = _decided(runs[runs["configuration"] == group.configuration])
     if own.empty:
         return None
-    reached = [_epoch(epoch) for epoch in or_infinity(own["first_epoch_below_threshold"])]
-    counts = Counter(reached).most_common()
-    here = listed(f"{epoch} in {share(count, len(own))}" for epoch, count in counts)
-    agree = reached.count(_epoch(stated.first_epoch))
-    low, high = share_interval(agree, len(own))
+    found = _often(own, stated, "")
+    assert found.as_stated is not None
+    low, high = found.as_stated.low, found.as_stated.high
     return (
-        f"{capitalized(group.configuration)}, lesson: {_epoch(stated.first_epoch)}; here: {here} "
-        f"(the lesson's in {share(agree, len(own))}, 95% interval {low:.0%} to {high:.0%})."
+        f"{capitalized(group.configuration)}, lesson: {_epoch(stated.first_epoch)}; here: {found.here} "
+        f"(the lesson's in {share(found.as_stated.hits, len(own))}, 95% interval {low:.0%} to {high:.0%})."
     )
+
+
+def _decided(runs: pd.DataFrame) -> pd.DataFrame:
+    """Leave out runs that ended too early to show whether they would have reached the threshold by the last epoch."""
+    return runs[runs["first_epoch_below_threshold"].notna() | runs["epochs"].ge(STATED_EPOCHS)]
+
+
+def _counts(reached: Sequence[str]) -> str:
+    counts = sorted(Counter(reached).items(), key=lambda item: (-item[1], item[0]))
+    return listed(f"{epoch} in {share(count, len(reached))}" for epoch, count in counts)
 
 
 def _epoch(first: float) -> str:

@@ -3,14 +3,18 @@
 import shlex
 from typing import Any
 
+from digits_sweep.config.keys import results_of
 from digits_sweep.report.analysis.study import Study
+from digits_sweep.results.columns import OWN_LOOP
 
 
 def provenance(study: Study) -> list[tuple[str, str]]:
     """Return a name and a text each; if the runs were made on several machines, all of them."""
     rows = []
     if study.manifest:
-        rows.append(("command", f"python -m digits_sweep {shlex.join(study.manifest.command)}".rstrip()))
+        own = any(results_of(record.config).get("engine.name") == OWN_LOOP for record in study.records.values())
+        typed = f"python -m digits_sweep {shlex.join(study.manifest.command)}".rstrip()
+        rows.append(("command", "a program of its own, recorded by digits_sweep.Recorder" if own else typed))
         rows += [("data", f"{choice.used}, SHA-256 {choice.digest}") for choice in study.manifest.datasets]
     environments = [environment for record in study.records.values() for environment in record.environments]
     for name, describe in (("machine", machine), ("system", _system), ("versions", _versions), ("commit", _commit)):

@@ -11,7 +11,18 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.critical import ANSWERS, STEPS, STEPS_TYPES, TUNING, TUNING_TYPES, Answer, read_answers
+from digits_sweep.report.analysis.statistics.branches import Branches, branches_of
+from digits_sweep.results.critical import (
+    ANSWERS,
+    BRANCHES,
+    BRANCHES_TYPES,
+    STEPS,
+    STEPS_TYPES,
+    TUNING,
+    TUNING_TYPES,
+    Answer,
+    read_answers,
+)
 from digits_sweep.results.disk.reading import HISTORY_BYTES, one_line, read_csv, read_file
 
 POINTS = 60
@@ -19,11 +30,12 @@ POINTS = 60
 
 @dataclass(frozen=True)
 class Critical:
-    """A study of the critical batch size: an answer a goal, and the columns of its two tables."""
+    """A study of the critical batch size: an answer a goal, the columns of its two tables, and its branches if any."""
 
     answers: list[Answer]
     steps: pd.DataFrame
     tuning: pd.DataFrame
+    branches: Branches | None = None
 
     def steps_to(self, answer: Answer) -> pd.DataFrame:
         """Return the rows of a goal in `steps_to_target.csv`, the smallest batch size first."""
@@ -45,7 +57,13 @@ def load_critical(folder: Path) -> Critical | None:
     """
     if not (folder / ANSWERS).is_file():
         return None
-    return Critical(read_answers(folder), _table(folder / STEPS, STEPS_TYPES), _table(folder / TUNING, TUNING_TYPES))
+    has_branches = (folder / BRANCHES).is_file()
+    return Critical(
+        read_answers(folder),
+        _table(folder / STEPS, STEPS_TYPES),
+        _table(folder / TUNING, TUNING_TYPES),
+        branches_of(_table(folder / BRANCHES, BRANCHES_TYPES)) if has_branches else None,
+    )
 
 
 def _table(path: Path, types: dict[str, Any]) -> pd.DataFrame:

@@ -26,9 +26,8 @@ class Paired:
 
     @property
     def p_value(self) -> float:
-        """Return that of the two-sided sign test, which leaves ties out and needs no more than an order."""
-        decided = self.smaller + self.larger
-        return min(1.0, 2 * float(bdtr(min(self.smaller, self.larger), decided, 0.5))) if decided else 1.0
+        """Return that of the sign test, which needs no more than an order."""
+        return sign_test(self.smaller, self.larger)
 
     @property
     def is_significant(self) -> bool:
@@ -50,6 +49,12 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | N
         larger=sum(own > other for own, other in pairs),
         pairs=len(pairs),
     )
+
+
+def sign_test(smaller: int, larger: int) -> float:
+    """Return the two-sided p value of so many pairs of one sign and of the other; ties are left out."""
+    decided = smaller + larger
+    return min(1.0, 2 * float(bdtr(min(smaller, larger), decided, 0.5))) if decided else 1.0
 
 
 def _ratio(own: float, other: float) -> float:

@@ -43,6 +43,8 @@ class NativeEngine:
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
     follows_schedules: ClassVar[bool] = True
+    # It has a table of what each of the 256 levels of a pixel is to the network.
+    reads_floats: ClassVar[bool] = False
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:

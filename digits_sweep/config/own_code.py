@@ -1,4 +1,4 @@
-"""Code of the user's: a network or an optimizer by its name, `module:name`, and what of it a run depends on.
+"""Code of the user's: data, a network or an optimizer by its name, `module:name`, and what of it a run depends on.
 
 A name is imported only if it comes from the command line. Names in a sweep's file are compared, never imported.
 """
@@ -21,7 +21,7 @@ from digits_sweep.errors import InvalidConfig
 log = logging.getLogger(__name__)
 
 # The groups that may name code.
-GROUPS = ("model", "optimizer")
+GROUPS = ("data", "model", "optimizer")
 
 
 def imported(group: str, target: str) -> Callable[..., Any]:
@@ -66,7 +66,7 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
         return function(*first, **taken)
     # Code of the user's may raise anything.
     except Exception as error:
-        raise mistake(group, target, "cannot be built", error) from error
+        raise mistake(group, target, "fails" if group == "data" else "cannot be built", error) from error
 
 
 def mistake(group: str, target: str, what: str, error: Exception) -> InvalidConfig:

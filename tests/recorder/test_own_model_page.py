@@ -1,0 +1,92 @@
+"""docs/own-model.md: what it shows runs, from nothing to a page."""
+
+import re
+import sys
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+import torch
+
+from digits_sweep.data.loading import _loaded
+from tests.commands import Program
+from tests.documents import CODE, TEXT, arguments_of
+
+PAGE = "docs/own-model.md"
+COMMANDS = [each for each in CODE[PAGE] if each.startswith("python -m")]
+MINE, LOOP, LIGHTNING = re.findall(r"^```python\n(.*?)^```", TEXT[PAGE], flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(program, monkeypatch) -> Iterator[Program]:
+    (program.folder / "mine.py").write_text(MINE)
+    monkeypatch.chdir(program.folder)
+    monkeypatch.syspath_prepend(program.folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield program
+    torch.set_num_threads(threads)
+    sys.modules.pop("mine", None)
+    _loaded.clear()
+
+
+@pytest.mark.full
+def test_ten_lines_and_two_commands_lead_to_a_page(folder):
+    assert len(MINE.splitlines()) <= 12
+    (sweep,) = (each for each in COMMANDS if "optimizer=adamw" in each)
+    finished = folder(*arguments_of(sweep), "trainer.num_epochs=1")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert list(folder.table()["batch_size"]) == [100, 20, 5]
+    assert "python -m digits_sweep.report" in COMMANDS
+    assert folder(module="digits_sweep.report").returncode == 0
+    assert (folder.outputs / "report" / "index.html").is_file()
+
+
+@pytest.mark.full
+def test_several_networks_are_a_sweep(folder):
+    (command,) = (each for each in COMMANDS if "{width:16}" in each)
+    finished = folder(*arguments_of(command), "trainer.num_epochs=1", "data.batch_size=200")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert list(folder.table()["parameters"]) == [3 * 9 * width + width + 3 * (width * 196 + 1) for width in (8, 16)]
+
+
+def assert_recorded(folder: Program, sweep: str, batch_sizes: list[int]) -> None:
+    table = pd.read_csv(folder.outputs / "sweeps" / sweep / "summary.csv")
+    assert list(table["batch_size"]) == batch_sizes
+    assert set(table["status"]) == {"completed"}
+    assert (table["seconds_per_epoch"] > 0).all()
+    assert len(pd.read_csv(folder.outputs / "sweeps" / sweep / "targets.csv")) == len(batch_sizes)
+    printed = folder(f"outputs/sweeps/{sweep}", module="digits_sweep.report")
+    assert printed.returncode == 0, printed.stderr
+    assert "Batch size 20" in printed.stdout
+    assert "recorded by digits_sweep.Recorder" in (folder.outputs / "report" / "index.html").read_text()
+
+
+@pytest.mark.full
+def test_a_loop_of_ones_own_is_recorded(folder, capsys):
+    exec(LOOP, {})
+    assert "examples_to_threshold" in capsys.readouterr().out
+    assert_recorded(folder, "my_loop", [100, 20])
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_of_lightnings_is_recorded(folder, capsys):
+    pytest.importorskip("lightning", reason="the extra lightning is not installed")
+    exec(LIGHTNING, {})
+    assert "test_accuracy" in capsys.readouterr().out
+    assert_recorded(folder, "lightning", [100, 20])
+    evaluations = pd.read_csv(next((folder.outputs / "sweeps/lightning").glob("*/evaluations.csv")))
+    assert list(evaluations["iterations"]) == [8, 16, 24]
+
+
+def test_targets_by_accuracy_are_found(program):
+    (command,) = (each for each in COMMANDS if "evaluation.targets.test_error" in each)
+    kept = [each for each in arguments_of(command) if not each.startswith(("model=", "data.batch_size="))]
+    quick = ["model=linear", "model.head=logits", "optimizer.lr=1e-2", "trainer.num_epochs=1"]
+    finished = program(*kept, *quick, "evaluation.targets.test_error=[0.1,0.3]")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    targets = pd.read_csv(program.sweep() / "targets.csv").set_index(["target", "threshold"])
+    assert not targets.loc[("test_error", 0.1), "reached"]
+    assert targets.loc[("test_error", 0.3), "reached"]
+    assert 0 < targets.loc[("test_error", 0.3), "examples"] < 1_500
