@@ -3,8 +3,11 @@
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 from digits_sweep.results.disk.harmless import visible
@@ -12,14 +15,32 @@ from digits_sweep.results.history import EpochRow
 from digits_sweep.terminal import console_on, print_table, without_room
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is: `done` of its `total` runs, the present one in part, and about `left` seconds to its end."""
+
+    done: float
+    total: int
+    left: float
+
+
+class Pace(Protocol):
+    """Something that knows a whole sweep."""
+
+    def after(self, epoch: int, seconds: float) -> Progress:
+        """Return how far the sweep is after an epoch of the present run that took so many seconds."""
+
+
 class Screen:
     """Standard output as this program uses it. Control characters are written only if it is a terminal.
 
-    Those in a text, which may come from a file, are written out.
+    Those in a text, which may come from a file, are written out. A `quiet` one has no line for a run's start and for
+    its epochs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
         self.console = console_on(sys.stdout)
+        self.quiet = quiet
 
     @property
     def is_terminal(self) -> bool:
@@ -31,18 +52,14 @@ class Screen:
         self.console.print(Text(visible(text)), soft_wrap=True)
 
     @contextmanager
-    def run(self, title: str, num_epochs: int, done: int = 0) -> Iterator["RunOnScreen"]:
-        """Announce a run with `done` epochs finished; on a terminal, show its bar below until the block ends."""
-        self.say(title)
-        bar = Progress(
+    def run(self, title: str, num_epochs: int, done: int = 0, pace: Pace | None = None) -> Iterator["RunOnScreen"]:
+        """Announce a run with `done` epochs finished; on a terminal, show below it how far it and its sweep are."""
+        if not self.quiet:
+            self.say(title)
+        bar = Bars(
             TextColumn("  {task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("epochs,"),
-            TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[shown]}"),
             console=self.console,
             disable=not self.console.is_terminal or self.console.is_dumb_terminal,
             transient=True,
@@ -50,7 +67,7 @@ class Screen:
             auto_refresh=False,
         )
         with bar:
-            yield RunOnScreen(self, bar, num_epochs, done)
+            yield RunOnScreen(self, bar, num_epochs, done, pace)
 
     def table(
         self,
@@ -71,19 +88,36 @@ class Screen:
 
 
 class RunOnScreen:
-    """One run's lines and its bar."""
+    """One run's lines, its bar, and the bar of its sweep."""
 
-    def __init__(self, screen: Screen, bar: Progress, num_epochs: int, done: int) -> None:
+    def __init__(self, screen: Screen, bar: Bars, num_epochs: int, done: int, pace: Pace | None = None) -> None:
         self.screen = screen
         self.bar = bar
         self.num_epochs = num_epochs
-        self.task = bar.add_task("", total=num_epochs, completed=done)
+        self.pace = pace
+        self.task = bar.add_task("run", total=num_epochs, completed=done, shown="")
+        self.sweep = bar.add_task("sweep", total=1, shown="", visible=pace is not None)
 
     def epoch(self, row: EpochRow) -> None:
         """Print one line for a finished epoch."""
         width = len(str(self.num_epochs))
-        self.screen.say(
-            f"  epoch {row.epoch:{width}}/{self.num_epochs}  "
-            f"loss {row.loss_mean:.4f} +- {row.loss_std:.4f}  {row.seconds:.2f} s"
+        if not self.screen.quiet:
+            self.screen.say(
+                f"  epoch {row.epoch:{width}}/{self.num_epochs}  "
+                f"loss {row.loss_mean:.4f} +- {row.loss_std:.4f}  {row.seconds:.2f} s"
+            )
+        if self.pace:
+            sweep = self.pace.after(row.epoch, row.seconds)
+            shown = f"run {min(int(sweep.done) + 1, sweep.total)} of {sweep.total}, {_left(sweep.left)}"
+            self.bar.update(self.sweep, completed=sweep.done, total=sweep.total, shown=shown)
+        left = _left((self.num_epochs - row.epoch) * row.seconds)
+        self.bar.update(
+            self.task, completed=row.epoch, shown=f"epoch {row.epoch} of {self.num_epochs}, {left}", refresh=True
         )
-        self.bar.update(self.task, completed=row.epoch, refresh=True)
+
+
+def _left(seconds: float) -> str:
+    """Write a time that is left: `about 12 s left`, `about 3 min left`, `about 2.5 h left`."""
+    if seconds < 100:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 100 * 60 else f"about {seconds / 3600:.1f} h left"

@@ -13,8 +13,9 @@ from digits_sweep.process import Tolerant
 from digits_sweep.results.disk.harmless import one_line
 
 GAP = 2
-# The first column is folded, but not to fewer characters than these; before that, others are left out.
-NARROWEST = 18
+# Before the first column is folded to fewer characters than these, others are left out; if none is left, to at least so
+# many.
+NARROWEST, LEAST = 18, 8
 # What a cell of a column of numbers may have in letters.
 UNITS = re.compile(r"\b(s|min|h|ms|of|not set)\b|\d+e-?\d+|\u00b5s|nan|inf")
 
@@ -32,7 +33,6 @@ def console_on(stream: Any) -> Console:
     is_terminal = tolerant.isatty()
     return Console(
         file=cast(IO[str], tolerant), highlight=False, force_terminal=is_terminal, width=None if is_terminal else PIPE,
-        legacy_windows=False,
     )  # fmt: skip
 
 
@@ -61,15 +61,16 @@ def print_table(
         if title in titles and (place := titles.index(title)) in shown[1:]:
             shown.remove(place)
             left_out.append(title)
+    # Only the first column gives way, as long as that is enough.
+    others = sum(widths[place] + GAP for place in shown[1:])
+    first = min(widths[0], max(console.width - others, LEAST))
+    fits = first + others <= console.width
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for place in shown:
         is_number = place > 0 and not any(map(str.isalpha, "".join(UNITS.sub("", row[place]) for row in cells)))
-        # Only the first column gives way, as long as that is enough.
-        others = sum(widths[each] + GAP for each in shown[1:])
-        fits = place == 0 or others + NARROWEST <= console.width
         table.add_column(
             Text(titles[place]), justify="right" if is_number else "left", overflow="fold",
-            min_width=min(widths[place], NARROWEST) if place == 0 else None, no_wrap=bool(place and fits),
+            width=first if fits and not place else None, no_wrap=bool(place and fits),
         )  # fmt: skip
     for row in cells:
         table.add_row(*(Text(row[place]) for place in shown))

@@ -217,4 +217,5 @@ class Config:
     resume: str | None = key(SWEEP, Role.COMMAND)
     dry_run: bool = key(role=Role.COMMAND)
     fail_fast: bool = key(role=Role.COMMAND)
+    quiet: bool = key(role=Role.COMMAND, default=False)
     max_runs: int = key(whole_number(1), Role.COMMAND)

@@ -21,8 +21,14 @@ from digits_sweep.report.pictures import Picture, panelled, picture
 MOST_MISSES = 24
 
 
-def losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates], layout: Layout) -> Iterator[Picture]:
-    """Yield the losses against epochs and against seconds."""
+def losses(
+    runs: pd.DataFrame,
+    history: pd.DataFrame,
+    groups: list[Replicates],
+    layout: Layout,
+    against_seconds: bool = True,
+) -> Iterator[Picture]:
+    """Yield the losses against epochs, and against seconds."""
     if history.empty:
         return
     found = curves.losses(runs, history)
@@ -30,14 +36,17 @@ def losses(runs: pd.DataFrame, history: pd.DataFrame, groups: list[Replicates], 
     lines = "Thin: every seed; thick: their median, with a band" if several else "With a band"
     if len(found.curves) > MOST_WITH_SEEDS:
         lines = "A line a configuration" + (", the median of its seeds" if several else "")
+        lines += f"; dashed: {listed([f'threshold {each:g}' for each in found.thresholds])}" if found.thresholds else ""
     else:
         lines = f"{lines} of one standard deviation over an epoch's iterations"
-    floor = " With the softmax, the loss cannot fall below the floor." if found.floor else ""
+    floor = f" With the softmax, the loss cannot fall below the floor, {found.floor:.4f}." if found.floor else ""
     final = each_of(groups, lambda group: f"ends at {number(group.final_loss.median, '.4f')}")
     yield panelled(
         "loss-epoch", "Loss against epoch", f"{lines}; at its end, the batch size.{floor}",
         f"Mean loss of every epoch. {final}", layout, partial(courses.loss_against_epoch, found),
     )  # fmt: skip
+    if not against_seconds:
+        return
     yield panelled(
         "loss-seconds", "Loss against seconds", "The same losses, against the seconds that their epochs took.",
         f"Mean loss against the seconds trained. {final}", layout, partial(courses.loss_against_seconds, found),

@@ -26,6 +26,10 @@ from digits_sweep.report.figures import batch_size
 from digits_sweep.report.figures.heat import heat_map, height_of
 from digits_sweep.report.pictures import Picture, panelled, picture
 
+# Of more configurations a page leaves out the figures that say in other units what others say already: it is then made
+# in seconds.
+MOST_WITH_ALL = 100
+
 
 def pictures(tables: Study | Combined) -> list[Picture]:
     """Return every figure that the tables of a sweep, or of several, have something to show for."""
@@ -37,7 +41,7 @@ def pictures(tables: Study | Combined) -> list[Picture]:
         *_to_goal(runs, groups, tables.goal, layout),
         *_heat(groups, tables.goal, noun_of(runs), layout),
         *along_runs.evaluated(runs, tables.evaluations, layout),
-        *along_runs.losses(runs, tables.history, groups, layout),
+        *along_runs.losses(runs, tables.history, groups, layout, against_seconds=len(groups) <= MOST_WITH_ALL),
         *_times(runs, groups, layout),
         *along_runs.reached(runs, groups, layout),
         *along_runs.misses(curves.predictions_of_misses(runs, tables.predictions)),
@@ -82,6 +86,8 @@ def _to_goal(runs: pd.DataFrame, groups: list[Replicates], goal: Goal, layout: L
             batch_size.iterations_to_goal, scaling.iterations_to_goal(runs), perfect, str(goal)
         ),
     )  # fmt: skip
+    if len(groups) > MOST_WITH_ALL:
+        return
     yield panelled(
         "epochs", "First epoch below the threshold", "The first epoch with a mean loss below it.",
         f"First epoch below the threshold. {medians_of(groups, 'epochs_to_threshold', number)}", layout,

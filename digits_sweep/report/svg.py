@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from digits_sweep.report.style import GRID, HEAT, HEIGHT, INK, ROW, SERIES, SIZES, STYLE, TEXT, WIDTH, room, shortened
 from digits_sweep.results.disk.harmless import visible
@@ -40,7 +41,7 @@ def figure_of(panels: Sequence[Panel], columns: int = 1, height: float | None = 
     """
     rows = ceil(len(panels) / columns)
     height = height or (HEIGHT if rows == 1 else 0.5 + ROW * rows)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for place, ((column, row, draw), axis) in enumerate(zip(panels, axes, strict=False)):
@@ -55,6 +56,8 @@ def figure_of(panels: Sequence[Panel], columns: int = 1, height: float | None = 
     for axis in figure.axes:
         for artist in (*axis.lines, *axis.texts, *axis.collections, *axis.patches):
             artist.set_in_layout(False)
+    # Once: a figure with a layout of its own is drawn twice when it is saved.
+    ConstrainedLayoutEngine().execute(figure)
     return figure
 
 

@@ -95,10 +95,12 @@ def _notes(runs: pd.DataFrame, rows: Sequence[Sequence[str]]) -> Iterator[str]:
 def configurations_for_terminal(runs: pd.DataFrame, groups: "Sequence[Replicates]") -> ForTerminal:
     """Make two rows for every configuration of several seeds: the medians, and their intervals."""
     noun = noun_of(runs)
-    header = ["configuration", noun, "iterations", "seconds", "reached", _below(runs), "s/epoch", "loss", "test"]
+    header = ["batch size", noun, "iterations", "seconds", "reached", _below(runs), "s/epoch", "loss", "test"]
     rows = [row for group in groups for row in _rows(group)]
     missed = [MISSED] if any(text.startswith(">") for row in rows for text in row) else []
-    return ForTerminal(header, rows, [*missed, INTERVALS], ["iterations", "test", "loss", "s/epoch", "reached"])
+    return ForTerminal(
+        header, rows, [*missed, INTERVALS], ["iterations", "test", "loss", "s/epoch", "reached", "seconds"]
+    )
 
 
 def _rows(group: "Replicates") -> Iterator[list[str]]:
@@ -115,7 +117,12 @@ def _rows(group: "Replicates") -> Iterator[list[str]]:
         (group.test_accuracy, lambda value: f"{value:.2%}"),
     ]
     medians = [_dashed(write(estimate.median)) for estimate, write in columns]
-    yield [group.configuration, *medians[:3], share(group.reached, group.runs), *medians[3:]]
+    yield [
+        group.configuration.removeprefix("batch size "),
+        *medians[:3],
+        share(group.reached, group.runs),
+        *medians[3:],
+    ]
     if group.runs > 1:
         ends = [_interval(estimate, write) for estimate, write in columns]
         yield ["", *ends[:3], f"{group.reached_low:.0%}-{group.reached_high:.0%}", *ends[3:]]

@@ -18,7 +18,7 @@ def size_ticks(sizes: Sequence[float], axis: Axes) -> None:
     if not len(sizes):
         return
     low, high = math.log(min(sizes)), math.log(max(sizes))
-    margin = 0.08 * (high - low) if high > low else 0.5
+    margin = 0.11 * (high - low) if high > low else 0.5
     axis.set_xlim(math.exp(low - margin), math.exp(high + margin))
     points = room(axis)[0] / (high - low + 2 * margin)
     shown: list[float] = []

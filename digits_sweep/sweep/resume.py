@@ -197,7 +197,7 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
     """
     typed = {key_of(argument) for argument in arguments}
     keys = ((override, key_of(override)) for override in typed_before if not override.startswith(("-", "hydra")))
-    once = ("resume", "dry_run", "fail_fast", "max_runs", "outputs")
+    once = ("resume", "dry_run", "fail_fast", "quiet", "max_runs", "outputs")
     return [each for each, key in keys if holds_for_the_sweep(key) and key not in typed and key not in once]
 
 

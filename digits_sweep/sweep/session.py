@@ -128,7 +128,7 @@ def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
 
 def _manifest(planned: Plan, choices: list[DatasetChoice], earlier: RecordedSweep | None) -> Manifest:
     """What `planned` sets out to do; of a sweep that resumes, what it does now: the number of epochs may have grown."""
-    typed = [each for each in planned.command if not each.startswith(("resume=", "dry_run=", "fail_fast="))]
+    typed = [each for each in planned.command if not each.startswith(("resume=", "dry_run=", "fail_fast=", "quiet="))]
     configs = [asdict(run.config) for run in planned.runs]
     now = Manifest(typed, [run.folder for run in planned.runs], configs, choices)
     if before := earlier.manifest if earlier else None:
@@ -166,4 +166,11 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {', '.join(unfinished)}")
         screen.say(f"resume with: {resume_line(planned, sweep.folder)}")
+    screen.say(f"page with:   {_report_line(planned, sweep.folder, is_newest)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
+
+
+def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
+    """The command that turns this sweep into a page: the newest one of the usual folder needs no name."""
+    sweep = [] if is_newest and str(planned.outputs) == "outputs" else [str(sweep_dir)]
+    return f"python -m digits_sweep.report {shlex.join(sweep)}".rstrip()

@@ -10,12 +10,10 @@ from tests.studies import add_run, finished, losses_reaching
 
 
 @pytest.fixture
-def open_page(browser, tmp_path):
-    """The page of some sweeps, opened from its file at a width and in a theme."""
+def open_path(browser):
+    """A page, opened from its file at a width and in a theme."""
 
-    def opened(*studies, width: int = 1280, theme: str = "light"):
-        path = tmp_path / "report" / "index.html"
-        write_page(path, studies)
+    def opened(path, width: int = 1280, theme: str = "light"):
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         feature = {"name": "prefers-color-scheme", "value": theme}
@@ -25,6 +23,26 @@ def open_page(browser, tmp_path):
         return browser
 
     return opened
+
+
+@pytest.fixture
+def open_page(open_path, tmp_path):
+    """The page of some sweeps, written and opened."""
+
+    def opened(*studies):
+        path = tmp_path / "report" / "index.html"
+        write_page(path, studies)
+        return open_path(path)
+
+    return opened
+
+
+@pytest.fixture(scope="module")
+def sixty(tmp_path_factory):
+    """The page of sixty runs."""
+    folder = tmp_path_factory.mktemp("sixty")
+    write_page(folder / "index.html", [sixty_runs(folder / "sweep")])
+    return folder / "index.html"
 
 
 def texts(browser, selector: str) -> list[str]:
@@ -40,8 +58,8 @@ def requests(browser) -> set[str]:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_of_sixty_runs_is_whole_at_every_width_and_in_both_themes(open_page, tmp_path, width, theme):
-    browser = open_page(sixty_runs(tmp_path / "sweep"), width=width, theme=theme)
+def test_the_page_of_sixty_runs_is_whole_at_every_width_and_in_both_themes(open_path, sixty, width, theme):
+    browser = open_path(sixty, width, theme)
     assert browser.get_log("browser") == []
     assert requests(browser) == {browser.current_url}
     figures = browser.execute_script(
@@ -54,8 +72,8 @@ def test_the_page_of_sixty_runs_is_whole_at_every_width_and_in_both_themes(open_
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_can_be_read_against_what_is_behind_it(open_page, tmp_path, theme):
-    browser = open_page(sixty_runs(tmp_path / "sweep"), theme=theme)
+def test_every_text_can_be_read_against_what_is_behind_it(open_path, sixty, theme):
+    browser = open_path(sixty, theme=theme)
     worst = browser.execute_script("""
         const channels = color => color.match(/[\\d.]+/g).slice(0, 3).map(each => each / 255)
         const linear = each => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4

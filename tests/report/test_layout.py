@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from digits_sweep.report.analysis.panels import Layout, layout_of
+from digits_sweep.report.analysis.statistics.comparison import apart, combine
 from digits_sweep.report.captions import pictures
 from digits_sweep.report.style import color_of
 from digits_sweep.report.svg import drawing, figure_of
 from tests.many import sweep_of
 from tests.studies import add_run, finished, losses_reaching
 
-AGAINST_BATCH_SIZE = ("examples", "iterations", "seconds", "epochs", "seconds-epoch")
+AGAINST_BATCH_SIZE = {"examples", "iterations", "seconds", "epochs", "seconds-epoch"}
 Drawn = tuple[Layout, dict[str, Figure]]
 
 
@@ -73,7 +74,7 @@ def texts(figure: Figure) -> list[Text]:
 def test_every_mark_stands_at_its_batch_size_in_its_color(drawn):
     layout, figures = drawn
     seen = set()
-    for name in AGAINST_BATCH_SIZE:
+    for name in figures.keys() & AGAINST_BATCH_SIZE:
         for x, color in (mark for axis in figures[name].axes for mark in marks(axis)):
             nearest = min(layout.sizes, key=lambda size: abs(math.log(size / x)))
             others = [abs(math.log(size / nearest)) for size in layout.sizes if size != nearest]
@@ -147,3 +148,18 @@ def test_the_bar_of_several_seeds_is_the_interval_of_their_median(tmp_path):
     axis = figures_of(finished(tmp_path))["epochs"].axes[0]
     (bar,) = (path for each in axis.collections if type(each).__name__ == "LineCollection" for path in each.get_paths())
     assert bar.vertices[:, 1].tolist() == [3, 10]
+
+
+def test_several_sweeps_stand_side_by_side_on_one_scale(tmp_path):
+    for name, epoch in (("a", 2), ("b", 9)):
+        for size, lr in ((5, 1e-4), (20, 1e-4), (20, 1e-3)):
+            add_run(tmp_path / name, f"{size}_{lr:g}", losses_reaching(epoch), batch_size=size, lr=lr)
+    shared = apart(combine([finished(tmp_path / name) for name in "ab"]))
+    layout = layout_of(shared.runs)
+    assert layout.panels == [("A", ""), ("B", "")]
+    assert layout.shapes == ["lr 1e-4", "lr 1e-3"]
+    for name, figure in figures_of(shared).items():
+        if len(figure.axes) == 2:
+            left, right = figure.axes
+            assert left.get_ylim() == right.get_ylim(), name
+            assert left.get_xlim() == right.get_xlim(), name

@@ -1,6 +1,8 @@
 """A record may hold anything and have a right checksum: the report counts what can be counted and says why not."""
 
+import base64
 import csv
+import hashlib
 import html
 import re
 import warnings
@@ -200,3 +202,15 @@ def test_a_drawing_style_in_the_present_folder_is_not_read(program, sweep):
     assert process.returncode == 0, process.stderr
     assert not process.stderr
     assert (program.outputs / "report" / "index.html").read_text(encoding="utf-8") == before
+
+
+def test_a_page_allows_its_own_script_and_nothing_from_elsewhere(program, sweep):
+    finished(sweep)
+    _, page = reported(program)
+    (script,) = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    (policy,) = re.findall('http-equiv="Content-Security-Policy" content="(.*?)"', page)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none';")
+    assert "innerHTML" not in script
+    assert "eval" not in script

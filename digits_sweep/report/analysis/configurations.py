@@ -39,7 +39,9 @@ def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd
 
 def with_short_rates(runs: pd.DataFrame) -> pd.DataFrame:
     """Return `runs` with rates that a rule has computed as 2.2361e-5, if that still tells them apart."""
-    short = {name: runs[name].map(lambda rate: float(f"{rate:.5g}"), na_action="ignore") for name in RATES}
+    short = {
+        name: runs[name].map(lambda rate: float(f"{rate:.5g}"), na_action="ignore") for name in RATES if name in runs
+    }
     return runs.assign(**{name: rates for name, rates in short.items() if rates.nunique() == runs[name].nunique()})
 
 

@@ -66,10 +66,11 @@ def layout_of(runs: pd.DataFrame) -> Layout:
     first = known.drop_duplicates("configuration").set_index("configuration")
     sizes = {str(name): int(size) for name, size in first["batch_size"].items()}
     factors = _factors(known, first)
-    shapes = _shapes(factors, sizes) if "sweep" not in runs else []
-    chosen = [] if shapes else _chosen(factors)
+    sweeps, others = ([factor for factor in factors if (factor.name == "sweep") == own] for own in (True, False))
+    shapes = _shapes(others, sizes)
+    chosen = _chosen(sweeps if shapes else factors)
     panels, columns, panel_of = _panels(chosen, list(sizes))
-    names = {name: ", ".join(factor.level_of[name] for factor in factors) for name in sizes}
+    names = {name: ", ".join(factor.level_of[name] for factor in others) for name in sizes}
     return Layout(
         sizes=sorted(set(sizes.values())),
         factors=factors,

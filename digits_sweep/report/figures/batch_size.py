@@ -17,6 +17,8 @@ from digits_sweep.report.ticks import limits, logarithmic, plain, size_ticks
 
 # Of more configurations the runs are not drawn beside their median.
 MOST_WITH_RUNS = 24
+# Areas of marks in square points.
+LARGE, SMALL = 38, 11
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _against_batch_size(
 
 def _points(each: Marks, layout: Layout, with_runs: bool, write: Callable[[float], str]) -> Iterator[Point]:
     """Yield a mark for a single run; for several their median, and before it the runs, small, if `with_runs`."""
-    name, several = each.configuration, each.count > 1
+    name, several, area = each.configuration, each.count > 1, LARGE if with_runs else SMALL
     place, color = layout.place_of[name], color_of(layout.size_of[name], layout.sizes)
     marker = MARKERS[layout.shape_of[name] % len(MARKERS)]
     for run, reached, missed in zip(each.runs, each.reached, each.missed, strict=True):
@@ -99,13 +101,13 @@ def _points(each: Marks, layout: Layout, with_runs: bool, write: Callable[[float
         if not math.isnan(value) and (with_runs or not several):
             text = f"{run}: {'not reached in ' if is_missed else ''}{write(value)}"
             yield Point(
-                place, value, marker, 10 if several else 38, color, is_missed, hover(text, layout.numbers.get(run))
+                place, value, marker, SMALL if several else area, color, is_missed, hover(text, layout.numbers.get(run))
             )
     if several:
         high = "not reached" if each.high_missed else write(each.high)
         middle = "not reached" if each.middle_missed else write(each.middle)
         text = f"{name}: {middle} ({write(each.low)} to {high}, {each.count} runs)"
-        yield Point(place, each.middle, marker, 38, color, each.middle_missed, hover(text))
+        yield Point(place, each.middle, marker, area, color, each.middle_missed, hover(text))
 
 
 def _scatter(points: Sequence[Point], marker: str, axis: Axes) -> None:

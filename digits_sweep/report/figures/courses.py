@@ -81,7 +81,8 @@ def _losses(losses: Losses, x: str, layout: Layout, panel: int, axis: Axes) -> N
     end = _name([(curve.configuration, curve.median["loss"].iloc[-1]) for curve in own], layout, axis)
     levels = [(threshold, f"threshold {threshold:g}", "--") for threshold in losses.thresholds]
     levels += [(losses.floor, f"floor {losses.floor:.4f}", ":")] if losses.floor else []
-    horizontal(levels, panel == 0, axis, end)
+    # Lines upon lines would hide a name.
+    horizontal(levels, panel == 0 and not many, axis, end)
     axis.set_ylabel("mean loss of the epoch")
     finish(axis)
 

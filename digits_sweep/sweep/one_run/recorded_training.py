@@ -17,6 +17,7 @@ from digits_sweep.results.losses import Losses, RunningLoss
 from digits_sweep.results.record import Record
 from digits_sweep.results.targets import all_reached
 from digits_sweep.sweep.one_run.job import Job, recording
+from digits_sweep.sweep.one_run.pace import Pace
 from digits_sweep.sweep.one_run.run_files import RunFiles
 from digits_sweep.sweep.one_run.run_state import RunState
 from digits_sweep.training.building import BuiltEngine
@@ -53,7 +54,9 @@ class RecordedTraining:
         trainer, done = self.job.config.trainer, len(self.history)
         if self.record.ended is not None or (done and is_last(self.history[-1].loss_mean, trainer)):
             return
-        with self.job.screen.run(title, trainer.num_epochs, done) as shown:
+        manifest = self.job.manifest
+        pace = Pace(manifest, self.record.number, self.num_samples) if manifest and len(manifest.runs) > 1 else None
+        with self.job.screen.run(title, trainer.num_epochs, done, pace) as shown:
             epochs = train(
                 self.built.engine, trainer, self.job.config.seed, self.num_samples, Stopwatch(self.built.device),
                 first_epoch=done + 1,
@@ -146,3 +149,11 @@ def title(job: Job, record: Record) -> str:
     position = f"run {record.number + 1} of {len(job.manifest.runs)}: " if job.manifest else ""
     what = ", ".join([record.summary["dataset"], f"engine {record.summary['engine']}", record.summary["device"]])
     return f"{position}{job.run_dir.name}  ({what})"
+
+
+def ended(record: Record) -> str:
+    """Return what became of a run, in a few words: `completed, 30 epochs, loss 1.4870`."""
+    epochs, loss = record.summary.get("epochs") or 0, record.summary.get("final_loss")
+    return f"{record.status}, {epochs} epoch{'s' if epochs != 1 else ''}" + (
+        f", loss {float(loss):.4f}" if loss is not None else ""
+    )

@@ -20,7 +20,7 @@ from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.record import Record, Status, write_record
 from digits_sweep.sweep.one_run.job import Enough, Job, recording
-from digits_sweep.sweep.one_run.recorded_training import RecordedTraining, title
+from digits_sweep.sweep.one_run.recorded_training import RecordedTraining, ended, title
 from digits_sweep.sweep.one_run.run_state import RunState, load_run_state
 from digits_sweep.sweep.one_run.setup import digits_for, engine_for_run
 from digits_sweep.sweep.resume import is_finished
@@ -46,7 +46,7 @@ def run(
     `CannotRecord` or OSError if results cannot be written, and KeyboardInterrupt if the user stops it.
     """
     flush_denormals_from_now_on()
-    job = Job(config, run_dir, manifest, enough, Screen())
+    job = Job(config, run_dir, manifest, enough, Screen(quiet=config.quiet))
     run_dir.mkdir(parents=True, exist_ok=True)
     with only_writer(run_dir, waits=job.screen.say):
         state = load_run_state(config, run_dir, number, job.screen.say)
@@ -88,6 +88,8 @@ def _attempt(job: Job, state: RunState) -> None:
     fill(record, state.history)
     with recording(record):
         write_record(job.run_dir, record)
+    if job.config.quiet:
+        job.screen.say(f"{title(job, record)}  {ended(record)}")
     if record.status is Status.DIVERGED:
         job.screen.say(
             f"  diverged: the mean loss of epoch {record.summary['epochs']} is {record.summary['final_loss']}"

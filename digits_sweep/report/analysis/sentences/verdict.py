@@ -106,7 +106,8 @@ def _missed(group: Replicates, goal: Goal) -> str:
 
 
 def _all_missed(groups: Sequence[Replicates], goal: Goal) -> str:
-    return f"{len(groups)} configurations did not pass {goal} in half of their runs or more (see the table)"
+    often = "" if all(group.runs == 1 for group in groups) else " in half of their runs or more"
+    return f"{len(groups)} configurations did not pass {goal}{often}"
 
 
 def _caveat(runs: pd.DataFrame, reached: Sequence[Replicates], timed: bool) -> list[str]:
@@ -139,7 +140,8 @@ def _lead(best: Replicates, second: Replicates, found: Paired | None, needs: str
 
 
 def _undecided(best: Replicates, others: Sequence[Replicates], found: Paired | None, timed: bool) -> str:
-    start = f"The seeds do not decide between {listed([_short(each) for each in (best, *others)], most=4)}"
+    names = [f"({_short(each)})" if "," in each.configuration else _short(each) for each in (best, *others)]
+    start = f"The seeds do not decide between {listed(names, most=4)}"
     if found is None:
         return f"{start}: they have no seed in common ({MORE_SEEDS} for every one)."
     first = f"{_short(best)} was {'sooner' if timed else 'the one with fewer'} in {share(found.smaller, found.pairs)}"

@@ -58,12 +58,14 @@ def losses(runs: pd.DataFrame, history: pd.DataFrame) -> Losses:
     median = median[complete].reset_index()
     low, high = (median["loss"] - median["loss_std"]).clip(lower=floor), median["loss"] + median["loss_std"]
     median = median.assign(low=low, high=high).drop(columns="loss_std")
-    own, medians = (dict(iter(table.groupby("configuration"))) for table in (seeds, median))
+    of_seeds, of_medians = ["run_dir", "epoch", "seconds", "loss"], ["epoch", "seconds", "loss", "low", "high"]
+    own = dict(iter(seeds.groupby("configuration")[of_seeds]))
+    medians = dict(iter(median.groupby("configuration")[of_medians]))
     curves = [
         LossCurve(
             str(name),
-            seeds=own.get(name, seeds.head(0))[["run_dir", "epoch", "seconds", "loss"]],
-            median=medians.get(name, median.head(0)).drop(columns="configuration"),
+            seeds=own.get(name, seeds[of_seeds].head(0)),
+            median=medians.get(name, median[of_medians].head(0)),
         )
         for name in dict.fromkeys(runs["configuration"])
     ]

@@ -1,0 +1,63 @@
+"""What a sweep shows while it trains: how far all of it is, one line a run if it is quiet, and what to do next."""
+
+import io
+
+import pytest
+
+from digits_sweep.console import Screen
+from digits_sweep.results.history import EpochRow
+from digits_sweep.results.manifest import Manifest
+from digits_sweep.sweep.one_run.pace import Pace
+
+QUICK = ("data=mnist_sample", "trainer.num_epochs=2", "model.hidden_size=2")
+
+
+def manifest(*sizes: int, epochs: int = 10) -> Manifest:
+    configs = [{"data": {"batch_size": size}, "trainer": {"num_epochs": epochs}} for size in sizes]
+    return Manifest([], [str(size) for size in sizes], configs, [], id=f"a sweep of {sizes}")
+
+
+def test_what_is_left_of_a_sweep_follows_from_the_iterations_of_every_run():
+    found = Pace(manifest(100, 20, 20), 0, 6_000).after(5, 2.0)
+    # Five epochs of 2 s, then twenty of five times as many iterations.
+    assert (found.done, found.total, found.left) == (0.5, 3, pytest.approx(5 * 2 + 20 * 10))
+
+
+def test_what_was_measured_counts_for_the_runs_that_follow():
+    sweep = manifest(100, 20, 100)
+    Pace(sweep, 0, 6_000).after(10, 2.0)
+    assert Pace(sweep, 1, 6_000).after(10, 4.0).left == pytest.approx(10 * 2)
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("term", "has_bar"), [("xterm-256color", True), ("dumb", False)])
+def test_a_terminal_shows_the_run_and_the_sweep(monkeypatch, term, has_bar):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    monkeypatch.setattr("sys.stdout", stream)
+    with Screen().run("run 1 of 2: a", 10, 0, Pace(manifest(50, 50), 0, 6_000)) as shown:
+        shown.epoch(EpochRow(1, 1.9, 0.1, 6.0, 1e3))
+    text = stream.getvalue()
+    assert ("run 1 of 2, about 114 s left" in text or "run 1 of 2, about 2 min left" in text) == has_bar
+    assert ("epoch 1 of 10, about 54 s left" in text) == has_bar
+    assert ("\x1b" in text) == has_bar
+
+
+def test_a_quiet_sweep_has_one_line_for_a_run(program):
+    finished = program("-m", "data.batch_size=500,1000", "quiet=true", *QUICK)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    runs = [line for line in finished.stdout.splitlines() if line.startswith("run ") and " of 2: " in line]
+    assert [" completed, 2 epochs, loss " in line for line in runs] == [True, True]
+    assert "epoch 1/2" not in finished.stdout
+
+
+def test_the_last_lines_say_what_to_do_next(program):
+    finished = program("data.batch_size=1000", *QUICK)
+    assert finished.stdout.splitlines()[-1] == "page with:   python -m digits_sweep.report"
