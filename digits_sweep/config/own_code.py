@@ -9,6 +9,7 @@ import inspect
 import logging
 import sys
 import sysconfig
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
@@ -70,10 +71,20 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
 
 
 def mistake(group: str, target: str, what: str, error: Exception) -> InvalidConfig:
-    """Return the line for an error in the user's code; its traceback goes to the log."""
+    """Return the line for an error in the user's code, with its place if that is known; the log gets its traceback."""
     log.info("%s.target=%s: %s", group, target, what, exc_info=error)
     reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return InvalidConfig(f"{group}.target={target}: {what} ({type(error).__name__}: {reason})")
+    return InvalidConfig(f"{group}.target={target}: {what} ({type(error).__name__}: {reason}){_place(error)}")
+
+
+def _place(error: Exception) -> str:
+    """Return the file and the line of the user's code that an error comes from; nothing if it is in none."""
+    not_theirs = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and "-packages" not in frame.filename and not any(map(file.is_relative_to, not_theirs)):
+            return f", {file.name} line {frame.lineno}"
+    return ""
 
 
 def sources(config: Config) -> dict[str, str]:

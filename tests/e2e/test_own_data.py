@@ -90,6 +90,7 @@ def test_an_engine_that_cannot_read_the_images_is_refused_in_words(module, progr
     assert not program.outputs.exists()
 
 
+@pytest.mark.full
 def test_several_data_sets_are_one_sweep_each_by_its_name(module, program):
     finished = program("-m", *base(module, "data.arguments={count:130},{count:140}"))
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -100,7 +101,7 @@ REFUSED = {
     "data.target=null": "must be module:name, such as mine:Network, in the working folder or an installed package",
     "data.target=nowhere:shapes": "cannot be imported (ModuleNotFoundError: No module named 'nowhere')",
     "data.target=MINE:HERE": "is PosixPath, must be a class or a function",
-    "data.target=MINE:broken": "fails (OSError: no such luck)",
+    "data.target=MINE:broken": "fails (OSError: no such luck), MINE.py line 21",
     "data.arguments={cuont:3}": "got an unexpected keyword argument 'cuont'; MINE:shapes takes count, shape, floats",
     "data.num_classes=2": "must be 3, as MINE:shapes has labels 0 to 2",
     "data.num_classes=4": "must be 3, as MINE:shapes has labels 0 to 2",
@@ -140,6 +141,7 @@ def test_a_resume_with_other_data_or_another_file_is_refused_by_name(module, pro
     assert line.endswith("data.target: its file has changed since the run started")
 
 
+@pytest.mark.full
 def test_what_a_sweeps_file_names_is_imported_by_no_resume_and_no_report(module, program):
     program(*base(module))
     (program.folder / "imported").unlink()
