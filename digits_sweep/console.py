@@ -11,7 +11,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from digits_sweep.results.disk.harmless import visible
-from digits_sweep.results.history import EpochRow
+from digits_sweep.results.run.history import EpochRow
 from digits_sweep.terminal import console_on, print_table, without_room
 
 

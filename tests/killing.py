@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from digits_sweep.process import CODES
-from digits_sweep.results.record import read_record
+from digits_sweep.results.run.record import read_record
 from tests.commands import Program
 from tests.forks import ForkedProgram
 from tests.servers import Started, wait_for

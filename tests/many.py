@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from digits_sweep.report.analysis.study import Study
-from digits_sweep.results.history import softmax_floor
+from digits_sweep.results.run.history import softmax_floor
 from tests.studies import add_run, finished
 
 EPOCHS = 30

@@ -7,11 +7,11 @@ from typing import Any
 
 from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.results.columns import COLUMNS, fill
-from digits_sweep.results.evaluations import NAME as EVALUATIONS
-from digits_sweep.results.evaluations import EvaluationRow, write_evaluations
-from digits_sweep.results.history import EpochRow, first_epoch_below, write_history
 from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
-from digits_sweep.results.record import Record, Status, write_record
+from digits_sweep.results.run.evaluations import NAME as EVALUATIONS
+from digits_sweep.results.run.evaluations import EvaluationRow, write_evaluations
+from digits_sweep.results.run.history import EpochRow, first_epoch_below, write_history
+from digits_sweep.results.run.record import Record, Status, write_record
 from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 

@@ -48,7 +48,7 @@ def test_every_search_is_one_that_works(command):
 
 @pytest.mark.parametrize("command", commands("digits_sweep.critical_batch_size"))
 def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
-    from digits_sweep.critical_batch_size.runs import goals_of, plan_batch_sizes
+    from digits_sweep.critical_batch_size.search.runs import goals_of, plan_batch_sizes
     from digits_sweep.critical_batch_size.settings import read_settings
 
     typed = read_settings(arguments_of(command))

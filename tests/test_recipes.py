@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from digits_sweep.results.record import read_record
+from digits_sweep.results.run.record import read_record
 from tests.commands import Program
 
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
@@ -19,8 +19,8 @@ from math import prod
 from pathlib import Path
 from typing import ClassVar
 from torch.optim import Adagrad
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import Record
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import Record
 """
 
 
@@ -142,8 +142,9 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
 
 
 def test_a_figure_is_on_the_page(program, conf, monkeypatch):
-    from digits_sweep.report import captions, page
+    from digits_sweep.report import page
     from digits_sweep.report.figures import batch_size
+    from digits_sweep.report.pictures import captions
 
     figure = defined("A figure", "digits_sweep.report.figures.batch_size")
     monkeypatch.setattr(batch_size, figure.__name__, figure, raising=False)

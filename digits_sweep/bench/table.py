@@ -15,7 +15,7 @@ from digits_sweep.console import Screen
 from digits_sweep.data.loading import make_ready
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.results.disk.files import make_folder, replace_file
-from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.run.environment import describe_environment
 from digits_sweep.sweep.preflight import check
 from digits_sweep.training.device import flush_denormals_from_now_on
 

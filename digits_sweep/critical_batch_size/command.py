@@ -6,8 +6,16 @@ from dataclasses import replace
 
 from digits_sweep.config.plan import Plan
 from digits_sweep.console import Screen
-from digits_sweep.critical_batch_size.answer import answers, round_batch_size, with_check
-from digits_sweep.critical_batch_size.branches import branches, start_of_branches
+from digits_sweep.critical_batch_size.answers.answer import answers, round_batch_size, with_check
+from digits_sweep.critical_batch_size.answers.branches import branches, start_of_branches
+from digits_sweep.critical_batch_size.answers.tables import (
+    shown,
+    steps_table,
+    tuning_table,
+    write_branches,
+    write_steps,
+    write_tuning,
+)
 from digits_sweep.critical_batch_size.folder import (
     FOLDER,
     find_study,
@@ -16,20 +24,12 @@ from digits_sweep.critical_batch_size.folder import (
     study_file,
     write_study,
 )
-from digits_sweep.critical_batch_size.runs import goals_of, plan_batch_size, plan_batch_sizes
+from digits_sweep.critical_batch_size.search.runs import goals_of, plan_batch_size, plan_batch_sizes
+from digits_sweep.critical_batch_size.search.study import Stop, Study
 from digits_sweep.critical_batch_size.settings import Typed
-from digits_sweep.critical_batch_size.study import Stop, Study
-from digits_sweep.critical_batch_size.tables import (
-    shown,
-    steps_table,
-    tuning_table,
-    write_branches,
-    write_steps,
-    write_tuning,
-)
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
+from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
-from digits_sweep.report.analysis.statistics.branches import branches_of
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import Answer, write_answers

@@ -14,7 +14,7 @@ from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.disk.files import make_folder, safe_name
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import NAME, Manifest, next_counter, read_manifest, write_manifest
-from digits_sweep.results.record import read_record
+from digits_sweep.results.run.record import read_record
 from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 

@@ -18,11 +18,11 @@ from digits_sweep.recorder.folder import add_run, folder_of, is_completed, publi
 from digits_sweep.results.columns import OWN_LOOP, fill
 from digits_sweep.results.disk.files import make_folder
 from digits_sweep.results.disk.lock import only_writer, writers_in
-from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.evaluations import EvaluationRow, running_loss
-from digits_sweep.results.history import EpochRow, as_csv
-from digits_sweep.results.losses import Losses, RunningLoss
-from digits_sweep.results.record import Record, Status
+from digits_sweep.results.run.environment import describe_environment
+from digits_sweep.results.run.evaluations import EvaluationRow, running_loss
+from digits_sweep.results.run.history import EpochRow, as_csv
+from digits_sweep.results.run.losses import Losses, RunningLoss
+from digits_sweep.results.run.record import Record, Status
 from digits_sweep.sweep.one_run.run_files import RunFiles
 from digits_sweep.training.measures.memory import PeakMemory, is_out_of_memory
 

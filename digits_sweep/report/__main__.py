@@ -91,10 +91,10 @@ def _show(study: "Study") -> None:
     with at_once():
         from digits_sweep.report.analysis.sentences.verdict import verdict
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
-        from digits_sweep.report.experiments import experiments
-        from digits_sweep.report.table_of_runs import as_markdown, named_table
-        from digits_sweep.report.tables import questions
-        from digits_sweep.report.terminal import configurations_for_terminal, runs_for_terminal
+        from digits_sweep.report.tables.configurations import questions
+        from digits_sweep.report.tables.experiments import experiments
+        from digits_sweep.report.tables.table_of_runs import as_markdown, named_table
+        from digits_sweep.report.tables.terminal import configurations_for_terminal, runs_for_terminal
         from digits_sweep.results.disk.harmless import visible
         from digits_sweep.terminal import console_on, print_table, without_room
     if study.critical:
@@ -121,10 +121,10 @@ def _show(study: "Study") -> None:
 
 def _draw(study: "Study", path: Path) -> None:
     with at_once():
-        from digits_sweep.report.along_runs import losses
         from digits_sweep.report.analysis.panels import layout_of
         from digits_sweep.report.analysis.statistics.replicates import replicates
-        from digits_sweep.report.svg import as_file
+        from digits_sweep.report.figures.svg import as_file
+        from digits_sweep.report.pictures.along_runs import losses
 
     for picture in losses(study.runs, study.history, replicates(study.runs), layout_of(study.runs)):
         if picture.name == "loss-epoch":

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from digits_sweep.report import critical
 from digits_sweep.report.analysis.own_curves import HIGH, WIDE, OwnCurve, common_settings, own_curves
 from digits_sweep.report.analysis.panels import layout_of
 from digits_sweep.report.analysis.sentences.critical import answer_sentence
@@ -26,12 +25,13 @@ from digits_sweep.report.analysis.statistics.comparison import apart, combine, d
 from digits_sweep.report.analysis.statistics.ranking import ranked
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study
-from digits_sweep.report.captions import pictures
-from digits_sweep.report.experiments import experiments
 from digits_sweep.report.figures.critical import sizes_of
-from digits_sweep.report.legend import legend, legend_of_critical
-from digits_sweep.report.table_of_runs import short_table
-from digits_sweep.report.tables import comparison, questions
+from digits_sweep.report.pictures import critical
+from digits_sweep.report.pictures.captions import pictures
+from digits_sweep.report.pictures.legend import legend, legend_of_critical
+from digits_sweep.report.tables.configurations import comparison, questions
+from digits_sweep.report.tables.experiments import experiments
+from digits_sweep.report.tables.table_of_runs import short_table
 from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers, replace_file
 from digits_sweep.results.disk.harmless import visible
 

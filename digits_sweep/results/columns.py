@@ -6,8 +6,8 @@ from enum import Enum
 from typing import Any
 
 from digits_sweep.config.keys import KEY, flat, results_of, written
-from digits_sweep.results.history import EpochRow, first_epoch_below, seconds_per_epoch, seconds_until
-from digits_sweep.results.record import Record
+from digits_sweep.results.run.history import EpochRow, first_epoch_below, seconds_per_epoch, seconds_until
+from digits_sweep.results.run.record import Record
 
 
 class ColumnRole(Enum):

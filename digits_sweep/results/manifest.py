@@ -9,7 +9,7 @@ from typing import Any
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import replace_file, safe_name
 from digits_sweep.results.disk.reading import MANIFEST_BYTES, read_json, run_folders
-from digits_sweep.results.history import one_line
+from digits_sweep.results.run.history import one_line
 
 # 1: the first one. 2: `configs`. 3: `id`, `started_at` and `counter`.
 FORMAT = 3

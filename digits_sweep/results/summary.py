@@ -14,12 +14,12 @@ from digits_sweep.config.schema import TargetsConfig
 from digits_sweep.results.columns import COLUMNS, cell_of, settings_of, swept_keys
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.harmless import as_csv
-from digits_sweep.results.evaluations import NAME as EVALUATIONS
-from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import sweeps_in
-from digits_sweep.results.record import Record, Status
+from digits_sweep.results.run.evaluations import NAME as EVALUATIONS
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import Record, Status
+from digits_sweep.results.run.targets import TargetRow, targets_of, write_targets
 from digits_sweep.results.sweep import RecordedSweep, read_sweep
-from digits_sweep.results.targets import TargetRow, targets_of, write_targets
 
 # What pandas raises if a value is not of its column's type.
 UNFITTING = (ValueError, TypeError, OverflowError)

@@ -6,13 +6,13 @@ from pathlib import Path
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.disk.files import previous
 from digits_sweep.results.disk.reading import run_folders
-from digits_sweep.results.evaluations import NAME as EVALUATIONS
-from digits_sweep.results.evaluations import EvaluationRow, read_evaluations
-from digits_sweep.results.history import NAME as HISTORY
-from digits_sweep.results.history import EpochRow, read_history
 from digits_sweep.results.manifest import NAME, Manifest, read_manifest
-from digits_sweep.results.record import NAME as RECORD
-from digits_sweep.results.record import Record, read_record
+from digits_sweep.results.run.evaluations import NAME as EVALUATIONS
+from digits_sweep.results.run.evaluations import EvaluationRow, read_evaluations
+from digits_sweep.results.run.history import NAME as HISTORY
+from digits_sweep.results.run.history import EpochRow, read_history
+from digits_sweep.results.run.record import NAME as RECORD
+from digits_sweep.results.run.record import Record, read_record
 
 
 class RecordedSweep:

@@ -19,7 +19,7 @@ from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.console import Screen
 from digits_sweep.errors import CannotRecord, CannotResume
 from digits_sweep.results.manifest import read_manifest
-from digits_sweep.results.record import Status
+from digits_sweep.results.run.record import Status
 from digits_sweep.sweep.one_run.run import run
 
 

@@ -16,7 +16,7 @@ from digits_sweep.console import Screen
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
 from digits_sweep.results.manifest import read_manifest
-from digits_sweep.results.record import Status
+from digits_sweep.results.run.record import Status
 from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import session

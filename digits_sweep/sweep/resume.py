@@ -35,7 +35,7 @@ from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.disk.reading import check_plain, one_line
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
-from digits_sweep.results.record import Record, Status
+from digits_sweep.results.run.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")

@@ -15,12 +15,12 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, InvalidConfig
 from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.table_of_runs import named_table
-from digits_sweep.report.terminal import runs_for_terminal
+from digits_sweep.report.tables.table_of_runs import named_table
+from digits_sweep.report.tables.terminal import runs_for_terminal
 from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
-from digits_sweep.results.record import Status
+from digits_sweep.results.run.record import Status
 from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import dry_run, preflight

@@ -9,7 +9,7 @@ from typing import Any
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.reading import SMALL_BYTES, check_plain, read_json
-from digits_sweep.results.record import Record, Status
+from digits_sweep.results.run.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.trackers import TRACKERS
 from digits_sweep.trackers.protocol import Tracker

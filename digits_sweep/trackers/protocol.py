@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Protocol
 
 from digits_sweep.results.columns import COLUMNS, ColumnRole
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import Record
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import Record
 
 
 class Tracker(Protocol):

@@ -16,9 +16,9 @@ from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotSearch
 from digits_sweep.results.disk.lock import this_process
-from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import DatasetChoice, Manifest
-from digits_sweep.results.record import Record, Status
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import Record, Status
 from digits_sweep.sweep.one_run.job import Enough
 from digits_sweep.sweep.one_run.run import run
 from digits_sweep.tune.settings import OBJECTIVES, SEARCHED, TuneConfig

@@ -3,7 +3,7 @@
 import pytest
 
 from digits_sweep.critical_batch_size.folder import refuse_another, study_file
-from digits_sweep.critical_batch_size.runs import (
+from digits_sweep.critical_batch_size.search.runs import (
     Goal,
     goals_of,
     learning_rate,
@@ -11,8 +11,8 @@ from digits_sweep.critical_batch_size.runs import (
     plan_batch_sizes,
     planned_run,
 )
+from digits_sweep.critical_batch_size.search.trials import Trial
 from digits_sweep.critical_batch_size.settings import Cost, read_settings
-from digits_sweep.critical_batch_size.trials import Trial
 from digits_sweep.errors import CannotResume, InvalidConfig
 
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence
-from digits_sweep.report.analysis.statistics.branches import branches_of
 
 
 def branches(losses: dict[int, list[float]], tolerance: float = 0.05) -> pd.DataFrame:

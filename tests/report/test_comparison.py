@@ -5,7 +5,7 @@ import math
 import pytest
 
 from digits_sweep.report.analysis.statistics.comparison import apart, combine, contrast, differences
-from digits_sweep.report.tables import comparison
+from digits_sweep.report.tables.configurations import comparison
 from tests.studies import add_run, finished, losses_reaching
 
 

@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.analysis.statistics import critical as statistics
+from digits_sweep.report.analysis.curves import critical as statistics
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.figures import critical as figures
+from digits_sweep.report.figures.svg import as_svg
 from digits_sweep.report.page import page
-from digits_sweep.report.svg import as_svg
 from digits_sweep.results.critical import STEPS, STEPS_TYPES, TUNING, TUNING_TYPES, Answer, Check, write_answers
 from tests.studies import add_run, evaluation, finished, losses_reaching
 

@@ -5,7 +5,7 @@ import pytest
 from digits_sweep.report.analysis.sentences.lesson import how_often
 from digits_sweep.report.analysis.statistics.at_equal_examples import at_equal_examples
 from digits_sweep.report.analysis.statistics.matched import matched
-from digits_sweep.report.experiments import experiments
+from digits_sweep.report.tables.experiments import experiments
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 

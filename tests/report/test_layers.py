@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 REPORT = Path(__file__).parents[2] / "digits_sweep" / "report"
-DRAWING = tuple(
-    f"digits_sweep.report.{name}" for name in ("tables", "figures", "captions", "pictures", "style", "svg", "page")
-)
+DRAWING = tuple(f"digits_sweep.report.{name}" for name in ("tables", "figures", "pictures", "page"))
 
 
 def imports(path: Path) -> set[str]:

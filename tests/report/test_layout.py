@@ -14,9 +14,9 @@ from matplotlib.text import Text
 
 from digits_sweep.report.analysis.panels import Layout, layout_of
 from digits_sweep.report.analysis.statistics.comparison import apart, combine
-from digits_sweep.report.captions import pictures
-from digits_sweep.report.style import color_of
-from digits_sweep.report.svg import drawing, figure_of
+from digits_sweep.report.figures.style import color_of
+from digits_sweep.report.figures.svg import drawing, figure_of
+from digits_sweep.report.pictures.captions import pictures
 from tests.many import sweep_of
 from tests.studies import add_run, finished, losses_reaching
 

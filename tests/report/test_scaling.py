@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from digits_sweep.report.analysis.statistics import cost, scaling
+from digits_sweep.report.analysis.curves import cost, scaling
 from tests.studies import add_run, finished, losses_reaching
 
 

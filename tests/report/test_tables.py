@@ -3,8 +3,8 @@
 import pytest
 
 from digits_sweep.report.analysis.statistics.replicates import replicates
-from digits_sweep.report.table_of_runs import as_markdown, short_table
-from digits_sweep.report.tables import questions
+from digits_sweep.report.tables.configurations import questions
+from digits_sweep.report.tables.table_of_runs import as_markdown, short_table
 from tests.studies import add_run, finished, losses_reaching
 
 

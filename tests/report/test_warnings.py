@@ -2,8 +2,8 @@
 
 import pytest
 
+from digits_sweep.report.analysis.curves.along_epochs import is_flat
 from digits_sweep.report.analysis.sentences.warnings import warnings
-from digits_sweep.report.analysis.statistics.curves import is_flat
 from tests.studies import add_run, finished, losses_reaching
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.manifest import Manifest, newest_sweep, next_counter, read_manifest, sweeps_in, write_manifest
-from digits_sweep.results.record import Record, Status, write_record
+from digits_sweep.results.run.record import Record, Status, write_record
 from digits_sweep.results.summary import load_sweep, publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 

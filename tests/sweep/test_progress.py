@@ -5,8 +5,8 @@ import io
 import pytest
 
 from digits_sweep.console import Screen
-from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import Manifest
+from digits_sweep.results.run.history import EpochRow
 from digits_sweep.sweep.one_run.pace import Pace
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2", "model.hidden_size=2")

@@ -10,8 +10,8 @@ from typing import ClassVar
 import pytest
 
 from digits_sweep.config.plan import plan
-from digits_sweep.results.history import EpochRow, write_history
-from digits_sweep.results.record import Status, read_record, write_record
+from digits_sweep.results.run.history import EpochRow, write_history
+from digits_sweep.results.run.record import Status, read_record, write_record
 from digits_sweep.trackers import TRACKERS
 from digits_sweep.trackers.following import Follower
 from digits_sweep.trackers.protocol import final_metrics

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("optuna")
 
-from digits_sweep.results.record import Record
+from digits_sweep.results.run.record import Record
 from digits_sweep.tune.search import objective
 from digits_sweep.tune.settings import OBJECTIVES
 

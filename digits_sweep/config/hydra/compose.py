@@ -33,7 +33,7 @@ from digits_sweep.config.resolvers.folders import (
 from digits_sweep.config.resolvers.scaling import FORMULAS
 from digits_sweep.config.schema import Config, SGDConfig
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.history import softmax_floor
+from digits_sweep.results.run.history import softmax_floor
 
 # Inside the package if it is installed from a wheel, beside it in a source tree.
 CONF = next(folder / "conf" for folder in Path(__file__).parents[2:4] if (folder / "conf").is_dir())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from digits_sweep.report.analysis.statistics.cost import seconds_per_iteration
+from digits_sweep.report.analysis.curves.cost import seconds_per_iteration
 
 RUNNING_LOSS = "running_loss"
 NAMES = {"train_error": "a training error of ", "test_loss": "a test loss of ", "test_error": "a test error of "}

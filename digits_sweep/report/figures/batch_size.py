@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 
+from digits_sweep.report.analysis.curves.cost import Costs
+from digits_sweep.report.analysis.curves.scaling import Marks
 from digits_sweep.report.analysis.panels import Layout
 from digits_sweep.report.analysis.sentences.formatting import microseconds, rounded, seconds
-from digits_sweep.report.analysis.statistics.cost import Costs
-from digits_sweep.report.analysis.statistics.scaling import Marks
-from digits_sweep.report.style import INK, MARKERS, SERIES, color_of, finish, label_ends, room, width_of
-from digits_sweep.report.svg import hover
-from digits_sweep.report.ticks import limits, logarithmic, plain, size_ticks
+from digits_sweep.report.figures.style import INK, MARKERS, SERIES, color_of, finish, label_ends, room, width_of
+from digits_sweep.report.figures.svg import hover
+from digits_sweep.report.figures.ticks import limits, logarithmic, plain, size_ticks
 
 # Of more configurations the runs are not drawn beside their median.
 MOST_WITH_RUNS = 24

@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
+from digits_sweep.report.analysis.curves.along_epochs import Losses, ReachedShare
+from digits_sweep.report.analysis.curves.evaluated import Course
 from digits_sweep.report.analysis.panels import Layout
-from digits_sweep.report.analysis.statistics.curves import Losses, ReachedShare
-from digits_sweep.report.analysis.statistics.evaluated import Course
-from digits_sweep.report.style import BAND, color_of, finish, horizontal, label_ends
-from digits_sweep.report.svg import hover
-from digits_sweep.report.ticks import counting, limits, logarithmic, plain
+from digits_sweep.report.figures.style import BAND, color_of, finish, horizontal, label_ends
+from digits_sweep.report.figures.svg import hover
+from digits_sweep.report.figures.ticks import counting, limits, logarithmic, plain
 
 DASHES = ("-", "--", ":")
 # Of more configurations neither the seeds nor a band are drawn, and the medians are thin.

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from digits_sweep.report.analysis.sentences.critical import goal_of
-from digits_sweep.report.analysis.statistics.branches import Branches
-from digits_sweep.report.analysis.statistics.critical import (
+from digits_sweep.report.analysis.curves.branches import Branches
+from digits_sweep.report.analysis.curves.critical import (
     Critical,
     Line,
     fitted_steps,
@@ -18,8 +17,9 @@ from digits_sweep.report.analysis.statistics.critical import (
     seconds_per_step,
     times,
 )
-from digits_sweep.report.style import BAND, INK, color_of, finish, horizontal, styles
-from digits_sweep.report.ticks import logarithmic, rate, size_ticks
+from digits_sweep.report.analysis.sentences.critical import goal_of
+from digits_sweep.report.figures.style import BAND, INK, color_of, finish, horizontal, styles
+from digits_sweep.report.figures.ticks import logarithmic, rate, size_ticks
 from digits_sweep.results.critical import Answer
 
 # A miss is drawn so many times above the largest number there is.

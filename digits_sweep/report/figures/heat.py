@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.patches import Rectangle
 
+from digits_sweep.report.analysis.curves.heat import Heat
 from digits_sweep.report.analysis.sentences.formatting import rounded
-from digits_sweep.report.analysis.statistics.heat import Heat
-from digits_sweep.report.style import HEAT, SMALL, room, shortened, width_of
-from digits_sweep.report.svg import hover
-from digits_sweep.report.ticks import plain
+from digits_sweep.report.figures.style import HEAT, SMALL, room, shortened, width_of
+from digits_sweep.report.figures.svg import hover
+from digits_sweep.report.figures.ticks import plain
 
 ROW_INCHES = 0.24
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from digits_sweep.report.style import SERIES
+from digits_sweep.report.figures.style import SERIES
 
 
 def predictions(counts: pd.DataFrame, axis: Axes) -> None:

@@ -19,9 +19,9 @@ from torch import Tensor
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import latest_readable, replace_file
 from digits_sweep.results.disk.reading import CHECKPOINT_BYTES, LOSSES_BYTES, check_values, one_line, read_file
-from digits_sweep.results.evaluations import EvaluationRow
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import Record, as_content, record_from
+from digits_sweep.results.run.evaluations import EvaluationRow
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import Record, as_content, record_from
 from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
 from digits_sweep.training.engines.protocol import Engine
 from digits_sweep.training.optimizers.without_compiler import without_compiler

@@ -9,9 +9,9 @@ from pathlib import Path
 from digits_sweep.config.schema import Config
 from digits_sweep.console import Screen
 from digits_sweep.errors import CannotRecord
-from digits_sweep.results.history import EpochRow
 from digits_sweep.results.manifest import Manifest
-from digits_sweep.results.record import Record
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import Record
 
 # Asked after every epoch with the epochs so far; a text is the reason to end the run there.
 Enough = Callable[[Record, Sequence[EpochRow]], str | None]

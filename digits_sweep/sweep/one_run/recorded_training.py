@@ -11,11 +11,11 @@ from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.results.columns import fill
 from digits_sweep.results.disk.lock import writers_in
-from digits_sweep.results.evaluations import EvaluationRow, running_loss
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.losses import Losses, RunningLoss
-from digits_sweep.results.record import Record
-from digits_sweep.results.targets import all_reached
+from digits_sweep.results.run.evaluations import EvaluationRow, running_loss
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.losses import Losses, RunningLoss
+from digits_sweep.results.run.record import Record
+from digits_sweep.results.run.targets import all_reached
 from digits_sweep.sweep.one_run.job import Job, recording
 from digits_sweep.sweep.one_run.pace import Pace
 from digits_sweep.sweep.one_run.run_files import RunFiles

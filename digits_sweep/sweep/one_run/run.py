@@ -16,9 +16,9 @@ from digits_sweep.data.loading import name_of
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.columns import fill
 from digits_sweep.results.disk.lock import only_writer
-from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.manifest import Manifest
-from digits_sweep.results.record import Record, Status, write_record
+from digits_sweep.results.run.environment import describe_environment
+from digits_sweep.results.run.record import Record, Status, write_record
 from digits_sweep.sweep.one_run.job import Enough, Job, recording
 from digits_sweep.sweep.one_run.recorded_training import RecordedTraining, ended, title
 from digits_sweep.sweep.one_run.run_state import RunState, load_run_state

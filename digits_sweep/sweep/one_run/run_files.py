@@ -5,14 +5,14 @@ from pathlib import Path
 
 import torch
 
-from digits_sweep.results import evaluations as all_evaluations
-from digits_sweep.results import history as histories
-from digits_sweep.results import losses as all_losses
 from digits_sweep.results.disk.growing_file import GrowingFile
-from digits_sweep.results.evaluations import EvaluationRow
-from digits_sweep.results.history import EpochRow, as_csv, header_of
-from digits_sweep.results.losses import Losses, LossesFile
-from digits_sweep.results.record import Record, write_record
+from digits_sweep.results.run import evaluations as all_evaluations
+from digits_sweep.results.run import history as histories
+from digits_sweep.results.run import losses as all_losses
+from digits_sweep.results.run.evaluations import EvaluationRow
+from digits_sweep.results.run.history import EpochRow, as_csv, header_of
+from digits_sweep.results.run.losses import Losses, LossesFile
+from digits_sweep.results.run.record import Record, write_record
 from digits_sweep.sweep.one_run.checkpoint import history_tensor, write_checkpoint
 from digits_sweep.training.engines.protocol import Engine
 

@@ -10,10 +10,10 @@ from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import previous, remove_leftovers, set_aside
-from digits_sweep.results.evaluations import EvaluationRow
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import NAME as RECORD
-from digits_sweep.results.record import Record, Status, read_record
+from digits_sweep.results.run.evaluations import EvaluationRow
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import NAME as RECORD
+from digits_sweep.results.run.record import Record, Status, read_record
 from digits_sweep.sweep.one_run.checkpoint import NAME as CHECKPOINT
 from digits_sweep.sweep.one_run.checkpoint import Checkpoint, read_checkpoint
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits, scale
-from digits_sweep.results.evaluations import EvaluationRow
+from digits_sweep.results.run.evaluations import EvaluationRow
 from digits_sweep.training.device import frozen
 from digits_sweep.training.measures.gradient_noise import GradientNoise, gradient_noise
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from digits_sweep.config.hydra.compose import Composer, as_override
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
-from digits_sweep.data.mnist import load_mnist
+from digits_sweep.data.sets.mnist import load_mnist
 from digits_sweep.errors import InvalidConfig, UnusableRoot
 from digits_sweep.results.summary import load_sweep
 from tests.commands import Program

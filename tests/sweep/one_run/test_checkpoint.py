@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.history import EpochRow
-from digits_sweep.results.record import Record
+from digits_sweep.results.run.history import EpochRow
+from digits_sweep.results.run.record import Record
 from digits_sweep.sweep.one_run.checkpoint import Checkpoint, history_tensor, read_checkpoint, restore, write_checkpoint
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.epochs import epoch_order

@@ -8,7 +8,7 @@ import pytest
 
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import CannotResume
-from digits_sweep.results.record import Status, read_record
+from digits_sweep.results.run.record import Status, read_record
 from digits_sweep.results.summary import load_sweep
 from digits_sweep.sweep.one_run.run import run
 from tests.killing import losses, weights

@@ -7,7 +7,7 @@ import pytest
 
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
-from digits_sweep.results.record import Status
+from digits_sweep.results.run.record import Status
 from digits_sweep.sweep.one_run.run import run
 from digits_sweep.training.engines.native.engine import NativeEngine
 from tests.commands import Program

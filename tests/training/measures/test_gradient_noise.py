@@ -126,7 +126,7 @@ def test_a_gradient_that_cannot_be_told_from_its_noise_makes_the_scale_infinite(
 
 
 def test_the_reference_values_come_out_before_the_first_step_and_after_25(mnist_root):
-    from digits_sweep.data.mnist import load_mnist
+    from digits_sweep.data.sets.mnist import load_mnist
 
     data = load_mnist(mnist_root, [], timeout_seconds=1, report=lambda line: None)
     images, labels = scale(data.train_images, "unit"), data.train_labels

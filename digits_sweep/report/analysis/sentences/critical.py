@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from digits_sweep.config.keys import written
+from digits_sweep.report.analysis.curves.branches import Branches
 from digits_sweep.report.analysis.sentences.formatting import microseconds, seconds
-from digits_sweep.report.analysis.statistics.branches import Branches
 from digits_sweep.results.critical import Answer, Check
 
 

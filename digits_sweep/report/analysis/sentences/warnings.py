@@ -10,7 +10,7 @@ from digits_sweep.report.analysis.sentences.formatting import counted, listed
 from digits_sweep.report.analysis.sentences.predictions import on_predictions
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.record import Status
+from digits_sweep.results.run.record import Status
 
 # Timing is unsteady if the middle half of a run's epochs spreads over more than this share of their median.
 UNSTEADY = 0.10

@@ -11,7 +11,7 @@ import pandas as pd
 # scipy.stats has all of this ready, but takes a second to import.
 from scipy.special import bdtr, betaincinv
 
-from digits_sweep.results.record import Status
+from digits_sweep.results.run.record import Status
 
 CONFIDENCE = 0.95
 # The columns of a study's runs that are summarized.

@@ -1,0 +1,1 @@
+"""The search for a rate at every batch size, and the fresh seeds at it."""

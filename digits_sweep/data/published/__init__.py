@@ -1,0 +1,1 @@
+"""Published data sets: their archives, fetched, unpacked and checked."""

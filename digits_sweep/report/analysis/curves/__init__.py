@@ -1,0 +1,1 @@
+"""Numbers that the figures draw: against the batch size, the epoch or the examples."""

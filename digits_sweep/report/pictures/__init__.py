@@ -1,0 +1,1 @@
+"""The figures of a page with titles, captions and text alternatives, and their one legend."""

@@ -1,0 +1,108 @@
+"""Tables that some sweeps have something for: the lesson repeated, scaling rules, classes that are never predicted."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from digits_sweep.report.analysis.sentences.formatting import noun_of, number, rounded, share
+from digits_sweep.report.analysis.sentences.lesson import Often, how_often
+from digits_sweep.report.analysis.statistics.at_equal_examples import AtEqualExamples, Difference, at_equal_examples
+from digits_sweep.report.analysis.statistics.matched import Matched, Share, matched
+from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.tables.configurations import Cell, Table
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table with its heading and a note on how it was counted."""
+
+    name: str
+    heading: str
+    table: Table
+    note: str
+
+
+def experiments(study: Study) -> Iterator[Experiment]:
+    """Yield the tables that this sweep has something for."""
+    if rows := how_often(study.runs):
+        yield Experiment("lesson-replicated", "How often do the lesson's figures come out?", _lesson(rows), SHARES)
+    if differences := at_equal_examples(study):
+        examples = f"After {rounded(differences[0].examples)} {noun_of(study.runs)}, at frozen weights. "
+        yield Experiment("rules", "Which rule keeps up with its reference?", _rules(differences), examples + PAIRS)
+    dead = study.runs["never_predicted"].gt(0).where(study.runs["never_predicted"].notna())
+    if found := [each for each in matched(study.runs, dead) if each.only_first or each.only_second]:
+        yield Experiment("never-predicted", "When is a class never predicted?", _matched(found), f"{MATCHED} {SHARES}")
+
+
+SHARES = "Shares have their exact 95 % interval (Clopper and Pearson 1934)."
+PAIRS = (
+    "Differences are seed by seed against the reference: the median and the interval that contains it, and the p value "
+    "of the two-sided sign test, which is 0.06 at least with five seeds."
+)
+MATCHED = (
+    "At the end of the run, on the test set. Runs that differ in this factor alone, seed by seed; p: McNemar's exact "
+    "test on the pairs that differ. A factor without such a pair has no row."
+)
+
+
+def _lesson(rows: list[Often]) -> Table:
+    header = ["row of the lesson", "what it does not state", "first epoch here", "as in the lesson", "dead digit"]
+    return Table(header, [_often(row) for row in rows])
+
+
+def _often(row: Often) -> list[Cell]:
+    stated = row.stated
+    return [
+        Cell(f"batch size {stated.batch_size}", f"lr {stated.lr:g}"),
+        Cell(row.setting),
+        Cell(row.here),
+        Cell("not stated") if row.as_stated is None else _share(row.as_stated),
+        _share(row.dead),
+    ]
+
+
+def _rules(rows: list[AtEqualExamples]) -> Table:
+    header = ["configuration", "rule", "reference", "train loss", "above the reference", "test error", "above it"]
+    return Table(header, [_rule(row) for row in rows])
+
+
+def _rule(row: AtEqualExamples) -> list[Cell]:
+    return [
+        Cell(row.configuration),
+        Cell(row.rule or "-"),
+        Cell(row.reference or "-"),
+        Cell(number(row.train_loss.value.median, ".4f")),
+        _above(row.train_loss, "+.4f"),
+        Cell(number(row.test_error.value.median, ".2%")),
+        _above(row.test_error, "+.2%"),
+    ]
+
+
+def _above(found: Difference, form: str) -> Cell:
+    if found.above is None:
+        return Cell("-")
+    low, high = (number(value, form) for value in (found.above.low, found.above.high))
+    more = f"above in {share(found.larger, found.pairs)}, p = {found.p_value:.2g}"
+    return Cell(number(found.above.median, form), f"{low} to {high}; {more}")
+
+
+def _matched(rows: list[Matched]) -> Table:
+    header = ["factor", "values", "first", "second", "only first", "only second", "p"]
+    return Table(
+        header,
+        [
+            [
+                Cell(row.factor),
+                Cell(f"{row.first}, {row.second}"),
+                _share(row.of_first),
+                _share(row.of_second),
+                Cell(str(row.only_first)),
+                Cell(str(row.only_second)),
+                Cell(f"{row.p_value:.2g}"),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _share(found: Share) -> Cell:
+    return Cell(share(found.hits, found.runs), f"{found.low:.0%} to {found.high:.0%}" if found.runs else "")
