@@ -199,7 +199,7 @@ class EvaluationConfig:
 
 @dataclass
 class Config:
-    """Everything a run depends on, with every number resolved."""
+    """Everything a run depends on, with every number resolved; `tracker` has the settings of each by its name."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -208,7 +208,6 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    # The settings of every tracker by its name; empty if results go to the outputs folder only.
     tracker: dict[str, Any] = field(default_factory=dict, metadata={"role": Role.COMMAND})
     seed: int = key(SEED)
     device: str = key(DEVICE)

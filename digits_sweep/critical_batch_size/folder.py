@@ -14,7 +14,7 @@ from digits_sweep.critical_batch_size.settings import PREFIX, CriticalConfig
 from digits_sweep.errors import CannotResume, UnreadableRecord
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.folders import expanded
-from digits_sweep.results.disk.reading import RECORD_BYTES, check_plain, read_json, run_folders
+from digits_sweep.results.disk.reading import RECORD_BYTES, check_plain, named, read_json, run_folders
 
 FOLDER, NAME, FORMAT = "critical_batch_size", "study.json", 1
 
@@ -56,7 +56,7 @@ def read_study(folder: Path) -> StudyFile:
     content = read_json(folder / NAME, RECORD_BYTES)
     try:
         if (written_in := content.pop("format", None)) != FORMAT:
-            raise UnreadableRecord(f"{NAME}: its format {written_in} is not known here")
+            raise UnreadableRecord(f"{NAME}: its format {named(written_in)} is not known here")
         study = StudyFile(**content)
         parts = (study.settings, study.configs, study.checked, *study.configs.values())
         if not isinstance(study.started_at, str) or not all(isinstance(each, dict) for each in parts):

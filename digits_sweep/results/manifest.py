@@ -8,7 +8,7 @@ from typing import Any
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import replace_file, safe_name
-from digits_sweep.results.disk.reading import MANIFEST_BYTES, read_json, run_folders
+from digits_sweep.results.disk.reading import MANIFEST_BYTES, named, read_json, run_folders
 from digits_sweep.results.run.history import one_line
 
 # 1: the first one. 2: `configs`. 3: `id`, `started_at` and `counter`.
@@ -81,7 +81,7 @@ def _manifest(path: Path, modified: int, size: int) -> Manifest:
     content = read_json(path, MANIFEST_BYTES)
     if (written_in := content.pop("format", None)) not in (2, FORMAT):
         newer = isinstance(written_in, int) and written_in > FORMAT
-        raise (NewerFormat if newer else UnreadableRecord)(f"{NAME}: its format {written_in} is not known here")
+        raise (NewerFormat if newer else UnreadableRecord)(f"{NAME}: its format {named(written_in)} is not known here")
     content["datasets"] = [DatasetChoice(**choice) for choice in content["datasets"]]
     manifest = Manifest(**content)
     for texts in (manifest.command, manifest.runs, [manifest.id, manifest.started_at]):

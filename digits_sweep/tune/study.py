@@ -122,8 +122,9 @@ def _start_lost_ones_again(study: Study) -> None:
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         process = trial.user_attrs.get("process")
         if isinstance(process, dict) and Owner(**process).is_gone():
-            study.tell(trial.number, state=TrialState.FAIL)
+            # In this order: a process that dies in between leaves a trial too many, which is found, and none too few.
             start_again(study, trial)
+            study.tell(trial.number, state=TrialState.FAIL)
 
 
 def start_again(study: Study, trial: FrozenTrial) -> None:

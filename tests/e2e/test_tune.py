@@ -58,8 +58,9 @@ def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_
     runs = found()
     assert len(runs) == 4
     best = runs.sort_values(OBJECTIVES[objective], kind="stable").iloc[0]
-    table = finished.stdout[finished.stdout.index("trial  lr") :].splitlines()
-    assert f"trial_{int(table[1].split()[0]):04d}_seed=42" == best["run_dir"]
+    words = [line.split() for line in finished.stdout.splitlines()]
+    header = next(place for place, each in enumerate(words) if each[:2] == ["trial", "lr"])
+    assert f"trial_{int(words[header + 1][0]):04d}_seed=42" == best["run_dir"]
 
 
 @pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold"])

@@ -17,6 +17,7 @@ from digits_sweep.errors import UnreadableRecord
 # The most bytes that a file of each kind may have. What this program writes is far smaller: a record has some 5 kB, a
 # manifest 2 kB a run, a history 80 bytes an epoch, a checkpoint 12 bytes a weight with Adam.
 SMALL_BYTES = 64 * 2**10
+MOST_NAMED = 100
 RECORD_BYTES = 2**20
 HISTORY_BYTES = 64 * 2**20
 MANIFEST_BYTES = 64 * 2**20
@@ -200,6 +201,12 @@ def _kind(mode: int) -> str:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no number in JSON")
+
+
+def named(value: Any) -> str:
+    """Return a value of a file for a message, which nobody would read if it were long."""
+    text = str(value)
+    return text if len(text) <= MOST_NAMED else f"{text[:MOST_NAMED]}..."
 
 
 def one_line(error: Exception) -> str:

@@ -49,7 +49,7 @@ def git_commit() -> str | None:
 
     A repository that the program is merely installed in, such as the user's own with a `.venv`, does not count.
     """
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = Path(__file__).resolve().parents[3]
     root = _git(checkout, "rev-parse", "--show-toplevel")
     if root is None or Path(root).resolve() != checkout or not (checkout / "pyproject.toml").is_file():
         return None

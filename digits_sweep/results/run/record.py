@@ -11,7 +11,7 @@ from typing import Any
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import latest_readable, replace_file
-from digits_sweep.results.disk.reading import RECORD_BYTES, read_json
+from digits_sweep.results.disk.reading import RECORD_BYTES, named, read_json
 from digits_sweep.results.run.history import one_line
 
 # 1: the first one. 2: `resumed_after` and `seconds_recording`. 3: a checksum, `run_id`, `folder`, `files` and
@@ -151,7 +151,9 @@ def record_from(content: dict[str, Any], name: str) -> Record:
         content = dict(content)
         if (written_in := content.pop("format")) not in range(1, FORMAT + 1):
             newer = isinstance(written_in, int) and written_in > FORMAT
-            raise (NewerFormat if newer else UnreadableRecord)(f"{name}: its format {written_in} is not known here")
+            raise (NewerFormat if newer else UnreadableRecord)(
+                f"{name}: its format {named(written_in)} is not known here"
+            )
         if written_in < 3:
             environment = content.pop("environment", None) or {}
             torch_version = (content.get("summary") or {}).get("torch_version")

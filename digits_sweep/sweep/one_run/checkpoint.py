@@ -18,7 +18,7 @@ from torch import Tensor
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import latest_readable, replace_file
-from digits_sweep.results.disk.reading import CHECKPOINT_BYTES, LOSSES_BYTES, check_values, one_line, read_file
+from digits_sweep.results.disk.reading import CHECKPOINT_BYTES, LOSSES_BYTES, check_values, named, one_line, read_file
 from digits_sweep.results.run.evaluations import EvaluationRow
 from digits_sweep.results.run.history import EpochRow
 from digits_sweep.results.run.record import Record, as_content, record_from
@@ -106,7 +106,7 @@ def _read(path: Path) -> Checkpoint:
     try:
         found = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
         if found["format"] not in (1, FORMAT):
-            raise NewerFormat(f"{path.name}: its format {found['format']} is not known here")
+            raise NewerFormat(f"{path.name}: its format {named(found['format'])} is not known here")
         _check_content(found)
         return Checkpoint(
             history=[_epoch(*row) for row in _rows(found["history"])],

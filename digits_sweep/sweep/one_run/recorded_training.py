@@ -55,7 +55,7 @@ class RecordedTraining:
         if self.record.ended is not None or (done and is_last(self.history[-1].loss_mean, trainer)):
             return
         manifest = self.job.manifest
-        pace = Pace(manifest, self.record.number, self.num_samples) if manifest and len(manifest.runs) > 1 else None
+        pace = Pace(manifest, self.record.number, self.num_samples) if manifest and len(manifest.configs) > 1 else None
         with self.job.screen.run(title, trainer.num_epochs, done, pace) as shown:
             epochs = train(
                 self.built.engine, trainer, self.job.config.seed, self.num_samples, Stopwatch(self.built.device),

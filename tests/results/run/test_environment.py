@@ -35,7 +35,7 @@ def repository(tmp_path, monkeypatch) -> Path:
 
 def installed_in(folder: Path, monkeypatch) -> None:
     """Let the program be the one that lies in `folder`."""
-    module = folder / "digits_sweep" / "results" / SOURCE.name
+    module = folder / "digits_sweep" / "results" / "run" / SOURCE.name
     module.parent.mkdir(parents=True)
     module.write_text("")
     monkeypatch.setattr(environment, "__file__", str(module))

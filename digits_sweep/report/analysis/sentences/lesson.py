@@ -77,7 +77,8 @@ class Often:
 def how_often(runs: pd.DataFrame) -> list[Often]:
     """Return an entry for every row and choice, if a study's `runs` sweep over what the lesson does not state."""
     runs = ended(runs)
-    runs = runs[[all(run[name] == value for name, value in STATED_SETTINGS.items()) for _, run in runs.iterrows()]]
+    for name, value in STATED_SETTINGS.items():
+        runs = runs[runs[name].eq(value).fillna(False)]
     swept = [name for name in UNSTATED_SETTINGS if runs[name].nunique() > 1]
     if not swept:
         return []
