@@ -30,6 +30,7 @@ from digits_sweep.critical_batch_size.settings import Typed
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
 from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
+from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import Answer, write_answers
@@ -62,7 +63,7 @@ def execute(typed: Typed, screen: Screen) -> int:
             stop = Stop(TERMINATED if isinstance(signal, Terminated) else INTERRUPTED, [])
         screen.say(f"this study {sweep.folder}")
         if stop:
-            screen.say(f"not completed: {', '.join(stop.unfinished)}" if stop.unfinished else "stopped")
+            screen.say(f"not completed: {listed(stop.unfinished)}" if stop.unfinished else "stopped")
             screen.say(f"resume with: {whole_command(MODULE, typed.command, sweep.folder)}")
     return stop.code if stop else 0
 

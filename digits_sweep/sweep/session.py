@@ -14,6 +14,7 @@ from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, InvalidConfig
+from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables.table_of_runs import named_table
 from digits_sweep.report.tables.terminal import runs_for_terminal
@@ -164,7 +165,7 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     screen.say(f"table      {(planned.outputs if is_newest else sweep.folder) / 'summary.csv'}")
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
-        screen.say(f"not completed: {', '.join(unfinished)}")
+        screen.say(f"not completed: {listed(unfinished)}")
         screen.say(f"resume with: {resume_line(planned, sweep.folder)}")
     screen.say(f"page with:   {_report_line(planned, sweep.folder, is_newest)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from digits_sweep.report.analysis.sentences.formatting import noun_of, number, rounded, share
+from digits_sweep.report.analysis.sentences.formatting import noun_of, number, rounded, setting, share
 from digits_sweep.report.analysis.sentences.lesson import Often, how_often
 from digits_sweep.report.analysis.statistics.at_equal_examples import AtEqualExamples, Difference, at_equal_examples
 from digits_sweep.report.analysis.statistics.matched import Matched, Share, matched
@@ -52,7 +52,7 @@ def _lesson(rows: list[Often]) -> Table:
 def _often(row: Often) -> list[Cell]:
     stated = row.stated
     return [
-        Cell(f"batch size {stated.batch_size}", f"lr {stated.lr:g}"),
+        Cell(f"batch size {stated.batch_size}", f"lr {setting('lr', stated.lr)}"),
         Cell(row.setting),
         Cell(row.here),
         Cell("not stated") if row.as_stated is None else _share(row.as_stated),

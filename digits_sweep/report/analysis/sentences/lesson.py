@@ -153,7 +153,7 @@ def _decided(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _counts(reached: Sequence[str]) -> str:
     counts = sorted(Counter(reached).items(), key=lambda item: (-item[1], item[0]))
-    return listed(f"{epoch} in {share(count, len(reached))}" for epoch, count in counts)
+    return listed((f"{epoch} in {share(count, len(reached))}" for epoch, count in counts), most=4)
 
 
 def _epoch(first: float) -> str:
