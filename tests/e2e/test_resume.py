@@ -83,7 +83,7 @@ def test_a_running_sweep_lets_nobody_else_in_and_if_stopped_shows_the_table_what
     table = program.table()
     assert list(zip(table["status"], table["resumes"], strict=True)) == rows
     assert table["epochs"][0] >= 3
-    assert "not completed: batch_size=500, batch_size=300" in started.text()
+    assert "not completed: batch_size=500 and batch_size=300" in started.text()
     assert f"resume with: python -m digits_sweep resume={program.sweep()}" in started.text()
     assert "Traceback" not in started.text()
 
