@@ -117,7 +117,7 @@ def _for_the_page(svg: str, text: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     # Groups have the same numbers in every figure, and only what is referred to needs an id.
-    svg = re.sub(r' id="[a-z0-9]+_\d+"', "", svg)
+    svg = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", svg)
     svg = re.sub(rf'<a xlink:href="{HOVER}(\d*):([^"]*)"[^>]*>', _hover, svg).replace("</a>", "</g>")
     # A hundredth of a point is less than can be seen.
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]).replace(" \n", " "), svg)
