@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -158,10 +158,12 @@ def check_plain(folder: Path, unused: str = "") -> None:
     """
     for place, names, files in os.walk(folder, onerror=_unreadable_folder):
         for name in (*names, *files):
-            mode = os.lstat(os.path.join(place, name)).st_mode  # noqa: PTH118
-            if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-                path = Path(place, name).relative_to(folder)
-                raise UnreadableRecord(f"{path} is a {_kind(mode)}: nothing is written beside it; remove it first")
+            # What another process is just writing may have its name by now.
+            with suppress(FileNotFoundError):
+                mode = os.lstat(os.path.join(place, name)).st_mode  # noqa: PTH118
+                if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                    path = Path(place, name).relative_to(folder)
+                    raise UnreadableRecord(f"{path} is a {_kind(mode)}: nothing is written beside it; remove it first")
         names[:] = [name for name in names if name != unused]
 
 

@@ -186,3 +186,17 @@ def test_a_link_may_lie_in_a_folder_that_is_not_used(tmp_path):
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     assert refusal(check_plain, tmp_path / "nothing") == "nothing: No such file or directory"
+
+
+def test_a_file_that_its_writer_has_just_renamed_is_no_obstacle(tmp_path, monkeypatch):
+    for name in (".record.json.1a2b", "record.json"):
+        (tmp_path / name).write_text("{}")
+    look = os.lstat
+
+    def renamed_meanwhile(path):
+        if Path(path).name.startswith("."):
+            raise FileNotFoundError(path)
+        return look(path)
+
+    monkeypatch.setattr(os, "lstat", renamed_meanwhile)
+    check_plain(tmp_path)
