@@ -76,6 +76,13 @@ def test_runs_that_trained_on_other_numbers_of_examples_are_not_compared(sweep):
     assert at_equal_examples(finished(sweep)) == []
 
 
+def test_evaluated_runs_without_a_rule_are_compared_with_nothing(sweep):
+    for size in (100, 20):
+        add_run(sweep, f"batch_size={size}", losses_reaching(1, 1), batch_size=size,
+                evaluations=[evaluation(60_000 // size, size)])  # fmt: skip
+    assert at_equal_examples(finished(sweep)) == []
+
+
 def test_each_has_its_table(sweep):
     replicated(sweep)
     with_rules(sweep.parent / "rules")

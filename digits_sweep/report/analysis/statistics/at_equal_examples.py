@@ -53,8 +53,7 @@ def at_equal_examples(study: Study) -> list[AtEqualExamples]:
     runs = runs.merge(last[["examples", *MEASURES]], left_on="run_dir", right_index=True)
     if runs.empty or runs["examples"].max() - runs["examples"].min() > runs["batch_size"].max():
         return []
-    origins = {name: _origin(study.records[name]) for name in runs["run_dir"] if name in study.records}
-    found = list(_compared(runs.assign(origin=runs["run_dir"].map(origins))))
+    found = list(_compared(runs, {name: _origin(record) for name, record in study.records.items()}))
     return found if any(each.reference for each in found) else []
 
 
@@ -65,18 +64,19 @@ def _origin(record: Record) -> tuple[int, float] | None:
     return (size, lr) if optimizer.get("rule") and size and lr else None
 
 
-def _compared(runs: pd.DataFrame) -> Iterator[AtEqualExamples]:
+def _compared(runs: pd.DataFrame, origins: dict[str, tuple[int, float] | None]) -> Iterator[AtEqualExamples]:
     for (name, rule), own in runs.groupby(["configuration", "rule"], sort=False, dropna=False):
-        origin = own["origin"].iloc[0]
-        is_there = runs["batch_size"].eq(origin[0]) & runs["lr"].eq(origin[1]) if origin else None
-        reference = runs[is_there] if is_there is not None else runs.head(0)
-        is_itself = bool(origin) and own["batch_size"].iloc[0] == origin[0]
+        origin = origins.get(str(own["run_dir"].iloc[0]))
+        if origin is None or own["batch_size"].iloc[0] == origin[0]:
+            reference = runs.head(0)
+        else:
+            reference = runs[runs["batch_size"].eq(origin[0]) & runs["lr"].eq(origin[1])]
         yield AtEqualExamples(
             configuration=str(name),
             rule=rule if isinstance(rule, str) else None,
-            reference=None if reference.empty or is_itself else str(reference["configuration"].iloc[0]),
+            reference=None if reference.empty else str(reference["configuration"].iloc[0]),
             examples=float(own["examples"].median()),
-            **{each: _difference(own, reference.head(0) if is_itself else reference, each) for each in MEASURES},
+            **{each: _difference(own, reference, each) for each in MEASURES},
         )
 
 
