@@ -3,15 +3,12 @@
 import math
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from digits_sweep.config.keys import written
-
-if TYPE_CHECKING:
-    # Needs scipy, which a sweep that shows its table need not wait for.
-    from digits_sweep.report.analysis.statistics.replicates import Estimate
+from digits_sweep.report.analysis.statistics.replicates import Estimate
 
 RATES = ("lr", "weight_decay")
 DIGITS = ("mnist", "mnist_sample")
@@ -90,7 +87,7 @@ def listed(items: Iterable[Any], most: int = 12) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def interval(estimate: "Estimate", write: Callable[[float], str]) -> str:
+def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
     """Write an interval: `1.9 s to 2.1 s`; `every run` if all runs agree; nothing for a single run."""
     if estimate.runs < 2:
         return ""

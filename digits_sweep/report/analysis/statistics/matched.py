@@ -47,6 +47,8 @@ def matched(runs: pd.DataFrame, so: pd.Series) -> list[Matched]:
     """
     known = with_short_rates(ended(runs).assign(so=so).dropna(subset=["so"]))
     factors = [name for name in ["batch_size", *settings(runs)] if known[name].nunique() > 1]
+    # Of the dozens of columns no other is needed, and to copy them all takes most of the time.
+    known = known[[*factors, "seed", "so"]]
     names = labels(factors)
     return [each for factor in factors for each in _of_factor(known, factor, names[factor], factors)]
 

@@ -3,14 +3,11 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pandas as pd
 
-# scipy.stats has all of this ready, but takes a second to import.
-from scipy.special import bdtr, betaincinv
-
+from digits_sweep.report.analysis.statistics import binomial
 from digits_sweep.results.run.record import Status
 
 CONFIDENCE = 0.95
@@ -86,16 +83,13 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(median, ordered[rank - 1], ordered[count - rank], _coverage(rank, count), count)
 
 
-@cache
 def _coverage(rank: int, count: int) -> float:
-    return float(1 - 2 * bdtr(rank - 1, count, 0.5))
+    return 1 - 2 * binomial.at_most(rank - 1, count)
 
 
 def share_interval(hits: int, runs: int) -> tuple[float, float]:
     """Return the exact 95 % interval of the share `hits` of `runs` (Clopper and Pearson 1934)."""
-    tail = (1 - CONFIDENCE) / 2
-    low = float(betaincinv(hits, runs - hits + 1, tail)) if hits else 0.0
-    return low, float(betaincinv(hits + 1, runs - hits, 1 - tail)) if hits < runs else 1.0
+    return binomial.share_interval(hits, runs, CONFIDENCE)
 
 
 def replicates(runs: pd.DataFrame) -> list[Replicates]:
