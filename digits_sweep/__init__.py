@@ -18,6 +18,7 @@ from digits_sweep.errors import (
     InvalidConfig,
     MismatchedTorchvision,
     NewerFormat,
+    OwnCodeFailed,
     UnreadableRecord,
     UnusableRoot,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "InvalidConfig",
     "MismatchedTorchvision",
     "NewerFormat",
+    "OwnCodeFailed",
     "Recorder",
     "UnreadableRecord",
     "UnusableRoot",
