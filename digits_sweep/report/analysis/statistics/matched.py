@@ -9,7 +9,7 @@ import pandas as pd
 from digits_sweep.report.analysis.configurations import labels, settings, with_short_rates
 from digits_sweep.report.analysis.sentences.formatting import setting
 from digits_sweep.report.analysis.statistics.pairs import sign_test
-from digits_sweep.report.analysis.statistics.replicates import ended, share_interval
+from digits_sweep.report.analysis.statistics.replicates import SAME_RUN, ended, share_interval
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,14 @@ def matched(runs: pd.DataFrame, so: pd.Series) -> list[Matched]:
 
     `so` says for each of `runs` if it is so; a run for which that is unknown (NA) has no part in it.
     """
-    known = with_short_rates(ended(runs).assign(so=so).dropna(subset=["so"]))
-    factors = [name for name in ["batch_size", *settings(runs)] if known[name].nunique() > 1]
     # Of the dozens of columns no other is needed, and to copy them all takes most of the time.
+    names = ["batch_size", *settings(runs)]
+    needed = [*names, "status", *(name for name in SAME_RUN if name in runs and name not in names)]
+    known = with_short_rates(ended(runs[needed]).assign(so=so).dropna(subset=["so"]))
+    factors = [name for name in names if known[name].nunique() > 1]
     known = known[[*factors, "seed", "so"]]
-    names = labels(factors)
-    return [each for factor in factors for each in _of_factor(known, factor, names[factor], factors)]
+    titles = labels(factors)
+    return [each for factor in factors for each in _of_factor(known, factor, titles[factor], factors)]
 
 
 def _of_factor(runs: pd.DataFrame, factor: str, name: str, factors: list[str]) -> Iterator[Matched]:
