@@ -16,9 +16,9 @@ Kernel = Callable[[list[Tensor]], object]
 class DirectStep:
     """`optimizer.step()` as a call of the fused kernel that it ends in: the same bits.
 
-    Call it with what it steps, `parameters`, after their gradients are computed. An optimizer that is not plain Adam,
-    AdamW or SGD with `fused=True` on the CPU steps by itself, and so does any in the first call, which makes its state,
-    and in a call in which a parameter has no gradient. The state must not be replaced meanwhile.
+    Call it after the gradients are computed. An optimizer that is not plain Adam, AdamW or SGD with `fused=True` on the
+    CPU steps by itself, and so does any while a parameter has no gradient. The state must not be replaced meanwhile.
+    `optimizer.step()` imports PyTorch's compiler besides, which takes over a second and 120 MB.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -41,18 +41,22 @@ class DirectStep:
     def __call__(self) -> None:
         gradients = [each.grad for each in self.parameters if each.grad is not None]
         has_all = len(gradients) == len(self.parameters)
-        if self.kernel is not None and has_all:
-            with torch.no_grad():
-                self.kernel(gradients)
+        if not (self.is_direct and has_all):
+            self.optimizer.step()
             return
-        self.optimizer.step()
-        if self.is_direct and self.kernel is None and has_all:
+        if self.kernel is None:
             self.kernel = KERNELS[type(self.optimizer)](self.optimizer, self.parameters)
+        with torch.no_grad():
+            self.kernel(gradients)
 
 
 def _adam(optimizer: Optimizer, parameters: list[Tensor]) -> Kernel:
     """Step as Adam or, if that is what `optimizer` is, as AdamW, which differs in the kernel alone."""
     (group,) = optimizer.param_groups
+    for each in parameters:
+        if not optimizer.state[each]:
+            zeros = (torch.zeros(()), torch.zeros_like(each), torch.zeros_like(each))
+            optimizer.state[each] = dict(zip(ADAM_STATE, zeros, strict=True))
     steps, means, squares = ([optimizer.state[each][name] for each in parameters] for name in ADAM_STATE)
     kernel = torch._fused_adamw_ if type(optimizer) is AdamW else torch._fused_adam_
     beta1, beta2 = group["betas"]
@@ -72,6 +76,10 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 def _sgd(optimizer: Optimizer, parameters: list[Tensor]) -> Kernel:
     (group,) = optimizer.param_groups
+    for each in parameters if group["momentum"] else ():
+        # A first step would take the gradient as it is; momentum times a buffer of zeros gives the same.
+        if optimizer.state[each].get("momentum_buffer") is None:
+            optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
     momenta = [optimizer.state[each]["momentum_buffer"] for each in parameters] if group["momentum"] else []
 
     def step(gradients: list[Tensor]) -> None:
