@@ -26,7 +26,7 @@ from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
-from digits_sweep.sweep.resume_line import resume_line
+from digits_sweep.sweep.resume_line import resume_call, resume_line
 from digits_sweep.trackers.process import following
 from digits_sweep.training.device import flush_denormals_from_now_on
 
@@ -166,8 +166,12 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {listed(unfinished)}")
-        screen.say(f"resume with: {resume_line(planned, sweep.folder)}")
-    screen.say(f"page with:   {_report_line(planned, sweep.folder, is_newest)}")
+        screen.say(f"resume with: {(resume_call if screen.in_python else resume_line)(planned, sweep.folder)}")
+    if screen.in_python:
+        screen.say(f"show with:   {_call(planned, sweep.folder, is_newest)}")
+        screen.say(f"page with:   {_call(planned, sweep.folder, is_newest)}.report()")
+    else:
+        screen.say(f"page with:   {_report_line(planned, sweep.folder, is_newest)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
 
 
@@ -175,3 +179,10 @@ def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
     """The command that turns this sweep into a page: the newest one of the usual folder needs no name."""
     sweep = [] if is_newest and str(planned.outputs) == "outputs" else [str(sweep_dir)]
     return f"python -m digits_sweep.report {shlex.join(sweep)}".rstrip()
+
+
+def _call(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
+    """The call of Python that returns this sweep."""
+    if not is_newest:
+        return f"SweepResult({str(sweep_dir.absolute())!r})"
+    return "latest()" if str(planned.outputs) == "outputs" else f"latest({str(planned.outputs)!r})"

@@ -50,7 +50,7 @@ def test_a_mistake_is_an_exception_that_names_it_before_anything_is_written(tmp_
 def test_a_stopped_sweep_is_resumed():
     folder = run("data.batch_size=500", *QUICK)
     assert run(f"resume={folder}", "trainer.num_epochs=3") == folder
-    assert folder.is_absolute()
+    assert folder.folder.is_absolute()
     assert list(load_sweep(folder)["epochs"]) == [3]
 
 

@@ -47,6 +47,15 @@ def hover(text: str, run: int | None = None) -> str:
     return f"{HOVER}{'' if run is None else run}:{text}"
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=120)
+        return buffer.getvalue()
+
+
 def figure_of(panels: Sequence[Panel], columns: int = 1, height: float | None = None, width: float = WIDTH) -> Figure:
     """Draw panels, each with a title or without, in rows of so many columns on one scale; as wide as a page shows it.
 
@@ -54,7 +63,7 @@ def figure_of(panels: Sequence[Panel], columns: int = 1, height: float | None = 
     """
     rows = ceil(len(panels) / columns)
     height = height or (HEIGHT if rows == 1 else 0.5 + ROW * rows)
-    figure = Figure(figsize=(width, height))
+    figure = ShownFigure(figsize=(width, height))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for place, ((column, row, draw), axis) in enumerate(zip(panels, axes, strict=False)):
@@ -144,8 +153,15 @@ def as_file(path: Path, panels: Sequence[Panel], columns: int) -> None:
     Raises OSError if the file cannot be written or if there is no such format.
     """
     with drawing({"savefig.transparent": False, "svg.hashsalt": path.stem}):
-        figure = figure_of(panels, columns, 3.6 if len(panels) <= columns else None, width=7)
-        figure.set_facecolor("white")
+        figure = as_figure(panels, columns)
         if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
             raise OSError(errno.EINVAL, "no format for a figure; choose .svg or .png", str(path))
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def as_figure(panels: Sequence[Panel], columns: int) -> Figure:
+    """Draw a figure on white, as wide as a page of paper."""
+    with drawing():
+        figure = figure_of(panels, columns, 3.6 if len(panels) <= columns else None, width=7)
+        figure.set_facecolor("white")
+        return figure

@@ -147,8 +147,10 @@ def _row(epoch: Epoch) -> EpochRow:
 def title(job: Job, record: Record) -> str:
     """Return the line that announces a run: its place in the sweep, its folder, and what it trains with."""
     position = f"run {record.number + 1} of {len(job.manifest.runs)}: " if job.manifest else ""
-    what = ", ".join([record.summary["dataset"], f"engine {record.summary['engine']}", record.summary["device"]])
-    return f"{position}{job.run_dir.name}  ({what})"
+    # A run that fails early has neither engine nor device.
+    engine = f"engine {record.summary['engine']}" if "engine" in record.summary else None
+    what = filter(None, [record.summary["dataset"], engine, record.summary.get("device")])
+    return f"{position}{job.run_dir.name}  ({', '.join(what)})"
 
 
 def ended(record: Record) -> str:

@@ -1,0 +1,140 @@
+"""A sweep as a value in Python: its table, its history, its figures and its page. A notebook shows it as a table."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from digits_sweep.report.analysis.sentences.verdict import verdict
+from digits_sweep.report.analysis.statistics.replicates import ended, replicates
+from digits_sweep.report.analysis.study import Study, load_study
+from digits_sweep.report.figures.svg import as_figure
+from digits_sweep.report.page import write_page
+from digits_sweep.report.pictures import critical
+from digits_sweep.report.pictures.captions import pictures
+from digits_sweep.report.pictures.picture import Picture
+from digits_sweep.report.tables.configurations import questions
+from digits_sweep.report.tables.table_of_runs import named_table
+from digits_sweep.results.disk.harmless import visible
+from digits_sweep.results.manifest import newest_sweep
+from digits_sweep.results.summary import load_history, load_sweep
+
+SCROLLING = "max-height: 32em; overflow: auto"
+
+
+@dataclass(frozen=True)
+class Page(os.PathLike[str]):
+    """A page that has been written: a notebook shows it inline, and elsewhere it is the path of its file."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        """Return the page in a frame, in which its own script runs and nothing else of the notebook can be reached."""
+        page = escape(self.path.read_text(encoding="utf-8"))
+        frame = 'style="width: 100%; height: 800px; border: 0" sandbox="allow-scripts allow-downloads"'
+        return f'<iframe title="report" {frame} srcdoc="{page}"></iframe>'
+
+
+@dataclass(frozen=True)
+class SweepResult(os.PathLike[str]):
+    """A sweep, read from its `folder` whenever it is asked for something: a sweep that was resumed has grown.
+
+    It can be given to whatever takes the path of a folder.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder).absolute())
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return a row a run, as `load_sweep` does."""
+        return load_sweep(self.folder)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Return a row an epoch of every run, as `load_history` does."""
+        return load_history(self.folder)
+
+    @property
+    def verdict(self) -> str:
+        """Return which batch size reached the threshold after how many examples and seconds."""
+        return _verdict(load_study(self.folder))
+
+    @property
+    def figures(self) -> list[str]:
+        """Return the names of the figures that this sweep has something for."""
+        return [each.name for each in _pictures(load_study(self.folder))]
+
+    def figure(self, name: str = "loss") -> Figure:
+        """Draw the figure called `name`, or the first whose name starts like that, with matplotlib.
+
+        Raises ValueError with the names that there are if there is none.
+        """
+        found = _pictures(load_study(self.folder))
+        chosen = [each for each in found if each.name == name] or [each for each in found if each.name.startswith(name)]
+        if not chosen:
+            names = ", ".join(each.name for each in found) or "none yet, because no run has trained an epoch"
+            raise ValueError(f"figure({name!r}): there is no such figure; there are {names}")
+        return as_figure(chosen[0].panels, chosen[0].columns)
+
+    def report(self, path: Path | str | None = None) -> Page:
+        """Write the sweep's page, to `report/index.html` in the folder of all results if no `path` is given."""
+        is_usual = self.folder.parent.name == "sweeps"
+        outputs = self.folder.parent.parent if is_usual else self.folder.parent
+        page = Path(path).absolute() if path else outputs / "report" / "index.html"
+        write_page(page, [load_study(self.folder)])
+        return Page(page)
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and the table: a row a run, of several seeds a row a configuration."""
+        study = load_study(self.folder)
+        groups = replicates(study.runs)
+        several = any(group.runs > 1 for group in groups)
+        rows = questions(study.runs, groups, study.goal).as_text() if several else named_table(study.runs)
+        return f"<p>{_escaped(_verdict(study))}</p>{_html(rows)}<p>{_escaped(str(self.folder))}</p>"
+
+
+def latest(outputs: Path | str = "outputs") -> SweepResult:
+    """Return the sweep that was started last in the folder of all results, whether it was completed or not.
+
+    Raises FileNotFoundError if there is none.
+    """
+    return SweepResult(newest_sweep(Path(outputs)))
+
+
+def _verdict(study: Study) -> str:
+    return verdict(ended(study.runs), replicates(study.runs), study.goal)
+
+
+def _pictures(study: Study) -> list[Picture]:
+    return list(critical.pictures(study, study.critical)) if study.critical else pictures(study)
+
+
+def _html(rows: Sequence[Sequence[str]]) -> str:
+    header, *body = rows
+    head = "".join(f"<th>{_escaped(each)}</th>" for each in header)
+    lines = "".join(f"<tr>{''.join(f'<td>{_escaped(each)}</td>' for each in row)}</tr>" for row in body)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div style="{SCROLLING}">{table}</div>'
+
+
+def _escaped(text: str) -> str:
+    return escape(visible(text))
