@@ -37,7 +37,7 @@ resume: .venv/ready ## Resume the newest sweep after what it has recorded
 	$(BIN)/python -m digits_sweep resume=latest $(ARGS)
 
 report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
-	$(BIN)/python -m digits_sweep.report $(SWEEPS)
+	$(BIN)/python -m digits_sweep.report $(SWEEPS) $(ARGS)
 
 critical: $(READY) ## Tune the rate at six batch sizes and count steps to a goal; which is soonest here
 	$(BIN)/python -m digits_sweep.critical_batch_size $(SIDE_BY_SIDE) $(ARGS)

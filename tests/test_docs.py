@@ -71,6 +71,18 @@ def test_the_readme_has_at_most_8_kb():
     assert len(README.encode()) <= 8192
 
 
+def test_the_portuguese_readme_has_the_commands_the_figures_and_the_links_of_the_english_one():
+    portuguese = TEXT["README.pt-BR.md"]
+    assert set(re.findall(r"^    +(\S.*?)(?:  +#.*)?$", portuguese, flags=re.MULTILINE)) <= set(
+        re.findall(r"^    +(\S.*?)(?:  +#.*)?$", README, flags=re.MULTILINE)
+    )
+    answer, resposta = (text.partition(heading)[2].partition("\n## ")[0] for text, heading in (
+        (README, "\n## The answer\n"), (portuguese, "\n## A resposta\n"),
+    ))  # fmt: skip
+    assert re.findall(r"\d[\d.,e-]*\d|\d", resposta) == re.findall(r"\d[\d.,e-]*\d|\d", answer)
+    assert set(re.findall(r"\]\((docs/[^)]+)\)", portuguese)) <= set(re.findall(r"\]\((docs/[^)]+)\)", README))
+
+
 def test_the_python_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")

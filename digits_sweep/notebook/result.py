@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from digits_sweep.report.analysis.sentences.verdict import verdict
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.report.figures.svg import as_figure
+from digits_sweep.report.language import ENGLISH, in_language
 from digits_sweep.report.page import write_page
 from digits_sweep.report.pictures import critical
 from digits_sweep.report.pictures.captions import pictures
@@ -49,10 +50,12 @@ class Page(os.PathLike[str]):
 class SweepResult(os.PathLike[str]):
     """A sweep, read from its `folder` whenever it is asked for something: a sweep that was resumed has grown.
 
-    It can be given to whatever takes the path of a folder.
+    It can be given to whatever takes the path of a folder. `language` is that of its verdict, figures and page: en or
+    pt-BR.
     """
 
     folder: Path
+    language: str = ENGLISH
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder).absolute())
@@ -76,7 +79,8 @@ class SweepResult(os.PathLike[str]):
     @property
     def verdict(self) -> str:
         """Return which batch size reached the threshold after how many examples and seconds."""
-        return _verdict(load_study(self.folder))
+        with in_language(self.language):
+            return _verdict(load_study(self.folder))
 
     @property
     def figures(self) -> list[str]:
@@ -88,23 +92,34 @@ class SweepResult(os.PathLike[str]):
 
         Raises ValueError with the names that there are if there is none.
         """
-        found = _pictures(load_study(self.folder))
-        chosen = [each for each in found if each.name == name] or [each for each in found if each.name.startswith(name)]
-        if not chosen:
-            names = ", ".join(each.name for each in found) or "none yet, because no run has trained an epoch"
-            raise ValueError(f"figure({name!r}): there is no such figure; there are {names}")
-        return as_figure(chosen[0].panels, chosen[0].columns)
+        with in_language(self.language):
+            found = _pictures(load_study(self.folder))
+            chosen = [each for each in found if each.name == name]
+            chosen += [each for each in found if each.name.startswith(name)]
+            if not chosen:
+                names = ", ".join(each.name for each in found) or "none yet, because no run has trained an epoch"
+                raise ValueError(f"figure({name!r}): there is no such figure; there are {names}")
+            return as_figure(chosen[0].panels, chosen[0].columns)
+
+    def in_language(self, name: str) -> "SweepResult":
+        """Return the same sweep in another language: en or pt-BR."""
+        return replace(self, language=name)
 
     def report(self, path: Path | str | None = None) -> Page:
         """Write the sweep's page, to `report/index.html` in the folder of all results if no `path` is given."""
         is_usual = self.folder.parent.name == "sweeps"
         outputs = self.folder.parent.parent if is_usual else self.folder.parent
         page = Path(path).absolute() if path else outputs / "report" / "index.html"
-        write_page(page, [load_study(self.folder)])
+        with in_language(self.language):
+            write_page(page, [load_study(self.folder)])
         return Page(page)
 
     def _repr_html_(self) -> str:
         """Return the verdict and the table: a row a run, of several seeds a row a configuration."""
+        with in_language(self.language):
+            return self._shown()
+
+    def _shown(self) -> str:
         study = load_study(self.folder)
         groups = replicates(study.runs)
         several = any(group.runs > 1 for group in groups)

@@ -3,12 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
 from digits_sweep.process import at_once, command, write_line
+from digits_sweep.report.language import CATALOGUES, ENGLISH, in_language, said
 from digits_sweep.results.disk.folders import expanded
 
 if TYPE_CHECKING:
@@ -22,11 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Whoever reads what is printed, such as `head`, may stop: the page is written all the same.
     """
-    with command(arguments):
+    with command(arguments), ExitStack() as stack:
         chosen = _parser().parse_args(arguments)
         with at_once():
             from digits_sweep.report.analysis.study import load_study
             from digits_sweep.results.manifest import newest_sweep
+        stack.enter_context(in_language(chosen.language))
         try:
             studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]
         except (DigitsSweepError, FileNotFoundError) as error:
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except OSError as error:
             name = error.filename2 or error.filename
             sys.exit(f"{name}: {error.strerror}" if name else str(error))
-        write_line(f"page: {path}")
+        write_line(f"{said('page')}: {path}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps; the newest sweep if not given")
     add("--outputs", type=_path, default=Path("outputs"), help="the folder of all results (%(default)s)")
     add("--page", type=_file, metavar="FILE", help="the file to write (report/index.html in the folder of all results)")
+    add("--language", choices=list(CATALOGUES), default=ENGLISH, help="the language of page and tables (%(default)s)")
     add("--figure", type=_file, metavar="FILE", help="also draw the first sweep's losses, as .svg or .png")
     return parser
 
