@@ -1,7 +1,6 @@
 """A sweep as a value in Python: its table, its history, its figures and its page. A notebook shows it as a table."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -18,7 +17,7 @@ from digits_sweep.report.page import write_page
 from digits_sweep.report.pictures import critical
 from digits_sweep.report.pictures.captions import pictures
 from digits_sweep.report.pictures.picture import Picture
-from digits_sweep.report.tables.configurations import questions
+from digits_sweep.report.tables.configurations import Cell, Table, questions
 from digits_sweep.report.tables.table_of_runs import named_table
 from digits_sweep.results.disk.harmless import visible
 from digits_sweep.results.manifest import newest_sweep
@@ -123,8 +122,12 @@ class SweepResult(os.PathLike[str]):
         study = load_study(self.folder)
         groups = replicates(study.runs)
         several = any(group.runs > 1 for group in groups)
-        rows = questions(study.runs, groups, study.goal).as_text() if several else named_table(study.runs)
-        return f"<p>{_escaped(_verdict(study))}</p>{_html(rows)}<p>{_escaped(str(self.folder))}</p>"
+        if several:
+            table = questions(study.runs, groups, study.goal)
+        else:
+            header, *rows = named_table(study.runs)
+            table = Table(header, [list(map(Cell, row)) for row in rows])
+        return f"<p>{_escaped(_verdict(study))}</p>{_html(table)}<p>{_escaped(str(self.folder))}</p>"
 
 
 def latest(outputs: Path | str = "outputs") -> SweepResult:
@@ -143,12 +146,16 @@ def _pictures(study: Study) -> list[Picture]:
     return list(critical.pictures(study, study.critical)) if study.critical else pictures(study)
 
 
-def _html(rows: Sequence[Sequence[str]]) -> str:
-    header, *body = rows
-    head = "".join(f"<th>{_escaped(each)}</th>" for each in header)
-    lines = "".join(f"<tr>{''.join(f'<td>{_escaped(each)}</td>' for each in row)}</tr>" for row in body)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
-    return f'<div style="{SCROLLING}">{table}</div>'
+def _html(table: Table) -> str:
+    head = "".join(f"<th>{_escaped(each)}</th>" for each in table.header)
+    lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
+    return f'<div style="{SCROLLING}"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _cell(cell: Cell) -> str:
+    # A line may not break within 1e-4.
+    note = f"<br><small>{_escaped(cell.note)}</small>" if cell.note else ""
+    return f'<td style="white-space: nowrap">{_escaped(cell.text)}{note}</td>'
 
 
 def _escaped(text: str) -> str:

@@ -62,6 +62,6 @@ def test_every_cell_runs_and_shows_what_it_says(path, tmp_path):
     assert figure[0].keys() >= {"image/png"}
     assert "<iframe" in page[0]["text/html"]
     assert f"lang=&quot;{'pt-BR' if 'pt-BR' in path.name else 'en'}&quot;" in page[0]["text/html"]
-    assert "<td>batch_size=100</td>" in own[1]["text/html"]
+    assert ">batch_size=100</td>" in own[1]["text/html"]
     # Nothing was printed, and nothing went wrong, beside the file that was written.
     assert [each.name for shown in outputs for each in shown if each.output_type == "stream"] == ["stdout"]

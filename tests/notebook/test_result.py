@@ -37,7 +37,7 @@ def test_a_notebook_shows_the_verdict_and_the_table(sweep):
     assert sweep.verdict in html
     (table,) = pd.read_html(html) if _reads_html() else [None]
     assert html.count("<tr>") == 3
-    assert "<td>batch_size=500</td>" in html
+    assert ">batch_size=500</td>" in html
     assert table is None or list(table["batch size"]) == [500, 300]
 
 

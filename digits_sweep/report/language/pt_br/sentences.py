@@ -71,7 +71,7 @@ TEXTS = {
     "{words} and {last}": "{words} e {last}",
     "digits": "dígitos",
     "examples": "exemplos",
-    "every run": "todas as execuções",
+    "every run": "em todas",
     "{count} more": "mais {count}",
     "{count} epoch": "{count} época",
     "{count} epochs": "{count} épocas",
