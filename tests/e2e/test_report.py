@@ -98,6 +98,7 @@ def test_the_runs_of_a_real_sweep_are_named_by_what_was_swept(tmp_path, monkeypa
     assert list(names) == [f"batch size {size}, hidden size {width}" for size in (500, 250) for width in (8, 4)]
 
 
+@pytest.mark.full
 def test_two_sweeps_stand_side_by_side_on_the_page_that_the_command_names(report, tmp_path):
     for name, seconds in (("before", 2.0), ("after", 1.0)):
         for seed in range(4):

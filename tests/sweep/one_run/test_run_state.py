@@ -45,6 +45,7 @@ def resumes_as_if_nothing_had_happened(run_dir: Path, three_epochs: Path) -> Non
     assert all(one.equal(other) for one, other in zip(weights(run_dir), weights(three_epochs), strict=True))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "lost",
     [
