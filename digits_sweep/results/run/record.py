@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ class Record:
 
 def as_content(record: Record) -> dict[str, Any]:
     """Return the content of `record.json`, ready for JSON, with its format."""
-    return {"format": FORMAT, **_json_ready(asdict(record))}
+    return {"format": FORMAT, **_json_ready(vars(record))}
 
 
 def write_record(folder: Path, record: Record) -> None:
