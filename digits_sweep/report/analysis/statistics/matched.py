@@ -51,6 +51,12 @@ def matched(runs: pd.DataFrame, so: pd.Series) -> list[Matched]:
     return [each for factor in factors for each in _of_factor(known, factor, names[factor], factors)]
 
 
+def dead_digits(runs: pd.DataFrame) -> list[Matched]:
+    """Compare runs by whether a class is never predicted at their end, in every setting in which pairs differ."""
+    dead = runs["never_predicted"].gt(0).where(runs["never_predicted"].notna())
+    return [each for each in matched(runs, dead) if each.only_first or each.only_second]
+
+
 def _of_factor(runs: pd.DataFrame, factor: str, name: str, factors: list[str]) -> Iterator[Matched]:
     others = [each for each in factors if each != factor] + ["seed"]
     values = {value: own.drop_duplicates(others) for value, own in runs.groupby(factor, sort=False)}
