@@ -4,7 +4,7 @@ import pytest
 
 from digits_sweep.report.analysis.sentences.lesson import how_often
 from digits_sweep.report.analysis.statistics.at_equal_examples import at_equal_examples
-from digits_sweep.report.analysis.statistics.matched import matched
+from digits_sweep.report.analysis.statistics.matched import dead_digits, matched
 from digits_sweep.report.figures.style import SERIES
 from digits_sweep.report.figures.svg import figure_of
 from digits_sweep.report.pictures.experiments import experiments as figures
@@ -47,6 +47,15 @@ def test_runs_that_differ_in_one_factor_alone_are_pairs(sweep):
     assert (found.factor, found.first, found.second) == ("scale", "raw", "unit")
     assert (found.of_first.hits, found.of_second.hits, found.of_first.runs) == (2, 0, 3)
     assert (found.only_first, found.only_second, found.p_value) == (2, 0, 0.5)
+
+
+def test_settings_that_change_together_are_one_factor(sweep):
+    for seed in range(2):
+        for model, head in (("mlp", "softmax"), ("mlp_logits", "logits")):
+            add_run(sweep, f"{head}_{seed}", losses_reaching(3), seed=seed, model=model, head=head,
+                    classes_never_predicted=int(head == "softmax"))  # fmt: skip
+    (found,) = dead_digits(finished(sweep).runs)
+    assert (found.factor, found.first, found.second, found.only_first) == ("model", "mlp", "mlp_logits", 2)
 
 
 def with_rules(sweep):
