@@ -11,8 +11,7 @@ from typing import Any
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import latest_readable, replace_file
-from digits_sweep.results.disk.reading import RECORD_BYTES, named, read_json
-from digits_sweep.results.run.history import one_line
+from digits_sweep.results.disk.reading import RECORD_BYTES, named, one_line, read_json
 
 # 1: the first one. 2: `resumed_after` and `seconds_recording`. 3: a checksum, `run_id`, `folder`, `files` and
 # `environments`.
