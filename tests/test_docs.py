@@ -26,7 +26,7 @@ def unless_not_installed(what, *arguments):
         pytest.skip(str(refusal))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("command", commands("digits_sweep"))
 def test_every_command_is_one_that_works(command):
     arguments = arguments_of(command)
@@ -46,6 +46,7 @@ def test_every_search_is_one_that_works(command):
     assert plan(overrides).runs
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", commands("digits_sweep.critical_batch_size"))
 def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
     from digits_sweep.critical_batch_size.search.runs import goals_of, plan_batch_sizes

@@ -14,9 +14,7 @@ from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.report.figures.svg import as_figure
 from digits_sweep.report.language import ENGLISH, in_language
 from digits_sweep.report.page import write_page
-from digits_sweep.report.pictures import critical
 from digits_sweep.report.pictures.captions import pictures
-from digits_sweep.report.pictures.picture import Picture
 from digits_sweep.report.tables.configurations import Cell, Table, questions
 from digits_sweep.report.tables.table_of_runs import named_table
 from digits_sweep.results.disk.harmless import visible
@@ -84,7 +82,7 @@ class SweepResult(os.PathLike[str]):
     @property
     def figures(self) -> list[str]:
         """Return the names of the figures that this sweep has something for."""
-        return [each.name for each in _pictures(load_study(self.folder))]
+        return [each.name for each in pictures(load_study(self.folder))]
 
     def figure(self, name: str = "loss") -> Figure:
         """Draw the figure called `name`, or the first whose name starts like that, with matplotlib.
@@ -92,13 +90,13 @@ class SweepResult(os.PathLike[str]):
         Raises ValueError with the names that there are if there is none.
         """
         with in_language(self.language):
-            found = _pictures(load_study(self.folder))
+            found = pictures(load_study(self.folder))
             chosen = [each for each in found if each.name == name]
             chosen += [each for each in found if each.name.startswith(name)]
             if not chosen:
                 names = ", ".join(each.name for each in found) or "none yet, because no run has trained an epoch"
                 raise ValueError(f"figure({name!r}): there is no such figure; there are {names}")
-            return as_figure(chosen[0].panels, chosen[0].columns)
+            return as_figure(chosen[0].panels, chosen[0].columns, chosen[0].height)
 
     def in_language(self, name: str) -> "SweepResult":
         """Return the same sweep in another language: en or pt-BR."""
@@ -140,10 +138,6 @@ def latest(outputs: Path | str = "outputs") -> SweepResult:
 
 def _verdict(study: Study) -> str:
     return verdict(ended(study.runs), replicates(study.runs), study.goal)
-
-
-def _pictures(study: Study) -> list[Picture]:
-    return list(critical.pictures(study, study.critical)) if study.critical else pictures(study)
 
 
 def _html(table: Table) -> str:

@@ -16,6 +16,7 @@ from digits_sweep.results.disk.folders import expanded
 if TYPE_CHECKING:
     from digits_sweep.report.analysis.study import Study
 
+FIGURE = "also draw a figure of the first sweep's page, as .svg or .png (loss-epoch, if none is named)"
 COMPARING = "Of several sweeps, the others are compared with the first."
 
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = chosen.page or chosen.outputs / "report" / "index.html"
         try:
             if chosen.figure:
-                _draw(studies[0], chosen.figure)
+                _draw(studies[0], *chosen.figure)
             # matplotlib takes a second to import: the tables are printed before.
             with at_once():
                 from digits_sweep.report.page import write_page
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--outputs", type=_path, default=Path("outputs"), help="the folder of all results (%(default)s)")
     add("--page", type=_file, metavar="FILE", help="the file to write (report/index.html in the folder of all results)")
     add("--language", choices=list(CATALOGUES), default=ENGLISH, help="the language of page and tables (%(default)s)")
-    add("--figure", type=_file, metavar="FILE", help="also draw the first sweep's losses, as .svg or .png")
+    add("--figure", type=_figure, metavar="[NAME=]FILE", help=FIGURE)
     return parser
 
 
@@ -81,6 +82,13 @@ def _file(text: str) -> Path:
     if path.exists() and not path.is_file():
         raise argparse.ArgumentTypeError(f"{text} is no file that can be replaced; name another")
     return path
+
+
+def _figure(text: str) -> tuple[str, Path]:
+    """Read `rules=rules.svg`, or a path alone: it may have an equals sign in the names of its folders."""
+    name, equals, path = text.partition("=")
+    is_named = equals and all(each.isalpha() or each == "-" for each in name)
+    return (name, _file(path)) if is_named else ("loss-epoch", _file(text))
 
 
 def _sweep(text: str) -> Path:
@@ -123,18 +131,16 @@ def _show(study: "Study") -> None:
         write_line(visible(f"\n{experiment.heading}\n\n{as_markdown(experiment.table.as_text())}"))
 
 
-def _draw(study: "Study", path: Path) -> None:
+def _draw(study: "Study", name: str, path: Path) -> None:
     with at_once():
-        from digits_sweep.report.analysis.panels import layout_of
-        from digits_sweep.report.analysis.statistics.replicates import replicates
         from digits_sweep.report.figures.svg import as_file
-        from digits_sweep.report.pictures.along_runs import losses
+        from digits_sweep.report.pictures.captions import pictures
 
-    for picture in losses(study.runs, study.history, replicates(study.runs), layout_of(study.runs)):
-        if picture.name == "loss-epoch":
-            as_file(path, picture.panels, picture.columns)
-            return
-    as_file(path, [("", "", lambda axis: None)], 1)
+    found = {picture.name: picture for picture in pictures(study)}
+    if name not in found:
+        names = ", ".join(found) or "none, because no run has an epoch"
+        sys.exit(f"--figure {name}={path}: {study.folder} has no such figure; choose among {names}")
+    as_file(path, found[name].panels, found[name].columns, found[name].height)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "several_seeds": not alone and several,
         "experiments": [] if alone or shared else list(experiments(studies[0])),
         "legend": legend_of_critical(alone, sizes_of(alone)) if alone else legend(layout_of(tables.runs), several),
-        "pictures": list(critical.pictures(studies[0], alone)) if alone else pictures(tables),
+        "pictures": pictures(tables),
         "language": language(),
         "texts": json.dumps({text: said(text) for text in OF_THE_SCRIPT}),
         "wide": WIDE,

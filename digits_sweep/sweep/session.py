@@ -18,7 +18,8 @@ from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables.table_of_runs import named_table
 from digits_sweep.report.tables.terminal import runs_for_terminal
-from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
+from digits_sweep.results.disk.changes import flush_folder
+from digits_sweep.results.disk.files import OLD_SECONDS, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
 from digits_sweep.results.run.record import Status

@@ -31,6 +31,7 @@ def table(program: Program) -> pd.DataFrame:
     return pd.read_csv(program.outputs / "bench.csv")
 
 
+@pytest.mark.full
 def test_every_engine_that_can_train_this_has_a_row_at_every_batch_size(bench, program):
     finished = bench("--batch-sizes", "100", "50")
     assert finished.returncode == 0, finished.stderr
@@ -77,6 +78,7 @@ def test_a_network_without_a_floor_is_timed_without_it(bench, program):
     assert table(program).floor_seconds.isna().all()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [

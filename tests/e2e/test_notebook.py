@@ -110,6 +110,7 @@ def of_a_larger_program(request, tmp_path_factory):
     signal.signal(signal.SIGTERM, handler)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("overrides", [("data.batch_size=500",), ("data.batch_size=0",), ("data.batch_size=4001",)])
 def test_everything_is_as_before_when_it_returns_or_raises(of_a_larger_program, overrides):
     before = state()

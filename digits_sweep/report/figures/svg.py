@@ -147,21 +147,21 @@ def _hover(found: re.Match[str]) -> str:
     return f'<g class="mark"{run}><title>{found[2]}</title>'
 
 
-def as_file(path: Path, panels: Sequence[Panel], columns: int) -> None:
+def as_file(path: Path, panels: Sequence[Panel], columns: int, height: float | None = None) -> None:
     """Draw a figure as a file on white; the suffix of `path` gives the format, such as .svg or .png.
 
-    Raises OSError if the file cannot be written or if there is no such format.
+    `height` is in inches. Raises OSError if the file cannot be written or if there is no such format.
     """
     with drawing({"savefig.transparent": False, "svg.hashsalt": path.stem}):
-        figure = as_figure(panels, columns)
+        figure = as_figure(panels, columns, height)
         if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
             raise OSError(errno.EINVAL, "no format for a figure; choose .svg or .png", str(path))
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def as_figure(panels: Sequence[Panel], columns: int) -> Figure:
-    """Draw a figure on white, as wide as a page of paper."""
+def as_figure(panels: Sequence[Panel], columns: int, height: float | None = None) -> Figure:
+    """Draw a figure on white, as wide as a page of paper; `height` is in inches."""
     with drawing():
-        figure = figure_of(panels, columns, 3.6 if len(panels) <= columns else None, width=7)
+        figure = figure_of(panels, columns, height or (3.6 if len(panels) <= columns else None), width=7)
         figure.set_facecolor("white")
         return figure

@@ -25,8 +25,9 @@ from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.figures import batch_size
 from digits_sweep.report.figures.heat import heat_map, height_of
 from digits_sweep.report.language import said
-from digits_sweep.report.pictures import along_runs
+from digits_sweep.report.pictures import along_runs, critical
 from digits_sweep.report.pictures.alternatives import medians_of
+from digits_sweep.report.pictures.experiments import experiments
 from digits_sweep.report.pictures.picture import Picture, panelled, picture
 
 # Of more configurations a page leaves out the figures that say in other units what others say already: it is then made
@@ -36,6 +37,8 @@ MOST_WITH_ALL = 100
 
 def pictures(tables: Study | Combined) -> list[Picture]:
     """Return every figure that the tables of a sweep, or of several, have something to show for."""
+    if isinstance(tables, Study) and tables.critical:
+        return list(critical.pictures(tables, tables.critical))
     runs = trained(tables.runs)
     if runs.empty:
         return []
@@ -48,6 +51,7 @@ def pictures(tables: Study | Combined) -> list[Picture]:
         *_times(runs, groups, layout),
         *along_runs.reached(runs, groups, layout),
         *along_runs.misses(curves.predictions_of_misses(runs, tables.predictions)),
+        *(experiments(tables) if isinstance(tables, Study) else ()),
     ]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from digits_sweep.report.analysis.sentences.formatting import noun_of, number, of_shares, rounded, setting, share
 from digits_sweep.report.analysis.sentences.lesson import Often, how_often
 from digits_sweep.report.analysis.statistics.at_equal_examples import AtEqualExamples, Difference, at_equal_examples
-from digits_sweep.report.analysis.statistics.matched import Matched, Share, matched
+from digits_sweep.report.analysis.statistics.matched import Matched, Share, dead_digits
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.language import said
 from digits_sweep.report.tables.configurations import Cell, Table
@@ -34,8 +34,7 @@ def experiments(study: Study) -> Iterator[Experiment]:
         )
         heading = said("Which rule keeps up with its reference?")
         yield Experiment("rules", heading, _rules(differences), f"{examples} {said(PAIRS)}")
-    dead = study.runs["never_predicted"].gt(0).where(study.runs["never_predicted"].notna())
-    if found := [each for each in matched(study.runs, dead) if each.only_first or each.only_second]:
+    if found := dead_digits(study.runs):
         note = f"{said(MATCHED)} {said(SHARES)}"
         yield Experiment("never-predicted", said("When is a class never predicted?"), _matched(found), note)
 

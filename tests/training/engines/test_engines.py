@@ -213,6 +213,7 @@ def test_whole_rates_in_every_step_give_the_bits_of_no_schedule(engine_name, opt
     assert_same_bits((engine.train(order, [1.0] * 5), engine), trained(engine_name, given(), epochs=1))
 
 
+@pytest.mark.full
 @settings(max_examples=15)
 @given(data=st.data())
 def test_any_batch_size_and_any_cuts_give_the_same_bits_by_the_closed_form(data):

@@ -64,12 +64,13 @@ def stated_for(group: Replicates) -> Stated | None:
 class Often:
     """How often a row of the lesson came out at one choice of what it does not state.
 
-    `here` counts the first epochs; `as_stated` are the runs with the lesson's, None if it states none; in `dead` of the
-    runs a digit is never predicted at the end.
+    `first_epochs` are those of the runs, infinity if not reached, and `here` counts them; `as_stated` are the runs with
+    the lesson's, None if it states none; in `dead` of the runs a digit is never predicted at the end.
     """
 
     stated: Stated
     setting: str
+    first_epochs: Sequence[float]
     here: str
     as_stated: Share | None
     dead: Share
@@ -94,12 +95,14 @@ def how_often(runs: pd.DataFrame) -> list[Often]:
 
 
 def _often(own: pd.DataFrame, stated: Stated, setting: str) -> Often:
-    reached = [_epoch(epoch) for epoch in or_infinity(own["first_epoch_below_threshold"])]
+    epochs = or_infinity(own["first_epoch_below_threshold"])
+    reached = [_epoch(epoch) for epoch in epochs]
     agree = None if math.isnan(stated.first_epoch) else reached.count(_epoch(stated.first_epoch))
     dead = own["never_predicted"].dropna()
     return Often(
         stated=stated,
         setting=setting,
+        first_epochs=epochs,
         here=_counts(reached),
         as_stated=None if agree is None else share_of(agree, len(own)),
         dead=share_of(int(dead.gt(0).sum()), len(dead)),

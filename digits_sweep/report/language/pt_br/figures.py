@@ -1,6 +1,31 @@
 """Brazilian Portuguese: figures: axes, marks, titles, captions and text alternatives."""
 
 TEXTS = {
+    "How often the lesson's figures come out": "Com que frequência saem os números da aula",
+    (
+        "Discs: so many runs were first below the threshold in this epoch, or in none of {count}. Framed: the lesson's "
+        "epoch."
+    ): (
+        "Discos: quantas execuções ficaram abaixo do limiar primeiro nesta época, ou em nenhuma de {count}. "
+        "Emoldurada: a época da aula."
+    ),
+    "{rule}, from lr {lr}": "{rule}, a partir de lr {lr}",
+    "Scaling rules against their reference": "Regras de escala contra a sua referência",
+    "loss above the reference": "perda acima da referência",
+    "Runs with a class that is never predicted": "Execuções com uma classe que nunca é prevista",
+    "{share} as in the lesson": "{share} como na aula",
+    "none": "nenhuma",
+    "first epoch below the threshold": "primeira época abaixo do limiar",
+    (
+        "Loss at frozen weights after {count} {noun}, less that of the reference, seed by seed: median and interval. "
+        "Left of 0 the rule is better."
+    ): (
+        "Perda com pesos congelados após {count} {noun}, menos a da referência, semente a semente: mediana e "
+        "intervalo. À esquerda de 0 a regra é melhor."
+    ),
+    "Share of the runs, with its exact 95 % interval; runs that differ in this setting alone are compared.": (
+        "Fração das execuções, com o seu intervalo exato de 95 %; são comparadas execuções que diferem só neste ajuste."
+    ),
     "seconds per epoch": "segundos por época",
     "epochs to the threshold": "épocas até o limiar",
     "batch size": "tamanho do lote",
