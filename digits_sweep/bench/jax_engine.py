@@ -32,7 +32,7 @@ class JaxEngine:
     reads_floats: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         if type(model) is not MLP or any(type(each) is not nn.ReLU for each in model.activations):
             return "it is written for model=mlp model.activation=relu"
         # The exact type: AdamW is another step.
