@@ -205,7 +205,7 @@ def textbook_on_schedule(given: Workload) -> tuple[list[float], nn.Module]:
 def test_whole_rates_in_every_step_give_the_bits_of_no_schedule(engine_name, optimizer):
     given = scheduled(engine_name, optimizer, batch_size=20)
     engine, order = ENGINES[engine_name](given()), epoch_order(0, 1, 100)
-    assert_same_bits((engine.train(order, [1.0] * 5), engine), trained(engine_name, given(), epochs=1))
+    assert_same_bits((engine.train(order, [1.0] * 5).cpu(), engine), trained(engine_name, given(), epochs=1))
 
 
 @settings(max_examples=15)

@@ -23,6 +23,8 @@ from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizers.optimizer import build_optimizer, steps_plainly
 
 SOURCE = Path(__file__).parent / "epoch.cu"
+# Images converted at a time.
+PORTION = 5_000
 
 
 class Layer(Structure):
@@ -83,10 +85,7 @@ class CudaKernelEngine:
         self.layout = layout = Layout.of(model, self.batch_size, device)
         code = compiled(SOURCE, layout.capability, layout.options)
         self.kernel = Kernel(code, "train", layout.shared_bytes, device)
-        # A row is an image, a 1 for the bias, and zeros.
-        self.images = torch.zeros(len(workload.images), layout.row, device=device)
-        self.images[:, : layout.pixels] = scale(workload.images, workload.scale).flatten(1).to(device)
-        self.images[:, layout.pixels] = 1
+        self.images = _rows(workload, layout)
         self.labels = workload.labels.to(device)
         self.sent = torch.zeros(2, self.batch_size, layout.wide, dtype=torch.int64, device=device)
         self.task = Task(images=self.images.data_ptr(), sent=self.sent.data_ptr())
@@ -137,3 +136,15 @@ class CudaKernelEngine:
                 self.optimizer.state[parameter] = {"step": self.steps_done, "exp_avg": mean, "exp_avg_sq": square}
                 for suffix, tensor in (("", parameter), ("_mean", mean), ("_square", square)):
                     setattr(place, name + suffix, tensor.data_ptr())
+
+
+def _rows(workload: Workload, layout: Layout) -> Tensor:
+    """Return the images as the kernel reads them: a row is an image, a 1 for the bias, and zeros.
+
+    A portion is converted at a time: all images are four times as large in float32.
+    """
+    rows = torch.zeros(len(workload.images), layout.row, device=workload.device)
+    for images, of_images in zip(workload.images.split(PORTION), rows.split(PORTION), strict=True):
+        of_images[:, : layout.pixels] = scale(images, workload.scale).flatten(1).to(workload.device)
+    rows[:, layout.pixels] = 1
+    return rows
