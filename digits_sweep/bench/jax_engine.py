@@ -20,6 +20,9 @@ from digits_sweep.training.model import MLP, build_model
 from digits_sweep.training.optimizers.optimizer import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
 
+# On a machine with a GPU, JAX would compute on it otherwise, and take most of its memory at once.
+jax.config.update("jax_platforms", "cpu")
+
 Parameters = list[tuple[Any, Any]]
 
 

@@ -19,8 +19,8 @@ from digits_sweep.errors import EngineRefused
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast", "-fno-math-errno")
 # How compilers name the processor that they run on.
 PROCESSOR_FLAGS = ("-march=native", "-mcpu=native")
-# For some processors GCC 13 makes one instruction of a product and a sum in one loop and two in another, so that what is
-# computed would depend on how it is shared among threads. Other compilers need not know this.
+# For some processors GCC 13 makes one instruction of a product and a sum in one loop and two in another, so that the
+# last bit would depend on how the work is shared among threads. Other compilers need not know this.
 ALIKE_EVERYWHERE = "--param=avoid-fma-max-bits=0"
 # A compiler that hangs must not stop a sweep for ever.
 SECONDS = 300
