@@ -37,7 +37,7 @@ resume: .venv/ready ## Resume the newest sweep after what it has recorded
 	$(BIN)/python -m digits_sweep resume=latest $(ARGS)
 
 report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
-	$(BIN)/python -m digits_sweep.report $(SWEEPS)
+	$(BIN)/python -m digits_sweep.report $(SWEEPS) $(ARGS)
 
 critical: $(READY) ## Tune the rate at six batch sizes and count steps to a goal; which is soonest here
 	$(BIN)/python -m digits_sweep.critical_batch_size $(SIDE_BY_SIDE) $(ARGS)
@@ -56,14 +56,16 @@ torture: .venv/ready-test ## Stop a run after every change of the disk, and swee
 	$(BIN)/python -m pytest -m torture tests/security
 	$(BIN)/python -m tests.killing $(ARGS)
 
-lint: .venv/ready-lint ## Check style and types, and that docs/reference.md is up to date
+lint: .venv/ready-lint ## Check style and types, and that docs/reference.md and the keywords of run are up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/reference.py --check
+	$(BIN)/python docs/keywords.py --check
 
-docs: .venv/ready ## Write docs/reference.md from the code and conf/
+docs: .venv/ready ## Write docs/reference.md, and the keywords of run, from the code and conf/
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/keywords.py
 
 format: .venv/ready-lint ## Bring the code into the style that lint wants
 	$(BIN)/ruff check --fix .

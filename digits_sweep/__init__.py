@@ -1,9 +1,11 @@
 """digits_sweep: how long an epoch takes at each batch size, and after how many epochs the loss is below a threshold.
 
-For notebooks: `run(*overrides)` trains and returns the sweep's folder, `load_sweep(folder)` is its table, `Recorder`
-records a training loop that is not this program's, and every error that they raise on purpose is a `DigitsSweepError`.
+For notebooks: `run(batch_size=[100, 20])` trains and returns the sweep, a `SweepResult`, `latest()` returns the newest
+one, `load_sweep(folder)` is the table of any, `Recorder` records a training loop that is not this program's, and every
+error that they raise on purpose is a `DigitsSweepError`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from digits_sweep.errors import (
@@ -24,9 +26,10 @@ from digits_sweep.errors import (
 )
 
 if TYPE_CHECKING:
+    from digits_sweep.notebook.result import SweepResult, latest
+    from digits_sweep.notebook.running import run
     from digits_sweep.recorder.recorder import Recorder
     from digits_sweep.results.summary import load_sweep
-    from digits_sweep.sweep.launch import run
 
 __all__ = [
     "CannotRecord",
@@ -42,26 +45,31 @@ __all__ = [
     "NewerFormat",
     "OwnCodeFailed",
     "Recorder",
+    "SweepResult",
     "UnreadableRecord",
     "UnusableRoot",
+    "latest",
     "load_sweep",
     "run",
 ]
 __version__ = "0.1.0"
 
 
+_LATER = {
+    "Recorder": "recorder.recorder",
+    "SweepResult": "notebook.result",
+    "latest": "notebook.result",
+    "load_sweep": "results.summary",
+    "run": "notebook.running",
+}
+
+
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: a report or --version needs no torch.
-    if name == "run":
-        from digits_sweep.sweep.launch import run
-
-        return run
-    if name == "Recorder":
-        from digits_sweep.recorder.recorder import Recorder
-
-        return Recorder
-    if name == "load_sweep":
-        from digits_sweep.results.summary import load_sweep
-
-        return load_sweep
+    if name in _LATER:
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

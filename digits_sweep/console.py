@@ -35,12 +35,12 @@ class Screen:
     """Standard output as this program uses it. Control characters are written only if it is a terminal.
 
     Those in a text, which may come from a file, are written out. A `quiet` one has no line for a run's start and for
-    its epochs.
+    its epochs. Whoever reads one that is `in_python` types Python, and no commands.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, in_python: bool = False) -> None:
         self.console = console_on(sys.stdout)
-        self.quiet = quiet
+        self.quiet, self.in_python = quiet, in_python
 
     @property
     def is_terminal(self) -> bool:
@@ -108,15 +108,15 @@ class RunOnScreen:
             )
         if self.pace:
             sweep = self.pace.after(row.epoch, row.seconds)
-            shown = f"run {min(int(sweep.done) + 1, sweep.total)} of {sweep.total}, {_left(sweep.left)}"
+            shown = f"run {min(int(sweep.done) + 1, sweep.total)} of {sweep.total}, {time_left(sweep.left)}"
             self.bar.update(self.sweep, completed=sweep.done, total=sweep.total, shown=shown)
-        left = _left((self.num_epochs - row.epoch) * row.seconds)
+        left = time_left((self.num_epochs - row.epoch) * row.seconds)
         self.bar.update(
             self.task, completed=row.epoch, shown=f"epoch {row.epoch} of {self.num_epochs}, {left}", refresh=True
         )
 
 
-def _left(seconds: float) -> str:
+def time_left(seconds: float) -> str:
     """Write a time that is left: `about 12 s left`, `about 3 min left`, `about 2.5 h left`."""
     if seconds < 100:
         return f"about {seconds:.0f} s left"

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from digits_sweep.config.keys import declared
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "README.pt-BR.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 TEXT = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 INLINE = r"`([^`\n]+)`"

@@ -22,7 +22,7 @@ LAYERS = (
     # Read what is recorded: report is asked for the table at the end of a sweep.
     ("console", "trackers", "report"),
     ("sweep",),
-    ("critical_batch_size", "tune", "bench", "recorder"),
+    ("critical_batch_size", "tune", "bench", "recorder", "notebook"),
     ("__main__", "__init__"),
 )
 REPORT_READS = (*LAYERS[0], "report")

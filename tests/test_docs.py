@@ -26,7 +26,7 @@ def unless_not_installed(what, *arguments):
         pytest.skip(str(refusal))
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("command", commands("digits_sweep"))
 def test_every_command_is_one_that_works(command):
     arguments = arguments_of(command)
@@ -46,6 +46,7 @@ def test_every_search_is_one_that_works(command):
     assert plan(overrides).runs
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", commands("digits_sweep.critical_batch_size"))
 def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
     from digits_sweep.critical_batch_size.search.runs import goals_of, plan_batch_sizes
@@ -69,6 +70,18 @@ def test_the_readme_shows_the_sweep_and_how_to_start_it_without_activating():
 
 def test_the_readme_has_at_most_8_kb():
     assert len(README.encode()) <= 8192
+
+
+def test_the_portuguese_readme_has_the_commands_the_figures_and_the_links_of_the_english_one():
+    portuguese = TEXT["README.pt-BR.md"]
+    assert set(re.findall(r"^    +(\S.*?)(?:  +#.*)?$", portuguese, flags=re.MULTILINE)) <= set(
+        re.findall(r"^    +(\S.*?)(?:  +#.*)?$", README, flags=re.MULTILINE)
+    )
+    answer, resposta = (text.partition(heading)[2].partition("\n## ")[0] for text, heading in (
+        (README, "\n## The answer\n"), (portuguese, "\n## A resposta\n"),
+    ))  # fmt: skip
+    assert re.findall(r"\d[\d.,e-]*\d|\d", resposta) == re.findall(r"\d[\d.,e-]*\d|\d", answer)
+    assert set(re.findall(r"\]\((docs/[^)]+)\)", portuguese)) <= set(re.findall(r"\]\((docs/[^)]+)\)", README))
 
 
 def test_the_python_of_the_docs_runs(tmp_path, monkeypatch, capsys):

@@ -82,6 +82,14 @@ def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", value
 
 
+def value_of(config: dict[str, Any], key: str) -> Any:
+    """Return the value of `key` in a nested configuration, as `flat` yields it; None if there is none."""
+    value: Any = config
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return None if isinstance(value, dict) else value
+
+
 def results_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return every key of a nested configuration that may change a result, with its value."""
     return {key: value for key, value in flat(config) if changes_results(key)}

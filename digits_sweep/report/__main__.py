@@ -3,17 +3,20 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
 from digits_sweep.process import at_once, command, write_line
+from digits_sweep.report.language import CATALOGUES, ENGLISH, in_language, said
 from digits_sweep.results.disk.folders import expanded
 
 if TYPE_CHECKING:
     from digits_sweep.report.analysis.study import Study
 
+FIGURE = "also draw a figure of the first sweep's page, as .svg or .png (loss-epoch, if none is named)"
 COMPARING = "Of several sweeps, the others are compared with the first."
 
 
@@ -22,11 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Whoever reads what is printed, such as `head`, may stop: the page is written all the same.
     """
-    with command(arguments):
+    with command(arguments), ExitStack() as stack:
         chosen = _parser().parse_args(arguments)
         with at_once():
             from digits_sweep.report.analysis.study import load_study
             from digits_sweep.results.manifest import newest_sweep
+        stack.enter_context(in_language(chosen.language))
         try:
             studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]
         except (DigitsSweepError, FileNotFoundError) as error:
@@ -36,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = chosen.page or chosen.outputs / "report" / "index.html"
         try:
             if chosen.figure:
-                _draw(studies[0], chosen.figure)
+                _draw(studies[0], *chosen.figure)
             # matplotlib takes a second to import: the tables are printed before.
             with at_once():
                 from digits_sweep.report.page import write_page
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except OSError as error:
             name = error.filename2 or error.filename
             sys.exit(f"{name}: {error.strerror}" if name else str(error))
-        write_line(f"page: {path}")
+        write_line(f"{said('page')}: {path}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps; the newest sweep if not given")
     add("--outputs", type=_path, default=Path("outputs"), help="the folder of all results (%(default)s)")
     add("--page", type=_file, metavar="FILE", help="the file to write (report/index.html in the folder of all results)")
-    add("--figure", type=_file, metavar="FILE", help="also draw the first sweep's losses, as .svg or .png")
+    add("--language", choices=list(CATALOGUES), default=ENGLISH, help="the language of page and tables (%(default)s)")
+    add("--figure", type=_figure, metavar="[NAME=]FILE", help=FIGURE)
     return parser
 
 
@@ -77,6 +82,13 @@ def _file(text: str) -> Path:
     if path.exists() and not path.is_file():
         raise argparse.ArgumentTypeError(f"{text} is no file that can be replaced; name another")
     return path
+
+
+def _figure(text: str) -> tuple[str, Path]:
+    """Read `rules=rules.svg`, or a path alone: it may have an equals sign in the names of its folders."""
+    name, equals, path = text.partition("=")
+    is_named = equals and all(each.isalpha() or each == "-" for each in name)
+    return (name, _file(path)) if is_named else ("loss-epoch", _file(text))
 
 
 def _sweep(text: str) -> Path:
@@ -119,18 +131,16 @@ def _show(study: "Study") -> None:
         write_line(visible(f"\n{experiment.heading}\n\n{as_markdown(experiment.table.as_text())}"))
 
 
-def _draw(study: "Study", path: Path) -> None:
+def _draw(study: "Study", name: str, path: Path) -> None:
     with at_once():
-        from digits_sweep.report.analysis.panels import layout_of
-        from digits_sweep.report.analysis.statistics.replicates import replicates
         from digits_sweep.report.figures.svg import as_file
-        from digits_sweep.report.pictures.along_runs import losses
+        from digits_sweep.report.pictures.captions import pictures
 
-    for picture in losses(study.runs, study.history, replicates(study.runs), layout_of(study.runs)):
-        if picture.name == "loss-epoch":
-            as_file(path, picture.panels, picture.columns)
-            return
-    as_file(path, [("", "", lambda axis: None)], 1)
+    found = {picture.name: picture for picture in pictures(study)}
+    if name not in found:
+        names = ", ".join(found) or "none, because no run has an epoch"
+        sys.exit(f"--figure {name}={path}: {study.folder} has no such figure; choose among {names}")
+    as_file(path, found[name].panels, found[name].columns, found[name].height)
 
 
 if __name__ == "__main__":

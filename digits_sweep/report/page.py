@@ -1,5 +1,6 @@
 """Write one or more sweeps as one HTML page that needs no other file and no network."""
 
+import json
 import os
 import re
 from base64 import b64encode
@@ -26,6 +27,7 @@ from digits_sweep.report.analysis.statistics.ranking import ranked
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.figures.critical import sizes_of
+from digits_sweep.report.language import language, said
 from digits_sweep.report.pictures import critical
 from digits_sweep.report.pictures.captions import pictures
 from digits_sweep.report.pictures.legend import legend, legend_of_critical
@@ -40,6 +42,10 @@ HEADING = "How long is an epoch, and when is the loss below the threshold?"
 
 # Of more configurations the soonest are shown, and the others on demand.
 MOST_ROWS, FIRST_ROWS = 12, 10
+
+
+# What the script on the page says, with %s for what it fills in.
+OF_THE_SCRIPT = ("not reached", "Show rows with", "any text", "%s of %s", "Save as CSV", "Save as %s: %s")
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,10 @@ class Section:
 
 
 def write_page(path: Path, studies: Sequence[Study]) -> None:
-    """Replace the page at `path`. Raises OSError if it cannot be written."""
+    """Replace the page at `path`, in the present language, in which `studies` must have been loaded too.
+
+    Raises OSError if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, OLD_SECONDS)
     replace_file(path, page(studies, path.parent))
@@ -86,6 +95,7 @@ def page(studies: Sequence[Study], folder: Path) -> str:
         finalize=_finalized,
     )
     environment.filters["unbroken"] = _unbroken
+    environment.globals["said"] = said
     return environment.get_template("page.html.j2").render(_content(studies, folder))
 
 
@@ -97,7 +107,7 @@ def _finalized(value: Any) -> Any:
 def _unbroken(text: str) -> Markup:
     """Escape `text` and mark where no line may break: within `2.04 s` and `1e-4`."""
     marked = r'<span class="unbroken">\g<0></span>'
-    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b|e-\d+)", marked, str(escape(visible(text)))))
+    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b| %|e-\d+)", marked, str(escape(visible(text)))))
 
 
 def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
@@ -115,20 +125,22 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     script = _file("page.js")
     return {
         "sections": sections,
-        "heading": critical.HEADING if alone else HEADING,
+        "heading": said(critical.HEADING if alone else HEADING),
         "comparison": comparison(shared) if shared else None,
         "differences": differences(shared) if shared else [],
-        "questions_heading": "Steps, examples and seconds" if alone else "The two questions",
+        "questions_heading": said("Steps, examples and seconds") if alone else said("The two questions"),
         "questions": critical.table(alone)
         if alone
         else questions(tables.runs, groups[:FIRST_ROWS] if many else groups, tables.goal),
         "all_questions": questions(tables.runs, groups, tables.goal) if many else None,
         "checks": critical.checks(alone) if alone else [],
-        "how_counted": critical.HOW_COUNTED if alone else how_counted(tables.goal),
+        "how_counted": said(critical.HOW_COUNTED) if alone else how_counted(tables.goal),
         "several_seeds": not alone and several,
         "experiments": [] if alone or shared else list(experiments(studies[0])),
         "legend": legend_of_critical(alone, sizes_of(alone)) if alone else legend(layout_of(tables.runs), several),
-        "pictures": list(critical.pictures(studies[0], alone)) if alone else pictures(tables),
+        "pictures": pictures(tables),
+        "language": language(),
+        "texts": json.dumps({text: said(text) for text in OF_THE_SCRIPT}),
         "wide": WIDE,
         "high": HIGH,
         "style": Markup(_file("page.css")),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from digits_sweep.config.keys import KEY, flat, results_of, written
+from digits_sweep.config.keys import KEY, results_of, value_of, written
 from digits_sweep.results.run.history import EpochRow, first_epoch_below, seconds_per_epoch, seconds_until
 from digits_sweep.results.run.record import Record
 
@@ -50,19 +50,19 @@ SETTING, OUTCOME, PROVENANCE = ColumnRole
 
 def _key(name: str, dtype: str, key: str, meaning: str, mixture: str | None = None) -> Column:
     """Return a column that holds the value of one key."""
-    return Column(name, dtype, SETTING, meaning, (key,), lambda record, _: dict(flat(record.config)).get(key), mixture)
+    return Column(name, dtype, SETTING, meaning, (key,), lambda record, _: value_of(record.config, key), mixture)
 
 
 def _beta(place: int) -> Cell:
     def beta(record: Record, history: Sequence[EpochRow]) -> Any:
-        betas = dict(flat(record.config)).get("optimizer.betas")
+        betas = value_of(record.config, "optimizer.betas")
         return betas[place] if isinstance(betas, list) and len(betas) == 2 else None
 
     return beta
 
 
 def _model(record: Record, history: Sequence[EpochRow]) -> str | None:
-    name, head = (dict(flat(record.config)).get(f"model.{key}") for key in ("name", "head"))
+    name, head = (value_of(record.config, f"model.{key}") for key in ("name", "head"))
     return name if head in ("softmax", None) else f"{name}_{head}"
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import replace_file, safe_name
-from digits_sweep.results.disk.reading import MANIFEST_BYTES, named, read_json, run_folders
-from digits_sweep.results.run.history import one_line
+from digits_sweep.results.disk.reading import MANIFEST_BYTES, named, one_line, read_json, run_folders
 
 # 1: the first one. 2: `configs`. 3: `id`, `started_at` and `counter`.
 FORMAT = 3

@@ -1,5 +1,6 @@
 """From the records of a sweep to one table: a row a run, always rebuilt, never appended to."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -25,7 +26,7 @@ from digits_sweep.results.sweep import RecordedSweep, read_sweep
 UNFITTING = (ValueError, TypeError, OverflowError)
 
 
-def load_sweep(sweep_dir: Path | str) -> pd.DataFrame:
+def load_sweep(sweep_dir: os.PathLike[str] | str) -> pd.DataFrame:
     """Return the table of a sweep, from the records in its run folders: a row a run.
 
     Its columns are `COLUMNS`, then one by its full name for each key that was swept and has none there, as text.
@@ -56,7 +57,7 @@ def _table(rows: list[dict[str, Any]], swept: Sequence[str] = ()) -> pd.DataFram
         return pd.DataFrame(rows, columns=list(types)).astype(types)
 
 
-def load_history(sweep_dir: Path | str) -> pd.DataFrame:
+def load_history(sweep_dir: os.PathLike[str] | str) -> pd.DataFrame:
     """Return every epoch of every run of a sweep: `run_dir` and the columns of `history.csv`, in the table's order.
 
     A run whose history cannot be read has no row.

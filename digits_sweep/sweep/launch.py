@@ -1,4 +1,4 @@
-"""Launching the runs of a plan: by Hydra's launchers, or in this process without a command line (`run`)."""
+"""Launching the runs of a plan: by Hydra's launchers, or in this process without them."""
 
 import logging
 import math
@@ -8,19 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import cast
 
-from digits_sweep.config.plan import Plan, PlannedRun, plan
+from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.console import Screen
-from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
 from digits_sweep.results.manifest import read_manifest
 from digits_sweep.results.run.record import Status
 from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import session
-from digits_sweep.sweep.as_before import as_before
 from digits_sweep.sweep.hydra_jobs import launch_by_hydra
 from digits_sweep.sweep.one_run.run import run as train
 
@@ -30,46 +26,14 @@ FAILED, STOPPED = 1, 2
 MOST_RETRIES = 3
 # How often the table is rebuilt at most while runs train.
 SECONDS_BETWEEN_TABLES = 2.0
-# How `run` is called, and the only flags that mean something there.
-EXAMPLE = "run('data.batch_size=100,20', 'trainer.num_epochs=3')"
-CONFIG_DIR = ("--config-dir", "-cd")
 
 
-def run(*overrides: str) -> Path:
-    """Train what `python -m digits_sweep -m` would with these overrides, one run after the other, in this process.
-
-    `run("data.batch_size=100,20,5")` is the sweep, `run("data.batch_size=5")` a single run, `run("resume=latest")`
-    resumes what was stopped. Returns the full path of the sweep's folder, which `load_sweep` makes a table of. Threads
-    and denormals of PyTorch, handlers of signals and Hydra are as before when it returns or raises. Raises a
-    `DigitsSweepError` before anything is trained if an override is wrong, or data, device or folder cannot be had, and
-    TypeError for what is no override. A run that fails says so in its row and its record; with `fail_fast=true` it is
-    the last one.
-    """
-    for each in overrides:
-        if not isinstance(each, str) or (each.startswith("-") and not each.startswith(CONFIG_DIR)):
-            raise TypeError(f"run({each!r}): must be key=value, a text for each key: {EXAMPLE}")
-    try:
-        with as_before():
-            return _trained(overrides)
-    except (DigitsSweepError, OSError) as error:
-        # The text says it all: the calls in between are of no use to whoever reads it.
-        raise error.with_traceback(None) from None
-
-
-def _trained(overrides: Sequence[str]) -> Path:
-    planned = plan(["-m", *overrides])
-    if planned.settings.dry_run or not planned.launcher.in_process:
-        raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
-    _, folder = session.execute(planned, _in_this_process, Screen())
-    return cast(Path, folder).absolute()
-
-
-def _in_this_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
-    """Train without Hydra's launcher, which would change this process's logging."""
+def in_this_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
+    """Train without Hydra's launcher, which would change this process's logging; return the exit code."""
     manifest = read_manifest(sweep.folder)
 
     def start(number: int, run: PlannedRun) -> Status:
-        return train(run.config, sweep.folder / run.folder, number, manifest).status
+        return train(run.config, sweep.folder / run.folder, number, manifest, screen=screen).status
 
     return _one_by_one(planned, sweep, screen, start)
 

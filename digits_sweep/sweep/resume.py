@@ -25,6 +25,7 @@ from digits_sweep.config.keys import (
     holds_for_the_sweep,
     may_grow,
     role_of,
+    value_of,
     written,
 )
 from digits_sweep.config.own_code import changed_code
@@ -56,7 +57,7 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
         check_plain(sweep_dir, unused=SUBMITIT_FOLDER)
-        if any(dict(flat(config)).get("engine.name") == OWN_LOOP for config in manifest.configs):
+        if any(value_of(config, "engine.name") == OWN_LOOP for config in manifest.configs):
             raise CannotResume(f"{sweep_dir}: recorded by digits_sweep.Recorder; start its own program again")
         if not manifest.runs:
             raise CannotResume(f"{sweep_dir}: a sweep without runs")

@@ -18,7 +18,8 @@ from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables.table_of_runs import named_table
 from digits_sweep.report.tables.terminal import runs_for_terminal
-from digits_sweep.results.disk.files import OLD_SECONDS, flush_folder, make_folder, remove_leftovers
+from digits_sweep.results.disk.changes import flush_folder
+from digits_sweep.results.disk.files import OLD_SECONDS, make_folder, remove_leftovers
 from digits_sweep.results.disk.lock import only_writer
 from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
 from digits_sweep.results.run.record import Status
@@ -27,7 +28,7 @@ from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.own_traceback import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
-from digits_sweep.sweep.resume_line import resume_line
+from digits_sweep.sweep.resume_line import resume_call, resume_line
 from digits_sweep.trackers.process import following
 from digits_sweep.training.device import flush_denormals_from_now_on
 
@@ -168,8 +169,12 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {listed(unfinished)}")
-        screen.say(f"resume with: {resume_line(planned, sweep.folder)}")
-    screen.say(f"page with:   {_report_line(planned, sweep.folder, is_newest)}")
+        screen.say(f"resume with: {(resume_call if screen.in_python else resume_line)(planned, sweep.folder)}")
+    if screen.in_python:
+        screen.say(f"show with:   {_call(planned, sweep.folder, is_newest)}")
+        screen.say(f"page with:   {_call(planned, sweep.folder, is_newest)}.report()")
+    else:
+        screen.say(f"page with:   {_report_line(planned, sweep.folder, is_newest)}")
     return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
 
 
@@ -177,3 +182,10 @@ def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
     """The command that turns this sweep into a page: the newest one of the usual folder needs no name."""
     sweep = [] if is_newest and str(planned.outputs) == "outputs" else [str(sweep_dir)]
     return f"python -m digits_sweep.report {shlex.join(sweep)}".rstrip()
+
+
+def _call(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
+    """The call of Python that returns this sweep."""
+    if not is_newest:
+        return f"SweepResult({str(sweep_dir.absolute())!r})"
+    return "latest()" if str(planned.outputs) == "outputs" else f"latest({str(planned.outputs)!r})"

@@ -46,6 +46,7 @@ def test_a_mistake_is_refused_by_name(arguments, line):
     assert str(refused.value).startswith(line)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -135,6 +136,7 @@ def test_the_cost_of_a_machine_is_read_with_its_unit(given, cost):
     assert typed.command == ["data.batch_size=5", "seed=1"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("typed", "difference"),
     [

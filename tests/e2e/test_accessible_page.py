@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from digits_sweep.report.analysis.study import load_study
+from digits_sweep.report.language import in_language
 from digits_sweep.report.page import write_page
 from tests.many import sweep_of
 from tests.servers import CAP_SECONDS
@@ -52,12 +54,20 @@ def pages(tmp_path_factory):
     found = {"few": [few], "many": [sweep_of(folder / "many", 24)], "two": [few, other]}
     for name, studies in found.items():
         write_page(folder / f"{name}.html", studies)
+    with in_language("pt-BR"):
+        write_page(folder / "pt-BR.html", [load_study(folder / "few")])
     return folder
 
 
 @pytest.mark.parametrize(
     ("name", "width", "theme"),
-    [("few", 1280, "light"), ("few", 390, "dark"), ("many", 390, "light"), ("two", 1280, "dark")],
+    [
+        ("few", 1280, "light"),
+        ("few", 390, "dark"),
+        ("many", 390, "light"),
+        ("two", 1280, "dark"),
+        ("pt-BR", 390, "light"),
+    ],
 )
 def test_there_is_no_violation(pages, show, axe, name, width, theme):
     browser = show(pages / f"{name}.html", width, theme)
@@ -107,6 +117,14 @@ def test_the_table_of_runs_is_filtered_by_words(pages, show):
     """
     assert "4 of 24" in browser.execute_script(filtering, "lr=0.001 width=32")
     assert len(texts(browser, ".runs tbody tr:not([hidden]) th")) == 4
+
+
+def test_the_script_speaks_the_language_of_the_page(pages, show):
+    browser = show(pages / "pt-BR.html")
+    assert {"Salvar como CSV", "SVG", "PNG"} <= set(texts(browser, ".tools button"))
+    labels = "return [...document.querySelectorAll('.tools button')].map(each => each.ariaLabel)"
+    assert "Salvar como SVG: Segundos por época" in browser.execute_script(labels)
+    assert browser.get_log("browser") == []
 
 
 def test_a_run_shows_its_own_curve_below_its_row_and_hides_it_again(pages, show):

@@ -161,6 +161,7 @@ def test_four_batch_sizes_give_an_answer_that_is_checked_and_another_machine_get
 FEW = (*QUICK, "data.batch_size=400", "trainer.num_epochs=1", "critical.confirm=1")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "typed",
     [("evaluation.targets.train_error=[0.001]",), ("optimizer=sgd", "critical.lr=1e30")],
@@ -217,6 +218,7 @@ def test_workers_side_by_side_give_the_same_table(study, program):
     assert steps(program) == steps(study)
 
 
+@pytest.mark.full
 def test_branches_of_a_run_may_be_asked_for_later(copied):
     before = len(list(folder_of(copied).glob("*/record.json")))
     asked = (*QUICK, "resume=latest", "critical.branch=true", "critical.branch_examples=600")

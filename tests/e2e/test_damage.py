@@ -197,6 +197,7 @@ def test_a_recorded_value_that_would_be_resolved_is_refused(half_done):
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -65,6 +65,7 @@ def sweep(module: str, *more: str, epochs: int = 2) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.full
 def test_they_are_swept_stopped_and_resumed_to_the_same_bits_by_the_whole_command(module, program, tmp_path):
     undisturbed = Program(tmp_path / "undisturbed")
     undisturbed.folder.mkdir()
@@ -101,6 +102,7 @@ def test_a_resume_with_another_file_is_refused_by_name_and_changes_nothing(modul
     assert [path.read_bytes() for path in sorted(program.sweep().glob("*/record.json"))] == before
 
 
+@pytest.mark.full
 def test_what_a_sweeps_file_names_is_imported_by_no_resume_and_no_report(module, program):
     program(*sweep(module, epochs=1))
     (program.folder / "imported").unlink()

@@ -60,6 +60,7 @@ def network(module: str, *more: str) -> list[str]:
     return base(module, "model=own", f"model.target={module}:CNN", *more)
 
 
+@pytest.mark.full
 def test_a_network_with_random_layers_is_evaluated_and_resumed_to_the_same_bits(module, program):
     command = network(
         module, "evaluation.every_examples=100", "evaluation.noise_scale=true", "evaluation.targets.test_error=[0.1]",
@@ -111,6 +112,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("override", REFUSED)
 def test_what_cannot_be_trained_on_is_refused_in_a_line_while_planning(override, module, program):
     typed, right = (text.replace("MINE", module) for text in (override, REFUSED[override]))

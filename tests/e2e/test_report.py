@@ -98,6 +98,7 @@ def test_the_runs_of_a_real_sweep_are_named_by_what_was_swept(tmp_path, monkeypa
     assert list(names) == [f"batch size {size}, hidden size {width}" for size in (500, 250) for width in (8, 4)]
 
 
+@pytest.mark.full
 def test_two_sweeps_stand_side_by_side_on_the_page_that_the_command_names(report, tmp_path):
     for name, seconds in (("before", 2.0), ("after", 1.0)):
         for seed in range(4):
@@ -127,6 +128,8 @@ def test_two_sweeps_without_a_run_have_a_page(tmp_path):
         ("--page", "file/index.html", "file: "),
         ("--figure", "nowhere/losses.svg", "nowhere/losses.svg: No such file or directory"),
         ("--figure", "losses.txt", "losses.txt: no format for a figure; choose .svg or .png"),
+        ("--figure", "seconds-epoch=nowhere/a.svg", "nowhere/a.svg: No such file or directory"),
+        ("--figure", "rules=a.svg", "--figure rules=a.svg: outputs/sweeps/x has no such figure; choose among "),
     ],
 )
 def test_a_file_that_cannot_be_written_is_named_and_the_table_is_printed(report, tmp_path, option, path, reason):
@@ -136,6 +139,13 @@ def test_a_file_that_cannot_be_written_is_named_and_the_table_is_printed(report,
     code, printed, complaints = report(option, path)
     assert (code, complaints.startswith(reason)) == (1, True)
     assert "| batch size" in printed
+
+
+def test_every_figure_of_a_page_can_be_a_file(report, tmp_path):
+    add_run(tmp_path / "outputs" / "sweeps" / "x", "run", losses_reaching(2))
+    finished(tmp_path / "outputs" / "sweeps" / "x")
+    assert report("--figure", "seconds-epoch=a=b.svg")[0] == 0
+    assert "seconds per epoch" in (tmp_path / "a=b.svg").read_text()
 
 
 @pytest.mark.parametrize("option", ["--page", "--figure"])

@@ -40,6 +40,7 @@ def copy(completed: Program, tmp_path: Path) -> Program:
 # Sweeps that are stopped
 
 
+@pytest.mark.full
 def test_a_killed_sweep_ends_with_the_bits_it_would_have_had(program, tmp_path):
     sweep = ("-m", "optimizer=adam,sgd", "data.batch_size=500", "data=mnist_sample", "trainer.num_epochs=10")
     undisturbed = Program(tmp_path / "undisturbed")
@@ -59,6 +60,7 @@ def test_the_sweep_of_the_torture_is_one_that_a_user_could_type(program):
     assert program(*SWEEP, "dry_run=true").returncode == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("is_extension", "stop", "code", "rows"),
     [
@@ -153,7 +155,7 @@ def test_epochs_that_were_trained_beside_another_run_are_marked(copy):
     assert finished.stdout.count("(2 at once)") == 2
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("name", ["plain", 'it\'s "my" folder'])
 @pytest.mark.parametrize(
     "typed",

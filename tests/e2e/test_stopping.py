@@ -38,6 +38,7 @@ COMMANDS = {
 MODULES = [1, 200, *(pytest.param(number, marks=pytest.mark.full) for number in (20, 50, 100, 400, 800, 1_200, 1_600))]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", MODULES)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_line(tmp_path, name, number):

@@ -55,6 +55,7 @@ def test_tensorboard_has_every_epoch_of_every_run_also_of_a_sweep_that_is_resume
             assert scalars(run_dir, "final_loss")[-1] == pytest.approx(losses(run_dir)[-1], rel=1e-6)
 
 
+@pytest.mark.full
 @needs("tensorboard")
 def test_a_tracker_that_fails_is_reported_once_and_changes_nothing(program):
     fails = ("tracker=tensorboard", "tracker.tensorboard.folder=record.json")

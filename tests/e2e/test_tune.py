@@ -49,7 +49,7 @@ def found(tmp_path):
     return lambda: load_sweep(tmp_path / "outputs" / "tune" / "s")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_path, objective):
     finished = tune("tune.trials=4", f"tune.objective={objective}", "tune.lr=[1e-4,1e-1]")
@@ -164,6 +164,7 @@ def test_two_processes_share_a_study(program):
         assert all("epoch" in each.text().partition("trial  lr")[0] for each in (first, second))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_search_continues_with_the_very_trial_it_was_stopped_in(tune, found, monkeypatch, sent, code):
     command = ("tune.trials=3", "tune.objective=final_loss", "tune.prune=false")

@@ -121,6 +121,7 @@ def test_the_rules_start_from_the_middle_batch_size(folder):
     assert linear.values == pytest.approx([1e-3 * size / 20 for size in SIZES])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("rows", [4, 0])
 @pytest.mark.parametrize("draw", [figures.steps, figures.examples, figures.seconds, figures.rates])
 def test_if_nothing_is_reached_a_figure_is_drawn_all_the_same(folder, draw, rows):

@@ -4,7 +4,10 @@ import pytest
 
 from digits_sweep.report.analysis.sentences.lesson import how_often
 from digits_sweep.report.analysis.statistics.at_equal_examples import at_equal_examples
-from digits_sweep.report.analysis.statistics.matched import matched
+from digits_sweep.report.analysis.statistics.matched import dead_digits, matched
+from digits_sweep.report.figures.style import SERIES
+from digits_sweep.report.figures.svg import figure_of
+from digits_sweep.report.pictures.experiments import experiments as figures
 from digits_sweep.report.tables.experiments import experiments
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -44,6 +47,15 @@ def test_runs_that_differ_in_one_factor_alone_are_pairs(sweep):
     assert (found.factor, found.first, found.second) == ("scale", "raw", "unit")
     assert (found.of_first.hits, found.of_second.hits, found.of_first.runs) == (2, 0, 3)
     assert (found.only_first, found.only_second, found.p_value) == (2, 0, 0.5)
+
+
+def test_settings_that_change_together_are_one_factor(sweep):
+    for seed in range(2):
+        for model, head in (("mlp", "softmax"), ("mlp_logits", "logits")):
+            add_run(sweep, f"{head}_{seed}", losses_reaching(3), seed=seed, model=model, head=head,
+                    classes_never_predicted=int(head == "softmax"))  # fmt: skip
+    (found,) = dead_digits(finished(sweep).runs)
+    assert (found.factor, found.first, found.second, found.only_first) == ("model", "mlp", "mlp_logits", 2)
 
 
 def with_rules(sweep):
@@ -90,7 +102,37 @@ def test_each_has_its_table(sweep):
     assert names == ["lesson-replicated", "never-predicted", "rules"]
 
 
+def test_each_has_a_figure_whose_text_has_its_numbers(sweep):
+    replicated(sweep)
+    with_rules(sweep.parent / "rules")
+    texts = {each.name: each.text for folder in (sweep, sweep.parent / "rules") for each in figures(finished(folder))}
+    assert texts == {
+        "lesson-replicated": "batch size 100: 1 of 6 as in the lesson.",
+        "never-predicted": "scale raw: 67%; scale unit: 0%.",
+        "rules": "fixed, from lr 1e-4: -0.0200; linear, from lr 1e-4: +0.1000.",
+    }
+
+
+def test_the_figure_of_first_epochs_has_a_disc_for_each_and_a_frame_around_the_lessons(sweep):
+    (shown,) = (each for each in figures(replicated(sweep)) if each.name == "lesson-replicated")
+    (axis,) = figure_of(shown.panels, shown.columns, shown.height).axes
+    assert [text.get_text() for text in axis.texts] == ["2", "1", "3", "batch size 100"]
+    (frame,) = axis.lines
+    assert list(frame.get_xdata()) == [7]
+    assert axis.get_xticklabels()[-1].get_text() == "none"
+
+
+def test_an_interval_that_is_clear_of_zero_has_another_color(sweep):
+    with_rules(sweep)
+    (shown,) = figures(finished(sweep))
+    (axis,) = figure_of(shown.panels, shown.columns, shown.height).axes
+    zero, *lines = axis.lines
+    assert list(zero.get_xdata()) == [0, 0]
+    assert {line.get_color() for line in lines} == {SERIES[1]}
+
+
 def test_a_sweep_like_any_other_has_none(sweep):
     for size in (100, 20, 5):
         add_run(sweep, f"batch_size={size}", losses_reaching(3), batch_size=size)
-    assert list(experiments(finished(sweep))) == []
+    study = finished(sweep)
+    assert [*experiments(study), *figures(study)] == []

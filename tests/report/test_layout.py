@@ -71,6 +71,7 @@ def texts(figure: Figure) -> list[Text]:
     return [each for each in found if each.get_visible() and each.get_text()]
 
 
+@pytest.mark.sampled(2)
 def test_every_mark_stands_at_its_batch_size_in_its_color(drawn):
     layout, figures = drawn
     seen = set()

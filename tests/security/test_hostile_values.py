@@ -110,7 +110,7 @@ def uncounted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return reported(program)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("number", "reason"), list(enumerate(reason for _, reason in UNCOUNTED)))
 def test_a_run_that_cannot_be_counted_is_named_with_the_reason(uncounted, number, reason):
     assert reason in failure(f"run_{number}", uncounted[1])

@@ -84,7 +84,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("key", "value", "reason"), HOSTILE, ids=[f"{key}: {why}" for key, _, why in HOSTILE])
 def test_a_value_that_no_run_has_is_refused_before_anything_is_trained(program, received, key, value, reason):
     assert reason in refused(program, received, set_to(key, value))

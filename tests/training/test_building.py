@@ -30,6 +30,7 @@ def test_a_number_of_threads_that_is_asked_for_is_the_one_that_is_set():
     assert torch.get_num_threads() == built.num_threads == 2
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("engine", ["auto", "eager", "closed_form", "lesson"])
 @pytest.mark.parametrize("batch_size", [20, 500])
 def test_auto_is_one_thread_whatever_the_machine_so_that_the_losses_are_the_same(engine, batch_size, monkeypatch):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,6 @@ class Composer:
         self._searchpath = [configuration_folder(folder) for folder in config_dirs]
         self._composed: dict[tuple[str, ...], Composed] = {}
         self._parsed: dict[str, Override] = {}
-        self._are_groups: dict[str, bool] = {}
         self._first: Composed | None = None
 
     def __enter__(self) -> "Composer":
@@ -76,11 +76,8 @@ class Composer:
     def is_choice(self, override: Override) -> bool:
         """Return whether `override` chooses from a config group, instead of setting a value."""
         key = override.key_or_group
-        if key not in self._are_groups:
-            # Only the name of a group has a slash.
-            is_group = "/" in key or bool(self.options(key) or self._loader.list_groups(key))
-            self._are_groups[key] = "." not in key and is_group
-        return self._are_groups[key]
+        # Only the name of a group has a slash.
+        return "." not in key and ("/" in key or key in self._all_groups)
 
     def composed(self, overrides: Sequence[Override]) -> Composed:
         """Compose the configuration of one run. Interpolations stay unresolved."""
@@ -122,7 +119,12 @@ class Composer:
 
     def groups(self) -> list[str]:
         """Return the config groups that a command line may choose from."""
-        return [group for group in self._loader.list_groups("") if group not in ("hydra", "schema")]
+        return [group for group in self._all_groups if group not in ("hydra", "schema")]
+
+    @cached_property
+    def _all_groups(self) -> list[str]:
+        # Hydra copies everything it knows for each such question.
+        return self._loader.list_groups("")
 
     def options(self, group: str) -> list[str]:
         """Return the choices of a config group; none if there is no such group."""

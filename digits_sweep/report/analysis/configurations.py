@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.report.analysis.sentences.formatting import RATES, setting
+from digits_sweep.report.language import said
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
 # Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
@@ -69,9 +70,14 @@ def labels(names: Sequence[str]) -> dict[str, str]:
 
 def _name(run: pd.Series, words: dict[str, str]) -> str:
     if pd.isna(run["batch_size"]):
-        return "unreadable"
+        return said("unreadable")
     parts = [level(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
-    return ", ".join([f"batch size {run['batch_size']}", *parts])
+    return ", ".join([said("batch size {size}", size=run["batch_size"]), *parts])
+
+
+def shortened(configuration: str) -> str:
+    """Return the name of a configuration without the words in front of its batch size."""
+    return configuration.removeprefix(said("batch size {size}", size=""))
 
 
 def level(name: str, label: str, value: Any) -> str:

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 import pandas as pd
 
 from digits_sweep.report.analysis.curves.cost import seconds_per_iteration
+from digits_sweep.report.language import said
 
 RUNNING_LOSS = "running_loss"
-NAMES = {"train_error": "a training error of ", "test_loss": "a test loss of ", "test_error": "a test error of "}
+NAMES = {
+    "running_loss": "{threshold:g}",
+    "train_loss": "{threshold:g}",
+    "train_error": "a training error of {threshold:g}",
+    "test_loss": "a test loss of {threshold:g}",
+    "test_error": "a test error of {threshold:g}",
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,9 @@ class Goal:
     problem: str | None = None
 
     def __str__(self) -> str:
-        return f"{NAMES.get(self.measure, '')}{self.threshold:g}" if self.threshold else "the threshold"
+        if not self.threshold:
+            return said("the threshold")
+        return said(NAMES[self.measure], threshold=self.threshold)
 
 
 def goal_of(runs: pd.DataFrame, targets: pd.DataFrame) -> Goal:
@@ -37,13 +46,15 @@ def goal_of(runs: pd.DataFrame, targets: pd.DataFrame) -> Goal:
     errors = [goal for goal in shared if goal.measure.endswith("_error")]
     heads, thresholds = (trained[name].dropna().unique() for name in ("head", "loss_threshold"))
     if len(heads) > 1:
-        unlike = (
-            f"a loss behind {' and behind '.join(heads)} is not the same measure, so these runs are not ranked by one; "
-            "an error is (evaluation=fine evaluation.targets.test_error=[0.1])"
+        unlike = said(
+            "a loss behind {heads} is not the same measure, so these runs are not ranked by one; an error is "
+            "(evaluation=fine evaluation.targets.test_error=[0.1])",
+            heads=said(" and behind ").join(heads),
         )
         return errors[0] if errors else Goal(problem=unlike)
     if len(thresholds) > 1:
-        return shared[0] if shared else Goal(problem="these runs have different thresholds, so they are not ranked")
+        unlike = said("these runs have different thresholds, so they are not ranked")
+        return shared[0] if shared else Goal(problem=unlike)
     if not len(thresholds):
         return Goal()
     frozen = Goal("train_loss", float(thresholds[0]))

@@ -9,6 +9,7 @@ import pandas as pd
 from digits_sweep.config.keys import flat, written
 from digits_sweep.report.analysis.sentences.formatting import cell
 from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.language import said
 from digits_sweep.results.run.record import Record
 
 # A curve of more points, and a table of more rows, shows no more.
@@ -53,7 +54,7 @@ def own_curves(study: Study, first: int = 0) -> list[OwnCurve]:
             OwnCurve(
                 number=number,
                 name=name,
-                status=cell(run["status"]),
+                status=said(cell(run["status"])),
                 points=_points(losses, scale),
                 threshold=threshold,
                 text=_text(losses),
@@ -105,8 +106,11 @@ def _points(losses: Sequence[float], scale: tuple[float, float]) -> str:
 
 def _text(losses: Sequence[float]) -> str:
     if not losses:
-        return "no epoch"
-    return f"Loss from {losses[0]:.4f} in epoch 1 to {losses[-1]:.4f} in epoch {len(losses)}"
+        return said("no epoch")
+    return said(
+        "Loss from {first:.4f} in epoch 1 to {last:.4f} in epoch {epochs}",
+        first=losses[0], last=losses[-1], epochs=len(losses),
+    )  # fmt: skip
 
 
 LOSSES = (("epoch", "d"), ("loss_mean", ".4f"), ("loss_std", ".4f"), ("seconds", ".3g"))

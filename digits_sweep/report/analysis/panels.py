@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.report.analysis.configurations import labels, level, telling_apart
+from digits_sweep.report.language import said
 
 # So many configurations of one batch size stand in one panel, told apart by shape.
 MOST_SHAPES = 3
@@ -92,7 +93,7 @@ def _factors(runs: pd.DataFrame, first: pd.DataFrame) -> list[Factor]:
     words = labels(names)
     found = [_factor(name, words[name], first[name], runs) for name in names]
     if runs["rule"].nunique(dropna=False) > 1 and names:
-        found.append(_factor("rule", "rule", first["rule"].fillna(NO_RULE), runs))
+        found.append(_factor("rule", "rule", first["rule"].fillna(said(NO_RULE)), runs))
     found = [factor for factor in found if len(factor.levels) > 1]
     found.sort(key=lambda factor: -factor.explained)
     return [*(_factor(name, name, first[name], runs) for name in sweeps), *found]
@@ -100,13 +101,14 @@ def _factors(runs: pd.DataFrame, first: pd.DataFrame) -> list[Factor]:
 
 def _factor(name: str, label: str, values: pd.Series, runs: pd.DataFrame) -> Factor:
     present = sorted(values.dropna().unique()) if pd.api.types.is_numeric_dtype(values) else values.dropna().unique()
+    no_rule, not_set = said(NO_RULE), said("not set")
     texts = {
-        value: str(value) if value == NO_RULE or name == "sweep" else level(name, label, value) for value in present
+        value: str(value) if value == no_rule or name == "sweep" else level(name, label, value) for value in present
     }
     level_of = {
-        str(each): texts.get(value, "not set") if not pd.isna(value) else "not set" for each, value in values.items()
+        str(each): texts.get(value, not_set) if not pd.isna(value) else not_set for each, value in values.items()
     }
-    levels = [*dict.fromkeys(texts.values()), *(["not set"] if "not set" in level_of.values() else [])]
+    levels = [*dict.fromkeys(texts.values()), *([not_set] if not_set in level_of.values() else [])]
     return Factor(name, label, levels, level_of, _explained(runs, level_of))
 
 

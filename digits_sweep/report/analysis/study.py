@@ -1,5 +1,6 @@
 """One sweep as the report sees it: read from its folder once, each run with the name of its configuration."""
 
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class Study:
     critical: Critical | None = None
 
 
-def load_study(folder: Path | str) -> Study:
+def load_study(folder: os.PathLike[str] | str) -> Study:
     """Read the sweep in `folder`. A record that cannot be read has a row in `runs` with the reason.
 
     Raises `UnreadableRecord` if the folder holds no sweep: neither a `sweep.json` that can be read nor a run.

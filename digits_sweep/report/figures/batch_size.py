@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from digits_sweep.report.analysis.curves.cost import Costs
 from digits_sweep.report.analysis.curves.scaling import Marks
 from digits_sweep.report.analysis.panels import Layout
-from digits_sweep.report.analysis.sentences.formatting import microseconds, rounded, seconds
+from digits_sweep.report.analysis.sentences.formatting import microseconds, rounded, seconds, up_to
 from digits_sweep.report.figures.style import INK, MARKERS, SERIES, color_of, finish, label_ends, room, width_of
 from digits_sweep.report.figures.svg import hover
 from digits_sweep.report.figures.ticks import limits, logarithmic, plain, size_ticks
+from digits_sweep.report.language import said
 
 # Of more configurations the runs are not drawn beside their median.
 MOST_WITH_RUNS = 24
@@ -37,33 +38,33 @@ class Point:
 def seconds_per_epoch(marks: Sequence[Marks], layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the seconds per epoch against the batch size, both logarithmic, of the configurations in a panel."""
     _against_batch_size(marks, layout, panel, seconds, axis)
-    axis.set_ylabel("seconds per epoch")
+    axis.set_ylabel(said("seconds per epoch"))
 
 
 def seconds_to_goal(marks: Sequence[Marks], goal: str, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the seconds to the goal; open: not reached in as many seconds of training."""
     _against_batch_size(marks, layout, panel, seconds, axis)
-    axis.set_ylabel(f"seconds to {goal}")
+    axis.set_ylabel(up_to(said("seconds"), goal))
 
 
 def examples_to_goal(marks: Sequence[Marks], noun: str, goal: str, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the examples to the goal; open: not reached with as many."""
     _against_batch_size(marks, layout, panel, lambda value: f"{rounded(value)} {noun}", axis)
-    axis.set_ylabel(f"{noun} to {goal}")
+    axis.set_ylabel(up_to(noun, goal))
 
 
 def epochs_to_threshold(marks: Sequence[Marks], layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the first epoch below the threshold; open: not reached, at the last epoch trained."""
-    _against_batch_size(marks, layout, panel, lambda value: f"epoch {value:g}", axis)
-    axis.set_ylabel("epochs to the threshold")
+    _against_batch_size(marks, layout, panel, lambda value: said("epoch {number:g}", number=value), axis)
+    axis.set_ylabel(said("epochs to the threshold"))
 
 
 def iterations_to_goal(
     marks: Sequence[Marks], perfect: Sequence[pd.DataFrame], goal: str, layout: Layout, panel: int, axis: Axes
 ) -> None:
     """Draw the iterations to the goal and the line of perfect scaling in each panel."""
-    _against_batch_size(marks, layout, panel, lambda value: f"{rounded(value)} iterations", axis)
-    axis.set_ylabel(f"iterations to {goal}")
+    _against_batch_size(marks, layout, panel, lambda value: said("{count} iterations", count=rounded(value)), axis)
+    axis.set_ylabel(up_to(said("iterations"), goal))
     if len(line := perfect[panel]):
         axis.plot(line["batch_size"], line["iterations_to_goal"], color=INK, linestyle=":", linewidth=1)
 
@@ -86,7 +87,7 @@ def _against_batch_size(
         [each.high for each in bars], linewidth=1.6,
         colors=[color_of(layout.size_of[each.configuration], layout.sizes) for each in bars],
     )  # fmt: skip
-    axis.set_xlabel("batch size")
+    axis.set_xlabel(said("batch size"))
     finish(axis)
 
 
@@ -99,14 +100,17 @@ def _points(each: Marks, layout: Layout, with_runs: bool, write: Callable[[float
         is_missed = math.isnan(reached)
         value = missed if is_missed else reached
         if not math.isnan(value) and (with_runs or not several):
-            text = f"{run}: {'not reached in ' if is_missed else ''}{write(value)}"
+            text = f"{run}: {said('not reached in {amount}', amount=write(value)) if is_missed else write(value)}"
             yield Point(
                 place, value, marker, SMALL if several else area, color, is_missed, hover(text, layout.numbers.get(run))
             )
     if several:
-        high = "not reached" if each.high_missed else write(each.high)
-        middle = "not reached" if each.middle_missed else write(each.middle)
-        text = f"{name}: {middle} ({write(each.low)} to {high}, {each.count} runs)"
+        high = said("not reached") if each.high_missed else write(each.high)
+        middle = said("not reached") if each.middle_missed else write(each.middle)
+        text = said(
+            "{name}: {middle} ({low} to {high}, {count} runs)",
+            name=name, middle=middle, low=write(each.low), high=high, count=each.count,
+        )  # fmt: skip
         yield Point(place, each.middle, marker, area, color, each.middle_missed, hover(text))
 
 
@@ -129,19 +133,19 @@ def cost_split(costs: Costs, axis: Axes) -> None:
     axis.set_xlim(-0.6, len(parts) - 0.4)
     last = parts.iloc[-1]
     names = [
-        (last["examples"] / 2, f"{microseconds(costs.seconds_per_example)} an example", SERIES[0]),
+        (last["examples"] / 2, said("{cost} an example", cost=microseconds(costs.seconds_per_example)), SERIES[0]),
         (
             last["examples"] + last["iterations"] / 2,
-            f"{microseconds(costs.seconds_per_iteration)} an iteration",
+            said("{cost} an iteration", cost=microseconds(costs.seconds_per_iteration)),
             SERIES[1],
         ),
-        (last["measured"], "measured", INK),
+        (last["measured"], said("measured"), INK),
     ]
     label_ends(names, max((name for _, name, _ in names), key=len), axis)
     # As many ticks as the widest of them has room for.
     widest = max(width_of(plain(size)) for size in parts.index) + 4
     every = math.ceil(widest * len(parts) / (room(axis)[0] * 2 / 3))
     axis.set_xticks(places[::every], [plain(size) for size in parts.index[::every]])
-    axis.set_xlabel("batch size")
-    axis.set_ylabel("seconds per epoch")
+    axis.set_xlabel(said("batch size"))
+    axis.set_ylabel(said("seconds per epoch"))
     finish(axis)

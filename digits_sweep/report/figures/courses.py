@@ -14,6 +14,7 @@ from digits_sweep.report.analysis.panels import Layout
 from digits_sweep.report.figures.style import BAND, color_of, finish, horizontal, label_ends
 from digits_sweep.report.figures.svg import hover
 from digits_sweep.report.figures.ticks import counting, limits, logarithmic, plain
+from digits_sweep.report.language import said
 
 DASHES = ("-", "--", ":")
 # Of more configurations neither the seeds nor a band are drawn, and the medians are thin.
@@ -49,14 +50,14 @@ def loss_against_epoch(losses: Losses, layout: Layout, panel: int, axis: Axes) -
     """Draw the mean loss against the epoch: every seed thin, the median thick, with one standard deviation around."""
     _losses(losses, "epoch", layout, panel, axis)
     counting(axis.xaxis)
-    axis.set_xlabel("epoch")
+    axis.set_xlabel(said("epoch"))
 
 
 def loss_against_seconds(losses: Losses, layout: Layout, panel: int, axis: Axes) -> None:
     """Draw the same losses against the seconds of training that they took, on a logarithmic scale."""
     _losses(losses, "seconds", layout, panel, axis)
     logarithmic(axis.xaxis)
-    axis.set_xlabel("seconds of training")
+    axis.set_xlabel(said("seconds of training"))
 
 
 def _losses(losses: Losses, x: str, layout: Layout, panel: int, axis: Axes) -> None:
@@ -72,18 +73,19 @@ def _losses(losses: Losses, x: str, layout: Layout, panel: int, axis: Axes) -> N
                 axis.plot(seed[x], seed["loss"], color=color, linewidth=0.6, alpha=0.45)
         median = curve.median
         runs = dict.fromkeys(curve.seeds["run_dir"])
-        text = f"{name}: {median['loss'].iloc[-1]:.4f} after epoch {median['epoch'].iloc[-1]}"
+        last = median.iloc[-1]
+        text = said("{name}: {loss:.4f} after epoch {epoch:.0f}", name=name, loss=last["loss"], epoch=last["epoch"])
         lines.append(Line(np.column_stack([median[x], median["loss"]]).astype(float), color, layout.shape_of[name],
                           hover(text, layout.numbers[next(iter(runs))] if len(runs) == 1 else None)))  # fmt: skip
         if not many:
             axis.fill_between(median[x], median["low"], median["high"], color=color, alpha=BAND, linewidth=0)
     _draw(lines, 0.9 if many else 1.8, axis)
     end = _name([(curve.configuration, curve.median["loss"].iloc[-1]) for curve in own], layout, axis)
-    levels = [(threshold, f"threshold {threshold:g}", "--") for threshold in losses.thresholds]
-    levels += [(losses.floor, f"floor {losses.floor:.4f}", ":")] if losses.floor else []
+    levels = [(threshold, said("threshold {value:g}", value=threshold), "--") for threshold in losses.thresholds]
+    levels += [(losses.floor, said("floor {value:.4f}", value=losses.floor), ":")] if losses.floor else []
     # Lines upon lines would hide a name.
     horizontal(levels, panel == 0 and not many, axis, end)
-    axis.set_ylabel("mean loss of the epoch")
+    axis.set_ylabel(said("mean loss of the epoch"))
     finish(axis)
 
 
@@ -142,8 +144,8 @@ def fraction_reached(shares: Sequence[ReachedShare], layout: Layout, panel: int,
         )  # fmt: skip
     _name([(each.configuration, each.shares[-1]) for each in own], layout, axis)
     counting(axis.xaxis)
-    axis.set_xlabel("epoch")
-    axis.set_ylabel("share of the runs")
+    axis.set_xlabel(said("epoch"))
+    axis.set_ylabel(said("share of the runs"))
     finish(axis)
 
 
@@ -154,10 +156,10 @@ def loss_against_examples(
     _course_limits(courses, [*thresholds, *(loss for course in courses for loss in course.loss)], False, axis)
     own = _lines(courses, "loss", layout, panel, axis)
     end = _name([(course.configuration, course.loss[-1]) for course in own], layout, axis)
-    horizontal([(each, f"threshold {each:g}", "--") for each in thresholds], panel == 0, axis, end)
+    horizontal([(each, said("threshold {value:g}", value=each), "--") for each in thresholds], panel == 0, axis, end)
     counting(axis.xaxis)
-    axis.set_xlabel(f"{noun} trained on")
-    axis.set_ylabel("loss at frozen weights")
+    axis.set_xlabel(said("{noun} trained on", noun=noun))
+    axis.set_ylabel(said("loss at frozen weights"))
     finish(axis)
 
 
@@ -174,11 +176,13 @@ def noise_scale(courses: Sequence[Course], noun: str, layout: Layout, panel: int
             axis.scatter(
                 [course.examples[place] for place in places], [course.noise_scale[place] for place in places], s=9,
                 color=_color(course.configuration, layout),
-                urls=[hover(f"{course.run}: loss {course.loss[place]:.3g}") for place in places],
+                urls=[
+                    hover(said("{run}: loss {loss:.3g}", run=course.run, loss=course.loss[place])) for place in places
+                ],
             )  # fmt: skip
     counting(axis.xaxis)
-    axis.set_xlabel(f"{noun} trained on")
-    axis.set_ylabel("gradient noise scale")
+    axis.set_xlabel(said("{noun} trained on", noun=noun))
+    axis.set_ylabel(said("gradient noise scale"))
     finish(axis)
 
 
@@ -195,7 +199,9 @@ def _lines(courses: Sequence[Course], what: str, layout: Layout, panel: int, axi
     lines = []
     for course in own:
         values: list[float] = getattr(course, what)
-        url = hover(f"{course.run}: {values[-1]:.4g} at the end", layout.numbers.get(course.run))
+        url = hover(
+            said("{run}: {value:.4g} at the end", run=course.run, value=values[-1]), layout.numbers.get(course.run)
+        )
         points = np.column_stack([course.examples, values]).astype(float)
         lines.append(Line(points, _color(course.configuration, layout), layout.shape_of[course.configuration], url))
     _draw(lines, 1, axis)

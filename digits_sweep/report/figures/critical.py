@@ -20,6 +20,7 @@ from digits_sweep.report.analysis.curves.critical import (
 from digits_sweep.report.analysis.sentences.critical import goal_of
 from digits_sweep.report.figures.style import BAND, INK, color_of, finish, horizontal, styles
 from digits_sweep.report.figures.ticks import logarithmic, rate, size_ticks
+from digits_sweep.report.language import said
 from digits_sweep.results.critical import Answer
 
 # A miss is drawn so many times above the largest number there is.
@@ -34,7 +35,7 @@ def steps(critical: Critical, axis: Axes) -> None:
         _line(fitted_steps(answer, _sizes(rows)), color, "-", axis)
         _line(perfect_scaling(rows), color, ":", axis)
         _critical(answer, color, axis)
-    axis.set_ylabel("steps")
+    axis.set_ylabel(said("steps"))
     _finish(critical, axis)
 
 
@@ -45,7 +46,7 @@ def examples(critical: Critical, axis: Axes) -> None:
         _marks(rows, np.array(_sizes(rows)), color, marker, axis)
         _line(times(fitted_steps(answer, _sizes(rows))), color, "-", axis)
         _critical(answer, color, axis)
-    axis.set_ylabel("examples")
+    axis.set_ylabel(said("examples"))
     _finish(critical, axis)
 
 
@@ -67,7 +68,7 @@ def seconds(critical: Critical, axis: Axes) -> None:
                 [size], [answer.check.median * seconds_per_step(answer, size)], "D", color=color, markersize=9,
                 markerfacecolor="none",
             )  # fmt: skip
-    axis.set_ylabel("seconds of training")
+    axis.set_ylabel(said("seconds of training"))
     _finish(critical, axis)
 
 
@@ -78,7 +79,7 @@ def rates(critical: Critical, axis: Axes) -> None:
         axis.plot(_sizes(rows), rows["lr"].astype(float), marker, color=color, markersize=6)
         for line, style in zip(rate_lines(rows) or (), ("--", ":"), strict=False):
             _line(line, color, style, axis)
-    axis.set_ylabel("learning rate")
+    axis.set_ylabel(said("learning rate"))
     _finish(critical, axis)
 
 
@@ -100,8 +101,8 @@ def response(tuning: pd.DataFrame, sizes: Sequence[float], axis: Axes) -> None:
         axis.plot(medians["lr"], medians["median"], color=color, linewidth=1)
     _logarithmic(axis)
     axis.xaxis.set_major_formatter(rate)
-    axis.set_xlabel("learning rate")
-    axis.set_ylabel("steps")
+    axis.set_xlabel(said("learning rate"))
+    axis.set_ylabel(said("steps"))
     finish(axis)
 
 
@@ -116,9 +117,9 @@ def branches(critical: Critical, found: Branches, axis: Axes) -> None:
     axis.axhline(1 + found.tolerance, color=INK, linestyle=":", linewidth=1)
     for answer, (color, _) in zip(critical.answers, styles(critical.answers), strict=True):
         _critical(answer, color, axis)
-    axis.set_ylabel("loss, times that of the same batch size")
+    axis.set_ylabel(said("loss, times that of the same batch size"))
     size_ticks(found.batch_sizes, axis)
-    axis.set_xlabel("batch size")
+    axis.set_xlabel(said("batch size"))
     finish(axis)
 
 
@@ -132,8 +133,8 @@ def noise_scale(critical: Critical, found: dict[int, list[pd.DataFrame]], noun: 
     _logarithmic(axis)
     known = [answer for answer in critical.answers if answer.b_crit is not None]
     horizontal([(float(each.b_crit or 0), f"B_crit, {goal_of(each)}", "--") for each in known], True, axis)
-    axis.set_xlabel(f"{noun} trained on")
-    axis.set_ylabel("gradient noise scale")
+    axis.set_xlabel(said("{noun} trained on", noun=noun))
+    axis.set_ylabel(said("gradient noise scale"))
     finish(axis)
 
 
@@ -181,5 +182,5 @@ def _logarithmic(axis: Axes) -> None:
 def _finish(critical: Critical, axis: Axes) -> None:
     _logarithmic(axis)
     size_ticks(sorted({float(size) for size in critical.steps["batch_size"]}), axis)
-    axis.set_xlabel("batch size")
+    axis.set_xlabel(said("batch size"))
     finish(axis)

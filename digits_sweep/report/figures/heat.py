@@ -11,6 +11,7 @@ from digits_sweep.report.analysis.sentences.formatting import rounded
 from digits_sweep.report.figures.style import HEAT, SMALL, room, shortened, width_of
 from digits_sweep.report.figures.svg import hover
 from digits_sweep.report.figures.ticks import plain
+from digits_sweep.report.language import said
 
 ROW_INCHES = 0.24
 
@@ -33,7 +34,9 @@ def heat_map(heat: Heat, axis: Axes) -> None:
             color = HEAT[round(shade * (len(HEAT) - 1))] if known else "none"
             cells.append(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92))
             colors.append(color)
-            urls.append(hover(f"batch size {heat.sizes[column]}, {heat.levels[row]}: {rounded(median)}"))
+            urls.append(
+                hover(f"{said('batch size {size}', size=heat.sizes[column])}, {heat.levels[row]}: {rounded(median)}")
+            )
             text = plain(float(f"{median:.3g}")) if known else "\u2013"
             if width_of(text, SMALL) <= wide:
                 axis.text(column, row, text, ha="center", va="center", fontsize=SMALL)
@@ -45,4 +48,4 @@ def heat_map(heat: Heat, axis: Axes) -> None:
     axis.set_yticks(range(len(names)), names)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    axis.set_xlabel("batch size")
+    axis.set_xlabel(said("batch size"))

@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from digits_sweep.report.figures.style import SERIES
+from digits_sweep.report.language import said
 
 
 def predictions(counts: pd.DataFrame, axis: Axes) -> None:
@@ -23,6 +24,6 @@ def predictions(counts: pd.DataFrame, axis: Axes) -> None:
     axis.set_xticks(range(table.shape[1]), [str(each) for each in counts.columns])
     axis.set_yticks([])
     axis.set_ylim(len(counts) - 0.5, -0.6)
-    axis.set_xlabel("predicted class, and number of test digits")
+    axis.set_xlabel(said("predicted class, and number of test digits"))
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)

@@ -47,6 +47,15 @@ def hover(text: str, run: int | None = None) -> str:
     return f"{HOVER}{'' if run is None else run}:{text}"
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows by itself, without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=120)
+        return buffer.getvalue()
+
+
 def figure_of(panels: Sequence[Panel], columns: int = 1, height: float | None = None, width: float = WIDTH) -> Figure:
     """Draw panels, each with a title or without, in rows of so many columns on one scale; as wide as a page shows it.
 
@@ -54,7 +63,7 @@ def figure_of(panels: Sequence[Panel], columns: int = 1, height: float | None = 
     """
     rows = ceil(len(panels) / columns)
     height = height or (HEIGHT if rows == 1 else 0.5 + ROW * rows)
-    figure = Figure(figsize=(width, height))
+    figure = ShownFigure(figsize=(width, height))
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for place, ((column, row, draw), axis) in enumerate(zip(panels, axes, strict=False)):
@@ -138,14 +147,21 @@ def _hover(found: re.Match[str]) -> str:
     return f'<g class="mark"{run}><title>{found[2]}</title>'
 
 
-def as_file(path: Path, panels: Sequence[Panel], columns: int) -> None:
+def as_file(path: Path, panels: Sequence[Panel], columns: int, height: float | None = None) -> None:
     """Draw a figure as a file on white; the suffix of `path` gives the format, such as .svg or .png.
 
-    Raises OSError if the file cannot be written or if there is no such format.
+    `height` is in inches. Raises OSError if the file cannot be written or if there is no such format.
     """
     with drawing({"savefig.transparent": False, "svg.hashsalt": path.stem}):
-        figure = figure_of(panels, columns, 3.6 if len(panels) <= columns else None, width=7)
-        figure.set_facecolor("white")
+        figure = as_figure(panels, columns, height)
         if path.suffix.removeprefix(".").lower() not in figure.canvas.get_supported_filetypes():
             raise OSError(errno.EINVAL, "no format for a figure; choose .svg or .png", str(path))
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def as_figure(panels: Sequence[Panel], columns: int, height: float | None = None) -> Figure:
+    """Draw a figure on white, as wide as a page of paper; `height` is in inches."""
+    with drawing():
+        figure = figure_of(panels, columns, height or (3.6 if len(panels) <= columns else None), width=7)
+        figure.set_facecolor("white")
+        return figure

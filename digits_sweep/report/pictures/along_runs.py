@@ -14,6 +14,7 @@ from digits_sweep.report.analysis.statistics.replicates import Replicates
 from digits_sweep.report.figures import courses
 from digits_sweep.report.figures.courses import MOST_WITH_SEEDS
 from digits_sweep.report.figures.predictions import predictions as predicted
+from digits_sweep.report.language import said
 from digits_sweep.report.pictures.alternatives import each_of
 from digits_sweep.report.pictures.picture import Picture, panelled, picture
 
@@ -33,24 +34,38 @@ def losses(
         return
     found = curves.losses(runs, history)
     several = any(curve.seeds["run_dir"].nunique() > 1 for curve in found.curves)
-    lines = "Thin: every seed; thick: their median, with a band" if several else "With a band"
-    if len(found.curves) > MOST_WITH_SEEDS:
-        lines = "A line a configuration" + (", the median of its seeds" if several else "")
-        lines += f"; dashed: {listed([f'threshold {each:g}' for each in found.thresholds])}" if found.thresholds else ""
-    else:
-        lines = f"{lines} of one standard deviation over an epoch's iterations"
-    floor = f" With the softmax, the loss cannot fall below the floor, {found.floor:.4f}." if found.floor else ""
-    final = each_of(groups, lambda group: f"ends at {number(group.final_loss.median, '.4f')}")
+    final = each_of(groups, lambda group: said("ends at {loss}", loss=number(group.final_loss.median, ".4f")))
     yield panelled(
-        "loss-epoch", "Loss against epoch", f"{lines}; at its end, the batch size.{floor}",
-        f"Mean loss of every epoch. {final}", layout, partial(courses.loss_against_epoch, found),
+        "loss-epoch", said("Loss against epoch"),
+        _lines(found, several) + said("; at its end, the batch size.") + _floor(found),
+        f"{said('Mean loss of every epoch.')} {final}", layout, partial(courses.loss_against_epoch, found),
     )  # fmt: skip
     if not against_seconds:
         return
     yield panelled(
-        "loss-seconds", "Loss against seconds", "The same losses, against the seconds that their epochs took.",
-        f"Mean loss against the seconds trained. {final}", layout, partial(courses.loss_against_seconds, found),
+        "loss-seconds", said("Loss against seconds"),
+        said("The same losses, against the seconds that their epochs took."),
+        f"{said('Mean loss against the seconds trained.')} {final}", layout,
+        partial(courses.loss_against_seconds, found),
     )  # fmt: skip
+
+
+def _lines(found: curves.Losses, several: bool) -> str:
+    if len(found.curves) > MOST_WITH_SEEDS:
+        lines = said("A line a configuration, the median of its seeds") if several else said("A line a configuration")
+        thresholds = listed(said("threshold {value:g}", value=each) for each in found.thresholds)
+        return lines + (said("; dashed: {thresholds}", thresholds=thresholds) if thresholds else "")
+    return said(
+        "Thin: every seed; thick: their median, with a band of one standard deviation over an epoch's iterations"
+        if several
+        else "With a band of one standard deviation over an epoch's iterations"
+    )
+
+
+def _floor(found: curves.Losses) -> str:
+    if not found.floor:
+        return ""
+    return " " + said("With the softmax, the loss cannot fall below the floor, {floor:.4f}.", floor=found.floor)
 
 
 def evaluated(runs: pd.DataFrame, evaluations: pd.DataFrame, layout: Layout) -> Iterator[Picture]:
@@ -61,24 +76,33 @@ def evaluated(runs: pd.DataFrame, evaluations: pd.DataFrame, layout: Layout) -> 
     noun = noun_of(runs)
     thresholds = sorted(float(each) for each in runs["loss_threshold"].dropna().unique())
     yield panelled(
-        "frozen-loss", f"Loss at frozen weights against {noun}", "A line a run: no step is taken while it is measured.",
-        f"Loss on the evaluation's training {noun}. "
-        + each_of(found, lambda course: f"from {course.loss[0]:.4g} to {course.loss[-1]:.4g}"),
+        "frozen-loss", said("Loss at frozen weights against {noun}", noun=noun),
+        said("A line a run: no step is taken while it is measured."),
+        said("Loss on the evaluation's training {noun}.", noun=noun) + " " + each_of(found, _from_to),
         layout, partial(courses.loss_against_examples, found, thresholds, noun),
     )  # fmt: skip
     measured = with_noise_scale(found)
     if measured:
         yield panelled(
-            "noise-scale", f"Gradient noise scale against {noun}",
-            "tr(Sigma) / |G|^2 (McCandlish et al. 2018): it has no single value, because it grows as the loss falls.",
-            f"Gradient noise scale along the runs. {each_of(measured, _noise)}",
+            "noise-scale", said("Gradient noise scale against {noun}", noun=noun),
+            said(
+                "tr(Sigma) / |G|^2 (McCandlish et al. 2018): it has no single value, because it grows as the loss "
+                "falls."
+            ),
+            f"{said('Gradient noise scale along the runs.')} {each_of(measured, _noise)}",
             layout, partial(courses.noise_scale, measured, noun),
         )  # fmt: skip
 
 
+def _from_to(course: Course) -> str:
+    return said("from {first:.4g} to {last:.4g}", first=course.loss[0], last=course.loss[-1])
+
+
 def _noise(course: Course) -> str:
-    first, last = (f"{course.noise_scale[place]:.3g} at a loss of {course.loss[place]:.4g}" for place in (0, -1))
-    return f"{first}, {last}"
+    return ", ".join(
+        said("{scale:.3g} at a loss of {loss:.4g}", scale=course.noise_scale[place], loss=course.loss[place])
+        for place in (0, -1)
+    )
 
 
 def reached(runs: pd.DataFrame, groups: list[Replicates], layout: Layout) -> Iterator[Picture]:
@@ -88,8 +112,9 @@ def reached(runs: pd.DataFrame, groups: list[Replicates], layout: Layout) -> Ite
         return
     shares = each_of(groups, lambda group: share(group.reached, group.runs))
     yield panelled(
-        "reached", "Runs below the threshold", "The share of the runs that have been below the threshold by an epoch.",
-        f"Runs that got below the threshold. {shares}", layout,
+        "reached", said("Runs below the threshold"),
+        said("The share of the runs that have been below the threshold by an epoch."),
+        f"{said('Runs that got below the threshold.')} {shares}", layout,
         partial(courses.fraction_reached, curves.reached_shares(runs)),
     )  # fmt: skip
 
@@ -100,15 +125,18 @@ def misses(predictions: pd.DataFrame) -> Iterator[Picture]:
         return
     shown = predictions.head(MOST_MISSES)
     text = "; ".join(_predictions_of(str(name), counts) for name, counts in shown.iterrows())
-    rest = f" The first {MOST_MISSES} of {len(predictions)}." if len(predictions) > MOST_MISSES else ""
+    caption = said("Predictions on the test digits; framed: a digit that is never predicted.")
+    if len(predictions) > MOST_MISSES:
+        caption += " " + said("The first {count} of {all}.", count=MOST_MISSES, all=len(predictions))
     yield picture(
-        "misses", "Predictions of the runs that missed the threshold",
-        f"Predictions on the test digits; framed: a digit that is never predicted.{rest}",
-        f"Predictions of {counted(len(shown), 'run')}: {text}.", partial(predicted, shown),
+        "misses", said("Predictions of the runs that missed the threshold"), caption,
+        said("Predictions of {runs}: {text}.", runs=counted(len(shown), "run"), text=text), partial(predicted, shown),
         height=0.7 + 0.45 * len(shown),
     )  # fmt: skip
 
 
 def _predictions_of(run: str, counts: pd.Series) -> str:
     never = curves.never_predicted(counts)
-    return f"{run} never predicts {listed(never)}" if never else f"{run} predicts every class"
+    if not never:
+        return said("{run} predicts every class", run=run)
+    return said("{run} never predicts {classes}", run=run, classes=listed(never))

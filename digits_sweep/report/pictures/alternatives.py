@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from digits_sweep.report.analysis.curves.evaluated import Course
-from digits_sweep.report.analysis.sentences.formatting import counted
+from digits_sweep.report.analysis.sentences.formatting import counted, listed
 from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
+from digits_sweep.report.language import said
 
 # Of more the text has the ends only: nobody listens to a hundred numbers.
 MOST = 12
@@ -17,8 +18,14 @@ def each_of(things: Sequence[Described], describe: Callable[[Described], str]) -
     """Describe every configuration or course; of many, the first and the last."""
     if len(things) > MOST:
         ends = (things[0], things[-1])
-        what = "runs" if isinstance(things[0], Course) else "configurations"
-        return f"{len(things)} {what}, such as " + " and ".join(_one(each, describe) for each in ends) + _ALL
+        named = said(
+            "{count} runs, such as {ends}"
+            if isinstance(things[0], Course)
+            else "{count} configurations, such as {ends}",
+            count=len(things),
+            ends=listed(_one(each, describe) for each in ends),
+        )
+        return named + said(_ALL)
     return "; ".join(_one(each, describe) for each in things) + "."
 
 
@@ -36,10 +43,10 @@ def medians_of(groups: Sequence[Replicates], name: str, write: Callable[[float],
     parts = [counted(len(groups), "configuration")]
     if reached:
         least, most = (_one(group, lambda each: write(median(each))) for group in (reached[0], reached[-1]))
-        parts.append(f"least {least}; most {most}")
+        parts.append(said("least {least}; most {most}", least=least, most=most))
     if missed:
-        parts.append(f"not reached by {missed}")
-    return "; ".join(parts) + _ALL
+        parts.append(said("not reached by {count}", count=missed))
+    return "; ".join(parts) + said(_ALL)
 
 
 _ALL = ". All numbers are in the table of configurations and in that of every run."

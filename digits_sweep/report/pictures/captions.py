@@ -17,14 +17,17 @@ from digits_sweep.report.analysis.sentences.formatting import (
     number,
     rounded,
     seconds,
+    up_to,
 )
 from digits_sweep.report.analysis.statistics.comparison import Combined
 from digits_sweep.report.analysis.statistics.replicates import Replicates, replicates, trained
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.figures import batch_size
 from digits_sweep.report.figures.heat import heat_map, height_of
-from digits_sweep.report.pictures import along_runs
+from digits_sweep.report.language import said
+from digits_sweep.report.pictures import along_runs, critical
 from digits_sweep.report.pictures.alternatives import medians_of
+from digits_sweep.report.pictures.experiments import experiments
 from digits_sweep.report.pictures.picture import Picture, panelled, picture
 
 # Of more configurations a page leaves out the figures that say in other units what others say already: it is then made
@@ -34,6 +37,8 @@ MOST_WITH_ALL = 100
 
 def pictures(tables: Study | Combined) -> list[Picture]:
     """Return every figure that the tables of a sweep, or of several, have something to show for."""
+    if isinstance(tables, Study) and tables.critical:
+        return list(critical.pictures(tables, tables.critical))
     runs = trained(tables.runs)
     if runs.empty:
         return []
@@ -46,21 +51,28 @@ def pictures(tables: Study | Combined) -> list[Picture]:
         *_times(runs, groups, layout),
         *along_runs.reached(runs, groups, layout),
         *along_runs.misses(curves.predictions_of_misses(runs, tables.predictions)),
+        *(experiments(tables) if isinstance(tables, Study) else ()),
     ]
 
 
 def _times(runs: pd.DataFrame, groups: list[Replicates], layout: Layout) -> Iterator[Picture]:
     yield panelled(
-        "seconds-epoch", "Seconds per epoch", "Of a run: the median of its epochs without the first.",
-        f"Seconds per epoch. {medians_of(groups, 'seconds_per_epoch', seconds)}", layout,
+        "seconds-epoch", said("Seconds per epoch"), said("Of a run: the median of its epochs without the first."),
+        f"{said('Seconds per epoch')}. {medians_of(groups, 'seconds_per_epoch', seconds)}", layout,
         partial(batch_size.seconds_per_epoch, scaling.seconds_per_epoch(runs)),
     )  # fmt: skip
     if costs := cost.costs(runs):
         iteration, example = map(microseconds, (costs.seconds_per_iteration, costs.seconds_per_example))
         yield picture(
-            "cost", "Where an epoch's seconds go",
-            f"Fitted: {iteration} for every iteration and {example} for every example.",
-            f"Seconds per epoch as {iteration} an iteration plus {example} an example, and as measured.",
+            "cost", said("Where an epoch's seconds go"),
+            said(
+                "Fitted: {iteration} for every iteration and {example} for every example.",
+                iteration=iteration, example=example,
+            ),
+            said(
+                "Seconds per epoch as {iteration} an iteration plus {example} an example, and as measured.",
+                iteration=iteration, example=example,
+            ),
             partial(batch_size.cost_split, costs),
         )  # fmt: skip
 
@@ -69,20 +81,21 @@ def _to_goal(runs: pd.DataFrame, groups: list[Replicates], goal: Goal, layout: L
     noun, panels = noun_of(runs), runs["configuration"].map(layout.panel_of)
     perfect = [scaling.perfect_scaling(runs[panels == place]) for place in range(len(layout.panels))]
     yield panelled(
-        "examples", f"{capitalized(noun)} to {goal}", "The same on every machine.",
-        f"{capitalized(noun)} to {goal}. {medians_of(groups, 'examples_to_goal', rounded)}", layout,
+        "examples", capitalized(up_to(noun, goal)), said("The same on every machine."),
+        f"{capitalized(up_to(noun, goal))}. {medians_of(groups, 'examples_to_goal', rounded)}", layout,
         partial(batch_size.examples_to_goal, scaling.examples_to_goal(runs), noun, str(goal)),
     )  # fmt: skip
     yield panelled(
-        "seconds", f"Seconds to {goal}",
-        "These iterations at what one costs at this batch size, the median over its runs.",
-        f"Seconds to {goal}. {medians_of(groups, 'seconds_to_goal', seconds)}", layout,
+        "seconds", capitalized(up_to(said("seconds"), goal)),
+        said("These iterations at what one costs at this batch size, the median over its runs."),
+        f"{capitalized(up_to(said('seconds'), goal))}. {medians_of(groups, 'seconds_to_goal', seconds)}", layout,
         partial(batch_size.seconds_to_goal, scaling.seconds_to_goal(runs), str(goal)),
     )  # fmt: skip
     yield panelled(
-        "iterations", f"Iterations to {goal}",
-        "Dotted: perfect scaling, by which twice the batch size needs half the iterations (Shallue et al. 2019).",
-        f"Iterations to {goal}. {medians_of(groups, 'iterations_to_goal', rounded)}", layout,
+        "iterations", capitalized(up_to(said("iterations"), goal)),
+        said("Dotted: perfect scaling, by which twice the batch size needs half the iterations (Shallue et al. 2019)."),
+        f"{capitalized(up_to(said('iterations'), goal))}. {medians_of(groups, 'iterations_to_goal', rounded)}",
+        layout,
         partial(
             batch_size.iterations_to_goal, scaling.iterations_to_goal(runs), perfect, str(goal)
         ),
@@ -90,8 +103,8 @@ def _to_goal(runs: pd.DataFrame, groups: list[Replicates], goal: Goal, layout: L
     if len(groups) > MOST_WITH_ALL:
         return
     yield panelled(
-        "epochs", "First epoch below the threshold", "The first epoch with a mean loss below it.",
-        f"First epoch below the threshold. {medians_of(groups, 'epochs_to_threshold', number)}", layout,
+        "epochs", said("First epoch below the threshold"), said("The first epoch with a mean loss below it."),
+        f"{said('First epoch below the threshold')}. {medians_of(groups, 'epochs_to_threshold', number)}", layout,
         partial(batch_size.epochs_to_threshold, scaling.epochs_to_threshold(runs)),
     )  # fmt: skip
 
@@ -101,13 +114,20 @@ def _heat(groups: list[Replicates], goal: Goal, noun: str, layout: Layout) -> It
         label = found.factor.label
         cells = "; ".join(
             f"{level}: "
-            + ", ".join(f"{rounded(value)} at {size}" for size, value in zip(found.sizes, row, strict=True))
+            + ", ".join(
+                said("{value} at {size}", value=rounded(value), size=size)
+                for size, value in zip(found.sizes, row, strict=True)
+            )
             for level, row in zip(found.levels, found.medians, strict=True)
         )
+        title = said("{things} by batch size and {label}", things=capitalized(up_to(noun, goal)), label=label)
         yield picture(
-            f"heat-{place}", f"{capitalized(noun)} to {goal} by batch size and {label}",
-            f"Medians over all else; {found.factor.explained:.0%} of the differences within a batch size lie between "
-            f"the values of {label}. A dash: half of the runs or more did not get there.",
-            f"{capitalized(noun)} to {goal} by batch size and {label}. {cells}.", partial(heat_map, found),
+            f"heat-{place}", title,
+            said(
+                "Medians over all else; {share:.0%} of the differences within a batch size lie between the values of "
+                "{label}. A dash: half of the runs or more did not get there.",
+                share=found.factor.explained, label=label,
+            ),
+            f"{title}. {cells}.", partial(heat_map, found),
             height=height_of(found),
         )  # fmt: skip

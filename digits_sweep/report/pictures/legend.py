@@ -7,6 +7,7 @@ from digits_sweep.report.analysis.curves.critical import Critical
 from digits_sweep.report.analysis.panels import Layout
 from digits_sweep.report.analysis.sentences.critical import goal_of
 from digits_sweep.report.figures.style import MARKERS, SERIES, step_of, styles
+from digits_sweep.report.language import said
 
 # The characters of MARKERS, and of DASHES beside the first of them.
 SHAPES = dict(zip(MARKERS, "\u25cf\u25a0\u25b2\u25c6\u25bc\u271a", strict=True))
@@ -27,11 +28,11 @@ def legend(layout: Layout, several_seeds: bool) -> tuple[str, list[Key]]:
     count = len(layout.sizes)
     keys = [Key(SHAPES["o"], f"{size:,}", f"size-{step_of(place, count)}") for place, size in enumerate(layout.sizes)]
     for shape, (marker, line) in zip(layout.shapes, zip(MARKERS, LINES, strict=False), strict=False):
-        keys.append(Key(SHAPES[marker], f"{shape} ({line})"))
-    keys.append(Key("\u25cb", "open: not reached, at the training that it had"))
+        keys.append(Key(SHAPES[marker], f"{shape} ({said(line)})"))
+    keys.append(Key("\u25cb", said("open: not reached, at the training that it had")))
     if several_seeds:
-        keys.append(Key("\u2503", "bar: the interval of the median over the seeds"))
-    return "batch size", keys
+        keys.append(Key("\u2503", said("bar: the interval of the median over the seeds")))
+    return said("batch size"), keys
 
 
 def legend_of_critical(found: Critical, sizes: Sequence[float]) -> tuple[str, list[Key]]:
@@ -41,7 +42,7 @@ def legend_of_critical(found: Critical, sizes: Sequence[float]) -> tuple[str, li
         for answer, (color, marker) in zip(found.answers, styles(found.answers), strict=True)
     ]
     keys += [
-        Key(SHAPES["o"], f"batch size {size:,.0f}", f"size-{step_of(place, len(sizes))}")
+        Key(SHAPES["o"], said("batch size {size}", size=f"{size:,.0f}"), f"size-{step_of(place, len(sizes))}")
         for place, size in enumerate(sizes)
     ]
-    return "goal", [*keys, Key("\u25cb", "open: not reached")]
+    return said("goal"), [*keys, Key("\u25cb", said("open: not reached"))]

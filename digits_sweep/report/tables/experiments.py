@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from digits_sweep.report.analysis.sentences.formatting import noun_of, number, rounded, setting, share
+from digits_sweep.report.analysis.sentences.formatting import noun_of, number, of_shares, rounded, setting, share
 from digits_sweep.report.analysis.sentences.lesson import Often, how_often
 from digits_sweep.report.analysis.statistics.at_equal_examples import AtEqualExamples, Difference, at_equal_examples
-from digits_sweep.report.analysis.statistics.matched import Matched, Share, matched
+from digits_sweep.report.analysis.statistics.matched import Matched, Share, dead_digits
 from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.language import said
 from digits_sweep.report.tables.configurations import Cell, Table
 
 
@@ -30,13 +31,18 @@ def experiments(study: Study) -> tuple[Experiment, ...]:
 
 def _experiments(study: Study) -> Iterator[Experiment]:
     if rows := how_often(study.runs):
-        yield Experiment("lesson-replicated", "How often do the lesson's figures come out?", _lesson(rows), SHARES)
+        yield Experiment(
+            "lesson-replicated", said("How often do the lesson's figures come out?"), _lesson(rows), said(SHARES)
+        )
     if differences := at_equal_examples(study):
-        examples = f"After {rounded(differences[0].examples)} {noun_of(study.runs)}, at frozen weights. "
-        yield Experiment("rules", "Which rule keeps up with its reference?", _rules(differences), examples + PAIRS)
-    dead = study.runs["never_predicted"].gt(0).where(study.runs["never_predicted"].notna())
-    if found := [each for each in matched(study.runs, dead) if each.only_first or each.only_second]:
-        yield Experiment("never-predicted", "When is a class never predicted?", _matched(found), f"{MATCHED} {SHARES}")
+        examples = said(
+            "After {count} {noun}, at frozen weights.", count=rounded(differences[0].examples), noun=noun_of(study.runs)
+        )
+        heading = said("Which rule keeps up with its reference?")
+        yield Experiment("rules", heading, _rules(differences), f"{examples} {said(PAIRS)}")
+    if found := dead_digits(study.runs):
+        note = f"{said(MATCHED)} {said(SHARES)}"
+        yield Experiment("never-predicted", said("When is a class never predicted?"), _matched(found), note)
 
 
 SHARES = "Shares have their exact 95 % interval (Clopper and Pearson 1934)."
@@ -51,23 +57,25 @@ MATCHED = (
 
 
 def _lesson(rows: list[Often]) -> Table:
-    header = ["row of the lesson", "what it does not state", "first epoch here", "as in the lesson", "dead digit"]
+    header = [said("row of the lesson"), said("what it does not state"), said("first epoch here")]
+    header += [said("as in the lesson"), said("dead digit")]
     return Table(header, [_often(row) for row in rows])
 
 
 def _often(row: Often) -> list[Cell]:
     stated = row.stated
     return [
-        Cell(f"batch size {stated.batch_size}", f"lr {setting('lr', stated.lr)}"),
+        Cell(said("batch size {size}", size=stated.batch_size), f"lr {setting('lr', stated.lr)}"),
         Cell(row.setting),
         Cell(row.here),
-        Cell("not stated") if row.as_stated is None else _share(row.as_stated),
+        Cell(said("not stated")) if row.as_stated is None else _share(row.as_stated),
         _share(row.dead),
     ]
 
 
 def _rules(rows: list[AtEqualExamples]) -> Table:
-    header = ["configuration", "rule", "reference", "train loss", "above the reference", "test error", "above it"]
+    header = [said("configuration"), said("rule"), said("reference"), said("train loss"), said("above the reference")]
+    header += [said("test error"), said("above it")]
     return Table(header, [_rule(row) for row in rows])
 
 
@@ -87,12 +95,23 @@ def _above(found: Difference, form: str) -> Cell:
     if found.above is None:
         return Cell("-")
     low, high = (number(value, form) for value in (found.above.low, found.above.high))
-    more = f"above in {share(found.larger, found.pairs)}, p = {found.p_value:.2g}"
-    return Cell(number(found.above.median, form), f"{low} to {high}; {more}")
+    note = said(
+        "{low} to {high}; above in {share}, p = {p:.2g}",
+        low=low, high=high, share=share(found.larger, found.pairs), p=found.p_value,
+    )  # fmt: skip
+    return Cell(number(found.above.median, form), note)
 
 
 def _matched(rows: list[Matched]) -> Table:
-    header = ["factor", "values", "first", "second", "only first", "only second", "p"]
+    header = [
+        said("factor"),
+        said("values"),
+        said("first"),
+        said("second"),
+        said("only first"),
+        said("only second"),
+        "p",
+    ]
     return Table(
         header,
         [
@@ -111,4 +130,4 @@ def _matched(rows: list[Matched]) -> Table:
 
 
 def _share(found: Share) -> Cell:
-    return Cell(share(found.hits, found.runs), f"{found.low:.0%} to {found.high:.0%}" if found.runs else "")
+    return Cell(share(found.hits, found.runs), of_shares(found.low, found.high) if found.runs else "")

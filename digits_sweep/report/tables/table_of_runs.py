@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.report.analysis.configurations import labels, settings
-from digits_sweep.report.analysis.sentences.formatting import cell, noun_of, rounded, setting
+from digits_sweep.report.analysis.sentences.formatting import cell, counted, noun_of, rounded, setting
+from digits_sweep.report.language import said
 from digits_sweep.results.disk.harmless import one_line
 
 # The settings that every table has a column for.
@@ -19,16 +20,16 @@ def short_table(runs: pd.DataFrame) -> list[list[str]]:
     Settings that differ between the runs have a column besides those that every table has.
     """
     varying = differing(runs)
-    header = ["batch size", "lr", "weight decay", "s/epoch", first_epoch_title(runs)]
-    header += [f"{noun_of(runs)} to it", "final loss", "test accuracy"]
-    header += [*labels(varying).values(), "status"]
+    header = [said("batch size"), said("lr"), said("weight decay"), said("s/epoch"), first_epoch_title(runs)]
+    header += [said("{noun} to it", noun=noun_of(runs)), said("final loss"), said("test accuracy")]
+    header += [*labels(varying).values(), said("status")]
     return [header, *(_cells(run, varying) for _, run in runs.iterrows())]
 
 
 def named_table(runs: pd.DataFrame) -> list[list[str]]:
     """Return the same with the name of every run in its first column."""
     header, *rows = short_table(runs)
-    return [["run", *header], *([str(name), *row] for name, row in zip(runs["run_dir"], rows, strict=True))]
+    return [[said("run"), *header], *([str(name), *row] for name, row in zip(runs["run_dir"], rows, strict=True))]
 
 
 def differing(runs: pd.DataFrame) -> list[str]:
@@ -46,8 +47,13 @@ def _cells(run: pd.Series, varying: list[str]) -> list[str]:
         cell(run["final_loss"], ".4f"),
         cell(run["test_accuracy"], ".2%"),
         *(setting(name, run[name]) for name in varying),
-        ": ".join(cell(run[name]) for name in ("status", "ended", "error") if not pd.isna(run[name])),
+        outcome(run),
     ]
+
+
+def outcome(run: pd.Series) -> str:
+    """Write how a run ended, and why if there is a reason: `failed: OSError: no space left`."""
+    return ": ".join(said(cell(run[name])) for name in ("status", "ended", "error") if not pd.isna(run[name]))
 
 
 def _first_epoch(run: pd.Series) -> str:
@@ -56,12 +62,12 @@ def _first_epoch(run: pd.Series) -> str:
         return str(run["first_epoch_below_threshold"])
     if pd.isna(run["epochs"]) or run["epochs"] == 0:
         return "-"
-    return f"not reached in {run['epochs']} epoch{'s' if run['epochs'] != 1 else ''}"
+    return said("not reached in {epochs}", epochs=counted(run["epochs"], "epoch"))
 
 
 def _concurrent(runs: Any) -> str:
     """Runs at the same time share cores and caches: their seconds are not those of a run alone."""
-    return "" if pd.isna(runs) or runs < 2 else f" ({runs} at once)"
+    return "" if pd.isna(runs) or runs < 2 else said(" ({count} at once)", count=runs)
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -78,4 +84,6 @@ def as_markdown(rows: Sequence[Sequence[str]]) -> str:
 def first_epoch_title(runs: pd.DataFrame) -> str:
     """Return the title of the column with the first epoch below the threshold."""
     thresholds = runs["loss_threshold"].dropna().unique()
-    return f"first epoch < {thresholds[0]:g}" if len(thresholds) == 1 else "first epoch below threshold"
+    if len(thresholds) == 1:
+        return said("first epoch < {threshold:g}", threshold=thresholds[0])
+    return said("first epoch below threshold")

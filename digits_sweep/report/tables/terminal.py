@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.report.analysis.configurations import labels
+from digits_sweep.report.analysis.configurations import labels, shortened
 from digits_sweep.report.analysis.sentences.formatting import (
     cell,
     listed,
@@ -18,7 +18,8 @@ from digits_sweep.report.analysis.sentences.formatting import (
     share,
 )
 from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
-from digits_sweep.report.tables.table_of_runs import FIXED, differing
+from digits_sweep.report.language import said
+from digits_sweep.report.tables.table_of_runs import FIXED, differing, outcome
 
 MISSED = ">30: not reached in 30 epochs, and so on"
 TOGETHER = "*: together with other runs on one machine"
@@ -39,12 +40,13 @@ def runs_for_terminal(runs: pd.DataFrame) -> ForTerminal:
     """Make a row for every run of a study's `runs`."""
     varying, noun = differing(runs), noun_of(runs)
     names = list(labels(varying).values())
-    header = ["run", "batch", "lr", "decay", "s/epoch", _below(runs), noun, "loss", "test", *names, "status"]
+    lr, decay, loss, test, status = map(said, ("lr", "decay", "loss", "test", "status"))
+    header = [said("run"), said("batch"), lr, decay, said("s/epoch"), _below(runs), noun, loss, test, *names, status]
     rows = [_row(run, varying) for _, run in runs.iterrows()]
     # First what is the same for all runs, then what a run's name has.
-    titles = {"decay": "weight_decay", "lr": "lr"}
+    titles = {decay: "weight_decay", lr: "lr"}
     alike = [title for title, name in titles.items() if runs[name].nunique() < 2]
-    optional = list(dict.fromkeys([*alike, *titles, *reversed(names), "test", noun, "loss", "status"]))
+    optional = list(dict.fromkeys([*alike, *titles, *reversed(names), test, noun, loss, status]))
     return ForTerminal(header, rows, list(_notes(runs, rows)), optional)
 
 
@@ -59,7 +61,7 @@ def _row(run: pd.Series, varying: list[str]) -> list[str]:
         cell(run["final_loss"], ".4f"),
         cell(run["test_accuracy"], ".2%"),
         *(setting(name, run[name]) for name in varying),
-        cell(run["status"]),
+        said(cell(run["status"])),
     ]
 
 
@@ -72,32 +74,31 @@ def _epoch(first: Any, epochs: Any) -> str:
 
 def _below(runs: pd.DataFrame) -> str:
     thresholds = runs["loss_threshold"].dropna().unique()
-    return f"epoch<{thresholds[0]:g}" if len(thresholds) == 1 else "epoch"
+    return said("epoch<{threshold:g}", threshold=thresholds[0]) if len(thresholds) == 1 else said("epoch")
 
 
 def _notes(runs: pd.DataFrame, rows: Sequence[Sequence[str]]) -> Iterator[str]:
     if any(text.startswith(">") for row in rows for text in row):
-        yield MISSED
+        yield said(MISSED)
     if runs["concurrent_runs"].fillna(1).gt(1).any():
-        yield TOGETHER
-    said: dict[str, list[str]] = {}
+        yield said(TOGETHER)
+    ended: dict[str, list[str]] = {}
     for _, run in runs.iterrows():
         if not (pd.isna(run["ended"]) and pd.isna(run["error"])):
-            words = ": ".join(cell(run[name]) for name in ("status", "ended", "error") if not pd.isna(run[name]))
-            said.setdefault(words, []).append(str(run["run_dir"]))
-    for words, names in said.items():
+            ended.setdefault(outcome(run), []).append(str(run["run_dir"]))
+    for words, names in ended.items():
         yield f"{listed(names)}: {words}"
 
 
 def configurations_for_terminal(runs: pd.DataFrame, groups: "Sequence[Replicates]") -> ForTerminal:
     """Make two rows for every configuration of several seeds: the medians, and their intervals."""
     noun = noun_of(runs)
-    header = ["batch size", noun, "iterations", "seconds", "reached", _below(runs), "s/epoch", "loss", "test"]
+    iterations, took, reached = map(said, ("iterations", "seconds", "reached"))
+    per_epoch, loss, test = map(said, ("s/epoch", "loss", "test"))
+    header = [said("batch size"), noun, iterations, took, reached, _below(runs), per_epoch, loss, test]
     rows = [row for group in groups for row in _rows(group)]
-    missed = [MISSED] if any(text.startswith(">") for row in rows for text in row) else []
-    return ForTerminal(
-        header, rows, [*missed, INTERVALS], ["iterations", "test", "loss", "s/epoch", "reached", "seconds"]
-    )
+    missed = [said(MISSED)] if any(text.startswith(">") for row in rows for text in row) else []
+    return ForTerminal(header, rows, [*missed, said(INTERVALS)], [iterations, test, loss, per_epoch, reached, took])
 
 
 def _rows(group: Replicates) -> Iterator[list[str]]:
@@ -115,7 +116,7 @@ def _rows(group: Replicates) -> Iterator[list[str]]:
     ]
     medians = [_dashed(write(estimate.median)) for estimate, write in columns]
     yield [
-        group.configuration.removeprefix("batch size "),
+        shortened(group.configuration),
         *medians[:3],
         share(group.reached, group.runs),
         *medians[3:],
@@ -131,4 +132,4 @@ def _interval(estimate: Estimate, write: Callable[[float], str]) -> str:
 
 
 def _dashed(text: str) -> str:
-    return "-" if text in ("not reached", "nan", "nan%") else text
+    return "-" if text in (said("not reached"), "nan", "nan%") else text

@@ -3,12 +3,15 @@
 "use strict";
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const texts = JSON.parse(document.documentElement.dataset.texts);
+  // A text in the language of the page; each %s is one of the values.
+  const said = (text, ...values) => values.reduce((filled, value) => filled.replace("%s", () => value), texts[text]);
   const made = (tag, text, props = {}) => Object.assign(document.createElement(tag), { textContent: text }, props);
 
   // A number at the start of a cell, whatever stands behind it; not reached comes after all numbers.
   const valueOf = (cell) => {
     const text = cell.textContent.trim();
-    if (/^(not reached|-$)/.test(text)) return Infinity;
+    if (text === "-" || text.startsWith(said("not reached"))) return Infinity;
     const number = parseFloat(text.replace(/,/g, ""));
     return /^[-\d.]/.test(text) && !Number.isNaN(number) ? number : text;
   };
@@ -51,8 +54,8 @@
     const tools = made("p", "", { className: "tools" });
     const name = table.caption ? table.caption.textContent : "table";
     if (body.rows.length > 5) {
-      const label = made("label", "Show rows with ");
-      const input = made("input", "", { type: "search", placeholder: "any text" });
+      const label = made("label", `${said("Show rows with")} `);
+      const input = made("input", "", { type: "search", placeholder: said("any text") });
       const count = made("span", "");
       count.setAttribute("role", "status");
       input.addEventListener("input", () => {
@@ -64,13 +67,13 @@
           row.hidden = !words.every((word) => text.includes(word));
           shown += row.hidden ? 0 : 1;
         }
-        count.textContent = ` ${shown} of ${body.rows.length}`;
+        count.textContent = ` ${said("%s of %s", shown, body.rows.length)}`;
       });
       label.append(input);
       tools.append(label, count, " ");
     }
-    const button = made("button", "Save as CSV", { type: "button" });
-    button.setAttribute("aria-label", `Save as CSV: ${name}`);
+    const button = made("button", said("Save as CSV"), { type: "button" });
+    button.setAttribute("aria-label", said("Save as %s: %s", "CSV", name));
     button.addEventListener("click", () => save(`${table.id || "runs"}.csv`, new Blob([csvOf(table)], { type: "text/csv" })));
     tools.append(button);
     table.parentElement.before(tools);
@@ -141,7 +144,7 @@
     const tools = made("p", "", { className: "tools" });
     for (const kind of ["SVG", "PNG"]) {
       const button = made("button", kind, { type: "button" });
-      button.setAttribute("aria-label", `Save as ${kind}: ${figure.querySelector("h3").textContent}`);
+      button.setAttribute("aria-label", said("Save as %s: %s", kind, figure.querySelector("h3").textContent));
       button.addEventListener("click", () => {
         const [text, width, height] = drawn(svg);
         const blob = new Blob([text], { type: "image/svg+xml" });

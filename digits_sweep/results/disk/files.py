@@ -1,15 +1,8 @@
-"""Writing files so that no reader ever sees half of one, and that survives a power cut if it has to.
+"""Writing files so that no reader ever sees half of one, and that survives a power cut if it has to."""
 
-Every change of the disk goes through one of the small functions at the end, so that tests can record them and stop
-after any.
-"""
-
-import errno
 import hashlib
-import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,14 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.disk import changes
 
 Content = TypeVar("Content")
 
 LONGEST_NAME = 120
 # No file takes that long to write: a temporary one that is older was left behind.
 OLD_SECONDS = 3_600
-# What file systems answer that cannot flush a folder, or do not need to.
-NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 
 
 def safe_name(wanted: str) -> str:
@@ -43,51 +35,53 @@ def make_folder(folder: Path) -> None:
     """Create `folder` and its parents, so that they survive a power cut. Raises OSError if that fails."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
-        _make_folder(each)
-        flush_folder(each.parent)
+        changes.make_folder(each)
+        changes.flush_folder(each.parent)
 
 
-def replace_file(path: Path, content: str | bytes, keep_previous: bool = False, durable: bool = True) -> None:
+def replace_file(
+    path: Path, content: str | bytes, keep_previous: bool = False, durable: bool = True, flushes_folder: bool = True
+) -> None:
     """Replace `path` by `content` (text in UTF-8) in one step: a reader finds the old or the new.
 
-    `durable`: also after a power cut. `keep_previous` keeps what was there before as `previous(path)`. Raises OSError
-    if the folder cannot be written or is full; `path` is then as it was.
+    `durable`: also after a power cut, or as soon as its folder is flushed if `flushes_folder` is false. `keep_previous`
+    keeps what was there before as `previous(path)`. Raises OSError if the folder cannot be written or is full; `path`
+    is then as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        _write(temporary, content.encode() if isinstance(content, str) else content)
+        changes.write(temporary, content.encode() if isinstance(content, str) else content)
         if durable:
-            _flush(temporary)
+            changes.flush(temporary)
         if keep_previous and path.exists():
             _keep(path)
-        _rename(temporary, path)
+        changes.rename(temporary, path)
     except BaseException:
-        _remove(temporary)
+        changes.remove(temporary)
         raise
-    if durable:
-        flush_folder(path.parent)
+    if durable and flushes_folder:
+        changes.flush_folder(path.parent)
 
 
 def append_to_file(path: Path, content: bytes, durable: bool = True) -> None:
     """Append `content`. Raises OSError if that fails; part of `content` may then be at the end of the file."""
     is_new = not path.exists()
-    _append(path, content)
+    changes.append(path, content)
     if durable:
-        _flush(path)
+        changes.flush(path)
         if is_new:
-            flush_folder(path.parent)
+            changes.flush_folder(path.parent)
 
 
 def overwrite_start(path: Path, content: bytes) -> None:
-    """Overwrite the first bytes of a file, fewer than a disk sector has, in one step."""
-    _overwrite(path, content)
-    _flush(path)
+    """Overwrite the first bytes of a file, fewer than a disk sector has, in one step; it is not flushed."""
+    changes.overwrite(path, content)
 
 
 def shorten_file(path: Path, size: int) -> None:
     """Cut a file back to its first `size` bytes."""
-    _shorten(path, size)
-    _flush(path)
+    changes.shorten(path, size)
+    changes.flush(path)
 
 
 def previous(path: Path) -> Path:
@@ -98,9 +92,9 @@ def previous(path: Path) -> Path:
 def _keep(path: Path) -> None:
     """Give the present content its second name; the first one stays, so that at no moment there is none."""
     linked = path.with_name(f".{path.name}.link")
-    _remove(linked)
-    _link(path, linked)
-    _rename(linked, previous(path))
+    changes.remove(linked)
+    changes.link(path, linked)
+    changes.rename(linked, previous(path))
 
 
 def latest_readable(path: Path, read: Callable[[Path], Content]) -> tuple[Content, str | None]:
@@ -122,7 +116,7 @@ def set_aside(path: Path) -> None:
     for name in (path, previous(path)):
         if name.exists():
             numbers = (f"{name.name}.unreadable{'' if number == 1 else f'.{number}'}" for number in range(1, 10**6))
-            _rename(name, next(free for free in map(name.with_name, numbers) if not free.exists()))
+            changes.rename(name, next(free for free in map(name.with_name, numbers) if not free.exists()))
 
 
 def remove_leftovers(folder: Path, least_seconds: float = 0) -> None:
@@ -134,71 +128,4 @@ def remove_leftovers(folder: Path, least_seconds: float = 0) -> None:
         if re.fullmatch(r"\.[a-z_]+\.(json|csv|pt|npy|html)\.(link|[0-9a-z_]{8})", leftover.name):
             with suppress(FileNotFoundError):
                 if time.time() - leftover.lstat().st_mtime >= least_seconds:
-                    _remove(leftover)
-
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a new file; the user's umask says who may read it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-
-
-def _append(path: Path, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
-        file.write(content)
-
-
-def _overwrite(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-    try:
-        os.write(descriptor, content)
-    finally:
-        os.close(descriptor)
-
-
-def _shorten(path: Path, size: int) -> None:
-    os.truncate(path, size)
-
-
-def _link(path: Path, linked: Path) -> None:
-    try:
-        os.link(path, linked, follow_symlinks=False)
-    except (OSError, NotImplementedError):
-        # A file system without hard links.
-        shutil.copyfile(path, linked, follow_symlinks=False)
-
-
-def _rename(path: Path, target: Path) -> None:
-    path.replace(target)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Wait until the content of a file is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def flush_folder(folder: Path) -> None:
-    """Wait until names in a folder are on the disk. Only POSIX systems can open a folder for that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in NO_FOLDER_FLUSH:
-                raise
-        finally:
-            os.close(descriptor)
+                    changes.remove(leftover)

@@ -1,12 +1,15 @@
 """A file that only grows, and is cut back to what was committed: its size and its digest say what belongs to a run."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.disk.files import append_to_file, replace_file, shorten_file
+from digits_sweep.results.disk.files import append_to_file, latest_readable, replace_file, shorten_file
 from digits_sweep.results.disk.reading import HISTORY_BYTES, read_file
+
+Rows = TypeVar("Rows")
 
 
 class GrowingFile:
@@ -46,6 +49,20 @@ class GrowingFile:
     def signature(self) -> dict[str, Any]:
         """Size in bytes and SHA-256 of what was appended so far, as the record has them."""
         return {"bytes": self.size, "sha256": self._digest.hexdigest()}
+
+
+def read_rows(path: Path, signature: dict[str, Any] | None, parse: Callable[[bytes, str], Rows]) -> Rows:
+    """Return what `parse` makes of a file's content and name; with a record's `signature`, of what it says is there.
+
+    Raises `UnreadableRecord` if the file cannot be read or is another one.
+    """
+    if signature is None:
+        rows, _ = latest_readable(path, lambda each: parse(read_file(each, HISTORY_BYTES), each.name))
+        return rows
+    content = read_file(path, HISTORY_BYTES)
+    if not fits(content, signature):
+        raise UnreadableRecord(f"{path.name}: does not fit record.json")
+    return parse(content[: signature["bytes"]], path.name)
 
 
 def fits(content: bytes, signature: dict[str, Any]) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.disk.files import latest_readable, replace_file
-from digits_sweep.results.disk.growing_file import fits
-from digits_sweep.results.disk.reading import HISTORY_BYTES, parse_csv, read_file
-from digits_sweep.results.run.history import as_csv, header_of, one_line
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.growing_file import read_rows
+from digits_sweep.results.disk.reading import one_line, parse_csv
+from digits_sweep.results.run.history import as_csv, header_of
 from digits_sweep.results.run.losses import WINDOW, Losses
 
 NAME = "evaluations.csv"
@@ -55,14 +55,7 @@ def read_evaluations(folder: Path, signature: dict[str, Any] | None = None) -> l
 
     Raises `UnreadableRecord` if they cannot be read, or are others.
     """
-    path = folder / NAME
-    if signature is None:
-        rows, _ = latest_readable(path, lambda each: evaluations_from(read_file(each, HISTORY_BYTES), each.name))
-        return rows
-    content = read_file(path, HISTORY_BYTES)
-    if not fits(content, signature):
-        raise UnreadableRecord(f"{NAME}: does not fit record.json")
-    return evaluations_from(content[: signature["bytes"]], NAME)
+    return read_rows(folder / NAME, signature, evaluations_from)
 
 
 def evaluations_from(content: bytes, name: str) -> list[EvaluationRow]:

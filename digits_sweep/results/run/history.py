@@ -10,9 +10,9 @@ from statistics import median
 from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.disk.files import latest_readable, replace_file
-from digits_sweep.results.disk.growing_file import fits
-from digits_sweep.results.disk.reading import HISTORY_BYTES, parse_csv, read_file
+from digits_sweep.results.disk.files import replace_file
+from digits_sweep.results.disk.growing_file import read_rows
+from digits_sweep.results.disk.reading import one_line, parse_csv
 
 NAME = "history.csv"
 
@@ -54,14 +54,7 @@ def read_history(folder: Path, signature: dict[str, Any] | None = None) -> list[
 
     Raises `UnreadableRecord` if they cannot be read, or are others.
     """
-    path = folder / NAME
-    if signature is None:
-        history, _ = latest_readable(path, lambda each: history_from(read_file(each, HISTORY_BYTES), each.name))
-        return history
-    content = read_file(path, HISTORY_BYTES)
-    if not fits(content, signature):
-        raise UnreadableRecord(f"{NAME}: does not fit record.json")
-    return history_from(content[: signature["bytes"]], NAME)
+    return read_rows(folder / NAME, signature, history_from)
 
 
 def history_from(content: bytes, name: str) -> list[EpochRow]:
@@ -82,12 +75,6 @@ def history_from(content: bytes, name: str) -> list[EpochRow]:
 def _row(epoch: str, complete: str = "True", **figures: str) -> EpochRow:
     numbers = {name: float(text) for name, text in figures.items()}
     return EpochRow(int(epoch), **numbers, complete={"True": True, "False": False}[complete])
-
-
-def one_line(error: Exception) -> str:
-    """Return the first line of an error, without the path of the file."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or [type(error).__name__])[0]
 
 
 def seconds_per_epoch(history: Sequence[EpochRow], resumed_after: Sequence[int]) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.disk import changes
 from digits_sweep.results.disk.files import append_to_file, overwrite_start, replace_file, shorten_file
 from digits_sweep.results.disk.reading import LOSSES_BYTES, read_file
 
@@ -60,16 +61,21 @@ class LossesFile:
         else:
             shorten_file(self.path, HEADER_BYTES + 4 * count)
             overwrite_start(self.path, _header(count))
+            changes.flush(self.path)
         self.count, self._digest = count, hashlib.sha256(whole + missing)
         return np.frombuffer(whole + missing, dtype="<f4")
 
     def append(self, losses: Losses) -> None:
-        """Append the losses of an epoch. Raises OSError if they cannot be written."""
+        """Append the losses of an epoch, to be flushed. Raises OSError if they cannot be written."""
         data = losses.astype("<f4").tobytes()
-        append_to_file(self.path, data)
+        append_to_file(self.path, data, durable=False)
         self.count += len(losses)
         overwrite_start(self.path, _header(self.count))
         self._digest.update(data)
+
+    def flush(self) -> None:
+        """Wait until what was appended is on the disk. Raises OSError if that fails."""
+        changes.flush(self.path)
 
     @property
     def signature(self) -> dict[str, Any]:

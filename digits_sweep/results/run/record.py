@@ -4,15 +4,14 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import latest_readable, replace_file
-from digits_sweep.results.disk.reading import RECORD_BYTES, named, read_json
-from digits_sweep.results.run.history import one_line
+from digits_sweep.results.disk.reading import RECORD_BYTES, named, one_line, read_json
 
 # 1: the first one. 2: `resumed_after` and `seconds_recording`. 3: a checksum, `run_id`, `folder`, `files` and
 # `environments`.
@@ -89,7 +88,7 @@ class Record:
 
 def as_content(record: Record) -> dict[str, Any]:
     """Return the content of `record.json`, ready for JSON, with its format."""
-    return {"format": FORMAT, **_json_ready(asdict(record))}
+    return {"format": FORMAT, **_json_ready(vars(record))}
 
 
 def write_record(folder: Path, record: Record) -> None:

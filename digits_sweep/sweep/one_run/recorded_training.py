@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -57,25 +58,31 @@ class RecordedTraining:
         manifest = self.job.manifest
         pace = Pace(manifest, self.record.number, self.num_samples) if manifest and len(manifest.configs) > 1 else None
         with self.job.screen.run(title, trainer.num_epochs, done, pace) as shown:
-            epochs = train(
-                self.built.engine, trainer, self.job.config.seed, self.num_samples, Stopwatch(self.built.device),
-                first_epoch=done + 1,
-                evaluation=self.job.config.evaluation if self.evaluator else None, pause=self._pause,
-                seconds_before=math.fsum(row.seconds for row in self.history),
-                learning_rate=learning_rate_of(self.job.config.schedule, trainer, self.num_samples),
-            )  # fmt: skip
-            for epoch in epochs:
+            for epoch in self._epochs(done):
                 self._commit(epoch)
                 shown.epoch(self.history[-1])
                 if self.job.enough and (reason := self.job.enough(self.record, self.history)):
                     self.record.error = reason
-                    return
-        trained = Schedule(self.num_samples, self.job.config.data.batch_size).examples_after(self.running.iterations)
-        if self.record.ended is None and trainer.max_examples is not None and trained >= trainer.max_examples:
-            self.record.ended = MAX_EXAMPLES
-        if not self.history:
-            with recording(self.record):
+                    break
+        with recording(self.record):
+            self.files.settle()
+            if not self.history:
                 self.files.note(self.record, self.evaluations)
+        trained = Schedule(self.num_samples, self.job.config.data.batch_size).examples_after(self.running.iterations)
+        is_over = trainer.max_examples is not None and trained >= trainer.max_examples
+        if is_over and self.record.ended is None and self.record.error is None:
+            self.record.ended = MAX_EXAMPLES
+
+    def _epochs(self, done: int) -> Iterator[Epoch]:
+        """Train what is left after `done` epochs."""
+        config = self.job.config
+        return train(
+            self.built.engine, config.trainer, config.seed, self.num_samples, Stopwatch(self.built.device),
+            first_epoch=done + 1,
+            evaluation=config.evaluation if self.evaluator else None, pause=self._pause,
+            seconds_before=math.fsum(row.seconds for row in self.history),
+            learning_rate=learning_rate_of(config.schedule, config.trainer, self.num_samples),
+        )  # fmt: skip
 
     def _commit(self, epoch: Epoch) -> None:
         self.history.append(_row(epoch))
@@ -147,8 +154,10 @@ def _row(epoch: Epoch) -> EpochRow:
 def title(job: Job, record: Record) -> str:
     """Return the line that announces a run: its place in the sweep, its folder, and what it trains with."""
     position = f"run {record.number + 1} of {len(job.manifest.runs)}: " if job.manifest else ""
-    what = ", ".join([record.summary["dataset"], f"engine {record.summary['engine']}", record.summary["device"]])
-    return f"{position}{job.run_dir.name}  ({what})"
+    # A run that fails early has neither engine nor device.
+    engine = f"engine {record.summary['engine']}" if "engine" in record.summary else None
+    what = filter(None, [record.summary["dataset"], engine, record.summary.get("device")])
+    return f"{position}{job.run_dir.name}  ({', '.join(what)})"
 
 
 def ended(record: Record) -> str:

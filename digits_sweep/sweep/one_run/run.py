@@ -33,20 +33,26 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    config: Config, run_dir: Path, number: int = 0, manifest: Manifest | None = None, enough: Enough | None = None
+    config: Config,
+    run_dir: Path,
+    number: int = 0,
+    manifest: Manifest | None = None,
+    enough: Enough | None = None,
+    screen: Screen | None = None,
 ) -> Record:
     """Train once as `config` says and record it in `run_dir`; if a run was started there, resume it.
 
     `number` is the run's place in its sweep, from 0, and `manifest` the sweep's; without one the run makes its own data
-    ready. After every epoch `enough` is asked with the epochs so far: a reason that it returns ends the run there,
-    `interrupted`, with the reason as its `error`. An error inside the run is not raised: it is reported, logged and
-    recorded with its traceback, and the record's `status` is `failed`, because the other runs of a sweep continue.
+    ready. It reports to `screen`, or to standard output. After every epoch `enough` is asked with the epochs so far: a
+    reason that it returns ends the run there, `interrupted`, with the reason as its `error`. An error inside the run is
+    not raised: it is reported, logged and recorded with its traceback, and the record's `status` is `failed`, because
+    the other runs of a sweep continue.
     If another process writes in `run_dir`, such as a job of a cluster that outlived its sweep, this waits for it to
     end and resumes from there. Raises `CannotResume` if `run_dir` holds a run with another configuration,
     `CannotRecord` or OSError if results cannot be written, and KeyboardInterrupt if the user stops it.
     """
     flush_denormals_from_now_on()
-    job = Job(config, run_dir, manifest, enough, Screen(quiet=config.quiet))
+    job = Job(config, run_dir, manifest, enough, screen or Screen(quiet=config.quiet))
     run_dir.mkdir(parents=True, exist_ok=True)
     with only_writer(run_dir, waits=job.screen.say):
         state = load_run_state(config, run_dir, number, job.screen.say)
@@ -88,7 +94,7 @@ def _attempt(job: Job, state: RunState) -> None:
     fill(record, state.history)
     with recording(record):
         write_record(job.run_dir, record)
-    if job.config.quiet:
+    if job.screen.quiet:
         job.screen.say(f"{title(job, record)}  {ended(record)}")
     if record.status is Status.DIVERGED:
         job.screen.say(

@@ -15,6 +15,7 @@ def optimizer(*overrides: str):
     return plan(overrides).settings.optimizer
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("choice", "batch_size", "lr", "betas", "eps"),
     [
@@ -54,6 +55,7 @@ def test_adams_decay_is_the_same_at_every_batch_size(choice):
     assert {optimizer(f"optimizer={choice}", f"data.batch_size={size}").weight_decay for size in (5, 100)} == {5e-4}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("choice", ["adamw_linear", "adamw_sqrt", "adamw_half_life"])
 def test_adamws_decay_is_the_same_for_every_example(choice):
     """A step takes lr x weight_decay of a weight away, and there are 1 / batch_size steps an example."""

@@ -10,6 +10,8 @@ import sys
 import termios
 from contextlib import ExitStack, suppress
 
+import pytest
+
 from tests import mirror as faulty
 from tests.mirror import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, mirror
 from tests.servers import running, wait_for
@@ -23,6 +25,7 @@ print(len(digits.train_labels), *sorted({"torchvision", "mlxtend", "hydra", "ome
 """
 
 
+@pytest.mark.full
 def test_processes_that_start_together_download_each_archive_once_and_write_plain_lines(tmp_path, mnist_archives):
     """The second mirror gives what the first one damaged. The waiting process then reads intact files."""
     root, outputs = tmp_path / "root", [tmp_path / "one", tmp_path / "other"]

@@ -165,6 +165,7 @@ def test_the_registry_passes_on_where_a_data_set_is_and_where_it_comes_from(publ
     assert "ftp://mirror: not an address" in str(unavailable.value)
 
 
+@pytest.mark.full
 def test_every_md5_is_torchvisions():
     from torchvision import datasets
 

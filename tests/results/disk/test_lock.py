@@ -1,12 +1,14 @@
 """One writer for each folder, on file systems of every kind."""
 
 import errno
+import os
+import stat
 
 import pytest
 from filelock import FileLock
 
 from digits_sweep.errors import CannotRecord
-from digits_sweep.results.disk import files
+from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.lock import only_writer
 
 
@@ -40,16 +42,13 @@ def test_an_error_in_the_block_is_not_hidden_by_a_disk_that_became_read_only(tmp
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
 def test_a_file_system_that_cannot_flush_a_folder_is_written_to_all_the_same(tmp_path, monkeypatch, number):
-    really = files.os.fsync
+    really = os.fsync
 
     def of_files_only(descriptor):
-        import os
-        import stat
-
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(number, "not for folders")
         really(descriptor)
 
-    monkeypatch.setattr(files.os, "fsync", of_files_only)
-    files.replace_file(tmp_path / "file", "content")
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    replace_file(tmp_path / "file", "content")
     assert (tmp_path / "file").read_text() == "content"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from digits_sweep.results.disk import files
+from digits_sweep.results.disk import changes as disk_changes
 
-CHANGES = ("_make_folder", "_write", "_append", "_overwrite", "_shorten", "_link", "_rename", "_remove", "_flush")
+CHANGES = ("make_folder", "write", "append", "overwrite", "shorten", "link", "rename", "remove", "flush")
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ def recorded_changes() -> Iterator[list[Change]]:
     changes: list[Change] = []
 
     def recording(name: str) -> Any:
-        really = getattr(files, name)
+        really = getattr(disk_changes, name)
 
         def change(*arguments: Any) -> Any:
             changes.append(Change(name, arguments))
             return really(*arguments)
 
-        return mock.patch.object(files, name, change)
+        return mock.patch.object(disk_changes, name, change)
 
     patches = [recording(name) for name in (*CHANGES, "flush_folder")]
     for each in patches:
@@ -63,23 +63,23 @@ class Disk:
         """Apply a change; of one that writes, only the first `part` of its bytes."""
         path, *rest = change.arguments
         match change.name:
-            case "_write":
+            case "write":
                 self.names[path] = File(rest[0][: int(part * len(rest[0]))])
-            case "_append":
+            case "append":
                 self.names.setdefault(path, File()).content += rest[0][: int(part * len(rest[0]))]
-            case "_overwrite":
+            case "overwrite":
                 # A sector is written as a whole or not at all.
                 file = self.names[path]
                 file.content = (rest[0] if part == 1 else file.content[: len(rest[0])]) + file.content[len(rest[0]) :]
-            case "_shorten":
+            case "shorten":
                 self.names[path].content = self.names[path].content[: rest[0]]
-            case "_link":
+            case "link":
                 self.names[rest[0]] = self.names[path]
-            case "_rename":
+            case "rename":
                 self.names[rest[0]] = self.names.pop(path)
-            case "_remove":
+            case "remove":
                 self.names.pop(path, None)
-            case "_flush":
+            case "flush":
                 self.names[path].flushed = self.names[path].content
             case "flush_folder":
                 self.flushed = {name: file for name, file in self.flushed.items() if name.parent != path}
@@ -98,6 +98,6 @@ def disk_after(changes: list[Change], count: int, part: float = 1.0) -> Disk:
     disk = Disk()
     for change in changes[:count]:
         disk.change(change)
-    if part < 1 and count < len(changes) and changes[count].name in ("_write", "_append", "_overwrite"):
+    if part < 1 and count < len(changes) and changes[count].name in ("write", "append", "overwrite"):
         disk.change(changes[count], part)
     return disk

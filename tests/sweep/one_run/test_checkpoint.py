@@ -8,31 +8,41 @@ from hypothesis import strategies as st
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.run.history import EpochRow
 from digits_sweep.results.run.record import Record
-from digits_sweep.sweep.one_run.checkpoint import Checkpoint, history_tensor, read_checkpoint, restore, write_checkpoint
+from digits_sweep.sweep.one_run.checkpoint import (
+    Checkpoint,
+    checkpoint_content,
+    history_tensor,
+    read_checkpoint,
+    restore,
+)
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.epochs import epoch_order
-from tests.workloads import ADAM, PLAIN_SGD, SGD, workload
+from tests.workloads import ADAM, PLAIN_SGD, SGD, device_of, on_this_machine, workload
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="cuda_graph needs an NVIDIA GPU")
-ENGINE_NAMES = [pytest.param(name, marks=needs_gpu if name == "cuda_graph" else ()) for name in ENGINES]
 RECORD = Record(0, folder="run", summary={"epochs": 1})
 HISTORY = [EpochRow(1, 1.7053080132524251, 0.1, 2 / 3, 1e5 / 3), EpochRow(2, 1.7, 0.1, 0.5, 1e5, complete=False)]
 
 
 def engine(name: str, optimizer=ADAM, **shape):
-    return ENGINES[name](workload(optimizer=optimizer, device="cuda" if name == "cuda_graph" else "cpu", **shape))
+    return ENGINES[name](workload(optimizer=optimizer, device=device_of(name), **shape))
+
+
+def write(folder, trained) -> None:
+    (folder / "checkpoint.pt").write_bytes(checkpoint_content(trained, history_tensor(HISTORY), RECORD, 3))
 
 
 def epoch(trained, number: int) -> torch.Tensor:
     return trained.train(epoch_order(0, number, 203)).cpu()
 
 
-@pytest.mark.parametrize("name", ENGINE_NAMES)
+@pytest.mark.parametrize("name", [on_this_machine(name) for name in ENGINES])
 @pytest.mark.parametrize("optimizer", [ADAM, SGD, PLAIN_SGD])
 def test_an_engine_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, name, optimizer):
+    if refusal := ENGINES[name].refusal(workload().model, optimizer, torch.device(device_of(name)), 20):
+        pytest.skip(f"{name}: {refusal}")
     undisturbed = engine(name, optimizer)
     epoch(undisturbed, 1)
-    write_checkpoint(tmp_path, undisturbed, history_tensor(HISTORY), RECORD, 3)
+    write(tmp_path, undisturbed)
     expected = epoch(undisturbed, 2)
     restored = engine(name, optimizer)
     checkpoint, damage = read_checkpoint(tmp_path)
@@ -47,7 +57,7 @@ def test_a_checkpoint_of_one_engine_is_one_for_every_other(tmp_path):
     losses = {}
     trained = engine("closed_form")
     epoch(trained, 1)
-    write_checkpoint(tmp_path, trained, history_tensor(HISTORY), RECORD, 3)
+    write(tmp_path, trained)
     for name in ("closed_form", "eager", "lesson"):
         other = engine(name)
         restore(other, read_checkpoint(tmp_path)[0])
@@ -57,7 +67,7 @@ def test_a_checkpoint_of_one_engine_is_one_for_every_other(tmp_path):
 
 
 def test_pytorch_reads_the_file_as_it_is(tmp_path):
-    write_checkpoint(tmp_path, engine("eager"), history_tensor(HISTORY), RECORD, 3)
+    write(tmp_path, engine("eager"))
     assert set(torch.load(tmp_path / "checkpoint.pt", weights_only=True)["model"]) == {
         "features.0.weight", "features.0.bias", "features.2.weight", "features.2.bias", "output.weight", "output.bias",
     }  # fmt: skip
@@ -66,7 +76,7 @@ def test_pytorch_reads_the_file_as_it_is(tmp_path):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> bytes:
     folder = tmp_path_factory.mktemp("whole")
-    write_checkpoint(folder, engine("eager", hidden_size=2), history_tensor(HISTORY), RECORD, 3)
+    write(folder, engine("eager", hidden_size=2))
     return (folder / "checkpoint.pt").read_bytes()
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.run.record import Record, as_content
 from digits_sweep.sweep.one_run import checkpoint_archive
 from digits_sweep.sweep.one_run.checkpoint import read_checkpoint
 from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
@@ -113,6 +114,13 @@ def sealed(folder, **changes) -> None:
     (folder / "checkpoint.pt").write_bytes(whole + sha256(whole).digest())
 
 
+def test_a_checkpoint_of_format_2_with_its_record_is_read(tmp_path):
+    record = Record(3, folder="run", summary={"epochs": 1})
+    sealed(tmp_path, format=2, record=as_content(record), iterations=7)
+    checkpoint, damage = read_checkpoint(tmp_path)
+    assert (checkpoint.record, checkpoint.iterations, damage) == (record, 7, None)
+
+
 def bomb(depth: int = 30) -> list:
     """A list of lists, each of them twice the one below: a few bytes an entry, 2**30 numbers in all."""
     found: list = [1]
@@ -135,6 +143,10 @@ HOSTILE = [
     {"format": 2, "record": {"summary": {"lr": torch.zeros(2)}}},
     {"format": 2, "record": {}},
     {"format": 2, "record": 5},
+    {"format": 3, "record": 5},
+    {"format": 3, "record": "{}"},
+    {"format": 3, "record": "[" * 100_000},
+    {"format": 3, "record": '{"seconds_recording": 1e999}'},
     {"iterations": 2**60},
     {"iterations": -1},
     {"iterations": True},

@@ -1,13 +1,17 @@
 """What a resume makes of the files that an earlier process left, or that somebody changed."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
+from threading import current_thread, main_thread
+from unittest import mock
 
 import pytest
 
 from digits_sweep.config.plan import plan
-from digits_sweep.errors import CannotResume
+from digits_sweep.errors import CannotRecord, CannotResume
+from digits_sweep.results.disk import changes
 from digits_sweep.results.run.record import Status, read_record
 from digits_sweep.results.summary import load_sweep
 from digits_sweep.sweep.one_run.run import run
@@ -45,6 +49,7 @@ def resumes_as_if_nothing_had_happened(run_dir: Path, three_epochs: Path) -> Non
     assert all(one.equal(other) for one, other in zip(weights(run_dir), weights(three_epochs), strict=True))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "lost",
     [
@@ -60,6 +65,20 @@ def test_what_is_lost_beside_the_checkpoint_is_made_of_it_again(run_dir, three_e
         (run_dir / name).unlink()
     resumes_as_if_nothing_had_happened(run_dir, three_epochs)
     assert read_record(run_dir).epochs == 3
+
+
+@pytest.mark.parametrize("wait", ["flush", "flush_folder"])
+def test_a_disk_that_fails_in_the_background_stops_the_run_and_costs_nothing(run_dir, three_epochs, wait):
+    really = getattr(changes, wait)
+
+    def fails(path: Path) -> None:
+        if current_thread() is not main_thread():
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        really(path)
+
+    with mock.patch.object(changes, wait, fails), pytest.raises(CannotRecord, match="nothing recorded before is lost"):
+        run(config(3), run_dir)
+    resumes_as_if_nothing_had_happened(run_dir, three_epochs)
 
 
 def test_a_figure_that_was_edited_is_not_believed(run_dir, three_epochs):
@@ -129,8 +148,11 @@ def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(
 def test_a_run_that_is_resumed_with_another_torch_or_commit_keeps_both(run_dir, monkeypatch):
     from digits_sweep.sweep.one_run import run as module
 
-    other = {**module.describe_environment(), "git_commit": "f" * 40}
+    before = module.describe_environment()
+    other = {**before, "git_commit": "f" * 40}
     monkeypatch.setattr(module, "describe_environment", lambda: other)
     record = run(config(3), run_dir)
     assert [each["from_epoch"] for each in record.environments] == [1, 3]
-    assert record.summary["git_commit"].endswith(f", {'f' * 40} (from epoch 3)")
+    # Outside of a repository there was none.
+    both = f", {'f' * 40} (from epoch 3)" if before["git_commit"] else "f" * 40
+    assert record.summary["git_commit"].endswith(both)

@@ -5,36 +5,46 @@ from collections.abc import Sequence
 from digits_sweep.config.keys import written
 from digits_sweep.report.analysis.curves.branches import Branches
 from digits_sweep.report.analysis.sentences.formatting import microseconds, seconds
+from digits_sweep.report.language import said
 from digits_sweep.results.critical import Answer, Check
 
 
 def goal_of(answer: Answer) -> str:
     """Return the goal of an answer: `train error < 0.1`."""
-    return f"{answer.target.replace('_', ' ')} < {written(float(answer.threshold))}"
+    return f"{said(answer.target.replace('_', ' '))} < {written(float(answer.threshold))}"
 
 
 def answer_sentence(answer: Answer) -> str:
     """Say which batch size pays, and which is soonest; or why the runs cannot tell."""
     if answer.b_crit is None or answer.b_crit_low is None or answer.b_crit_high is None:
-        return f"{goal_of(answer)}: the critical batch size cannot be told ({answer.reason})."
+        return said(
+            "{goal}: the critical batch size cannot be told ({reason}).",
+            goal=goal_of(answer), reason=said(answer.reason or ""),
+        )  # fmt: skip
     interval = f"[{_three(answer.b_crit_low)}, {_three(answer.b_crit_high)}]"
-    pays = (
-        f"{goal_of(answer)}: well below batch size {_two(answer.b_crit)} {interval} twice the batch needs about half "
-        "the steps, well above it hardly fewer"
-    )
+    pays = said(
+        "{goal}: well below batch size {size} {interval} twice the batch needs about half the steps, well above it "
+        "hardly fewer",
+        goal=goal_of(answer), size=_two(answer.b_crit), interval=interval,
+    )  # fmt: skip
     return f"{pays}; {_soonest(answer)}" if answer.seconds_per_iteration is not None else f"{pays}."
 
 
 def _soonest(answer: Answer) -> str:
     iteration, example = answer.seconds_per_iteration or 0.0, answer.seconds_per_example or 0.0
-    machine = "a machine with these costs" if answer.cost_is_given else "this machine"
-    cost = f"{_cost(iteration)} an iteration, {_cost(example)} an example"
+    machine = said("on a machine with these costs") if answer.cost_is_given else said("on this machine")
+    cost = said(
+        "{machine} ({iteration} an iteration, {example} an example)",
+        machine=machine, iteration=_cost(iteration), example=_cost(example),
+    )  # fmt: skip
     if not iteration:
-        return f"on {machine} ({cost}) an iteration costs nothing, and the smallest batch size is soonest."
+        return said("{cost} an iteration costs nothing, and the smallest batch size is soonest.", cost=cost)
     if not example:
-        return f"on {machine} ({cost}) an example costs nothing, and the largest batch size is soonest."
-    size, more = answer.soonest_batch_size or 0.0, answer.examples_more or 0.0
-    return f"on {machine} ({cost}) about {_two(size)} is soonest, at {more:.0%} more examples than the fewest possible."
+        return said("{cost} an example costs nothing, and the largest batch size is soonest.", cost=cost)
+    return said(
+        "{cost} about {size} is soonest, at {more:.0%} more examples than the fewest possible.",
+        cost=cost, size=_two(answer.soonest_batch_size or 0.0), more=answer.examples_more or 0.0,
+    )  # fmt: skip
 
 
 def check_sentence(answer: Answer) -> str | None:
@@ -42,29 +52,39 @@ def check_sentence(answer: Answer) -> str | None:
     check = answer.check
     if check is None:
         return None
-    found = f"{goal_of(answer)}: run at batch size {check.batch_size}"
+    found = said("{goal}: run at batch size {size}", goal=goal_of(answer), size=check.batch_size)
+    expected = _steps(check.expected)
     if check.median is None or check.low is None:
-        return f"{found}, the goal was not reached; {_steps(check.expected)} steps were expected."
-    high = "not reached" if check.high is None else _steps(check.high)
-    steps = f"{_steps(check.median)} steps [{_steps(check.low)}, {high}] on {check.seeds} fresh seeds"
-    return f"{found}, it takes {steps}{_in_seconds(answer, check)}; expected: {_steps(check.expected)}."
+        return said(
+            "{found}, the goal was not reached; {expected} steps were expected.", found=found, expected=expected
+        )
+    return said(
+        "{found}, it takes {median} steps [{low}, {high}] on {seeds} fresh seeds{seconds}; expected: {expected}.",
+        found=found, median=_steps(check.median), low=_steps(check.low),
+        high=said("not reached") if check.high is None else _steps(check.high),
+        seeds=check.seeds, seconds=_in_seconds(answer, check), expected=expected,
+    )  # fmt: skip
 
 
 def branch_sentence(found: Branches) -> str:
     """Say up to which batch size a run can be branched without losing anything."""
-    upto = f"up to batch size {found.limit:,}" + (", the largest that was tried," if found.is_open else "")
-    return (
-        f"Branched from the run at batch size {found.batch_sizes[0]:,}, with the square-root rule, {upto} the loss "
-        f"after {found.examples:,} more examples is at most {found.tolerance:.0%} above that of the same batch size "
-        f"(medians of {found.ratios[0].runs} orders)."
+    upto = said(
+        "up to batch size {size:,}, the largest that was tried," if found.is_open else "up to batch size {size:,}",
+        size=found.limit,
     )
+    return said(
+        "Branched from the run at batch size {size:,}, with the square-root rule, {upto} the loss after {examples:,} "
+        "more examples is at most {tolerance:.0%} above that of the same batch size (medians of {orders} orders).",
+        size=found.batch_sizes[0], upto=upto, examples=found.examples, tolerance=found.tolerance,
+        orders=found.ratios[0].runs,
+    )  # fmt: skip
 
 
 def _in_seconds(answer: Answer, check: Check) -> str:
     if answer.seconds_per_iteration is None or answer.seconds_per_example is None or check.median is None:
         return ""
     per_step = answer.seconds_per_iteration + check.batch_size * answer.seconds_per_example
-    return f", {seconds(check.median * per_step)} of training"
+    return said(", {seconds} of training", seconds=seconds(check.median * per_step))
 
 
 def sentences(answers: Sequence[Answer]) -> list[str]:

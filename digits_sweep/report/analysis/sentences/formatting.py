@@ -9,6 +9,7 @@ import pandas as pd
 
 from digits_sweep.config.keys import written
 from digits_sweep.report.analysis.statistics.replicates import Estimate
+from digits_sweep.report.language import said
 
 RATES = ("lr", "weight_decay")
 DIGITS = ("mnist", "mnist_sample")
@@ -17,7 +18,7 @@ DIGITS = ("mnist", "mnist_sample")
 def seconds(value: float) -> str:
     """Write a duration in seconds: `2.04 s`, `3 min 5 s`, `1 h 2 min`; infinity as `not reached`."""
     if math.isinf(value):
-        return "not reached"
+        return said("not reached")
     if value < 120:
         return f"{value:.3g} s" if value < 10 else f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
@@ -51,17 +52,19 @@ def setting(name: str, value: Any) -> str:
 
 def number(value: float, form: str = "g") -> str:
     """Write a number in a format, infinity as `not reached`, a missing number as a dash."""
-    return "not reached" if math.isinf(value) else cell(value, form)
+    return said("not reached") if math.isinf(value) else cell(value, form)
 
 
 def rounded(count: float) -> str:
     """Write a large number to three digits: `46,600`; infinity as `not reached`."""
-    return "not reached" if math.isinf(count) else f"{float(f'{count:.3g}'):,.0f}" if count >= 100 else f"{count:.3g}"
+    if math.isinf(count):
+        return said("not reached")
+    return f"{float(f'{count:.3g}'):,.0f}" if count >= 100 else f"{count:.3g}"
 
 
 def noun_of(runs: pd.DataFrame) -> str:
     """Return what the examples of these runs are called: digits, if they are."""
-    return "digits" if runs["dataset"].dropna().isin(DIGITS).all() else "examples"
+    return said("digits") if runs["dataset"].dropna().isin(DIGITS).all() else said("examples")
 
 
 def capitalized(text: str) -> str:
@@ -71,20 +74,32 @@ def capitalized(text: str) -> str:
 
 def counted(count: int, noun: str) -> str:
     """Write a count with its noun: `1 seed`, `2 seeds`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return said(f"{{count}} {noun}" if count == 1 else f"{{count}} {noun}s", count=count)
+
+
+def of_shares(low: float, high: float) -> str:
+    """Write the interval of a share: `54% to 100%`."""
+    return said("{low} to {high}", low=f"{low:.0%}", high=f"{high:.0%}")
+
+
+def up_to(noun: str, goal: Any) -> str:
+    """Write what is counted up to a goal: `digits to 1.6`."""
+    return said("{things} to {goal}", things=noun, goal=goal)
 
 
 def share(part: int, whole: int) -> str:
     """Write a share: `4 of 5`."""
-    return f"{part} of {whole}"
+    return said("{part} of {whole}", part=part, whole=whole)
 
 
 def listed(items: Iterable[Any], most: int = 12) -> str:
     """Write a list: `4`, `4 and 5`, `3, 4 and 5`; beyond `most` items, how many more there are."""
     words = [str(item) for item in items]
     if len(words) > most:
-        words = [*words[:most], f"{len(words) - most} more"]
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+        words = [*words[:most], said("{count} more", count=len(words) - most)]
+    if len(words) < 2:
+        return "".join(words)
+    return said("{words} and {last}", words=", ".join(words[:-1]), last=words[-1])
 
 
 def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
@@ -92,5 +107,5 @@ def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
     if estimate.runs < 2:
         return ""
     if estimate.low == estimate.high:
-        return "every run"
-    return f"{write(estimate.low)} to {write(estimate.high)}"
+        return said("every run")
+    return said("{low} to {high}", low=write(estimate.low), high=write(estimate.high))

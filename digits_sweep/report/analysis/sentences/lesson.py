@@ -15,6 +15,7 @@ from digits_sweep.report.analysis.configurations import labels, level
 from digits_sweep.report.analysis.sentences.formatting import capitalized, listed, share
 from digits_sweep.report.analysis.statistics.matched import Share, share_of
 from digits_sweep.report.analysis.statistics.replicates import Replicates, ended, or_infinity
+from digits_sweep.report.language import said
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,13 @@ def stated_for(group: Replicates) -> Stated | None:
 class Often:
     """How often a row of the lesson came out at one choice of what it does not state.
 
-    `here` counts the first epochs; `as_stated` are the runs with the lesson's, None if it states none; in `dead` of the
-    runs a digit is never predicted at the end.
+    `first_epochs` are those of the runs, infinity if not reached, and `here` counts them; `as_stated` are the runs with
+    the lesson's, None if it states none; in `dead` of the runs a digit is never predicted at the end.
     """
 
     stated: Stated
     setting: str
+    first_epochs: Sequence[float]
     here: str
     as_stated: Share | None
     dead: Share
@@ -93,12 +95,14 @@ def how_often(runs: pd.DataFrame) -> list[Often]:
 
 
 def _often(own: pd.DataFrame, stated: Stated, setting: str) -> Often:
-    reached = [_epoch(epoch) for epoch in or_infinity(own["first_epoch_below_threshold"])]
+    epochs = or_infinity(own["first_epoch_below_threshold"])
+    reached = [_epoch(epoch) for epoch in epochs]
     agree = None if math.isnan(stated.first_epoch) else reached.count(_epoch(stated.first_epoch))
     dead = own["never_predicted"].dropna()
     return Often(
         stated=stated,
         setting=setting,
+        first_epochs=epochs,
         here=_counts(reached),
         as_stated=None if agree is None else share_of(agree, len(own)),
         dead=share_of(int(dead.gt(0).sum()), len(dead)),
@@ -127,8 +131,14 @@ def _trend(rows: list[tuple[Replicates, Stated]]) -> list[str]:
         measured = smaller.seconds_per_epoch.median / larger.seconds_per_epoch.median
         stated = stated_smaller.seconds_per_epoch / stated_larger.seconds_per_epoch
         sentences.append(
-            f"An epoch at batch size {smaller.batch_size} takes, against {larger.batch_size}, lesson: {stated:.2g} "
-            f"times as long; here: {measured:.2g} times."
+            said(
+                "An epoch at batch size {smaller} takes, against {larger}, lesson: {stated:.2g} times as long; here: "
+                "{measured:.2g} times.",
+                smaller=smaller.batch_size,
+                larger=larger.batch_size,
+                stated=stated,
+                measured=measured,
+            )
         )
     return sentences
 
@@ -139,11 +149,12 @@ def _epochs(runs: pd.DataFrame, group: Replicates, stated: Stated) -> str | None
         return None
     found = _often(own, stated, "")
     assert found.as_stated is not None
-    low, high = found.as_stated.low, found.as_stated.high
-    return (
-        f"{capitalized(group.configuration)}, lesson: {_epoch(stated.first_epoch)}; here: {found.here} "
-        f"(the lesson's in {share(found.as_stated.hits, len(own))}, 95% interval {low:.0%} to {high:.0%})."
-    )
+    return said(
+        "{configuration}, lesson: {stated}; here: {here} (the lesson's in {share}, 95% interval {low:.0%} to "
+        "{high:.0%}).",
+        configuration=capitalized(group.configuration), stated=_epoch(stated.first_epoch), here=found.here,
+        share=share(found.as_stated.hits, len(own)), low=found.as_stated.low, high=found.as_stated.high,
+    )  # fmt: skip
 
 
 def _decided(runs: pd.DataFrame) -> pd.DataFrame:
@@ -153,8 +164,11 @@ def _decided(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _counts(reached: Sequence[str]) -> str:
     counts = sorted(Counter(reached).items(), key=lambda item: (-item[1], item[0]))
-    return listed((f"{epoch} in {share(count, len(reached))}" for epoch, count in counts), most=4)
+    often = ((epoch, share(count, len(reached))) for epoch, count in counts)
+    return listed((said("{epoch} in {share}", epoch=epoch, share=shown) for epoch, shown in often), most=4)
 
 
 def _epoch(first: float) -> str:
-    return f"not within {STATED_EPOCHS} epochs" if math.isinf(first) else f"epoch {first:.0f}"
+    if math.isinf(first):
+        return said("not within {count} epochs", count=STATED_EPOCHS)
+    return said("epoch {number:.0f}", number=first)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from digits_sweep.report.analysis.curves.along_epochs import CLASSES, is_flat, never_predicted
 from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.language import said
 from digits_sweep.results.run.record import Record
 
 # Of more runs the sentence has the classes only.
@@ -33,10 +34,20 @@ def existing_classes(record: Record) -> int | None:
 def _sentence(runs: dict[str, list[str]], flat: bool) -> str:
     (first, never), *others = runs.items()
     if not others:
-        return f"{first} never predicts {listed(never)}{': its loss is on a plateau' if flat else ''}."
+        return said(
+            "{name} never predicts {classes}: its loss is on a plateau."
+            if flat
+            else "{name} never predicts {classes}.",
+            name=first, classes=listed(never),
+        )  # fmt: skip
     named = [f"{name} ({listed(never)})" for name, never in runs.items()]
-    plateau = "; their losses are on a plateau" if flat else ""
-    return f"{len(runs)} runs have classes that they never predict{plateau}: {listed(named, MOST_WITH_CLASSES)}."
+    return said(
+        "{count} runs have classes that they never predict; their losses are on a plateau: {names}."
+        if flat
+        else "{count} runs have classes that they never predict: {names}.",
+        count=len(runs),
+        names=listed(named, MOST_WITH_CLASSES),
+    )
 
 
 def _cost(records: list[Record]) -> str:
@@ -50,4 +61,8 @@ def _cost(records: list[Record]) -> str:
     if heads != {"softmax"} or len(classes) != 1:
         return ""
     (count,) = classes
-    return f" With the softmax, every class of {count} that is never predicted costs about {1 / count:.2g} of loss."
+    return " " + said(
+        "With the softmax, every class of {count} that is never predicted costs about {loss:.2g} of loss.",
+        count=count,
+        loss=1 / count,
+    )

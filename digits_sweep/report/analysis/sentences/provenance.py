@@ -5,6 +5,7 @@ from typing import Any
 
 from digits_sweep.config.keys import results_of
 from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.language import said
 from digits_sweep.results.columns import OWN_LOOP
 
 
@@ -14,17 +15,20 @@ def provenance(study: Study) -> list[tuple[str, str]]:
     if study.manifest:
         own = any(results_of(record.config).get("engine.name") == OWN_LOOP for record in study.records.values())
         typed = f"python -m digits_sweep {shlex.join(study.manifest.command)}".rstrip()
-        rows.append(("command", "a program of its own, recorded by digits_sweep.Recorder" if own else typed))
-        rows += [("data", f"{choice.used}, SHA-256 {choice.digest}") for choice in study.manifest.datasets]
+        rows.append(
+            (said("command"), said("a program of its own, recorded by digits_sweep.Recorder") if own else typed)
+        )
+        rows += [(said("data"), f"{choice.used}, SHA-256 {choice.digest}") for choice in study.manifest.datasets]
     environments = [environment for record in study.records.values() for environment in record.environments]
     for name, describe in (("machine", machine), ("system", _system), ("versions", _versions), ("commit", _commit)):
-        rows += [(name, text) for text in dict.fromkeys(map(describe, environments))]
+        rows += [(said(name), text) for text in dict.fromkeys(map(describe, environments))]
     return rows
 
 
 def machine(environment: dict[str, Any]) -> str:
     """Describe the machine of a record's `environment`: host, processor and number of cores."""
-    return f"{environment.get('host')}: {environment.get('cpu')}, {environment.get('cpu_cores')} cores"
+    host, cpu, cores = (environment.get(name) for name in ("host", "cpu", "cpu_cores"))
+    return said("{host}: {cpu}, {cores} cores", host=host, cpu=cpu, cores=cores)
 
 
 def _system(environment: dict[str, Any]) -> str:
@@ -36,5 +40,5 @@ def _versions(environment: dict[str, Any]) -> str:
 
 
 def _commit(environment: dict[str, Any]) -> str:
-    commit = str(environment.get("git_commit") or "unknown: the program did not run from a checkout")
-    return commit.replace("-dirty", ", with uncommitted changes")
+    commit = str(environment.get("git_commit") or said("unknown: the program did not run from a checkout"))
+    return commit.replace("-dirty", said(", with uncommitted changes"))

@@ -1,17 +1,20 @@
 """List what a reader has to know before relying on a sweep's figures: what went wrong, and what was mixed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import pandas as pd
 
 from digits_sweep.report.analysis.sentences.formatting import counted, listed
 from digits_sweep.report.analysis.sentences.predictions import on_predictions
 from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.language import said
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.run.record import Status
 
+Said = TypeVar("Said", bound=Hashable)
 # Timing is unsteady if the middle half of a run's epochs spreads over more than this share of their median.
 UNSTEADY = 0.10
 
@@ -35,11 +38,11 @@ def warnings(study: Study) -> list[Caution]:
     return [*(Caution(text, bears_on_verdict=True) for text in bearing), *map(Caution, rest)]
 
 
-def _by(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def _by(pairs: Iterable[tuple[Said, str]]) -> dict[Said, list[str]]:
     """Return the names of runs by what is said of them."""
-    found: dict[str, list[str]] = {}
-    for said, name in pairs:
-        found.setdefault(said, []).append(name)
+    found: dict[Said, list[str]] = {}
+    for what, name in pairs:
+        found.setdefault(what, []).append(name)
     return found
 
 
@@ -48,58 +51,72 @@ def _ends(study: Study) -> Iterator[str]:
     failed = runs[runs["status"] == Status.FAILED.value]
     for why, names in _by(zip(failed["error"].astype(str), failed["run_dir"], strict=True)).items():
         epochs = failed.set_index("run_dir")["epochs"].fillna(0)
-        yield (
-            f"{names[0]} failed after {counted(int(epochs[names[0]]), 'epoch')}: {why}"
-            if len(names) == 1
-            else f"{len(names)} runs failed ({listed(names)}): {why}"
-        )
+        yield said(
+            "{name} failed after {epochs}: {why}" if len(names) == 1 else "{count} runs failed ({names}): {why}",
+            name=names[0], epochs=counted(int(epochs[names[0]]), "epoch"), count=len(names), names=listed(names),
+            why=why,
+        )  # fmt: skip
     diverged = runs[runs["status"] == Status.DIVERGED.value]
     if len(diverged) == 1:
         run = diverged.iloc[0]
-        yield f"{run['run_dir']} diverged: the mean loss of epoch {run['epochs']} is {run['final_loss']}."
+        yield said(
+            "{name} diverged: the mean loss of epoch {epoch} is {loss}.",
+            name=run["run_dir"], epoch=run["epochs"], loss=run["final_loss"],
+        )  # fmt: skip
     elif len(diverged):
-        yield f"{len(diverged)} runs diverged: {listed(diverged['run_dir'])}."
+        yield said("{count} runs diverged: {names}.", count=len(diverged), names=listed(diverged["run_dir"]))
     stopped = runs[runs["status"] == Status.INTERRUPTED.value]
     whys = ["" if pd.isna(error) else f" ({error})" for error in stopped["error"]]
     for why, names in _by(zip(whys, stopped["run_dir"], strict=True)).items():
         if len(names) == 1:
             epochs = stopped.set_index("run_dir")["epochs"].fillna(0)
             after = counted(int(epochs[names[0]]), "epoch")
-            yield f"{names[0]} was interrupted after {after} or is still running{why}; the medians leave it out."
+            yield said(
+                "{name} was interrupted after {epochs} or is still running{why}; the medians leave it out.",
+                name=names[0], epochs=after, why=why,
+            )  # fmt: skip
         else:
-            yield (
-                f"{len(names)} runs were interrupted or are still running{why}; the medians leave them out: "
-                f"{listed(names)}."
-            )
+            yield said(
+                "{count} runs were interrupted or are still running{why}; the medians leave them out: {names}.",
+                count=len(names), why=why, names=listed(names),
+            )  # fmt: skip
 
 
 def _resumed(study: Study) -> Iterator[str]:
     resumed = study.runs[study.runs["resumes"].fillna(0) > 0]
     if len(resumed) == 1:
         run = resumed.iloc[0]
-        yield (
-            f"{run['run_dir']} was resumed {counted(run['resumes'], 'time')}: its losses are those of an uninterrupted "
-            "run, but its seconds come from several processes."
-        )
+        yield said(
+            "{name} was resumed {times}: its losses are those of an uninterrupted run, but its seconds come from "
+            "several processes.",
+            name=run["run_dir"], times=counted(run["resumes"], "time"),
+        )  # fmt: skip
     elif len(resumed):
-        yield (
-            f"{len(resumed)} runs were resumed: their losses are those of uninterrupted runs, but their seconds come "
-            f"from several processes: {listed(resumed['run_dir'])}."
-        )
+        yield said(
+            "{count} runs were resumed: their losses are those of uninterrupted runs, but their seconds come from "
+            "several processes: {names}.",
+            count=len(resumed), names=listed(resumed["run_dir"]),
+        )  # fmt: skip
 
 
 def _not_started(study: Study) -> Iterator[str]:
     expected = study.manifest.runs if study.manifest else []
     started = set(study.runs["run_dir"])
     if missing := [name for name in expected if name not in started]:
-        yield f"{len(missing)} of {counted(len(expected), 'run')} not started: {listed(missing)}."
+        yield said(
+            "{count} of {runs} not started: {names}.",
+            count=len(missing), runs=counted(len(expected), "run"), names=listed(missing),
+        )  # fmt: skip
 
 
 def _mixtures(study: Study) -> Iterator[str]:
     for column in COLUMNS:
         values = study.runs[column.name].dropna().unique() if column.mixture else ()
         if len(values) > 1:
-            yield f"The runs mix {len(values)} {column.mixture}: {listed(values)}."
+            yield said(
+                "The runs mix {count} {things}: {values}.",
+                count=len(values), things=said(str(column.mixture)), values=listed(values),
+            )  # fmt: skip
 
 
 def _resumed_elsewhere(study: Study) -> Iterator[str]:
@@ -109,30 +126,46 @@ def _resumed_elsewhere(study: Study) -> Iterator[str]:
         for before, after in pairwise(record.environments):
             names = [key for key in (*before, *after) if key != "from_epoch" and before.get(key) != after.get(key)]
             changed = listed(name.replace("_", " ") for name in dict.fromkeys(names))
-            pairs.append((f"trained with another {changed} from epoch {after.get('from_epoch')} on", name))
-    for said, names in _by(pairs).items():
-        yield f"{listed(names)} {'was' if len(names) == 1 else 'were'} {said}."
+            pairs.append((changed, after.get("from_epoch"), name))
+    for (changed, epoch), names in _by(((changed, epoch), name) for changed, epoch, name in pairs).items():
+        yield said(
+            "{names} was trained with another {changed} from epoch {epoch} on."
+            if len(names) == 1
+            else "{names} were trained with another {changed} from epoch {epoch} on.",
+            names=listed(names), changed=changed, epoch=epoch,
+        )  # fmt: skip
 
 
 def _misfits(study: Study) -> Iterator[str]:
     kept = study.runs[~study.runs["status"].isin([Status.FAILED.value, Status.INTERRUPTED.value])]
     noted = kept.dropna(subset=["error"])
     for why, names in _by(zip(noted["error"].astype(str), noted["run_dir"], strict=True)).items():
-        yield f"{listed(names)}: {why}; the figures leave {'it' if len(names) == 1 else 'them'} out."
+        yield said(
+            "{names}: {why}; the figures leave it out."
+            if len(names) == 1
+            else "{names}: {why}; the figures leave them out.",
+            names=listed(names), why=why,
+        )  # fmt: skip
 
 
 def _machines(study: Study) -> Iterator[str]:
     environments = (each for record in study.records.values() for each in record.environments)
     machines = {f"{environment.get('host')} ({environment.get('cpu')})" for environment in environments}
     if len(machines) > 1:
-        yield f"The runs mix {len(machines)} machines: {listed(sorted(machines))}. Their seconds are not comparable."
+        yield said(
+            "The runs mix {count} machines: {names}. Their seconds are not comparable.",
+            count=len(machines), names=listed(sorted(machines)),
+        )  # fmt: skip
 
 
 def _threads(study: Study) -> Iterator[str]:
     for batch_size, group in study.runs.groupby("batch_size"):
         threads = sorted(group["num_threads"].dropna().unique())
         if len(threads) > 1:
-            yield f"At batch size {batch_size} the runs mix numbers of threads: {listed(threads)}."
+            yield said(
+                "At batch size {size} the runs mix numbers of threads: {threads}.",
+                size=batch_size, threads=listed(threads),
+            )  # fmt: skip
 
 
 def _lengths(study: Study) -> Iterator[str]:
@@ -141,22 +174,26 @@ def _lengths(study: Study) -> Iterator[str]:
     ]
     lengths = sorted(misses["epochs"].unique())
     if len(lengths) > 1:
-        yield f"The runs that missed the threshold were not trained equally long: {listed(lengths)} epochs."
+        yield said(
+            "The runs that missed the threshold were not trained equally long: {lengths} epochs.",
+            lengths=listed(lengths),
+        )
 
 
 def _timing(study: Study) -> Iterator[str]:
     together = study.runs[study.runs["concurrent_runs"].fillna(1) > 1]
     if len(together):
-        yield (
-            f"{counted(len(together), 'run')} shared the machine (up to {together['concurrent_runs'].max()} at once): "
-            "the seconds are longer than those of a run alone."
-        )
+        yield said(
+            "{runs} shared the machine (up to {most} at once): the seconds are longer than those of a run alone.",
+            runs=counted(len(together), "run"), most=together["concurrent_runs"].max(),
+        )  # fmt: skip
     if len(unsteady := _unsteady(study.history)):
-        yield (
-            f"The epochs of {counted(len(unsteady), 'run')} of {len(study.runs)} were timed unsteadily: the middle "
-            f"half of them spreads over more than {UNSTEADY:.0%} of the median, in {unsteady.idxmax()} over "
-            f"{unsteady.max():.0%}. Another program may have used the machine."
-        )
+        yield said(
+            "The epochs of {runs} of {all} were timed unsteadily: the middle half of them spreads over more than "
+            "{limit:.0%} of the median, in {name} over {most:.0%}. Another program may have used the machine.",
+            runs=counted(len(unsteady), "run"), all=len(study.runs), limit=UNSTEADY, name=unsteady.idxmax(),
+            most=unsteady.max(),
+        )  # fmt: skip
 
 
 def _unsteady(history: pd.DataFrame) -> pd.Series:
@@ -172,4 +209,7 @@ def _unsteady(history: pd.DataFrame) -> pd.Series:
 def _data(study: Study) -> Iterator[str]:
     for choice in study.manifest.datasets if study.manifest else ():
         if choice.note:
-            yield f"Trained on {choice.used} instead of {choice.requested}: {choice.note}."
+            yield said(
+                "Trained on {used} instead of {requested}: {note}.",
+                used=choice.used, requested=choice.requested, note=choice.note,
+            )  # fmt: skip

@@ -33,10 +33,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class AtEqualExamples:
-    """The runs of one configuration after `examples`; `rule` and `reference` are None if no rule made its rates."""
+    """The runs of one configuration after `examples`; `rule` and `reference` are None if no rule made its rates.
+
+    `origin` is the batch size and the learning rate that the rule starts from.
+    """
 
     configuration: str
     rule: str | None
+    origin: tuple[int, float] | None
     reference: str | None
     examples: float
     train_loss: Difference
@@ -76,6 +80,7 @@ def _compared(runs: pd.DataFrame, origins: dict[str, tuple[int, float] | None]) 
         yield AtEqualExamples(
             configuration=str(name),
             rule=rule if isinstance(rule, str) else None,
+            origin=origin,
             reference=None if reference.empty else str(reference["configuration"].iloc[0]),
             examples=float(own["examples"].median()),
             **{each: _difference(own, reference, each) for each in MEASURES},

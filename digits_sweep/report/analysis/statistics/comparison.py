@@ -14,6 +14,7 @@ from digits_sweep.report.analysis.sentences.formatting import cell
 from digits_sweep.report.analysis.statistics.pairs import SIGNIFICANT, Paired, paired
 from digits_sweep.report.analysis.statistics.replicates import ended, or_infinity
 from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.language import said
 from digits_sweep.results.columns import COLUMNS
 
 
@@ -116,7 +117,8 @@ def differences(combined: Combined) -> list[str]:
     """Return what differs between the sweeps, a sentence each: `engine: lesson in A, closed_form in B`."""
     values = combined.runs.groupby("sweep")[_between_sweeps(combined.runs)].first()
     return [
-        f"{label}: " + ", ".join(f"{cell(value)} in {sweep}" for sweep, value in values[name].items())
+        f"{label}: "
+        + ", ".join(said("{value} in {sweep}", value=cell(value), sweep=sweep) for sweep, value in values[name].items())
         for name, label in labels(list(values.columns)).items()
     ]
 

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pandas as pd
 
-from digits_sweep.report.analysis.configurations import labels, settings, with_short_rates
+from digits_sweep.report.analysis.configurations import labels, settings, telling_apart, with_short_rates
 from digits_sweep.report.analysis.sentences.formatting import setting
 from digits_sweep.report.analysis.statistics.pairs import sign_test
 from digits_sweep.report.analysis.statistics.replicates import SAME_RUN, ended, share_interval
@@ -43,16 +43,24 @@ class Matched:
 def matched(runs: pd.DataFrame, so: pd.Series) -> list[Matched]:
     """Compare every two values of every setting that has several, over the ended `runs` that have their like.
 
+    Of settings that change together, such as the model and its head, the first stands for all.
+
     `so` says for each of `runs` if it is so; a run for which that is unknown (NA) has no part in it.
     """
-    # Of the dozens of columns no other is needed, and to copy them all takes most of the time.
-    names = ["batch_size", *settings(runs)]
-    needed = [*names, "status", *(name for name in SAME_RUN if name in runs and name not in names)]
+    # Of the dozens of columns few are needed, and to copy them all takes most of the time.
+    needed = ["batch_size", *settings(runs)]
+    needed += [name for name in ("status", *SAME_RUN) if name in runs and name not in needed]
     known = with_short_rates(ended(runs[needed]).assign(so=so).dropna(subset=["so"]))
-    factors = [name for name in names if known[name].nunique() > 1]
+    factors = ["batch_size", *telling_apart(known.drop(columns="so"))]
     known = known[[*factors, "seed", "so"]]
-    titles = labels(factors)
-    return [each for factor in factors for each in _of_factor(known, factor, titles[factor], factors)]
+    names = labels(factors)
+    return [each for factor in factors for each in _of_factor(known, factor, names[factor], factors)]
+
+
+def dead_digits(runs: pd.DataFrame) -> list[Matched]:
+    """Compare runs by whether a class is never predicted at their end, in every setting in which pairs differ."""
+    dead = runs["never_predicted"].gt(0).where(runs["never_predicted"].notna())
+    return [each for each in matched(runs, dead) if each.only_first or each.only_second]
 
 
 def _of_factor(runs: pd.DataFrame, factor: str, name: str, factors: list[str]) -> Iterator[Matched]:

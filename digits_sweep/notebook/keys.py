@@ -1,0 +1,113 @@
+"""The keywords of `run` with their types, for editors. Written by make docs from the schema and conf/."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, TypeVar, Union
+
+T = TypeVar("T")
+# One value, those of a sweep, or one for every batch size.
+Several = Union[T, Sequence[T], Mapping[Any, T]]  # noqa: UP007
+Folder = Union[str, os.PathLike[str]]  # noqa: UP007
+
+
+class Keys(TypedDict, total=False):
+    """Every keyword of `run`."""
+
+    activation: Several[str]
+    alpha: Several[float]
+    batch_size: Several[int]
+    betas: Several[Sequence[float]]
+    channels: Several[Sequence[int]]
+    data: Several[
+        Literal[
+            "emnist_digits",
+            "emnist_letters",
+            "fashion_mnist",
+            "kmnist",
+            "mnist",
+            "mnist_sample",
+            "optdigits",
+            "own",
+            "qmnist",
+        ]
+    ]
+    data__arguments: Mapping[str, Any]
+    data__num_classes: Several[int]
+    data__target: Several[str | None]
+    decay: Several[str | None]
+    device: Several[str]
+    dry_run: bool
+    engine: Several[Literal["auto", "closed_form", "cuda_graph", "eager", "lesson", "native"]]
+    eps: Several[float]
+    evaluation: Several[Literal["fine", "none"]]
+    every_examples: Several[int | None]
+    experiment: Several[Literal["lesson", "lesson_replicated", "rules"]]
+    fail_fast: bool
+    fallback: str | None
+    final: Several[float]
+    head: Several[str]
+    hidden_layers: Several[int]
+    hidden_size: Several[int]
+    kernel_size: Several[int]
+    loss_threshold: Several[float]
+    lr: Several[float]
+    max_examples: Several[int | None]
+    max_runs: int
+    mirrors: Sequence[str] | None
+    model: Several[Literal["cnn", "linear", "mlp", "mlp_logits", "own"]]
+    model__arguments: Mapping[str, Any]
+    model__num_classes: Several[int]
+    model__target: Several[str | None]
+    momentum: Several[float]
+    nesterov: Several[bool]
+    noise_scale: Several[bool]
+    num_epochs: Several[int]
+    num_threads: Several[int | str]
+    num_workers: Several[int]
+    optimizer: Several[
+        Literal[
+            "adam",
+            "adam_fixed",
+            "adam_half_life",
+            "adam_half_life_sqrt",
+            "adam_linear",
+            "adam_same_rates",
+            "adam_sqrt",
+            "adam_sqrt_lr",
+            "adamw",
+            "adamw_half_life",
+            "adamw_linear",
+            "adamw_sqrt",
+            "muon",
+            "own",
+            "rmsprop",
+            "sgd",
+            "sgd_linear",
+        ]
+    ]
+    optimizer__arguments: Mapping[str, Any]
+    optimizer__target: Several[str | None]
+    outputs: Folder
+    per_doubling: Several[float | None]
+    quiet: bool
+    reference_batch_size: Several[int | None]
+    reference_lr: Several[float | None]
+    resume: Folder | None
+    root: Folder
+    rule: Several[str | None]
+    scale: Several[str]
+    schedule: Several[Literal["constant", "cosine", "linear"]]
+    seed: Several[int]
+    stop: Several[bool]
+    stop_at_threshold: Several[bool]
+    test_error: Several[Sequence[float]]
+    test_loss: Several[Sequence[float]]
+    test_samples: Several[int | None]
+    timeout_seconds: float
+    tracker: Several[Literal["mlflow", "none", "tensorboard", "wandb"]]
+    train_error: Several[Sequence[float]]
+    train_loss: Several[Sequence[float]]
+    train_samples: Several[int | None]
+    trainer: Several[Literal["lesson"]]
+    warmup_examples: Several[int]
+    weight_decay: Several[float]

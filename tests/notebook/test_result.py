@@ -1,0 +1,91 @@
+"""What `run` returns: a table with its verdict, figures, a page, and the path of a folder."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from digits_sweep import SweepResult, latest, load_sweep, run
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    outputs = tmp_path_factory.mktemp("sweep") / "outputs"
+    return run(data="mnist_sample", num_epochs=2, hidden_size=4, batch_size=[500, 300], outputs=outputs)
+
+
+def test_it_is_the_path_of_its_folder(sweep):
+    assert Path(sweep) == sweep.folder == Path(str(sweep))
+    assert sweep.folder.is_absolute()
+    assert os.fspath(sweep) == f"{sweep}"
+    assert Path(sweep, "sweep.json").exists()
+    assert load_sweep(sweep).equals(sweep.table)
+    assert SweepResult(str(sweep)) == sweep
+    assert latest(sweep.folder.parent.parent) == sweep
+
+
+def test_it_has_a_table_and_a_history(sweep):
+    assert list(sweep.table["batch_size"]) == [500, 300]
+    assert list(sweep.history["epoch"]) == [1, 2, 1, 2]
+
+
+def test_a_notebook_shows_the_verdict_and_the_table(sweep):
+    html = sweep._repr_html_()
+    assert sweep.verdict.startswith("No run passed 1.6 within 2 epochs")
+    assert sweep.verdict in html
+    (table,) = pd.read_html(html) if _reads_html() else [None]
+    assert html.count("<tr>") == 3
+    assert ">batch_size=500</td>" in html
+    assert table is None or list(table["batch size"]) == [500, 300]
+
+
+def _reads_html() -> bool:
+    try:
+        import lxml  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def test_names_of_runs_are_text_in_a_notebook(tmp_path):
+    (tmp_path / "<b>run").mkdir()
+    (tmp_path / "<b>run" / "record.json").write_text("{}")
+    html = SweepResult(tmp_path)._repr_html_()
+    assert "<b>" not in html
+    assert "&lt;b&gt;run" in html
+
+
+def test_a_figure_is_one_of_matplotlib_that_a_notebook_shows(sweep):
+    figure = sweep.figure("loss")
+    assert isinstance(figure, Figure)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    (axis,) = figure.axes
+    assert axis.get_xlabel() == "epoch"
+    assert sweep.figure("seconds-epoch").axes
+    with pytest.raises(
+        ValueError, match=r"figure\('nonsense'\): there is no such figure; there are examples, .*loss-ep"
+    ):
+        sweep.figure("nonsense")
+
+
+def test_a_page_is_written_where_the_command_writes_it_and_shown_in_a_frame(sweep, tmp_path):
+    page = sweep.report()
+    assert page.path == sweep.folder.parent.parent / "report" / "index.html"
+    assert page.path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    frame = page._repr_html_()
+    assert 'sandbox="allow-scripts allow-downloads"' in frame
+    assert "&lt;!doctype html&gt;" in frame
+    assert Path(sweep.report(tmp_path / "page.html")).exists()
+
+
+def test_it_is_read_anew_after_a_resume(sweep):
+    assert list(sweep.table["epochs"]) == [2, 2]
+    assert run(resume=sweep, num_epochs=3, outputs=sweep.folder.parent.parent) == sweep
+    assert list(sweep.table["epochs"]) == [3, 3]
+
+
+def test_there_is_no_latest_sweep_in_an_empty_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no sweep here yet"):
+        latest(tmp_path)
