@@ -33,6 +33,7 @@ LESSON = Layout(
         (mlp(hidden_layers=1), ADAM, "it knows the gradient of model.hidden_layers=2 only"),
         (mlp(activation="tanh"), ADAM, "it knows the gradient of model.activation=relu only"),
         (mlp(), SGD, "it knows the plain steps of Adam and AdamW only, not optimizer=sgd"),
+        (mlp(), replace(ADAM, eps=1e-30), "it knows Adam from optimizer.eps=1e-28 up only"),
         (mlp(), optimizer_called("muon"), "it knows the plain steps of Adam and AdamW only, not optimizer=muon"),
     ],
 )

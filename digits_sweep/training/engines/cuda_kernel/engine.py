@@ -23,12 +23,14 @@ from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizers.optimizer import build_optimizer, steps_plainly
 
 SOURCE = Path(__file__).parent / "epoch.cu"
+# In the padding of weights, 0 is divided by epsilon over the rate, which must not be 0 in float32.
+LEAST_EPS, LEAST_RATE = 1e-28, 1e-30
 # Images converted at a time.
 PORTION = 5_000
 
 
 class Layer(Structure):
-    """`Layer` in epoch.cu."""
+    """`Layer` in memory.cuh."""
 
     _fields_ = [
         (name, c_void_p) for name in ("weight", "bias", "weight_mean", "bias_mean", "weight_square", "bias_square")
@@ -36,7 +38,7 @@ class Layer(Structure):
 
 
 class Task(Structure):
-    """`Task` in epoch.cu."""
+    """`Task` in memory.cuh."""
 
     _fields_ = [
         ("layers", Layer * 3),
@@ -67,10 +69,13 @@ class CudaKernelEngine:
             return "it knows the gradient of model.activation=relu only"
         if not isinstance(optimizer, AdamConfig) or not steps_plainly(optimizer):
             return f"it knows the plain steps of Adam and AdamW only, not optimizer={optimizer.name}"
+        if optimizer.eps < LEAST_EPS:
+            return f"it knows Adam from optimizer.eps={LEAST_EPS} up only"
         if model.output.weight.dtype is not torch.float32:
             return "it computes in float32 only"
         try:
-            load_compiler(), load_driver()
+            load_compiler()
+            load_driver()
             return Layout.of(model, batch_size, device).refusal()
         except EngineRefused as refused:
             return str(refused)
@@ -121,7 +126,7 @@ class CudaKernelEngine:
         task = self.task
         task.decay = 0.0 if decoupled else group["weight_decay"]
         task.one_minus_beta1, task.beta2, task.one_minus_beta2 = 1 - beta1, beta2, 1 - beta2
-        size = rate / (1 - beta1**number)
+        size = np.maximum(rate / (1 - beta1**number), LEAST_RATE)
         found = np.zeros((steps, 4), np.float32)
         found[:, 0] = 1 / (size * np.sqrt(1 - beta2**number))
         found[:, 1] = group["eps"] / size

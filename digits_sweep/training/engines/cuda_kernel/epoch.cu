@@ -26,6 +26,7 @@
 
 struct Block : Weights {
     const int steps = (task.count + BATCH - 1) / BATCH;
+
     // Start copying this thread's pixels of a batch. Images that a smaller last batch lacks are zeros.
     __device__ __forceinline__ void fetch(int step) {
         for (int b = 0; b < BATCH && step < steps; b++) {

@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def shared_bytes(self) -> int:
-        """The size of `Shared` in epoch.cu."""
+        """The size of `Shared` in memory.cuh."""
         units, long = self.units, self.wide + 4
         of_an_image = 2 * self.row + 2 * long + self.wide + (self.classes + 3) // 4 * 4 + units
         of_an_image += self.threads // 32 * units + 1
