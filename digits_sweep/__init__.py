@@ -20,6 +20,7 @@ from digits_sweep.errors import (
     InvalidConfig,
     MismatchedTorchvision,
     NewerFormat,
+    OwnCodeFailed,
     UnreadableRecord,
     UnusableRoot,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "InvalidConfig",
     "MismatchedTorchvision",
     "NewerFormat",
+    "OwnCodeFailed",
     "Recorder",
     "SweepResult",
     "UnreadableRecord",

@@ -2,6 +2,7 @@
 
 DigitsSweepError
 ├── InvalidConfig
+│   └── OwnCodeFailed
 ├── CannotResume
 ├── CannotRecord
 ├── CannotSearch
@@ -34,6 +35,10 @@ class DigitsSweepError(Exception):
 
 class InvalidConfig(DigitsSweepError):
     """A configuration that must not run: one line a mistake, with key, value and what would be right."""
+
+
+class OwnCodeFailed(InvalidConfig):
+    """Code of the user's, named by a key, raised an error, which is the cause. The text says where."""
 
 
 class CannotResume(DigitsSweepError):

@@ -1,5 +1,6 @@
 """A command as a process: it can be stopped at any moment, and nobody has to read what it prints."""
 
+import atexit
 import io
 import os
 import signal
@@ -27,14 +28,19 @@ def command(arguments: Sequence[str] | None) -> Iterator[None]:
     Outside the main thread no signal is received, and the block just runs.
     """
     stop = _Stop(is_process=arguments is None)
+    leave = stop.leave
     with stop.received():
         try:
             yield
+            if leave:
+                leave.code = 0
         except GeneratorExit:
             raise
         except BaseException as error:
             stop.is_ending = True
             if not stop.is_meant_by(error):
+                if leave and isinstance(error, SystemExit):
+                    leave.code = error.code if isinstance(error.code, int) else int(error.code is not None)
                 raise
             raise SystemExit(stop.end()) from None
         finally:
@@ -110,6 +116,7 @@ class _Stop:
 
     def __init__(self, is_process: bool) -> None:
         self.is_process = is_process
+        self.leave = _Leave() if is_process else None
         self.is_importing = False
         self.is_ending = False
         self.number: int | None = None
@@ -166,7 +173,28 @@ class _Stop:
         """A signal may come in the very moment in which the block ends."""
         if self.number is not None:
             os._exit(self.end())
+        if self.leave:
+            self.leave.code = None
         sys.__excepthook__(kind, error, trace)
+
+
+class _Leave:
+    """Ends the process when all is done, without taking it apart.
+
+    To take PyTorch apart takes some tenths of a second, and 60 to 110 MB of memory more than training took. This comes
+    after every other function that `atexit` knows, as it is the first to be registered, and after all threads.
+    """
+
+    def __init__(self) -> None:
+        # None: Python ends it as usual, after an error that nobody expected, for example.
+        self.code: int | None = None
+        self._process = os.getpid()
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        if self.code is not None and os.getpid() == self._process and not sys.flags.inspect:
+            _drop_what_is_left()
+            os._exit(self.code)
 
 
 def _drop_what_is_left() -> None:

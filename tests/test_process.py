@@ -46,7 +46,7 @@ def test_what_the_command_says_of_its_end_itself_is_all_that_is_said(sent):
 
 @SENT
 def test_a_signal_that_comes_when_all_is_done_is_no_traceback(sent):
-    assert ended("atexit.register(stop)\nwith command(None): print('done', flush=True)", sent) == (
+    assert ended("with command(None):\n  atexit.register(stop)\n  print('done', flush=True)", sent) == (
         CODES[sent], "done\n", ""
     )  # fmt: skip
 
@@ -114,3 +114,48 @@ def test_afterwards_signals_are_for_whoever_had_them():
 def test_sigterm_is_told_from_ctrl_c():
     with command([]), pytest.raises(Terminated):
         signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("block", "code", "printed", "complaints"),
+    [
+        ("print('done')", 0, "done\n", ""),
+        ("sys.exit(3)", 3, "", ""),
+        ("sys.exit('refused')", 1, "", "refused\n"),
+        ("atexit.register(print, 'later')", 0, "later\n", ""),
+    ],
+)
+def test_a_command_that_is_done_ends_without_being_taken_apart(block, code, printed, complaints):
+    """What `atexit` knows and threads are waited for; an object that is left is not taken apart."""
+    script = f"""
+class Kept:
+    def __del__(self): print('taken apart')
+kept = Kept()
+with command(None):
+    {block}
+"""
+    assert ended(script) == (code, printed, complaints)
+
+
+def test_a_thread_that_still_works_is_waited_for():
+    script = "import threading\ndef work():\n  threading.main_thread().join()\n  print('worked')\n"
+    block = "with command(None):\n  threading.Thread(target=work).start()\n"
+    assert ended(script + block) == (0, "worked\n", "")
+
+
+def test_an_error_after_the_command_has_its_exit_code():
+    code, _, complaints = ended("with command(None): pass\n1 / 0")
+    assert code == 1
+    assert complaints.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_fork_ends_as_it_says():
+    script = """
+with command(None):
+    child = os.fork()
+    if not child:
+        print('child')
+        sys.exit(4)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert ended(script) == (0, "child\n4\n", "")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import cache
 
+import pytest
 import torch
 from torch import nn
 
@@ -20,8 +21,21 @@ PLAIN_SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=0.0, momentum=0.0, neste
 KNOWN_MODELS = [name for name in MODELS if name != "own"]
 KNOWN_OPTIMIZERS = [name for name in OPTIMIZERS if name != "own"]
 
+# What computes on an NVIDIA GPU only. Every other engine is tested on the CPU.
+GPU_ENGINES = ("cuda_kernel", "cuda_graph")
+
 # Weights move by exactly the gradient.
 STEP_OF_ONE = SGDConfig(name="sgd", lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False)
+
+
+def device_of(engine: str) -> str:
+    return "cuda" if engine in GPU_ENGINES else "cpu"
+
+
+def on_this_machine(engine: str) -> object:
+    """The engine's name for a parametrized test, which is skipped if the engine needs a GPU and there is none."""
+    lacks_gpu = engine in GPU_ENGINES and not torch.cuda.is_available()
+    return pytest.param(engine, marks=pytest.mark.skipif(lacks_gpu, reason=f"{engine} needs an NVIDIA GPU"))
 
 
 @cache

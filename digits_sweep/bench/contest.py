@@ -121,9 +121,10 @@ def _jax(
 def contest(config: Config, digits: Digits, report: Callable[[str], None]) -> list[dict[str, object]]:
     """Let every engine that can train `config` take its turns; return a row for each, the baseline's first."""
     model, device, contestants = model_on_meta(config), resolve_device(config.device), []
+    batch_size = config.data.batch_size
     for name in reversed(ENGINES):
-        if why := refusal(name, model, config.optimizer, device, config.schedule, digits.is_float):
-            report(f"  batch size {config.data.batch_size}, {name}: left out, {why}")
+        if why := refusal(name, model, config.optimizer, device, config.schedule, digits.is_float, batch_size):
+            report(f"  batch size {batch_size}, {name}: left out, {why}")
         else:
             own = replace(config, engine=EngineConfig(name))
             contestants.append(Contestant(own, digits, build_engine(own, digits)))
@@ -133,6 +134,6 @@ def contest(config: Config, digits: Digits, report: Callable[[str], None]) -> li
         for each in contestants:
             if number < each.rounds:
                 each.take_turn()
-                report(f"  batch size {config.data.batch_size}, {each.built.name}: {each.seconds[-1]:.2f} s")
+                report(f"  batch size {batch_size}, {each.built.name}: {each.seconds[-1]:.2f} s")
     baseline = next(each for each in contestants if each.built.name == BASELINE)
     return [each.row(baseline) for each in contestants]

@@ -20,6 +20,9 @@ from digits_sweep.training.model import MLP, build_model
 from digits_sweep.training.optimizers.optimizer import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
 
+# On a machine with a GPU, JAX would compute on it otherwise, and take most of its memory at once.
+jax.config.update("jax_platforms", "cpu")
+
 Parameters = list[tuple[Any, Any]]
 
 
@@ -32,7 +35,7 @@ class JaxEngine:
     reads_floats: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         if type(model) is not MLP or any(type(each) is not nn.ReLU for each in model.activations):
             return "it is written for model=mlp model.activation=relu"
         # The exact type: AdamW is another step.

@@ -9,8 +9,8 @@ import torch
 # A loop of about 50 ms, repeated: alone, the slower half of the repetitions is hardly slower than the fastest.
 REPETITIONS, PRODUCTS, SIZE = 20, 200, 128
 MOST_SPREAD = 1.10
-# Of the machine's cores, so many may be busy with something else before timing starts.
-MOST_LOAD = 0.5
+# The share of the machine's cores that may be busy with something else before timing starts.
+MOST_LOAD = 0.25
 
 
 def calibration_seconds() -> list[float]:
@@ -28,16 +28,16 @@ def calibration_seconds() -> list[float]:
     return found
 
 
-def busy(seconds: list[float], load: float | None) -> str | None:
+def busy(seconds: list[float], load: float | None, cores: int) -> str | None:
     """Say why timings made now cannot be believed, or return None.
 
     `seconds` are those of `calibration_seconds`, `load` is the number of processes that wanted to run during the last
-    minute; None if the system does not say.
+    minute on its `cores`; None if the system does not say.
     """
     spread = median(seconds) / min(seconds)
     reasons = []
-    if load is not None and load > MOST_LOAD:
-        reasons.append(f"{load:.1f} processes wanted to run during the last minute")
+    if load is not None and load > MOST_LOAD * cores:
+        reasons.append(f"{load:.1f} processes wanted to run during the last minute on {cores} cores")
     if spread > MOST_SPREAD:
         reasons.append(f"a loop that should always take as long takes {spread:.2f} times its best time")
     return " and ".join(reasons) or None

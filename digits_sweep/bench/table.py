@@ -1,5 +1,6 @@
 """The table of the benchmark: what is measured in it, and where it is written."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +33,12 @@ def bench(batch_sizes: Sequence[int], overrides: Sequence[str]) -> None:
     if note:
         raise DataUnavailable(note)
     load = load_average()
-    if why := busy(calibration_seconds(), load):
+    if why := busy(calibration_seconds(), load, os.cpu_count() or 1):
         screen.say(f"WARNING: this machine is too busy to believe what follows: {why}")
     table = pd.DataFrame([row for config in configs for row in contest(config, digits, screen.say)])
     screen.say("")
-    screen.say(table.to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
+    # On a GPU nothing has a floor.
+    screen.say(table.dropna(axis="columns", how="all").to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
     machine = describe_environment()
     bench_csv = Path(configs[0].outputs) / "bench.csv"
     make_folder(bench_csv.parent)

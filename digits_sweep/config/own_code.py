@@ -17,7 +17,7 @@ from typing import Any
 
 from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
-from digits_sweep.errors import InvalidConfig
+from digits_sweep.errors import InvalidConfig, OwnCodeFailed
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ GROUPS = ("data", "model", "optimizer")
 def imported(group: str, target: str) -> Callable[..., Any]:
     """Import what `target`, `module:name`, names in the working folder or an installed package.
 
-    Raises `InvalidConfig` with one line if there is no such thing, or if it cannot be called.
+    Raises `OwnCodeFailed` with one line if there is no such thing, `InvalidConfig` if it cannot be called.
     """
     module, _, name = target.partition(":")
     # A command that is not started by `python -m` does not look into the working folder.
@@ -47,7 +47,7 @@ def imported(group: str, target: str) -> Callable[..., Any]:
 def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, **offered: Any) -> Any:
     """Call what `target` names with `first` and `arguments`, and with what of `offered` it has a parameter for.
 
-    Raises `InvalidConfig` with one line if it takes other arguments, or raises an error.
+    Raises `InvalidConfig` with one line if it takes other arguments, `OwnCodeFailed` if it raises an error.
     """
     function = imported(group, target)
     try:
@@ -70,11 +70,11 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
         raise mistake(group, target, "fails" if group == "data" else "cannot be built", error) from error
 
 
-def mistake(group: str, target: str, what: str, error: Exception) -> InvalidConfig:
-    """Return the line for an error in the user's code, with its place if that is known; the log gets its traceback."""
+def mistake(group: str, target: str, what: str, error: Exception) -> OwnCodeFailed:
+    """Return the line for an error in the user's code, with its place if that is known; a log gets its traceback."""
     log.info("%s.target=%s: %s", group, target, what, exc_info=error)
     reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return InvalidConfig(f"{group}.target={target}: {what} ({type(error).__name__}: {reason}){_place(error)}")
+    return OwnCodeFailed(f"{group}.target={target}: {what} ({type(error).__name__}: {reason}){_place(error)}")
 
 
 def _place(error: Exception) -> str:

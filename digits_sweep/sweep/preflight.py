@@ -8,6 +8,7 @@ from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, load, name_of
 from digits_sweep.errors import InvalidConfig
+from digits_sweep.sweep.own_traceback import traceback_in_file
 from digits_sweep.training.building import engine_for
 from digits_sweep.training.device import flush_denormals_from_now_on
 from digits_sweep.training.engines import ENGINES
@@ -20,8 +21,14 @@ def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None
 
     The user's own data are loaded for that; `say` gets a line for what takes long.
 
-    Raises `InvalidConfig`, `DeviceUnavailable` or `EngineRefused`, with a line for every mistake.
+    Raises `InvalidConfig`, `DeviceUnavailable` or `EngineRefused`, with a line for every mistake; `OwnCodeFailed` names
+    the file with the traceback.
     """
+    with traceback_in_file(planned.outputs):
+        _check(planned, say)
+
+
+def _check(planned: Plan, say: Callable[[str], None]) -> None:
     trackers.check(planned.settings.tracker)
     found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_sizes(run.config)])
     found |= dict.fromkeys(line for run in planned.runs for line in _of_own_data(run.config, say) if not found)

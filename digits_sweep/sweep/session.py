@@ -26,6 +26,7 @@ from digits_sweep.results.run.record import Status
 from digits_sweep.results.summary import publish_summary
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep import dry_run, preflight
+from digits_sweep.sweep.own_traceback import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
 from digits_sweep.sweep.resume_line import resume_call, resume_line
 from digits_sweep.trackers.process import following
@@ -44,7 +45,8 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
     earlier = None
     if planned.settings.resume:
         typed = planned.command
-        planned, earlier = resumed(planned)
+        with traceback_in_file(planned.outputs):
+            planned, earlier = resumed(planned)
         if planned.command != typed and (left_out := not_repeated(planned.command, typed)):
             screen.say(f"not repeated from sweep.json, type again what is still wanted: {shlex.join(left_out)}")
     preflight.check(planned, screen.say)

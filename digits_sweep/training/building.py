@@ -61,7 +61,12 @@ def engine_for(config: Config) -> tuple[str, str]:
     if config.optimizer.name == "own":
         build_optimizer(config.optimizer, model.parameters(), fused=False)
     _, floats = images_of(config.data)
-    return choose_engine(config.engine.name, model, config.optimizer, device, config.schedule, floats)
+    return _choose(config, model, device, floats)
+
+
+def _choose(config: Config, model: nn.Module, device: torch.device, floats: bool) -> tuple[str, str]:
+    batch_size = config.data.batch_size
+    return choose_engine(config.engine.name, model, config.optimizer, device, config.schedule, floats, batch_size)
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
@@ -73,8 +78,7 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         model = build_model(config.model, config.seed, digits.image_shape)
-        asked, floats = config.engine.name, digits.is_float
-        name, reason = choose_engine(asked, model, config.optimizer, device, config.schedule, floats)
+        name, reason = _choose(config, model, device, digits.is_float)
         engine = ENGINES[name](workload_of(config, digits, model, device))
     return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds)
 

@@ -11,6 +11,7 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, DataSet
 from digits_sweep.training.engines import ENGINES
 from tests.commands import Finished, Program
+from tests.workloads import GPU_ENGINES
 
 # One thread and no workers: this is about the table.
 QUICK = ("data=mnist_sample", "data.num_workers=0", "num_threads=1", "device=cpu", "model.hidden_size=8")
@@ -36,11 +37,12 @@ def test_every_engine_that_can_train_this_has_a_row_at_every_batch_size(bench, p
     finished = bench("--batch-sizes", "100", "50")
     assert finished.returncode == 0, finished.stderr
     rows = table(program)
-    engines = [name for name in reversed(ENGINES) if name != "cuda_graph"]
+    engines = [name for name in reversed(ENGINES) if name not in GPU_ENGINES]
     assert engines[0] == "lesson"
     assert rows.batch_size.tolist() == [100] * len(engines) + [50] * len(engines)
     assert rows.engine.tolist() == engines * 2
-    assert "batch size 100, cuda_graph: left out, it needs an NVIDIA GPU" in finished.stdout
+    for name in GPU_ENGINES:
+        assert f"batch size 100, {name}: left out, it needs an NVIDIA GPU" in finished.stdout
     # Of three epochs the first does not count. The lesson's loop has two, and one below batch size 100.
     assert rows.epochs_measured.tolist() == [2] * len(engines) + [1] + [2] * (len(engines) - 1)
     assert rows.columns[-3:].tolist() == ["cpu", "cpu_cores", "torch_version"]

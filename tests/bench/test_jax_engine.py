@@ -20,6 +20,10 @@ def test_it_has_the_losses_of_the_engines(head):
     assert torch.allclose(*losses, rtol=0, atol=2e-5)
 
 
+def test_it_computes_on_the_cpu_on_a_machine_with_a_gpu_too():
+    assert JaxEngine(workload()).images.device.platform == "cpu"
+
+
 @pytest.mark.parametrize("optimizer", [SGD, optimizer_called("adamw")])
 def test_another_optimizer_is_refused(optimizer):
     assert JaxEngine.refusal(workload().model, optimizer, torch.device("cpu"))

@@ -1,5 +1,6 @@
 """Memory: how much a run took, and a batch for which there is not enough."""
 
+import subprocess
 import sys
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_sweep_upwards_finds_the_largest_batch_that_fits(program):
     assert list(table["status"]) == ["completed", "completed", "failed", "failed"]
     assert list(table["error"][2:]) == [f"out of memory at batch size {size}" for size in (1000, 2000)]
     assert (table["peak_memory_mb"] > 10).all()
-    assert table["peak_cuda_memory_mb"].isna().all()
+    assert table["peak_cuda_memory_mb"].isna().all() != torch.cuda.is_available()
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,14 @@ def test_what_the_allocator_of_the_cpu_raises_is_known():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**58, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU here")
+def test_the_peak_of_a_gpu_is_known_to_a_process_that_has_not_used_it():
+    code = "from digits_sweep.training.measures.memory import *; PeakMemory(torch.device('cuda', 0)).note({})"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_the_peak_is_that_of_a_run_not_of_its_process():

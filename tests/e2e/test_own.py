@@ -154,7 +154,34 @@ def test_code_that_cannot_be_used_is_refused_in_a_line_while_planning(override, 
     assert refused.stdout == ""
     (line,) = refused.stderr.splitlines()
     assert line.startswith(f"{override}: {right}")
-    assert not program.outputs.exists()
+    # A traceback is all that is written, and only if there is one.
+    left = [path.name for path in program.outputs.iterdir()] if program.outputs.exists() else []
+    assert left == (["own-code.log"] if "Error: " in right else [])
+
+
+@pytest.mark.parametrize("failing", ["model", "optimizer"])
+def test_the_traceback_of_code_that_fails_while_planning_is_in_the_file_that_its_line_names(failing, module, program):
+    for _ in range(2):
+        refused = program(
+            "data=mnist_sample", f"{failing}=own", f"{failing}.target={module}:broken", "outputs=elsewhere"
+        )
+        (line,) = refused.stderr.splitlines()
+        assert line == (
+            f"{failing}.target={module}:broken: cannot be built (OSError: no such luck), {module}.py line 28; "
+            "its traceback is in elsewhere/own-code.log"
+        )
+        assert [path.name for path in (program.folder / "elsewhere").iterdir()] == ["own-code.log"]
+        text = (program.folder / "elsewhere" / "own-code.log").read_text()
+        assert len([each for each in text.splitlines() if each.startswith("20")]) == 1, "the last failure alone"
+        assert text.endswith("OSError: no such luck\nand more\n")
+        assert f'{module}.py", line 28, in broken\n    raise OSError(' in text
+
+
+def test_a_traceback_that_cannot_be_written_leaves_the_line_as_it_is(module, program):
+    (program.folder / "file").touch()
+    refused = program("data=mnist_sample", "model=own", f"model.target={module}:broken", "outputs=file/outputs")
+    (line,) = refused.stderr.splitlines()
+    assert line.endswith(f"cannot be built (OSError: no such luck), {module}.py line 28")
 
 
 def test_a_decay_that_an_optimizer_does_not_know_is_refused(module, program):

@@ -123,7 +123,10 @@ def test_what_cannot_be_trained_on_is_refused_in_a_line_while_planning(override,
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert line.startswith(right if "model=cnn" in typed else f"{typed}: {right}")
-    assert not program.outputs.exists()
+    # A traceback is all that is written, and only if there is one.
+    left = [path.name for path in program.outputs.iterdir()] if program.outputs.exists() else []
+    assert left == (["own-code.log"] if "Error: " in right else [])
+    assert all(line.endswith(f"; its traceback is in outputs/{name}") for name in left)
 
 
 def test_a_resume_with_other_data_or_another_file_is_refused_by_name(module, program):

@@ -5,6 +5,7 @@ import torch
 
 from digits_sweep.config.hydra.compose import CONF
 from digits_sweep.data.loading import DATASETS
+from tests.workloads import GPU_ENGINES
 
 CHOOSE_OPTIMIZER = "choose " + " or ".join(sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
 
@@ -32,7 +33,8 @@ REFUSED = {
     "device=gpu": "device=gpu: choose auto, cpu, cuda, cuda:N or mps",
     "num_threads=0": "num_threads=0: must be auto or a whole number from 1 to 1,024",
     "engine=warp": (
-        "engine=warp: there is no such choice; choose auto or closed_form or cuda_graph or eager or lesson or native"
+        "engine=warp: there is no such choice; "
+        "choose auto or closed_form or cuda_graph or cuda_kernel or eager or lesson or native"
     ),
     "+foo=1": "+foo=1: no key can be added; leave out the +",
     "~seed": "~seed: no key can be removed; give it another value",
@@ -73,8 +75,9 @@ def test_every_mistake_has_its_line(program):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is an NVIDIA GPU here")
-def test_an_engine_for_a_gpu_is_refused_without_one(program):
-    refused = program("data=mnist_sample", "engine=cuda_graph")
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_an_engine_for_a_gpu_is_refused_without_one(name, program):
+    refused = program("data=mnist_sample", f"engine={name}")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("engine=cuda_graph: ")
+    assert refused.stderr.startswith(f"engine={name}: it needs an NVIDIA GPU")
     assert not program.outputs.exists()

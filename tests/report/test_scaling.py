@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 from digits_sweep.report.analysis.curves import cost, scaling
 from tests.studies import add_run, finished, losses_reaching
@@ -48,6 +50,22 @@ def test_the_costs_of_an_iteration_and_of_an_example_are_recovered(runs):
     assert costs.seconds_per_example == pytest.approx((1 - 600 * 4.75 / 11_400) / 60_000)
     assert list(costs.parts["examples"] + costs.parts["iterations"]) == pytest.approx([5.75, 1.0])
     assert list(costs.parts["measured"]) == [5.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        # More examples in fewer iterations take less: by the sign of a fit of both, examples would give seconds back.
+        ([1, 6], (0.001, 0)),
+        ([6, 1], (0, 0.001)),
+    ],
+)
+def test_no_cost_is_negative_and_the_one_that_is_left_is_fitted_alone(seconds, expected):
+    iterations, examples = np.array([[1000.0, 5000], [6000, 1000]])
+    found = cost.fitted_costs(iterations, examples, np.array(seconds, float))
+    relative = np.stack([iterations, examples], axis=1) / np.array(seconds)[:, None]
+    assert found == pytest.approx(tuple(nnls(relative, np.ones(2))[0]))
+    assert found == pytest.approx(expected, rel=0.4)
 
 
 def test_one_batch_size_does_not_separate_iterations_from_examples(runs):

@@ -24,7 +24,8 @@ from digits_sweep.results.sweep import RecordedSweep, read_sweep
 NOT_SET = "not set"
 
 
-@dataclass(frozen=True)
+# Two are the same if they are the same object: tables have no equality that is true or false.
+@dataclass(frozen=True, eq=False)
 class Study:
     """A sweep: `runs` is `load_sweep`'s table and `history` `load_history`'s, both with a column `configuration`.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from digits_sweep.report.analysis.sentences.formatting import noun_of, number, of_shares, rounded, setting, share
 from digits_sweep.report.analysis.sentences.lesson import Often, how_often
@@ -22,8 +23,13 @@ class Experiment:
     note: str
 
 
-def experiments(study: Study) -> Iterator[Experiment]:
-    """Yield the tables that this sweep has something for."""
+@lru_cache(maxsize=1)
+def experiments(study: Study) -> tuple[Experiment, ...]:
+    """Return the tables that this sweep has something for, for the terminal and for the page."""
+    return tuple(_experiments(study))
+
+
+def _experiments(study: Study) -> Iterator[Experiment]:
     if rows := how_often(study.runs):
         yield Experiment(
             "lesson-replicated", said("How often do the lesson's figures come out?"), _lesson(rows), said(SHARES)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -17,12 +17,9 @@ from digits_sweep.report.analysis.sentences.formatting import (
     setting,
     share,
 )
+from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
 from digits_sweep.report.language import said
 from digits_sweep.report.tables.table_of_runs import FIXED, differing, outcome
-
-if TYPE_CHECKING:
-    # Needs scipy, which a sweep that shows its table need not wait for.
-    from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
 
 MISSED = ">30: not reached in 30 epochs, and so on"
 TOGETHER = "*: together with other runs on one machine"
@@ -104,7 +101,7 @@ def configurations_for_terminal(runs: pd.DataFrame, groups: "Sequence[Replicates
     return ForTerminal(header, rows, [*missed, said(INTERVALS)], [iterations, test, loss, per_epoch, reached, took])
 
 
-def _rows(group: "Replicates") -> Iterator[list[str]]:
+def _rows(group: Replicates) -> Iterator[list[str]]:
     def epochs(value: float) -> str:
         return f">{group.epochs}" if math.isinf(value) else f"{value:g}"
 
@@ -129,7 +126,7 @@ def _rows(group: "Replicates") -> Iterator[list[str]]:
         yield ["", *ends[:3], f"{group.reached_low:.0%}-{group.reached_high:.0%}", *ends[3:]]
 
 
-def _interval(estimate: "Estimate", write: Callable[[float], str]) -> str:
+def _interval(estimate: Estimate, write: Callable[[float], str]) -> str:
     low, high = (_dashed(write(value)).removesuffix(" s") for value in (estimate.low, estimate.high))
     return "" if estimate.runs < 2 or low == high else f"{low}-{high}" if high != "-" else f">{low}"
 

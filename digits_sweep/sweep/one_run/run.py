@@ -11,7 +11,7 @@ import torch
 
 from digits_sweep.config.schema import Config
 from digits_sweep.console import Screen
-from digits_sweep.data.digits import Digits, scale
+from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import name_of
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.columns import fill
@@ -123,8 +123,8 @@ def _start(job: Job, state: RunState) -> None:
 
 
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:
-    images = scale(digits.test_images, config.data.scale).to(built.device)
-    evaluation = evaluate(built.engine.model, images, digits.test_labels.to(built.device))
+    labels = digits.test_labels.to(built.device)
+    evaluation = evaluate(built.engine.model, digits.test_images, labels, how=config.data.scale)
     record.test_answers = evaluation.answers_per_class
     record.summary["test_accuracy"] = evaluation.accuracy
     record.summary["classes_never_predicted"] = evaluation.classes_never_predicted

@@ -7,6 +7,7 @@ from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
 from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.cuda_graph import CudaGraphEngine
+from digits_sweep.training.engines.cuda_kernel.engine import CudaKernelEngine
 from digits_sweep.training.engines.eager import EagerEngine
 from digits_sweep.training.engines.lesson import LessonEngine
 from digits_sweep.training.engines.native.engine import NativeEngine
@@ -15,6 +16,7 @@ from digits_sweep.training.optimizers.learning_rate import is_constant
 
 # In the order in which `auto` tries them, the fastest first. It takes only those that are `automatic`.
 ENGINES: dict[str, type[Engine]] = {
+    "cuda_kernel": CudaKernelEngine,
     "cuda_graph": CudaGraphEngine,
     "native": NativeEngine,
     "closed_form": ClosedFormEngine,
@@ -34,6 +36,7 @@ def refusal(
     device: torch.device,
     schedule: ScheduleConfig,
     floats: bool = False,
+    batch_size: int = 1,
 ) -> str | None:
     """Return why the engine `name` cannot train `model` so on `device`, or None. Raises KeyError if there is none.
 
@@ -43,7 +46,7 @@ def refusal(
         return "it reads uint8 images only"
     if not (is_constant(schedule) or ENGINES[name].follows_schedules):
         return "it trains with schedule=constant only"
-    return ENGINES[name].refusal(model, optimizer, device)
+    return ENGINES[name].refusal(model, optimizer, device, batch_size)
 
 
 def choose_engine(
@@ -53,6 +56,7 @@ def choose_engine(
     device: torch.device,
     schedule: ScheduleConfig = CONSTANT,
     floats: bool = False,
+    batch_size: int = 1,
 ) -> tuple[str, str]:
     """Return the name of the engine to train `model` with, and why, in a few words.
 
@@ -60,14 +64,14 @@ def choose_engine(
     `EngineRefused` if the engine that `name` asks for cannot train it there, and KeyError if there is no such engine.
     """
     if name != "auto":
-        if why := refusal(name, model, optimizer, device, schedule, floats):
+        if why := refusal(name, model, optimizer, device, schedule, floats, batch_size):
             raise EngineRefused(f"engine={name}: {why}{AUTO_PICKS}")
         return name, "asked for"
     passed_over: list[str] = []
     for candidate, engine in ENGINES.items():
         if not engine.automatic:
             continue
-        why = refusal(candidate, model, optimizer, device, schedule, floats)
+        why = refusal(candidate, model, optimizer, device, schedule, floats, batch_size)
         if why is None:
             return candidate, "; ".join(["the fastest that can train this", *passed_over])
         passed_over.append(f"not {candidate}: {why}")

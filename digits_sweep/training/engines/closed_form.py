@@ -35,7 +35,7 @@ class ClosedFormEngine:
     reads_floats: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         if device.type != "cpu":
             return "it computes on the CPU only"
         # Exact types: a subclass may compute something else.
@@ -92,13 +92,17 @@ class ClosedFormEngine:
 
 
 class Portion:
-    """Up to `count` batches of `size` images, one after the other in fixed buffers, and the step on each of them."""
+    """Up to `count` batches of `size` images, one after the other in fixed buffers, and the step on each of them.
 
-    def __init__(self, flat: FlatParameters, squashes: bool, how: str, size: int, count: int) -> None:
+    `spare` is how many floats lie between the images.
+    """
+
+    def __init__(self, flat: FlatParameters, squashes: bool, how: str, size: int, count: int, spare: int = 0) -> None:
         weights, gradients = flat.blocks_of(flat.values), flat.blocks_of(flat.gradients)
         new, classes = flat.values.new_empty, weights[-1].shape[1]
         self.size, self.squashes, self.how = size, squashes, how
-        self.images = flat.values.new_ones(size * count, weights[0].shape[0])
+        inputs = weights[0].shape[0]
+        self.images = new(size * count, inputs + spare).fill_(1)[:, :inputs]
         self.targets, self.log_scores = new(size * count, classes), new(size * count, classes)
         # What the gradient adds for a label: minus the one-hot row, over the number of images in the batch.
         self.target_of = new(classes, classes).zero_().fill_diagonal_(-1 / size)
@@ -132,7 +136,7 @@ class Portion:
 
     def train(self, first: int, count: int, update: Callable[[], object]) -> Tensor:
         """Step on `count` batches from `first` on; return the loss of each, (count,)."""
-        mm, relu_, sign = torch.mm, torch.relu_, torch.sign
+        mm, relu_, through_relu = torch.mm, torch.relu_, self._through_relu
         first_weight, first_hidden, first_activation, first_delta, first_gradient = self.first
         last_activation, last_weight = self.last
         for images, images_t, targets, log_scores in self.batches[first : first + count]:
@@ -146,13 +150,21 @@ class Portion:
             for below_t, delta, gradient, weight_t, hidden, delta_below in self.backward:
                 mm(below_t, delta, out=gradient)
                 mm(delta, weight_t, out=delta_below)
-                # If ReLU let a value through, its slope there is 1: the sign of its output.
-                delta_below.mul_(sign(hidden, out=self.slope))
+                through_relu(delta_below, hidden)
             mm(images_t, first_delta, out=first_gradient)
             update()
         place = slice(first * self.size, (first + count) * self.size)
         losses = self.log_scores[place] * self.targets[place]
         return losses.view(count, -1).sum(1)
+
+    def _through_relu(self, delta: Tensor, output: Tensor) -> None:
+        """Change the gradient with respect to ReLU's `output` to that with respect to its input."""
+        if delta.is_cuda:
+            # One kernel instead of two.
+            torch.ops.aten.threshold_backward.grad_input(delta, output, 0, grad_input=delta)
+        else:
+            # If ReLU let a value through, its slope there is 1: the sign of its output.
+            delta.mul_(torch.sign(output, out=self.slope))
 
     def _head(self, targets: Tensor, log_scores: Tensor) -> None:
         """Compute log-probabilities from the last layer's outputs, and the mean loss's gradient before the head."""

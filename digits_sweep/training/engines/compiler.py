@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 from digits_sweep.errors import EngineRefused
@@ -18,6 +19,9 @@ from digits_sweep.errors import EngineRefused
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast", "-fno-math-errno")
 # How compilers name the processor that they run on.
 PROCESSOR_FLAGS = ("-march=native", "-mcpu=native")
+# For some processors GCC 13 makes one instruction of a product and a sum in one loop and two in another, so that the
+# last bit would depend on how the work is shared among threads. Other compilers need not know this.
+ALIKE_EVERYWHERE = "--param=avoid-fma-max-bits=0"
 # A compiler that hangs must not stop a sweep for ever.
 SECONDS = 300
 
@@ -110,8 +114,8 @@ def _prepared(source: Path, compiler: tuple[str, ...]) -> tuple[list[str], str]:
     The name is a digest of the text, the command, and all that the compiler defines: its version, and what the
     processor can do.
     """
-    for flag in PROCESSOR_FLAGS:
-        command = [*compiler, flag, *FLAGS]
+    for flag, alike in product(PROCESSOR_FLAGS, ([ALIKE_EVERYWHERE], [])):
+        command = [*compiler, flag, *alike, *FLAGS]
         defined = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
         if defined.returncode == 0:
             break

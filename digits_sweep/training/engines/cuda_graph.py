@@ -1,12 +1,12 @@
-"""The whole step captured once as a CUDA graph and replayed: the fast path on an NVIDIA GPU.
+"""Steps captured as a CUDA graph and replayed: the fast path on an NVIDIA GPU for any MLP and any batch size.
 
-A small network leaves a GPU waiting for the CPU to launch its kernels. A graph holds all of a step's kernels, the
-optimizer's included, and is launched as one. It reads its position in the order from a counter on the device, so that
-training on an order consists of replays alone: no copy, no synchronization.
+A small network leaves a GPU waiting for the CPU to launch its kernels. A graph holds all kernels of many steps, the
+optimizer's included, and is launched as one. It reads its images' places in the data set and its learning rates from
+buffers, so that training on an order consists of copies into them and replays alone.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -14,26 +14,28 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import OptimizerConfig
-from digits_sweep.data.digits import scale
+from digits_sweep.data.digits import scale, scale_of
+from digits_sweep.training.engines.closed_form import PORTION, Portion
+from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizers.optimizer import build_optimizer, steps_plainly
 
-# Captured work must have run before: libraries initialize themselves on first use, which a graph cannot hold.
-WARM_UP_STEPS = 3
+# Train on the images at these places, (steps * batch,), with these shares of the learning rate, (steps,); return the
+# loss of every step, (steps,).
+Steps = Callable[[Tensor, Tensor], Tensor]
 
 
 class CudaGraphEngine:
-    """Autograd's step, captured: one graph for full batches and one for the smaller last one, if there is one."""
+    """Graphs of many full batches, of one, and of the smaller last one, if there is one."""
 
     automatic: ClassVar[bool] = True
     flushes_denormals: ClassVar[bool] = True
-    # A graph holds one learning rate.
-    follows_schedules: ClassVar[bool] = False
+    follows_schedules: ClassVar[bool] = True
     reads_floats: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         if device.type != "cuda":
             return "it needs an NVIDIA GPU"
         # Whether another model can be captured shows only when it is tried, and not always by an error.
@@ -45,69 +47,114 @@ class CudaGraphEngine:
         return None
 
     def __init__(self, workload: Workload) -> None:
-        device, num_samples = workload.device, len(workload.labels)
-        self.model = workload.model.to(device)
+        device = workload.device
+        self.model: nn.Module = workload.model.to(device)
+        assert isinstance(self.model, MLP), "every other model is refused"
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True, capturable=True)
-        self.images = scale(workload.images, workload.scale).to(device)
-        self.labels = workload.labels.to(device)
-        self.order = torch.arange(num_samples, device=device)
-        self.batch_size = workload.batch_size
-        full_batches, ragged = divmod(num_samples, self.batch_size)
-        self.losses = torch.zeros(full_batches + bool(ragged), device=device)
-        self.iteration = torch.zeros(1, dtype=torch.int64, device=device)
-        self.first_image = torch.zeros(1, dtype=torch.int64, device=device)
+        self.images, self.labels = workload.images.to(device), workload.labels.to(device)
+        self.scale, self.batch_size = scale_of(workload.images, workload.scale), workload.batch_size
+        self.flat = FlatParameters(self.model)
+        self.update_for = fused_update(self.optimizer, self.flat)
+        full_batches, ragged = divmod(len(self.images), self.batch_size)
         with torch.cuda.device(device):
-            self.full = self._capture(self.batch_size)
-            self.ragged = self._capture(ragged) if ragged else None
+            many = max(1, min(full_batches, PORTION // self.batch_size))
+            self.many = self._captured(self.batch_size, many)
+            self.one = self._captured(self.batch_size, 1) if many > 1 else self.many
+            self.ragged = self._captured(ragged, 1) if ragged else None
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
-        full_batches, ragged = divmod(len(order), self.batch_size)
-        self.order[: len(order)].copy_(order)
-        self.iteration.zero_()
-        self.first_image.zero_()
-        for _ in range(full_batches):
-            self.full.replay()
-        if ragged:
-            assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
-            self.ragged.replay()
-        return self.losses[: full_batches + bool(ragged)].clone()
+        steps = -(-len(order) // self.batch_size)
+        rest = order.to(self.images.device)
+        shares = torch.ones(steps) if rates is None else torch.tensor(rates, dtype=torch.float32)
+        shares = shares.to(self.images.device)
+        losses = torch.empty(steps, device=self.images.device)
+        done = 0
+        while done < steps:
+            graph = self._next(len(rest))
+            graph.train(rest[: len(graph.rows)], shares[done : done + graph.steps], losses[done : done + graph.steps])
+            rest, done = rest[len(graph.rows) :], done + graph.steps
+        return losses
 
-    def _capture(self, size: int) -> torch.cuda.CUDAGraph:
-        """Capture one step on the next `size` images. Weights and moments are as before afterwards."""
-        within_batch = torch.arange(size, device=self.order.device)
-        weights = [parameter.detach().clone() for parameter in self.model.parameters()]
+    def _next(self, count: int) -> "Captured":
+        """Return the graph to train on the next of `count` images with."""
+        if count >= len(self.many.rows):
+            return self.many
+        if count >= self.batch_size:
+            return self.one
+        assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
+        return self.ragged
+
+    def _captured(self, size: int, steps: int) -> "Captured":
+        """Capture `steps` steps on `size` images each. Weights and moments are as before afterwards."""
+        weights = self.flat.values.clone()
+        captured = Captured(self._steps_of(size, steps), size, steps, self.images.device)
+        # In place, because the graph holds these very tensors: every moment starts at zero.
+        self.flat.values.copy_(weights)
+        for state in self.optimizer.state.values():
+            for kept in state.values():
+                if isinstance(kept, Tensor):
+                    kept.zero_()
+        return captured
+
+    def _steps_of(self, size: int, steps: int) -> Steps:
+        model = self.model
+        assert isinstance(model, MLP), "every other model is refused"
+        if any(type(activation) is not nn.ReLU for activation in model.activations):
+            return self._by_autograd
+        # Images lie a multiple of 16 bytes apart, so that every batch is multiplied by the same kernels.
+        inputs = model.hidden_layers[0].in_features + 1
+        portion = Portion(self.flat, isinstance(model.head, nn.Softmax), self.scale, size, steps, -inputs % 4)
+        images = self.images.flatten(1)
+
+        @torch.inference_mode()
+        def written_out(rows: Tensor, rates: Tensor) -> Tensor:
+            portion.fill(0, images, self.labels, rows)
+            return portion.train(0, steps, self.update_for(steps, rates))
+
+        return written_out
+
+    def _by_autograd(self, rows: Tensor, rates: Tensor) -> Tensor:
+        images, labels = scale(self.images[rows], self.scale), self.labels[rows]
+        losses, update = [], self.update_for(len(rates), rates)
+        gradients = self.flat.views_of(self.flat.gradients)
+        for batch, of_batch in zip(images.chunk(len(rates)), labels.chunk(len(rates)), strict=True):
+            loss = cross_entropy(self.model(batch), of_batch)
+            for view, found in zip(gradients.values(), torch.autograd.grad(loss, list(gradients)), strict=True):
+                view.copy_(found)
+            with torch.no_grad():
+                update()
+            losses.append(loss.detach())
+        return torch.stack(losses)
+
+
+class Captured:
+    """A CUDA graph of some steps.
+
+    A graph reads and writes the memory that it was captured with: whatever its steps use is allocated while it is
+    captured, and so the graph's own, or kept here.
+    """
+
+    def __init__(self, work: Steps, size: int, steps: int, device: torch.device) -> None:
+        self.work, self.steps = work, steps
+        self.rows = torch.zeros(size * steps, dtype=torch.int64, device=device)
+        self.shares = torch.ones(steps, device=device)
+        # Captured work must have run before: libraries initialize themselves on first use, which a graph cannot hold.
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream), warnings.catch_warnings():
-            # Adam warns if a capturable step runs uncaptured, which is what warming up is.
             warnings.simplefilter("ignore", UserWarning)
-            for _ in range(WARM_UP_STEPS):
-                self.iteration.zero_()
-                self.first_image.zero_()
-                self._step(within_batch)
+            work(self.rows, self.shares)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step(within_batch)
-        self._rewind(weights)
-        return graph
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.losses = work(self.rows, self.shares)
 
-    def _step(self, within_batch: Tensor) -> None:
-        batch = self.order[self.first_image + within_batch]
-        loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.losses.index_copy_(0, self.iteration, loss.detach().unsqueeze(0))
-        self.iteration.add_(1)
-        self.first_image.add_(len(within_batch))
+    def train(self, rows: Tensor, shares: Tensor, losses: Tensor) -> None:
+        """Train on the images at `rows`, (steps * size,), with these shares of the learning rate, (steps,).
 
-    def _rewind(self, weights: list[Tensor]) -> None:
-        """Undo the warm-up in place, because the graph holds these very tensors: every moment starts at zero."""
-        with torch.no_grad():
-            for parameter, weight in zip(self.model.parameters(), weights, strict=True):
-                parameter.copy_(weight)
-            for state in self.optimizer.state.values():
-                for kept in state.values():
-                    if isinstance(kept, Tensor):
-                        kept.zero_()
+        The loss of every step is copied into `losses`, (steps,).
+        """
+        self.rows.copy_(rows)
+        self.shares.copy_(shares)
+        self.graph.replay()
+        losses.copy_(self.losses)

@@ -9,7 +9,9 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
+from digits_sweep.training.engines.direct_step import DirectStep
 from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.engines.small_convolutions import are_small, without_onednn
 from digits_sweep.training.optimizers.learning_rate import ScaledRates
 from digits_sweep.training.optimizers.optimizer import build_optimizer
 
@@ -23,7 +25,7 @@ class EagerEngine:
     reads_floats: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         return None
 
     def __init__(self, workload: Workload) -> None:
@@ -33,16 +35,20 @@ class EagerEngine:
         self.images = scale(workload.images, workload.scale).to(workload.device)
         self.labels = workload.labels.to(workload.device)
         self.batch_size = workload.batch_size
+        self.is_small = are_small(self.model, self.images, self.batch_size)
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         batches = order.to(self.images.device).split(self.batch_size)
         losses = torch.empty(len(batches), device=self.images.device)
-        for iteration, batch in enumerate(batches):
-            loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
-            self.optimizer.zero_grad()
-            loss.backward()
-            if rates is not None:
-                self.rates.set(rates[iteration])
-            self.optimizer.step()
-            losses[iteration] = loss.detach()
+        # Anew for every part of an epoch, because a resume replaces the optimizer's state.
+        step = DirectStep(self.optimizer)
+        with without_onednn(self.is_small):
+            for iteration, batch in enumerate(batches):
+                loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
+                step.drop_gradients()
+                loss.backward()
+                if rates is not None:
+                    self.rates.set(rates[iteration])
+                step()
+                losses[iteration] = loss.detach()
         return losses

@@ -1,6 +1,6 @@
 """All parameters of an MLP in one vector, and the optimizer's step on it as one fused kernel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,13 +43,34 @@ class FlatParameters:
         return views
 
 
+# PyTorch's fused kernels take up to 36 tensors at once; a tensor of less than 65,536 elements has one block of threads.
+PIECES = 32
+
+# Shares of the learning rate: numbers, or (iterations,) float32.
+Shares = Sequence[float] | Tensor
+
+
 class UpdateFor(Protocol):
     """Called with the number of iterations that follow; what it returns is called once in each of them.
 
-    `rates` has the share of the learning rate for each of them, if it is not the whole one.
+    `rates` has the share of the learning rate for each of them, if it is not the whole one. In a tensor on the device
+    of the parameters, they may change after a CUDA graph is captured of what is returned.
     """
 
-    def __call__(self, iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]: ...
+    def __call__(self, iterations: int, rates: Shares | None = None) -> Callable[[], object]: ...
+
+
+def _pieces(vector: Tensor) -> list[Tensor]:
+    """Return the parts of `vector` that a fused kernel steps: on a GPU it has one block of threads for each."""
+    if not vector.is_cuda:
+        return [vector]
+    return list(vector.split(-(-len(vector) // (4 * PIECES)) * 4))
+
+
+def _learning_rates(lr: float, rates: Shares) -> Iterator[float | Tensor]:
+    if isinstance(rates, Tensor):
+        return iter((lr * rates).unbind())
+    return (lr * share for share in rates)
 
 
 def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
@@ -67,17 +88,14 @@ def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
 def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
     """Step as Adam or, if that is what `optimizer` is, as AdamW, which differs in the kernel alone."""
     (group,) = optimizer.param_groups
-    means, squares, done = torch.zeros_like(flat.values), torch.zeros_like(flat.values), torch.zeros(())
+    means, squares, done = torch.zeros_like(flat.values), torch.zeros_like(flat.values), flat.values.new_zeros(())
     square_of = flat.views_of(squares)
     for parameter, mean in flat.views_of(means).items():
         optimizer.state[parameter] = {"step": done, "exp_avg": mean, "exp_avg_sq": square_of[parameter]}
+    values = _pieces(flat.values)
     kernel = partial(
         torch._fused_adamw_ if type(optimizer) is AdamW else torch._fused_adam_,
-        [flat.values],
-        [flat.gradients],
-        [means],
-        [squares],
-        [],
+        *(values, *(_pieces(vector) for vector in (flat.gradients, means, squares)), []),
         lr=group["lr"],
         beta1=group["betas"][0],
         beta2=group["betas"][1],
@@ -87,28 +105,30 @@ def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
         maximize=False,
     )
 
-    def update_for(iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]:
+    def update_for(iterations: int, rates: Shares | None = None) -> Callable[[], object]:
         # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
-        numbers = iter((done + torch.arange(1, iterations + 1)).unbind())
+        numbers = iter((done + torch.arange(1, iterations + 1, device=done.device)).unbind())
         done.add_(iterations)
         if rates is None:
-            return lambda: kernel([next(numbers)])
-        shares = iter(rates)
-        return lambda: kernel([next(numbers)], lr=group["lr"] * next(shares))
+            return lambda: kernel([next(numbers)] * len(values))
+        of_steps = _learning_rates(group["lr"], rates)
+        return lambda: kernel([next(numbers)] * len(values), lr=next(of_steps))
 
     return update_for
 
 
 def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
     (group,) = optimizer.param_groups
-    momenta = [torch.zeros_like(flat.values)] if group["momentum"] else []
-    for vector in momenta:
+    momenta: list[Tensor] = []
+    if group["momentum"]:
+        vector = torch.zeros_like(flat.values)
+        momenta = _pieces(vector)
         for parameter, momentum in flat.views_of(vector).items():
             optimizer.state[parameter] = {"momentum_buffer": momentum}
     update = partial(
         torch._fused_sgd_,
-        [flat.values],
-        [flat.gradients],
+        _pieces(flat.values),
+        _pieces(flat.gradients),
         momenta,
         weight_decay=group["weight_decay"],
         momentum=group["momentum"],
@@ -120,11 +140,11 @@ def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
         is_first_step=False,
     )
 
-    def update_for(iterations: int, rates: Sequence[float] | None = None) -> Callable[[], object]:
+    def update_for(iterations: int, rates: Shares | None = None) -> Callable[[], object]:
         if rates is None:
             return update
-        shares = iter(rates)
-        return lambda: update(lr=group["lr"] * next(shares))
+        of_steps = _learning_rates(group["lr"], rates)
+        return lambda: update(lr=next(of_steps))
 
     return update_for
 

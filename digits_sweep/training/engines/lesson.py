@@ -62,7 +62,7 @@ class LessonEngine:
     reads_floats: ClassVar[bool] = True
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         return None
 
     def __init__(self, workload: Workload) -> None:

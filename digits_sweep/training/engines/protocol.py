@@ -49,8 +49,10 @@ class Engine(Protocol):
     reads_floats: ClassVar[bool]
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         """Return why this engine cannot train `model` with `optimizer` on `device`, or None if it can.
+
+        `batch_size` is the number of images in a full batch.
 
         Asked while planning too, with a model on the meta device: look at types and shapes, never at weights.
         """

@@ -57,16 +57,21 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch_size: int | None = None) -> Evaluation:
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int | None = None, how: str | None = None
+) -> Evaluation:
     """Evaluate on `images` (n, channels, height, width) float32 and `labels` (n,) int64, both on the model's device.
+
+    If `how` is given, `images` are as in `Digits`, on any device: they are scaled as it says (see `scale`) and moved a
+    portion at a time, because all of a test set in float32 would take four times its memory.
 
     Layers that behave differently in training, such as dropout, are in evaluation mode meanwhile.
     """
     batch_size = batch_size or max(1, min(PORTION, PIXELS // images[0].numel()))
     losses, correct, predicted = [], 0, torch.zeros(0, dtype=torch.int64)
-    with frozen(model, images.device):
+    with frozen(model, labels.device):
         for some, answers in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            scores = model(some)
+            scores = model(some if how is None else scale(some, how).to(labels.device))
             # Summed in float64, which not every device has.
             losses.append(cross_entropy(scores, answers, reduction="none").cpu().double().sum().item())
             predictions = scores.argmax(dim=1)

@@ -25,6 +25,8 @@ class PeakMemory:
         with suppress(OSError):
             CLEAR.write_text("5")
         if device.type == "cuda":
+            # Nothing is counted before the process has used the device.
+            torch.cuda.init()
             # What a run before kept for itself, perhaps one that ran out of memory.
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)

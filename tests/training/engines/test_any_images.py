@@ -8,7 +8,7 @@ import torch
 from digits_sweep.training.engines import CONSTANT, ENGINES, choose_engine, refusal
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import build_model
-from tests.workloads import ADAM, mlp, workload
+from tests.workloads import ADAM, GPU_ENGINES, mlp, on_this_machine, workload
 
 CPU = torch.device("cpu")
 
@@ -22,7 +22,7 @@ def work(shape: tuple[int, ...], floats: bool) -> Workload:
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (8, 8), (40,), (2, 3, 4, 5)])
 @pytest.mark.parametrize("floats", [False, True])
-@pytest.mark.parametrize("name", [name for name in ENGINES if name != "cuda_graph"])
+@pytest.mark.parametrize("name", [name for name in ENGINES if name not in GPU_ENGINES])
 def test_every_engine_gives_the_losses_of_eager_or_is_refused(name, floats, shape):
     given = work(shape, floats)
     if refusal(name, given.model, ADAM, CPU, CONSTANT, floats):
@@ -32,13 +32,12 @@ def test_every_engine_gives_the_losses_of_eager_or_is_refused(name, floats, shap
     torch.testing.assert_close(found, expected, rtol=2e-5, atol=0)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="cuda_graph needs an NVIDIA GPU")
+@pytest.mark.parametrize("name", [on_this_machine(name) for name in GPU_ENGINES])
 @pytest.mark.parametrize("floats", [False, True])
-def test_a_graph_gives_the_losses_of_eager(floats):
+def test_every_engine_for_a_gpu_gives_the_losses_of_eager(name, floats):
     there = [replace(work((3, 8, 8), floats), device=torch.device("cuda")) for _ in range(2)]
     expected, found = (
-        ENGINES[name](each).train(torch.arange(70)).cpu()
-        for name, each in zip(("eager", "cuda_graph"), there, strict=True)
+        ENGINES[engine](each).train(torch.arange(70)).cpu() for engine, each in zip(("eager", name), there, strict=True)
     )
     torch.testing.assert_close(found, expected, rtol=2e-5, atol=0)
 

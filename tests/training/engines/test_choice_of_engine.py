@@ -32,11 +32,23 @@ COMPILES = NativeEngine.refusal(workload().model, ADAM, CPU) is None
 def test_auto_takes_native_for_the_lessons_network_on_a_cpu():
     name, reason = choose_engine("auto", workload().model, ADAM, CPU)
     assert name == "native"
-    assert reason == "the fastest that can train this; not cuda_graph: it needs an NVIDIA GPU"
+    assert reason == (
+        "the fastest that can train this; not cuda_kernel: it needs an NVIDIA GPU; "
+        "not cuda_graph: it needs an NVIDIA GPU"
+    )
 
 
-def test_auto_takes_the_cuda_graph_for_the_lessons_network_on_a_gpu():
-    assert choose_engine("auto", workload().model, ADAM, GPU) == ("cuda_graph", "the fastest that can train this")
+def test_auto_takes_the_cuda_graph_for_batches_too_large_for_the_cuda_kernel_and_says_why():
+    name, reason = choose_engine("auto", workload().model, ADAM, GPU, batch_size=1_000)
+    assert name == "cuda_graph"
+    assert reason.startswith("the fastest that can train this; not cuda_kernel: ")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU here")
+@pytest.mark.parametrize("batch_size", [1, 5, 20])
+def test_auto_takes_the_cuda_kernel_for_small_batches(batch_size):
+    found = choose_engine("auto", workload(hidden_size=128).model, ADAM, GPU, batch_size=batch_size)
+    assert found == ("cuda_kernel", "the fastest that can train this")
 
 
 def test_auto_takes_eager_for_an_activation_that_the_closed_form_does_not_know_and_says_why():
@@ -72,6 +84,7 @@ def test_auto_takes_eager_for_an_optimizer_whose_step_no_faster_engine_knows(dev
         ("closed_form", "tanh", CPU, "it knows the gradient of model.activation=relu only"),
         ("closed_form", "relu", GPU, "it computes on the CPU only"),
         ("cuda_graph", "relu", CPU, "it needs an NVIDIA GPU"),
+        ("cuda_kernel", "relu", CPU, "it needs an NVIDIA GPU"),
     ],
 )
 def test_an_engine_asked_for_by_name_is_never_replaced(name, activation, device, refusal):

@@ -27,7 +27,9 @@ from tests.workloads import (
     KNOWN_OPTIMIZERS,
     PLAIN_SGD,
     SGD,
+    device_of,
     model_called,
+    on_this_machine,
     optimizer_called,
     small_convolution,
     workload,
@@ -43,18 +45,14 @@ BATCH_SIZES = (20, 30, 100)
 OPTIONS = {"faster": ADAM, "nesterov": SGD, "no momentum": PLAIN_SGD}
 
 
-def on_this_machine(name: str) -> object:
-    needs_gpu = name == "cuda_graph" and not torch.cuda.is_available()
-    return pytest.param(name, marks=pytest.mark.skipif(needs_gpu, reason="cuda_graph needs an NVIDIA GPU"))
-
-
 @pytest.fixture(params=[on_this_machine(name) for name in ENGINES])
 def engine_name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def device_of(name: str) -> str:
-    return "cuda" if name == "cuda_graph" else "cpu"
+def skip_if_refused(name: str, given: Workload) -> None:
+    if refusal := ENGINES[name].refusal(given.model, given.optimizer, given.device, given.batch_size):
+        pytest.skip(f"{name}: {refusal}")
 
 
 def shares(iterations: int) -> list[float]:
@@ -120,8 +118,7 @@ CUTS = ([1], [2, 3], [1, 2, 3, 4])
 @pytest.mark.parametrize(("model", "optimizer", "head", "batch_size"), CASES)
 def test_whatever_an_engine_does_not_refuse_it_computes_like_eager(engine_name, model, optimizer, head, batch_size):
     given = case(model, optimizer, head, batch_size, device_of(engine_name))
-    if refusal := ENGINES[engine_name].refusal(given.model, given.optimizer, given.device):
-        pytest.skip(f"{engine_name}: {refusal}")
+    skip_if_refused(engine_name, given)
     expected, eager = trained_eagerly(model, optimizer, head, batch_size)
     losses, engine = trained(engine_name, given)
     assert losses.shape == expected.shape
@@ -159,8 +156,7 @@ def tensors_in(engine: Engine) -> dict[tuple[int, str], Tensor]:
 @pytest.mark.parametrize(("model", "optimizer", "head", "batch_size"), CASES)
 def test_however_an_epoch_is_cut_an_engine_computes_the_same_bits(engine_name, model, optimizer, head, batch_size):
     given = partial(case, model, optimizer, head, batch_size, device_of(engine_name))
-    if refusal := ENGINES[engine_name].refusal(given().model, given().optimizer, given().device):
-        pytest.skip(f"{engine_name}: {refusal}")
+    skip_if_refused(engine_name, given())
     uncut = trained(engine_name, given())
     for cuts in CUTS:
         assert_same_bits(trained_in_parts(engine_name, given(), cuts), uncut)
@@ -171,8 +167,7 @@ def scheduled(engine_name: str, optimizer: str, batch_size: int) -> partial[Work
     given = partial(case, "mlp", optimizer, "softmax", batch_size, device_of(engine_name))
     if not ENGINES[engine_name].follows_schedules:
         pytest.skip(f"{engine_name} trains with schedule=constant only")
-    if refusal := ENGINES[engine_name].refusal(given().model, given().optimizer, given().device):
-        pytest.skip(f"{engine_name}: {refusal}")
+    skip_if_refused(engine_name, given())
     return given
 
 
@@ -210,7 +205,7 @@ def textbook_on_schedule(given: Workload) -> tuple[list[float], nn.Module]:
 def test_whole_rates_in_every_step_give_the_bits_of_no_schedule(engine_name, optimizer):
     given = scheduled(engine_name, optimizer, batch_size=20)
     engine, order = ENGINES[engine_name](given()), epoch_order(0, 1, 100)
-    assert_same_bits((engine.train(order, [1.0] * 5), engine), trained(engine_name, given(), epochs=1))
+    assert_same_bits((engine.train(order, [1.0] * 5).cpu(), engine), trained(engine_name, given(), epochs=1))
 
 
 @pytest.mark.full
@@ -265,6 +260,7 @@ def test_eager_has_the_losses_of_the_textbook_loop(optimizer, head, batch_size):
 
 
 def assert_like_eager(name: str, tolerance: float = TOLERANCE, **described: object) -> None:
+    skip_if_refused(name, workload(**described, device=device_of(name)))
     expected, _ = trained("eager", workload(**described))
     losses, _ = trained(name, workload(**described, device=device_of(name)))
     assert losses.shape == expected.shape
@@ -298,3 +294,17 @@ def test_building_an_engine_leaves_the_initial_weights_as_they_are(engine_name):
     engine = ENGINES[engine_name](workload(device=device_of(engine_name)))
     for built, initial in zip(engine.model.parameters(), expected.parameters(), strict=True):
         assert torch.equal(built.cpu(), initial)
+
+
+@pytest.mark.parametrize("batch_size", [20, 203])
+def test_what_others_compute_with_between_two_epochs_changes_nothing(engine_name, batch_size):
+    """A graph that was captured with memory that it does not own would read whatever comes to lie there."""
+    given = partial(workload, batch_size=batch_size, device=device_of(engine_name))
+    skip_if_refused(engine_name, given())
+    engine, losses = ENGINES[engine_name](given()), []
+    for epoch in (1, 2):
+        # Of every size that PyTorch's allocator has a place of its own for.
+        others = [torch.full((2**size,), -1, device=device_of(engine_name)) for size in range(20) for _ in range(20)]
+        losses.append(engine.train(epoch_order(0, epoch, 203)).cpu())
+        assert all(bool((other == -1).all()) for other in others)
+    assert_same_bits((torch.cat(losses), engine), trained(engine_name, given()))

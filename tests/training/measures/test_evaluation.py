@@ -15,7 +15,7 @@ from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.measures.evaluation import Evaluator, evaluate, evaluated
 from digits_sweep.training.model import build_model
-from tests.workloads import mlp, settings, small_convolution, workload
+from tests.workloads import GPU_ENGINES, mlp, settings, small_convolution, workload
 
 CPU = torch.device("cpu")
 
@@ -93,7 +93,7 @@ def test_measuring_takes_none_of_the_random_numbers_of_the_training(model):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", [name for name in ENGINES if name != "cuda_graph"])
+@pytest.mark.parametrize("name", [name for name in ENGINES if name not in GPU_ENGINES])
 def test_an_engine_that_is_measured_between_iterations_trains_bit_for_bit_as_one_that_is_not(name):
     order = epoch_order(0, 1, 203)
     undisturbed, measured = (ENGINES[name](workload()) for _ in range(2))

@@ -68,9 +68,11 @@ def fitted_costs(iterations: np.ndarray, examples: np.ndarray, seconds: np.ndarr
 
     By non-negative least squares on relative errors.
     """
-    # Takes a third of a second to import, which a sweep that shows its table need not wait for.
-    from scipy.optimize import nnls
-
-    terms = np.stack([iterations, examples], axis=1)
-    (iteration, example), _ = nnls(terms / seconds[:, None], np.ones(len(seconds)))
-    return float(iteration), float(example)
+    terms = np.stack([iterations, examples], axis=1) / seconds[:, None]
+    both = np.linalg.lstsq(terms, np.ones(len(seconds)))[0]
+    if (both >= 0).all():
+        return float(both[0]), float(both[1])
+    # One of them is 0 then, and the other is fitted alone: whichever leaves the smaller error.
+    alone = terms.sum(axis=0) / (terms**2).sum(axis=0)
+    errors = ((terms * alone - 1) ** 2).sum(axis=0)
+    return (float(alone[0]), 0.0) if errors[0] <= errors[1] else (0.0, float(alone[1]))

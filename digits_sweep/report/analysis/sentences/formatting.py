@@ -3,16 +3,13 @@
 import math
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from digits_sweep.config.keys import written
+from digits_sweep.report.analysis.statistics.replicates import Estimate
 from digits_sweep.report.language import said
-
-if TYPE_CHECKING:
-    # Needs scipy, which a sweep that shows its table need not wait for.
-    from digits_sweep.report.analysis.statistics.replicates import Estimate
 
 RATES = ("lr", "weight_decay")
 DIGITS = ("mnist", "mnist_sample")
@@ -105,7 +102,7 @@ def listed(items: Iterable[Any], most: int = 12) -> str:
     return said("{words} and {last}", words=", ".join(words[:-1]), last=words[-1])
 
 
-def interval(estimate: "Estimate", write: Callable[[float], str]) -> str:
+def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
     """Write an interval: `1.9 s to 2.1 s`; `every run` if all runs agree; nothing for a single run."""
     if estimate.runs < 2:
         return ""

@@ -52,6 +52,8 @@ def at_equal_examples(study: Study) -> list[AtEqualExamples]:
 
     The last evaluations count: those of all runs must lie within one batch of one another.
     """
+    if study.evaluations.empty:
+        return []
     runs = ended(study.runs)
     last = study.evaluations.sort_values("examples").groupby("run_dir").last().drop(columns="configuration")
     runs = runs.merge(last[["examples", *MEASURES]], left_on="run_dir", right_index=True)

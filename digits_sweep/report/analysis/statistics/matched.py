@@ -6,10 +6,10 @@ from itertools import combinations
 
 import pandas as pd
 
-from digits_sweep.report.analysis.configurations import labels, telling_apart, with_short_rates
+from digits_sweep.report.analysis.configurations import labels, settings, telling_apart, with_short_rates
 from digits_sweep.report.analysis.sentences.formatting import setting
 from digits_sweep.report.analysis.statistics.pairs import sign_test
-from digits_sweep.report.analysis.statistics.replicates import ended, share_interval
+from digits_sweep.report.analysis.statistics.replicates import SAME_RUN, ended, share_interval
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,12 @@ def matched(runs: pd.DataFrame, so: pd.Series) -> list[Matched]:
 
     `so` says for each of `runs` if it is so; a run for which that is unknown (NA) has no part in it.
     """
-    known = with_short_rates(ended(runs).assign(so=so).dropna(subset=["so"]))
+    # Of the dozens of columns few are needed, and to copy them all takes most of the time.
+    needed = ["batch_size", *settings(runs)]
+    needed += [name for name in ("status", *SAME_RUN) if name in runs and name not in needed]
+    known = with_short_rates(ended(runs[needed]).assign(so=so).dropna(subset=["so"]))
     factors = ["batch_size", *telling_apart(known.drop(columns="so"))]
+    known = known[[*factors, "seed", "so"]]
     names = labels(factors)
     return [each for factor in factors for each in _of_factor(known, factor, names[factor], factors)]
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 import pandas as pd
-from scipy.special import bdtr
 
+from digits_sweep.report.analysis.statistics.binomial import at_most
 from digits_sweep.report.analysis.statistics.replicates import Estimate, estimate, or_infinity
 
 SIGNIFICANT = 0.05
@@ -54,7 +54,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | N
 def sign_test(smaller: int, larger: int) -> float:
     """Return the two-sided p value of so many pairs of one sign and of the other; ties are left out."""
     decided = smaller + larger
-    return min(1.0, 2 * float(bdtr(min(smaller, larger), decided, 0.5))) if decided else 1.0
+    return min(1.0, 2 * at_most(min(smaller, larger), decided)) if decided else 1.0
 
 
 def _ratio(own: float, other: float) -> float:

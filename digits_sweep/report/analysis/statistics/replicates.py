@@ -3,17 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pandas as pd
 
-# scipy.stats has all of this ready, but takes a second to import.
-from scipy.special import bdtr, betaincinv
-
+from digits_sweep.report.analysis.statistics import binomial
 from digits_sweep.results.run.record import Status
 
 CONFIDENCE = 0.95
+# Runs that are the same in these columns, as far as there are some, are the same run.
+SAME_RUN = ("sweep", "configuration", "seed")
 # The columns of a study's runs that are summarized.
 NEEDED = (
     *("configuration", "batch_size", "lr", "weight_decay", "rule", "epochs", "ended", "never_predicted"),
@@ -86,21 +85,18 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(median, ordered[rank - 1], ordered[count - rank], _coverage(rank, count), count)
 
 
-@cache
 def _coverage(rank: int, count: int) -> float:
-    return float(1 - 2 * bdtr(rank - 1, count, 0.5))
+    return 1 - 2 * binomial.at_most(rank - 1, count)
 
 
 def share_interval(hits: int, runs: int) -> tuple[float, float]:
     """Return the exact 95 % interval of the share `hits` of `runs` (Clopper and Pearson 1934)."""
-    tail = (1 - CONFIDENCE) / 2
-    low = float(betaincinv(hits, runs - hits + 1, tail)) if hits else 0.0
-    return low, float(betaincinv(hits + 1, runs - hits, 1 - tail)) if hits < runs else 1.0
+    return binomial.share_interval(hits, runs, CONFIDENCE)
 
 
 def replicates(runs: pd.DataFrame) -> list[Replicates]:
     """Return one entry for every configuration of a study's `runs` that has a run which ended."""
-    finished = ended(runs)
+    finished = ended(runs[[*dict.fromkeys([*(name for name in SAME_RUN if name in runs), "status", *NEEDED])]])
     # As lists, because a table of a few rows is a hundred times slower, and there may be hundreds of them.
     columns = {name: finished[name].astype(object).where(finished[name].notna(), None).tolist() for name in NEEDED}
     places = finished.reset_index(drop=True).groupby("configuration", sort=False).indices
@@ -113,20 +109,23 @@ def replicates(runs: pd.DataFrame) -> list[Replicates]:
 
 def ended(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs that trained to their end: of the others it is unknown if they would reach the threshold."""
-    return counted_once(runs[runs["status"].isin([status.value for status in Status if status.has_ended])])
+    return _counted_once(runs, runs["status"].isin([status.value for status in Status if status.has_ended]))
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs that trained for an epoch or more."""
-    return counted_once(runs[runs["epochs"].fillna(0) > 0])
+    return _counted_once(runs, runs["epochs"].fillna(0) > 0)
 
 
-def counted_once(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one of the runs whose whole configuration is the same: they are one run, and no evidence of two.
+def _counted_once(runs: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """Return one of the `chosen` runs whose whole configuration is the same: they are one run, and no evidence of two.
 
     A rule at its own reference batch size is the same run as no rule.
     """
-    return runs.drop_duplicates([name for name in ("sweep", "configuration", "seed") if name in runs])
+    rows = chosen.to_numpy(bool, copy=True)
+    again = runs.loc[rows, [name for name in SAME_RUN if name in runs]].duplicated()
+    rows[rows] = ~again.to_numpy()
+    return runs[rows]
 
 
 def or_infinity(column: Iterable[Any]) -> list[float]:

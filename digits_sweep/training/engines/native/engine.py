@@ -47,7 +47,7 @@ class NativeEngine:
     reads_floats: ClassVar[bool] = False
 
     @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device) -> str | None:
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
         # The same networks and optimizers.
         if refusal := ClosedFormEngine.refusal(model, optimizer, device):
             return refusal
