@@ -37,7 +37,7 @@ class Keys(TypedDict, total=False):
     decay: Several[str | None]
     device: Several[str]
     dry_run: bool
-    engine: Several[Literal["auto", "closed_form", "cuda_graph", "eager", "lesson", "native"]]
+    engine: Several[Literal["auto", "closed_form", "cuda_graph", "cuda_kernel", "eager", "lesson", "native"]]
     eps: Several[float]
     evaluation: Several[Literal["fine", "none"]]
     every_examples: Several[int | None]
