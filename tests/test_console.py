@@ -39,6 +39,7 @@ class NoTerminalAtAll:
     def flush(self) -> None: ...
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "stream", [Gone(), closed(), NoTerminalAtAll(), None], ids=["gone", "closed", "no isatty", "none"]
 )

@@ -52,6 +52,7 @@ def test_every_engine_that_can_train_this_has_a_row_at_every_batch_size(bench, p
     )
 
 
+@pytest.mark.full
 def test_engines_are_compared_with_the_lessons_loop_and_with_the_bare_kernels(bench, program):
     bench("--batch-sizes", "100")
     rows = table(program)

@@ -39,6 +39,7 @@ def test_the_lesson_experiment_is_its_four_rows():
     assert rates("experiment=lesson") == rows
 
 
+@pytest.mark.full
 def test_an_experiment_can_be_repeated_with_several_seeds():
     assert len(plan(["-m", "experiment=lesson", "seed=0,1,2"]).runs) == 12
 

@@ -45,7 +45,7 @@ def test_the_keys_may_change_a_result_so_that_a_resume_keeps_them():
     assert {(changes_results(key), may_grow(key)) for key in keys} == {(True, False)}
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -143,6 +143,7 @@ def own_data(monkeypatch):
     monkeypatch.setattr(loading, "_loaded", {})
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("argument", "line"),
     [
@@ -177,6 +178,7 @@ def recorded_before(*arguments: str) -> dict:
     return content
 
 
+@pytest.mark.full
 def test_a_run_recorded_before_there_were_evaluations_is_the_same_without_them():
     before = recorded_before("optimizer=sgd")
     assert differing(before, plan(["optimizer=sgd"]).settings) == []

@@ -41,7 +41,7 @@ ALIKE = [
 ]  # fmt: skip
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("given", "typed"), ALIKE, ids=lambda case: " ".join(case))
 def test_a_call_with_keywords_plans_what_the_command_line_plans(given, typed):
     assert configs(*as_overrides(given)) == configs(*typed)

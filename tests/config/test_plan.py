@@ -19,6 +19,7 @@ def refused(*arguments: str) -> str:
     return str(error.value)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -60,6 +61,7 @@ def write(path: Path, *params: str) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.full
 def test_optimizers_that_come_to_the_same_rates_are_runs_of_their_own():
     assert len(folders("-m", "optimizer=glob(adam*)", "data.batch_size=100")) == 12
 
@@ -102,6 +104,7 @@ def test_a_range_is_counted_without_being_made():
     assert len(folders("-m", "seed=range(3)", "max_runs=3")) == 3
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

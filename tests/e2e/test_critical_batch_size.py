@@ -117,7 +117,7 @@ def test_a_run_that_was_changed_is_named(copied):
     assert "1 run, about" in finished.stdout
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_study_is_resumed_by_the_line_that_it_prints(study, program, monkeypatch, sent, code):
     with monkeypatch.context() as stopping:

@@ -74,6 +74,7 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     subprocess.run(["umount", disk.folder], check=True)
 
 
+@pytest.mark.full
 def test_a_full_disk_stops_the_sweep_with_a_line_and_costs_nothing_that_was_recorded(small_disk, undisturbed):
     program = Program(small_disk.folder)
     stopped = program(*SWEEP)
@@ -108,7 +109,7 @@ def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(program):
     assert "Traceback" not in stopped.stdout + stopped.stderr
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
 @pytest.mark.parametrize("name", ["checkpoint.pt", "record.json", "history.csv"])
 def test_a_damaged_file_is_replaced_by_the_one_before_and_the_run_ends_with_the_same_bits(
@@ -166,7 +167,7 @@ def plant(program: Program, typed: str = "", **configuration: object) -> None:
     )
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(
     "typed",
     [

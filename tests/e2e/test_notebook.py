@@ -145,6 +145,7 @@ class Bare:
         pass
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "stream", [None, Bare(), io.BytesIO(), io.StringIO()], ids=lambda stream: type(stream).__name__
 )

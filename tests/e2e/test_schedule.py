@@ -28,6 +28,7 @@ def copy(completed, tmp_path) -> Program:
     return Program(tmp_path)
 
 
+@pytest.mark.full
 def test_a_run_with_a_schedule_is_resumed_to_the_same_bits(completed, copy):
     """As a process leaves it that is killed in epoch 2: the checkpoint of epoch 1."""
     for folder in (DECAYS, STAYS):

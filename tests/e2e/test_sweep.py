@@ -115,6 +115,7 @@ def test_one_run_without_m_is_a_sweep_of_one(program):
     assert len(program.table()) == 1
 
 
+@pytest.mark.full
 def test_the_lesson_experiment_runs_its_four_rows_once_each(program):
     finished = program("-m", "experiment=lesson", *ONE_EPOCH)
     assert finished.returncode == 0, finished.stderr
@@ -127,6 +128,7 @@ def test_the_lesson_experiment_runs_its_four_rows_once_each(program):
     ]
 
 
+@pytest.mark.full
 def test_any_grid_can_be_swept_and_every_run_has_its_own_folder(program):
     finished = program(
         "-m", "data.batch_size=range(1000,3000,1000)", "model=mlp,mlp_logits", "model.hidden_size=8,16",

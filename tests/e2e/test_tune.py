@@ -63,6 +63,7 @@ def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_
     assert f"trial_{int(words[header + 1][0]):04d}_seed=42" == best["run_dir"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold"])
 def test_a_trial_that_cannot_win_any_more_is_cut_short_and_says_why(tune, found, monkeypatch, objective):
     # Every epoch takes one second.

@@ -85,6 +85,7 @@ def test_every_mark_stands_at_its_batch_size_in_its_color(drawn):
     assert sorted(seen) == layout.sizes
 
 
+@pytest.mark.sampled(2)
 def test_no_text_is_clipped(drawn):
     for name, figure in drawn[1].items():
         for text in texts(figure):

@@ -70,7 +70,7 @@ def test_a_run_folder_that_leads_to_another_folder_is_not_written_in(program, re
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ["record.json", "history.csv"])
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "endless"])
 def test_the_report_names_the_run_and_reads_the_other(program, received, name, make):
@@ -83,6 +83,7 @@ def test_the_report_names_the_run_and_reads_the_other(program, received, name, m
     assert load_sweep(received)["epochs"].max() == 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "endless"])
 def test_the_report_reads_a_sweep_whose_manifest_is_no_file_from_its_runs(program, received, make):
     put(received, "sweep.json", make)

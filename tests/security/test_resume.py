@@ -133,7 +133,7 @@ IGNORED = [
 ]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("change", IGNORED, ids=range(len(IGNORED)))
 def test_places_trackers_and_code_are_not_taken_and_the_runs_are_those_of_the_sweep(program, received, change):
     before = read_manifest(received)

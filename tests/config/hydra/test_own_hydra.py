@@ -48,6 +48,7 @@ def test_it_is_put_back_if_planning_is_stopped_before_it_begins(theirs, monkeypa
     assert is_as_before(theirs)
 
 
+@pytest.mark.full
 def test_threads_plan_one_after_the_other(theirs):
     with ThreadPoolExecutor(4) as threads:
         sizes = list(threads.map(lambda size: plan([f"data.batch_size={size}"]).settings.data.batch_size, range(1, 9)))

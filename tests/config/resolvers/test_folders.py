@@ -105,6 +105,7 @@ def test_the_environment_names_the_folder_of_the_digits_if_it_is_not_empty(home,
     assert planned().data.root == root.replace("~", str(home))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("override", ["data.root=", "outputs=", "outputs=' '", 'outputs="a\tb"'])
 def test_a_folder_without_a_name_or_with_a_control_character_is_refused(override):
     key = override.partition("=")[0]
@@ -112,6 +113,7 @@ def test_a_folder_without_a_name_or_with_a_control_character_is_refused(override
     assert "must be the name of a folder" in refused(override)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["it's", 'a "b"', "a\\b", "a$b", "a b", "é", "a=b,c", "{a}", "#%?"])
 def test_every_other_name_of_a_folder_is_taken_as_it_is_typed(name):
     assert planned(as_override("outputs", name)).outputs == name
@@ -126,7 +128,7 @@ def test_an_override_that_this_program_writes_is_read_as_the_same_text(composer,
     assert composer.parse(as_override("outputs", name)).value() == name
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize("name", ['it\'s "here" $x', "a\\b {c}"])
 def test_a_working_folder_may_have_quotes_and_a_sweep_there_is_resumed_by_its_full_path(tmp_path, name):
     (tmp_path / name).mkdir()

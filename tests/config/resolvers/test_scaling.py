@@ -50,6 +50,7 @@ def test_a_rule_starts_from_the_reference_rate_that_is_typed(choice, lr):
     assert found.lr == pytest.approx(lr, rel=1e-4)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("choice", ["adam_linear", "adam_sqrt", "adam_half_life"])
 def test_adams_decay_is_the_same_at_every_batch_size(choice):
     assert {optimizer(f"optimizer={choice}", f"data.batch_size={size}").weight_decay for size in (5, 100)} == {5e-4}
@@ -83,6 +84,7 @@ def test_sgd_has_its_linear_rule_too():
     assert optimizer("optimizer=sgd_linear", "data.batch_size=50").lr == pytest.approx(5e-3)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("choice", ["adam", "adam_linear", "adam_sqrt", "adam_half_life"])
 def test_a_typed_value_wins_over_the_rule(choice):
     assert optimizer(f"optimizer={choice}", "data.batch_size=5", "optimizer.lr=3e-3").lr == 3e-3

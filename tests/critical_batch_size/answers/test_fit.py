@@ -44,6 +44,7 @@ def test_the_medians_of_the_reference_give_its_critical_batch_size():
     assert fit.b_crit == pytest.approx(242, rel=0.01)
 
 
+@pytest.mark.full
 def test_a_batch_size_that_missed_the_goal_needs_more_steps_than_it_was_given():
     found = measured(17, 240)
     without, _ = fit_steps(found[1:])

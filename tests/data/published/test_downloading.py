@@ -49,6 +49,7 @@ def test_processes_that_start_together_download_each_archive_once_and_write_plai
     assert {path.read_bytes() for path in outputs} == {waiting.encode(), downloading.encode()}
 
 
+@pytest.mark.full
 def test_a_terminal_shows_how_far_a_download_is(tmp_path, mnist_archives):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))

@@ -113,6 +113,7 @@ def test_the_next_mirror_gives_what_the_one_before_did_not(load, reported, small
         assert f"giving up {first.address}: {TEST_IMAGES} is corrupt (md5 differs)" in reported
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("fault", "timeout_seconds", "reason"),
     [

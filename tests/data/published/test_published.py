@@ -89,6 +89,7 @@ def test_a_data_set_is_fetched_once_into_a_folder_of_its_own_and_read_from_there
     assert digits.name == published.name
 
 
+@pytest.mark.sampled(5)
 @named
 def test_images_are_upright_and_labels_count_from_0(published, served, loaded):
     digits = loaded(publish(published, served), served.as_uri())

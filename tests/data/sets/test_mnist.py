@@ -51,6 +51,7 @@ def test_every_class_has_as_many_digits_as_were_published(mnist):
     assert mnist.test_labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
+@pytest.mark.full
 def test_torchvision_reads_the_same_digits_from_the_same_folder(mnist, mnist_root):
     from torchvision.datasets import MNIST
 

@@ -48,6 +48,7 @@ def test_the_split_is_the_same_on_every_machine_and_in_every_version(sample):
     assert sample.digest == "1adea2bf696df09fb537ae9fc206f06148e1418f4056078698956974c05e9c65"
 
 
+@pytest.mark.full
 def test_every_digit_is_one_of_mnists_with_its_own_label(sample, mnist_root: Path):
     mnist = load_mnist(mnist_root, mirrors=[])
     images = torch.cat([mnist.train_images, mnist.test_images])
