@@ -52,7 +52,7 @@ test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromiu
 	$(PYTEST) -m 'not torture' $(ARGS)
 
 torture: .venv/ready-test ## Stop a run after every change of the disk, and sweeps, searches, reports by 50 random signals; takes 10 to 60 minutes
-	$(BIN)/python -m pytest tests/sweep/one_run/test_every_prefix.py
+	$(BIN)/python -m pytest tests/sweep/one_run/on_disk/test_every_prefix.py
 	$(BIN)/python -m pytest -m torture tests/security
 	$(BIN)/python -m tests.killing $(ARGS)
 

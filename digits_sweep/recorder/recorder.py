@@ -23,7 +23,7 @@ from digits_sweep.results.run.evaluations import EvaluationRow, running_loss
 from digits_sweep.results.run.history import EpochRow, as_csv
 from digits_sweep.results.run.losses import Losses, RunningLoss
 from digits_sweep.results.run.record import Record, Status
-from digits_sweep.sweep.one_run.run_files import RunFiles
+from digits_sweep.sweep.one_run.on_disk.run_files import RunFiles
 from digits_sweep.training.measures.memory import PeakMemory, is_out_of_memory
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.disk.files import replace_file
-from digits_sweep.results.disk.reading import RECORD_BYTES, check_values, one_line, read_file
+from digits_sweep.results.disk.reading import RECORD_BYTES, check_values, read_file, reason_of
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
 BRANCHES = "branches.csv"
@@ -109,7 +109,7 @@ def read_answers(folder: Path) -> list[Answer]:
         check_values({"answers": found})
         return [_answer(each) for each in found]
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableRecord(f"{ANSWERS}: {one_line(error)}") from error
+        raise UnreadableRecord(f"{ANSWERS}: {reason_of(error)}") from error
 
 
 def _answer(content: dict[str, Any]) -> Answer:

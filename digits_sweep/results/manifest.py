@@ -8,7 +8,7 @@ from typing import Any
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import replace_file, safe_name
-from digits_sweep.results.disk.reading import MANIFEST_BYTES, named, one_line, read_json, run_folders
+from digits_sweep.results.disk.reading import MANIFEST_BYTES, named, read_json, reason_of, run_folders
 
 # 1: the first one. 2: `configs`. 3: `id`, `started_at` and `counter`.
 FORMAT = 3
@@ -71,7 +71,7 @@ def read_manifest(sweep_dir: Path) -> Manifest:
     except UnreadableRecord as error:
         raise type(error)(f"{sweep_dir}: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableRecord(f"{path}: no manifest of a sweep ({one_line(error)})") from error
+        raise UnreadableRecord(f"{path}: no manifest of a sweep ({reason_of(error)})") from error
 
 
 @lru_cache(maxsize=1_024)

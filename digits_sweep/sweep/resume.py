@@ -34,7 +34,7 @@ from digits_sweep.config.rules import Role
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP
-from digits_sweep.results.disk.reading import check_plain, one_line
+from digits_sweep.results.disk.reading import check_plain, reason_of
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.run.record import Record, Status
 from digits_sweep.results.sweep import RecordedSweep
@@ -145,7 +145,7 @@ def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], s
         # OmegaConf holds every value to the type of its key.
         return checked(OmegaConf.to_object(OmegaConf.structured(config)))  # type: ignore[arg-type]
     except (KeyError, AttributeError, TypeError, ValueError, InvalidConfig, OmegaConfBaseException) as error:
-        reason = one_line(error)[:LONGEST_QUOTE]
+        reason = reason_of(error)[:LONGEST_QUOTE]
         raise CannotResume(f"{sweep_dir / 'sweep.json'}: not the configuration of a run ({reason})") from error
 
 

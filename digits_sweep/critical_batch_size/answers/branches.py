@@ -20,7 +20,7 @@ from digits_sweep.critical_batch_size.search.trials import Trial
 from digits_sweep.data.digits import Digits
 from digits_sweep.results.critical import BRANCHES_TYPES
 from digits_sweep.results.run.record import Record
-from digits_sweep.sweep.one_run.checkpoint import Checkpoint, read_checkpoint, restore
+from digits_sweep.sweep.one_run.on_disk.checkpoint import Checkpoint, read_checkpoint, restore
 from digits_sweep.sweep.one_run.setup import digits_for
 from digits_sweep.training.building import build_engine
 from digits_sweep.training.epochs import epoch_order

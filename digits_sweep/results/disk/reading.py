@@ -74,7 +74,7 @@ def parse_json(content: bytes, name: str) -> dict[str, Any]:
     except RecursionError as error:
         raise UnreadableRecord(f"{name}: nested more than {DEEPEST} deep") from error
     except ValueError as error:
-        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
+        raise UnreadableRecord(f"{name}: {reason_of(error)}") from error
     return found
 
 
@@ -132,7 +132,7 @@ def parse_csv(content: bytes, name: str, columns: Sequence[str]) -> list[dict[st
         if any(len(row) != len(columns) for row in rows):
             raise ValueError("a row has more or fewer cells than columns")
     except (ValueError, csv.Error) as error:
-        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
+        raise UnreadableRecord(f"{name}: {reason_of(error)}") from error
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
@@ -168,7 +168,7 @@ def check_plain(folder: Path, unused: str = "") -> None:
 
 
 def _unreadable_folder(error: OSError) -> None:
-    raise UnreadableRecord(f"{Path(error.filename).name}: {one_line(error)}") from error
+    raise UnreadableRecord(f"{Path(error.filename).name}: {reason_of(error)}") from error
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def _opened(path: Path, limit_bytes: int) -> Iterator[BinaryIO]:
             yield file
     # ValueError: a name with a NUL in it.
     except (OSError, ValueError) as error:
-        raise UnreadableRecord(f"{path.name}: {one_line(error)}") from error
+        raise UnreadableRecord(f"{path.name}: {reason_of(error)}") from error
 
 
 def _check_kind(name: str, found: os.stat_result, limit_bytes: int) -> None:
@@ -211,7 +211,7 @@ def named(value: Any) -> str:
     return text if len(text) <= MOST_NAMED else f"{text[:MOST_NAMED]}..."
 
 
-def one_line(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return the first line of an error, without the path of the file."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, UnicodeEncodeError):

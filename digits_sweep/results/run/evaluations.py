@@ -11,7 +11,7 @@ import numpy as np
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.growing_file import read_rows
-from digits_sweep.results.disk.reading import one_line, parse_csv
+from digits_sweep.results.disk.reading import parse_csv, reason_of
 from digits_sweep.results.run.history import as_csv, header_of
 from digits_sweep.results.run.losses import WINDOW, Losses
 
@@ -64,7 +64,7 @@ def evaluations_from(content: bytes, name: str) -> list[EvaluationRow]:
     try:
         rows = [EvaluationRow(**{column: _number(column, text) for column, text in row.items()}) for row in found]
     except ValueError as error:
-        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
+        raise UnreadableRecord(f"{name}: {reason_of(error)}") from error
     if any(later.iterations <= row.iterations for row, later in pairwise(rows)):
         raise UnreadableRecord(f"{name}: its iterations do not count up")
     return rows

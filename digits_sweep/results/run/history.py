@@ -12,7 +12,7 @@ from typing import Any
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.disk.files import replace_file
 from digits_sweep.results.disk.growing_file import read_rows
-from digits_sweep.results.disk.reading import one_line, parse_csv
+from digits_sweep.results.disk.reading import parse_csv, reason_of
 
 NAME = "history.csv"
 
@@ -66,7 +66,7 @@ def history_from(content: bytes, name: str) -> list[EpochRow]:
     try:
         history = [_row(**row) for row in rows]
     except (ValueError, KeyError) as error:
-        raise UnreadableRecord(f"{name}: {one_line(error)}") from error
+        raise UnreadableRecord(f"{name}: {reason_of(error)}") from error
     if [row.epoch for row in history] != list(range(1, len(history) + 1)):
         raise UnreadableRecord(f"{name}: its epochs do not count up from 1")
     return history

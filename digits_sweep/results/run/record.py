@@ -11,7 +11,7 @@ from typing import Any
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import latest_readable, replace_file
-from digits_sweep.results.disk.reading import RECORD_BYTES, named, one_line, read_json
+from digits_sweep.results.disk.reading import RECORD_BYTES, named, read_json, reason_of
 
 # 1: the first one. 2: `resumed_after` and `seconds_recording`. 3: a checksum, `run_id`, `folder`, `files` and
 # `environments`.
@@ -137,7 +137,7 @@ def _read_record(path: Path) -> Record:
         if has_one and checksum != _checksum(content):
             raise ValueError("corrupt: checksum mismatch")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UnreadableRecord(f"{path.name}: not a record ({one_line(error)})") from error
+        raise UnreadableRecord(f"{path.name}: not a record ({reason_of(error)})") from error
     return record_from(content, path.name)
 
 
@@ -160,7 +160,7 @@ def record_from(content: dict[str, Any], name: str) -> Record:
         content["status"] = Status(content["status"])
         record = Record(**content)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UnreadableRecord(f"{name}: not a record of format {FORMAT} ({one_line(error)})") from error
+        raise UnreadableRecord(f"{name}: not a record of format {FORMAT} ({reason_of(error)})") from error
     if wrong := next(_unlike_a_record(record), None):
         raise UnreadableRecord(f"{name}: {wrong} is not what a record holds")
     return record

@@ -18,9 +18,9 @@ from digits_sweep.results.run.losses import Losses, RunningLoss
 from digits_sweep.results.run.record import Record
 from digits_sweep.results.run.targets import all_reached
 from digits_sweep.sweep.one_run.job import Job, recording
+from digits_sweep.sweep.one_run.on_disk.run_files import RunFiles
+from digits_sweep.sweep.one_run.on_disk.run_state import RunState
 from digits_sweep.sweep.one_run.pace import Pace
-from digits_sweep.sweep.one_run.run_files import RunFiles
-from digits_sweep.sweep.one_run.run_state import RunState
 from digits_sweep.training.building import BuiltEngine
 from digits_sweep.training.epochs import Epoch, is_last, train
 from digits_sweep.training.measures.evaluation import Evaluator

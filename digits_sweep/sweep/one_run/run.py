@@ -20,8 +20,8 @@ from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.run.environment import describe_environment
 from digits_sweep.results.run.record import Record, Status, write_record
 from digits_sweep.sweep.one_run.job import Enough, Job, recording
+from digits_sweep.sweep.one_run.on_disk.run_state import RunState, load_run_state
 from digits_sweep.sweep.one_run.recorded_training import RecordedTraining, ended, title
-from digits_sweep.sweep.one_run.run_state import RunState, load_run_state
 from digits_sweep.sweep.one_run.setup import digits_for, engine_for_run
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.training.building import BuiltEngine

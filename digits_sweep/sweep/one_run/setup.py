@@ -11,7 +11,7 @@ from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import CannotResume, DataUnavailable, EngineRefused, InvalidConfig
 from digits_sweep.results.manifest import Manifest
 from digits_sweep.results.run.record import Record
-from digits_sweep.sweep.one_run.checkpoint import Checkpoint, restore
+from digits_sweep.sweep.one_run.on_disk.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.engines import AUTO_PICKS, ENGINES

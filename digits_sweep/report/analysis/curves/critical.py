@@ -23,7 +23,7 @@ from digits_sweep.results.critical import (
     Answer,
     read_answers,
 )
-from digits_sweep.results.disk.reading import HISTORY_BYTES, one_line, read_csv, read_file
+from digits_sweep.results.disk.reading import HISTORY_BYTES, read_csv, read_file, reason_of
 
 POINTS = 60
 
@@ -77,7 +77,7 @@ def _table(path: Path, types: dict[str, Any]) -> pd.DataFrame:
         if (table[columns].astype("Float64") <= 0).any(axis=None) or table["batch_size"].isna().any():
             raise ValueError("a number is not above 0")
     except (ValueError, TypeError, OverflowError) as error:
-        raise UnreadableRecord(f"{path.name}: {one_line(error)}") from error
+        raise UnreadableRecord(f"{path.name}: {reason_of(error)}") from error
     return table
 
 

@@ -8,7 +8,7 @@ import pickletools
 import zipfile
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.disk.reading import one_line
+from digits_sweep.results.disk.reading import reason_of
 
 MOST_ENTRIES = 10_000
 
@@ -45,7 +45,7 @@ def check_checkpoint(content: bytes, name: str) -> None:
             _check_pickle(archive.read(pickles[0]))
     # zipfile and pickletools document no narrower errors for content that is made to mislead them.
     except Exception as error:
-        raise UnreadableRecord(f"{name}: not a checkpoint: {one_line(error)}") from error
+        raise UnreadableRecord(f"{name}: not a checkpoint: {reason_of(error)}") from error
 
 
 def _check_pickle(content: bytes) -> None:

@@ -25,14 +25,14 @@ from digits_sweep.results.disk.reading import (
     LOSSES_BYTES,
     check_values,
     named,
-    one_line,
     parse_json,
     read_file,
+    reason_of,
 )
 from digits_sweep.results.run.evaluations import EvaluationRow
 from digits_sweep.results.run.history import EpochRow
 from digits_sweep.results.run.record import Record, as_content, record_from
-from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
+from digits_sweep.sweep.one_run.on_disk.checkpoint_archive import check_checkpoint
 from digits_sweep.training.engines.protocol import Engine
 from digits_sweep.training.optimizers.without_compiler import without_compiler
 
@@ -132,7 +132,7 @@ def _read(path: Path) -> Checkpoint:
         raise
     # A file with a right checksum may hold anything; torch.load documents no narrower error.
     except Exception as error:
-        raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({one_line(error)})") from error
+        raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({reason_of(error)})") from error
 
 
 def _archive(content: bytes, name: str) -> bytes:
@@ -191,7 +191,7 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
                 groups = made["param_groups"]
                 engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableRecord(f"{NAME}: of another model or optimizer ({one_line(error)})") from error
+        raise UnreadableRecord(f"{NAME}: of another model or optimizer ({reason_of(error)})") from error
 
 
 def _restore_in_place(state: dict[int, dict[str, Tensor]], saved: dict[int, dict[str, Tensor]]) -> None:

@@ -12,8 +12,8 @@ import torch
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.run.record import Record, as_content
 from digits_sweep.sweep.one_run import checkpoint_archive
-from digits_sweep.sweep.one_run.checkpoint import read_checkpoint
-from digits_sweep.sweep.one_run.checkpoint_archive import check_checkpoint
+from digits_sweep.sweep.one_run.on_disk.checkpoint import read_checkpoint
+from digits_sweep.sweep.one_run.on_disk.checkpoint_archive import check_checkpoint
 
 
 def refusal(content: bytes) -> str:

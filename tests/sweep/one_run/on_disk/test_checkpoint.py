@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.run.history import EpochRow
 from digits_sweep.results.run.record import Record
-from digits_sweep.sweep.one_run.checkpoint import (
+from digits_sweep.sweep.one_run.on_disk.checkpoint import (
     Checkpoint,
     checkpoint_content,
     history_tensor,

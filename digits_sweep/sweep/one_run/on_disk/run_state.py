@@ -14,8 +14,8 @@ from digits_sweep.results.run.evaluations import EvaluationRow
 from digits_sweep.results.run.history import EpochRow
 from digits_sweep.results.run.record import NAME as RECORD
 from digits_sweep.results.run.record import Record, Status, read_record
-from digits_sweep.sweep.one_run.checkpoint import NAME as CHECKPOINT
-from digits_sweep.sweep.one_run.checkpoint import Checkpoint, read_checkpoint
+from digits_sweep.sweep.one_run.on_disk.checkpoint import NAME as CHECKPOINT
+from digits_sweep.sweep.one_run.on_disk.checkpoint import Checkpoint, read_checkpoint
 
 
 @dataclass

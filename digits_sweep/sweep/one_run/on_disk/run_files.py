@@ -17,8 +17,8 @@ from digits_sweep.results.run.evaluations import EvaluationRow
 from digits_sweep.results.run.history import EpochRow, as_csv, header_of
 from digits_sweep.results.run.losses import Losses, LossesFile
 from digits_sweep.results.run.record import Record, write_record
-from digits_sweep.sweep.one_run.checkpoint import NAME as CHECKPOINT
-from digits_sweep.sweep.one_run.checkpoint import checkpoint_content, history_tensor
+from digits_sweep.sweep.one_run.on_disk.checkpoint import NAME as CHECKPOINT
+from digits_sweep.sweep.one_run.on_disk.checkpoint import checkpoint_content, history_tensor
 from digits_sweep.training.engines.protocol import Engine
 
 

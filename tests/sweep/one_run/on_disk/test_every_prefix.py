@@ -12,7 +12,7 @@ import pytest
 from digits_sweep.config.plan import plan
 from digits_sweep.sweep.one_run.run import run
 from tests.killing import losses, weights
-from tests.sweep.one_run.disk import disk_after, recorded_changes
+from tests.sweep.one_run.on_disk.disk import disk_after, recorded_changes
 
 CONFIG = [
     "data=mnist_sample",
