@@ -99,10 +99,16 @@ def _all_at_once(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
 def _launch_together(planned: Plan, sweep: RecordedSweep, runs: Sequence[PlannedRun], screen: Screen) -> None:
     try:
-        launch_by_hydra(planned, sweep.folder, runs)
+        # The longest first: started last, it would train on alone when all others have ended.
+        launch_by_hydra(planned, sweep.folder, sorted(runs, key=_relative_length, reverse=True))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         screen.say(f"hydra/launcher={planned.launcher.name}: {type(error).__name__}: {reason}")
+
+
+def _relative_length(run: PlannedRun) -> float:
+    """How many iterations a run has for every example: what an iteration costs hardly depends on its batch size."""
+    return run.config.trainer.num_epochs / run.config.data.batch_size
 
 
 @contextmanager

@@ -14,6 +14,9 @@ import pytest
 
 from digits_sweep.config.hydra.launchers import LAUNCHERS
 from tests.commands import Program
+from tests.e2e.test_critical_batch_size import MODULE as CRITICAL
+from tests.e2e.test_critical_batch_size import QUICK as STUDY
+from tests.e2e.test_critical_batch_size import steps
 from tests.killing import assert_same_results
 from tests.servers import free_ports, running, wait_for
 from tests.slurm import cluster, missing
@@ -114,6 +117,16 @@ def test_every_launcher_gives_the_same_bits_and_one_table(program, serial, launc
     assert list(program.table()["batch_size"]) == [500, 300, 100]
     assert list(program.table()["status"]) == ["completed"] * 3
     assert list(program.table()["resumes"]) == [0] * 3
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("launcher", ["slurm", "ray_cluster"], indirect=True)
+def test_a_study_of_the_critical_batch_size_comes_to_the_same_on_a_cluster(program, tmp_path, launcher):
+    alone = Program(tmp_path / "alone")
+    assert alone(*STUDY, module=CRITICAL).returncode == 0
+    finished = program.process(*STUDY, *launcher.overrides, module=CRITICAL, env=launcher.environment)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert steps(program) == steps(alone)
 
 
 @pytest.mark.full
