@@ -9,6 +9,7 @@ from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.language import in_language
 from digits_sweep.report.page import write_page
 from tests.many import sweep_of
+from tests.report.test_experiments import replicated
 from tests.servers import CAP_SECONDS
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -52,6 +53,7 @@ def pages(tmp_path_factory):
         add_run(folder / name, "broken", [], status="failed", error="OSError: full", seed=9)
     few, other = (finished(folder / name) for name in ("few", "other"))
     found = {"few": [few], "many": [sweep_of(folder / "many", 24)], "two": [few, other]}
+    found["replicated"] = [replicated(folder / "replicated")]
     for name, studies in found.items():
         write_page(folder / f"{name}.html", studies)
     with in_language("pt-BR"):
@@ -66,6 +68,7 @@ def pages(tmp_path_factory):
         ("few", 390, "dark"),
         ("many", 390, "light"),
         ("two", 1280, "dark"),
+        ("replicated", 390, "light"),
         ("pt-BR", 390, "light"),
     ],
 )
@@ -81,7 +84,7 @@ def test_there_is_no_violation(pages, show, axe, name, width, theme):
     assert [(each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found] == []
 
 
-@pytest.mark.parametrize("name", ["few", "many", "two"])
+@pytest.mark.parametrize("name", ["few", "many", "two", "replicated", "pt-BR"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_wider_than_the_screen(pages, show, name, width):
     browser = show(pages / f"{name}.html", width)

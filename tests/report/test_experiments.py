@@ -7,8 +7,10 @@ from digits_sweep.report.analysis.statistics.at_equal_examples import at_equal_e
 from digits_sweep.report.analysis.statistics.matched import dead_digits, matched
 from digits_sweep.report.figures.style import SERIES
 from digits_sweep.report.figures.svg import figure_of
+from digits_sweep.report.page import page
 from digits_sweep.report.pictures.experiments import experiments as figures
 from digits_sweep.report.tables.experiments import experiments
+from tests.pages import Page
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 
@@ -113,12 +115,19 @@ def test_each_has_a_figure_whose_text_has_its_numbers(sweep):
     }
 
 
-def test_the_figure_of_first_epochs_has_a_disc_for_each_and_a_frame_around_the_lessons(sweep):
+def test_a_table_and_its_figure_can_be_linked_to_apart(sweep):
+    found = [each.get("id") for each in Page(page([replicated(sweep)], sweep)).root.iter() if each.get("id")]
+    assert {"table-lesson-replicated", "lesson-replicated", "table-never-predicted", "never-predicted"} <= set(found)
+    assert len(found) == len(set(found))
+
+
+def test_the_figure_of_first_epochs_has_a_bar_for_each_and_a_frame_around_the_lessons(sweep):
     (shown,) = (each for each in figures(replicated(sweep)) if each.name == "lesson-replicated")
     (axis,) = figure_of(shown.panels, shown.columns, shown.height).axes
     assert [text.get_text() for text in axis.texts] == ["2", "1", "3", "batch size 100"]
-    (frame,) = axis.lines
-    assert list(frame.get_xdata()) == [7]
+    *bars, frame = axis.patches
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx([3, 7, 32.5])
+    assert frame.get_x() < 7 < frame.get_x() + frame.get_width()
     assert axis.get_xticklabels()[-1].get_text() == "none"
 
 

@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from digits_sweep.report.figures.style import GRID, INK, SERIES, SMALL, finish
 from digits_sweep.report.language import said
+
+# Points: two digits fit above a bar.
+NUMBER = 6
 
 
 @dataclass(frozen=True)
@@ -43,25 +47,26 @@ def intervals(rows: Sequence[Interval], zero: float | None, label: str, axis: Ax
 
 
 def first_epochs(rows: Sequence[FirstEpochs], last: int, axis: Axes) -> None:
-    """Draw a row for every setting: a disc for each first epoch with the number of its runs; framed: the expected one.
+    """Draw a row for every setting: a bar for each first epoch with the number of its runs; framed: the expected one.
 
     Runs that did not reach the threshold within `last` epochs stand at the right.
     """
     never = last + 2.5
     most = max(count for row in rows for count in row.counts.values())
     for place, row in enumerate(rows):
+        base = place + 0.35
         for epoch, count in row.counts.items():
             x = never if math.isinf(epoch) else epoch
-            axis.scatter([x], [place], s=30 + 420 * count / most, color=SERIES[0], alpha=0.35, linewidth=0)
-            axis.text(x, place, str(count), ha="center", va="center", fontsize=SMALL)
+            axis.bar([x], [-0.5 * count / most], width=0.8, bottom=base, color=SERIES[0], linewidth=0)
+            axis.text(x, base - 0.5 * count / most - 0.02, str(count), ha="center", va="bottom", fontsize=NUMBER)
         expected = never if math.isinf(row.expected) else row.expected
-        axis.plot(
-            [expected], [place], "s", markersize=19, markerfacecolor="none", markeredgecolor=SERIES[1],
-            markeredgewidth=1.6,
-        )  # fmt: skip
+        frame = Rectangle((expected - 0.55, base - 0.72), 1.1, 0.75, fill=False, edgecolor=SERIES[1], linewidth=1.4)
+        axis.add_patch(frame)
     _names([row.name for row in rows], axis)
     axis.set_xlim(0, never + 1.5)
-    axis.set_xticks([*range(5, last + 1, 5), never], [*map(str, range(5, last + 1, 5)), said("none")])
+    # The last round number would run into the word.
+    numbers = range(5, last - 2, 5)
+    axis.set_xticks([*numbers, never], [*map(str, numbers), said("none")])
     axis.set_xlabel(said("first epoch below the threshold"))
 
 

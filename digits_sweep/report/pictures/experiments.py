@@ -23,7 +23,7 @@ def experiments(study: Study) -> Iterator[Picture]:
         yield picture(
             "lesson-replicated", said("How often the lesson's figures come out"),
             said(
-                "Discs: so many runs were first below the threshold in this epoch, or in none of {count}. Framed: the "
+                "Bars: so many runs were first below the threshold in this epoch, or in none of {count}. Framed: the "
                 "lesson's epoch.",
                 count=STATED_EPOCHS,
             ),

@@ -3,10 +3,10 @@
 TEXTS = {
     "How often the lesson's figures come out": "Com que frequência saem os números da aula",
     (
-        "Discs: so many runs were first below the threshold in this epoch, or in none of {count}. Framed: the lesson's "
+        "Bars: so many runs were first below the threshold in this epoch, or in none of {count}. Framed: the lesson's "
         "epoch."
     ): (
-        "Discos: quantas execuções ficaram abaixo do limiar primeiro nesta época, ou em nenhuma de {count}. "
+        "Barras: quantas execuções ficaram abaixo do limiar primeiro nesta época, ou em nenhuma de {count}. "
         "Emoldurada: a época da aula."
     ),
     "{rule}, from lr {lr}": "{rule}, a partir de lr {lr}",
