@@ -122,6 +122,7 @@ def test_every_launcher_gives_the_same_bits_and_one_table(program, serial, launc
 @pytest.mark.full
 @pytest.mark.parametrize("launcher", ["slurm", "ray_cluster"], indirect=True)
 def test_a_study_of_the_critical_batch_size_comes_to_the_same_on_a_cluster(program, tmp_path, launcher):
+    (tmp_path / "alone").mkdir()
     alone = Program(tmp_path / "alone")
     assert alone(*STUDY, module=CRITICAL).returncode == 0
     finished = program.process(*STUDY, *launcher.overrides, module=CRITICAL, env=launcher.environment)

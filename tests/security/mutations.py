@@ -4,6 +4,7 @@ import copy
 import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,21 @@ def change_and_seal(sweep: Path, name: str, where: float, value: Any, how: str) 
         path.write_bytes("\n".join(lines).encode("utf-8", "replace"))
         _seal_history(path)
     elif name.endswith("checkpoint.pt"):
-        content = torch.load(io.BytesIO(path.read_bytes()[:-32]), weights_only=True)
-        buffer = io.BytesIO()
-        torch.save(replaced(content, where, value, how), buffer)
-        path.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+        _change_checkpoint(path, where, value, how)
     else:
         change_values(sweep, name, where, value, how)
+
+
+def _change_checkpoint(path: Path, where: float, value: Any, how: str) -> None:
+    """Change one value of a checkpoint, or of the record that it holds as a text of JSON."""
+    content = torch.load(io.BytesIO(path.read_bytes()[:-4]), weights_only=True)
+    content["record"] = json.loads(content["record"])
+    content = replaced(content, where, value, how)
+    if isinstance(content, dict) and isinstance(content.get("record"), dict | list):
+        content["record"] = json.dumps(content["record"])
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getvalue() + zlib.crc32(buffer.getvalue()).to_bytes(4, "big"))
 
 
 def _seal_history(path: Path) -> None:

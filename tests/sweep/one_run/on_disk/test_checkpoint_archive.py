@@ -11,7 +11,7 @@ import torch
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.run.record import Record, as_content
-from digits_sweep.sweep.one_run import checkpoint_archive
+from digits_sweep.sweep.one_run.on_disk import checkpoint_archive
 from digits_sweep.sweep.one_run.on_disk.checkpoint import read_checkpoint
 from digits_sweep.sweep.one_run.on_disk.checkpoint_archive import check_checkpoint
 
