@@ -34,6 +34,7 @@ from digits_sweep.config.rules import Role
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP
+from digits_sweep.results.disk.harmless import in_few_lines
 from digits_sweep.results.disk.reading import check_plain, reason_of
 from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
 from digits_sweep.results.run.record import Record, Status
@@ -71,7 +72,7 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     except (FileNotFoundError, UnreadableRecord, CannotResume) as error:
         raise CannotResume(f"resume={name}: {error}") from error
     if found := list(_differences(planned, earlier, manifest)):
-        raise CannotResume("\n".join(f"resume={name}: {line}" for line in found))
+        raise CannotResume(in_few_lines([f"resume={name}: {line}" for line in found]))
     return planned, earlier
 
 

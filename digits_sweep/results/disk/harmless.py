@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ _CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e
 
 # What makes a spreadsheet read a cell as a formula: these in front, in a spreadsheet that splits at semicolons too.
 _FORMULA = re.compile("(^|[;|\n])(?=[=+\\-@\uff0b\uff0d\uff1d\uff20])")
+# So many lines of one kind may a message have.
+MOST_LINES = 3
 
 
 def visible(text: str) -> str:
@@ -23,6 +26,12 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     """Return `text` as `visible` does, on one line."""
     return visible(text).replace("\n", "\\n")
+
+
+def in_few_lines(lines: Sequence[str]) -> str:
+    """Join the lines of a message; of many, the first three and how many more there are."""
+    rest = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return "\n".join([*lines[:MOST_LINES], *rest])
 
 
 def as_csv(table: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord
 from digits_sweep.results.disk.files import previous, remove_leftovers, set_aside
+from digits_sweep.results.disk.harmless import in_few_lines
 from digits_sweep.results.run.evaluations import EvaluationRow
 from digits_sweep.results.run.history import EpochRow
 from digits_sweep.results.run.record import NAME as RECORD
@@ -104,4 +105,4 @@ def _of_the_checkpoint(
 
 def _refuse_another_run(record: Record, config: Config, run_dir: Path) -> None:
     if found := differing(record.config, config):
-        raise CannotResume("\n".join(f"{run_dir}: {line}" for line in found))
+        raise CannotResume(in_few_lines([f"{run_dir}: {line}" for line in found]))

@@ -116,6 +116,16 @@ def test_a_checkpoint_of_another_seed_is_refused_by_key(run_dir, tmp_path):
         run(config(3), run_dir)
 
 
+def test_of_many_keys_that_differ_the_first_are_named(run_dir):
+    with pytest.raises(CannotResume) as refused:
+        run(config(2, "optimizer=sgd", "model=mlp_logits"), run_dir)
+    *named, rest = str(refused.value).split("\n")
+    assert len(named) == 3
+    assert all(line.startswith(f"{run_dir}: ") and ", is now " in line for line in named)
+    assert rest.startswith("and ")
+    assert rest.endswith(" more")
+
+
 def test_a_record_of_a_newer_version_is_neither_set_aside_nor_trained_again(run_dir):
     path = run_dir / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
