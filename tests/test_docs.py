@@ -84,6 +84,7 @@ def test_the_portuguese_readme_has_the_commands_the_figures_and_the_links_of_the
     assert set(re.findall(r"\]\((docs/[^)]+)\)", portuguese)) <= set(re.findall(r"\]\((docs/[^)]+)\)", README))
 
 
+@pytest.mark.full
 def test_the_python_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")

@@ -39,6 +39,7 @@ def test_a_sweep_is_every_combination_in_hydras_order(arguments, expected):
     assert folders(*arguments) == expected
 
 
+@pytest.mark.full
 def test_a_choice_may_have_a_sweep_of_its_own(tmp_path):
     write(tmp_path / "experiment" / "grid" / "wide.yaml", "model.hidden_size: 64,128", "seed: range(2)")
     write(tmp_path / "experiment" / "grid" / "long.yaml", "trainer.num_epochs: 1,2,3")
@@ -83,6 +84,7 @@ def test_a_configuration_folder_of_the_users_is_found(tmp_path):
     assert plan([f"hydra.searchpath=[file://{tmp_path}]", "model=wide"]).settings.model.hidden_size == 512
 
 
+@pytest.mark.full
 def test_hydra_composes_once_for_every_set_of_choices(monkeypatch):
     composed = []
     compose_by_hydra = compose.compose

@@ -90,6 +90,7 @@ def test_a_run_that_needs_more_examples_than_the_best_median_is_given_up_there(t
     assert [state for _, state in trials(tmp_path)] == ["COMPLETE", "PRUNED"]
 
 
+@pytest.mark.full
 def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_fresh_ones(tune, found, tmp_path):
     command = (
         "tune.trials=2",

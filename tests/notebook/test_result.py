@@ -70,6 +70,7 @@ def test_a_figure_is_one_of_matplotlib_that_a_notebook_shows(sweep):
         sweep.figure("nonsense")
 
 
+@pytest.mark.full
 def test_a_page_is_written_where_the_command_writes_it_and_shown_in_a_frame(sweep, tmp_path):
     page = sweep.report()
     assert page.path == sweep.folder.parent.parent / "report" / "index.html"

@@ -38,6 +38,7 @@ def two_sweeps(folder, seconds, epochs, **columns):
     return combine(studies)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("seconds", "epochs", "text"),
     [

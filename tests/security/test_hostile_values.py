@@ -137,7 +137,7 @@ def test_a_run_that_is_not_counted_has_no_part_in_any_figure(uncounted):
     assert "run_" not in figures
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("losses", [[2.0, float("nan")], [2.0, float("inf")], [0.0], [3e38]], ids=str)
 def test_losses_of_any_size_are_drawn(sweep, program, losses):
     add_run(sweep, "diverged", losses, status="diverged", test_answers=())
@@ -153,6 +153,7 @@ NAMES = (
 )
 
 
+@pytest.mark.full
 def test_a_name_is_text_and_nothing_else(program, sweep):
     """Neither mathtext, markup, HTML nor a template."""
     for number, name in enumerate(NAMES):

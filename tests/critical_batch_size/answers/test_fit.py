@@ -17,6 +17,7 @@ def measured(s_min, b_crit, sizes=SIZES, noise=0.0, seeds=7):
     return [Steps(b, tuple(s_min * (1 + b_crit / b) * np.exp(chance.normal(0, noise, seeds))), 0) for b in sizes]
 
 
+@pytest.mark.full
 @settings(max_examples=5)
 @given(s_min=st.floats(5, 500), b_crit=st.floats(20, 1500))
 def test_a_planted_curve_is_found(s_min, b_crit):

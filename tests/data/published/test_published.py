@@ -189,6 +189,7 @@ def test_no_digits_of_mnist_take_the_place_of_another_data_set(published, tmp_pa
         make_ready(data, lambda line: None)
 
 
+@pytest.mark.full
 def test_data_sets_of_several_mirrors_are_one_sweep():
     planned = plan(["-m", "data=mnist,mnist_sample,optdigits,fashion_mnist,emnist_letters", "model.head=logits"])
     assert [run.config.model.num_classes for run in planned.runs] == [10, 10, 10, 10, 26]

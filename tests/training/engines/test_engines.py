@@ -296,6 +296,7 @@ def test_building_an_engine_leaves_the_initial_weights_as_they_are(engine_name):
         assert torch.equal(built.cpu(), initial)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("batch_size", [20, 203])
 def test_what_others_compute_with_between_two_epochs_changes_nothing(engine_name, batch_size):
     """A graph that was captured with memory that it does not own would read whatever comes to lie there."""

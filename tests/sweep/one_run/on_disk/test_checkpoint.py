@@ -35,6 +35,7 @@ def epoch(trained, number: int) -> torch.Tensor:
     return trained.train(epoch_order(0, number, 203)).cpu()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", [on_this_machine(name) for name in ENGINES])
 @pytest.mark.parametrize("optimizer", [ADAM, SGD, PLAIN_SGD])
 def test_an_engine_restored_from_a_checkpoint_goes_on_bit_for_bit(tmp_path, name, optimizer):
