@@ -34,7 +34,7 @@ ALL_TARGETS, MAX_EXAMPLES = "all targets reached", "trainer.max_examples reached
 
 
 class RecordedTraining:
-    """Trains what is left of a run; an epoch and its evaluations are on disk before the next one starts."""
+    """Trains what is left of a run; an epoch and its evaluations are recorded before the next one starts."""
 
     def __init__(self, job: Job, state: RunState, built: BuiltEngine, digits: Digits) -> None:
         self.job, self.record, self.built = job, state.record, built
