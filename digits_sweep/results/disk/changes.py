@@ -36,7 +36,7 @@ def append(path: Path, content: bytes) -> None:
 
 
 def overwrite(path: Path, content: bytes) -> None:
-    """Overwrite the first bytes of a file. A link is not followed."""
+    """Overwrite the first bytes of a file, fewer than a disk sector has, in one step. A link is not followed."""
     descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         os.write(descriptor, content)

@@ -73,11 +73,6 @@ def append_to_file(path: Path, content: bytes, durable: bool = True) -> None:
             changes.flush_folder(path.parent)
 
 
-def overwrite_start(path: Path, content: bytes) -> None:
-    """Overwrite the first bytes of a file, fewer than a disk sector has, in one step; it is not flushed."""
-    changes.overwrite(path, content)
-
-
 def shorten_file(path: Path, size: int) -> None:
     """Cut a file back to its first `size` bytes."""
     changes.shorten(path, size)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.disk import changes
-from digits_sweep.results.disk.files import append_to_file, overwrite_start, replace_file, shorten_file
+from digits_sweep.results.disk.files import append_to_file, replace_file, shorten_file
 from digits_sweep.results.disk.reading import LOSSES_BYTES, read_file
 
 NAME = "losses.npy"
@@ -60,7 +60,7 @@ class LossesFile:
             replace_file(self.path, _header(count) + whole + missing)
         else:
             shorten_file(self.path, HEADER_BYTES + 4 * count)
-            overwrite_start(self.path, _header(count))
+            changes.overwrite(self.path, _header(count))
             changes.flush(self.path)
         self.count, self._digest = count, hashlib.sha256(whole + missing)
         return np.frombuffer(whole + missing, dtype="<f4")
@@ -70,7 +70,7 @@ class LossesFile:
         data = losses.astype("<f4").tobytes()
         append_to_file(self.path, data, durable=False)
         self.count += len(losses)
-        overwrite_start(self.path, _header(self.count))
+        changes.overwrite(self.path, _header(self.count))
         self._digest.update(data)
 
     def flush(self) -> None:
