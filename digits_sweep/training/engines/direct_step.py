@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from digits_sweep.training.optimizers.fused_kernels import fused_kernel
 from digits_sweep.training.optimizers.optimizer import unknown_step
 
 # Called with the gradients, one a parameter.
@@ -58,15 +59,12 @@ def _adam(optimizer: Optimizer, parameters: list[Tensor]) -> Kernel:
             zeros = (torch.zeros(()), torch.zeros_like(each), torch.zeros_like(each))
             optimizer.state[each] = dict(zip(ADAM_STATE, zeros, strict=True))
     steps, means, squares = ([optimizer.state[each][name] for each in parameters] for name in ADAM_STATE)
-    kernel = torch._fused_adamw_ if type(optimizer) is AdamW else torch._fused_adam_
-    beta1, beta2 = group["betas"]
+    kernel = fused_kernel(optimizer)
 
     def step(gradients: list[Tensor]) -> None:
         torch._foreach_add_(steps, 1)
-        kernel(
-            parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2,
-            weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False, maximize=False,
-        )  # fmt: skip
+        # A schedule changes the rate between two steps.
+        kernel(parameters, gradients, means, squares, [], steps, lr=group["lr"])
 
     return step
 
@@ -77,17 +75,15 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 def _sgd(optimizer: Optimizer, parameters: list[Tensor]) -> Kernel:
     (group,) = optimizer.param_groups
     for each in parameters if group["momentum"] else ():
-        # A first step would take the gradient as it is; momentum times a buffer of zeros gives the same.
+        # The buffer of a first step is zeros: see `fused_kernel`.
         if optimizer.state[each].get("momentum_buffer") is None:
             optimizer.state[each]["momentum_buffer"] = torch.zeros_like(each)
     momenta = [optimizer.state[each]["momentum_buffer"] for each in parameters] if group["momentum"] else []
 
+    kernel = fused_kernel(optimizer)
+
     def step(gradients: list[Tensor]) -> None:
-        torch._fused_sgd_(
-            parameters, gradients, momenta, lr=group["lr"], momentum=group["momentum"],
-            weight_decay=group["weight_decay"], dampening=0.0, nesterov=group["nesterov"], maximize=False,
-            is_first_step=False,
-        )  # fmt: skip
+        kernel(parameters, gradients, momenta, lr=group["lr"])
 
     return step
 

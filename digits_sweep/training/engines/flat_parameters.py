@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from digits_sweep.training.model import MLP
+from digits_sweep.training.optimizers.fused_kernels import fused_kernel
 from digits_sweep.training.optimizers.optimizer import unknown_step
 
 
@@ -93,17 +94,7 @@ def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
     for parameter, mean in flat.views_of(means).items():
         optimizer.state[parameter] = {"step": done, "exp_avg": mean, "exp_avg_sq": square_of[parameter]}
     values = _pieces(flat.values)
-    kernel = partial(
-        torch._fused_adamw_ if type(optimizer) is AdamW else torch._fused_adam_,
-        *(values, *(_pieces(vector) for vector in (flat.gradients, means, squares)), []),
-        lr=group["lr"],
-        beta1=group["betas"][0],
-        beta2=group["betas"][1],
-        weight_decay=group["weight_decay"],
-        eps=group["eps"],
-        amsgrad=False,
-        maximize=False,
-    )
+    kernel = partial(fused_kernel(optimizer), values, *map(_pieces, (flat.gradients, means, squares)), [])
 
     def update_for(iterations: int, rates: Shares | None = None) -> Callable[[], object]:
         # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
@@ -125,20 +116,7 @@ def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
         momenta = _pieces(vector)
         for parameter, momentum in flat.views_of(vector).items():
             optimizer.state[parameter] = {"momentum_buffer": momentum}
-    update = partial(
-        torch._fused_sgd_,
-        _pieces(flat.values),
-        _pieces(flat.gradients),
-        momenta,
-        weight_decay=group["weight_decay"],
-        momentum=group["momentum"],
-        lr=group["lr"],
-        dampening=0.0,
-        nesterov=group["nesterov"],
-        maximize=False,
-        # A first step would take the gradient as it is; momentum times a buffer of zeros gives the same.
-        is_first_step=False,
-    )
+    update = partial(fused_kernel(optimizer), _pieces(flat.values), _pieces(flat.gradients), momenta)
 
     def update_for(iterations: int, rates: Shares | None = None) -> Callable[[], object]:
         if rates is None:
