@@ -6,7 +6,7 @@ the same for every number of threads.
 """
 
 from collections.abc import Sequence
-from ctypes import byref, c_void_p, cast, pointer
+from ctypes import byref, c_int64, c_void_p, cast, pointer
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,14 +20,14 @@ from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.compiler import find_compiler, load_library
 from digits_sweep.training.engines.native.parameters import PaddedParameters
-from digits_sweep.training.engines.native.structures import Layer, Lists, Rows, Task
+from digits_sweep.training.engines.native.structures import Layer, Lists, Rows, Sparse, Task
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizers.optimizer import build_optimizer
 
 SOURCE = Path(__file__).parent / "train.c"
-# The most images that are computed at a time: pixels.h has 7 bits for an image's number.
-CHUNK = 128
+# The most images that are computed at a time, and the rows of weights: pixels.h has 7 bits for the number of one.
+CHUNK = GROUP = 128
 # Images trained on in one call, during which Python hears no Ctrl-C.
 CALL = 10_000
 # If more than this share of the pixels is not 0, it is faster to compute with all of them.
@@ -98,8 +98,6 @@ class NativeEngine:
         if rates is not None:
             shares.copy_(torch.tensor(rates, dtype=torch.float64))
         calls = order.contiguous().split(max(1, CALL // self.batch_size) * self.batch_size)
-        for block, transposed in self.transposed:
-            transposed.copy_(block.t())
         done = 0
         for part in calls:
             self._train(part, losses[done:], shares[done:])
@@ -162,23 +160,29 @@ class NativeEngine:
         task.levels = self._kept(levels)
         share = float(images[:1_000].count_nonzero()) / images[:1_000].numel()
         task.dense = bool(levels[0] != 0) or share > DENSE
-        for side in range(2):
-            if task.dense:
+        if task.dense:
+            for side in range(2):
                 task.inputs[side] = self._rows(task.most, pixels, one_more=True)[0]
-            else:
-                entries = torch.zeros(pixels + 1, task.most + 1, dtype=torch.int16)
-                # The bias is a pixel of level 256 in every image: 128 * 256 is where 16 bits with a sign start.
-                entries[pixels, : task.most] = torch.arange(-(2**15), -(2**15) + task.most)
-                ends = torch.zeros(pixels + 1, dtype=torch.int64)
-                task.lists[side] = Lists(self._kept(entries), self._kept(ends), task.most + 1)
+        else:
+            self._list_pixels(images)
+
+    def _list_pixels(self, images: Tensor) -> None:
+        """List the pixels of `images`, (n, pixels) uint8, that are not 0."""
+        count, pixels = images.shape
+        groups = pixels // GROUP + 1
+        entries = torch.empty(int(images.count_nonzero()) + count, dtype=torch.int16)
+        starts = torch.empty(count * groups + 1, dtype=torch.int64)
+        sparse = self.task.sparse = Sparse(self._kept(entries), self._kept(starts), groups)
+        self.library.list_pixels(sparse, c_void_p(images.data_ptr()), c_int64(count), c_int64(pixels))
+        rows, room = pixels + 1, self.task.most
+        of_chunk, ends = torch.empty(rows, room, dtype=torch.int16), torch.empty(rows, dtype=torch.int64)
+        self.task.lists = Lists(self._kept(of_chunk), self._kept(ends), room)
 
     def _lay_out_layers(self) -> None:
         task, shapes = self.task, self.parameters.shapes
         task.hidden, task.num_layers = shapes[0][1], len(shapes)
         blocks = {name: self.parameters.blocks_of(vector) for name, vector in self.vectors.items()}
         layers = (Layer * len(shapes))()
-        # Beyond the first layer C keeps every weight a second time, for the product with its transpose.
-        self.transposed: list[tuple[Tensor, Tensor]] = []
         for number, (layer, (rows, width)) in enumerate(zip(layers, shapes, strict=True)):
             layer.inputs, layer.width = rows, width
             layer.delta, _ = self._rows(task.most, width)
@@ -186,9 +190,8 @@ class NativeEngine:
                 setattr(layer, name, of_layers[number].data_ptr())
             if number:
                 layer.values, _ = self._rows(task.most, rows - 1, one_more=True)
-                columns, transposed = self._rows(width, rows)
+                columns, _ = self._rows(width, rows)
                 layer.transposed, layer.height = columns.at, columns.stride
-                self.transposed.append((blocks["weights"][number], transposed))
         self.kept.append(layers)
         task.layers = cast(pointer(layers), c_void_p)
         task.image_losses = self._kept(torch.zeros(task.most, dtype=torch.float64))

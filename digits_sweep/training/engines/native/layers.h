@@ -11,7 +11,7 @@ struct rows {
 
 struct layer {
     int64_t inputs, width, height; /* the weights' rows, the last of which is the bias, and columns; both padded */
-    float *weights, *transposed;   /* column by column, each in `height` places; none of the first layer */
+    float *weights, *transposed; /* room for their columns, each in `height` places; none of the first layer's */
     float *first, *second, *gradient;
     struct rows values, delta; /* by image: what comes in, with a 1 at the end; the loss's gradient by what goes out */
 };
@@ -22,26 +22,24 @@ struct step {
     float decay, shrink, keep_first, add_first, add_second, rate, epsilon;
 };
 
-/* Step `columns` vectors of weights, from index `at` on, by their gradient g. Leaves the new weights in g.
+/* Step `columns` vectors of weights, from index `at` on, by their gradient g.
    Every sum has one product in it: so it is rounded alike wherever the compiler makes one instruction of the two. */
 INLINE void apply(int columns, struct step s, struct layer layer, int64_t at, vec *g) {
     float *w = layer.weights + at, *first = layer.first + at, *second = layer.second + at;
     if (s.adds) EACH(v, columns) g[v] += AT(layer.gradient + at, v * LANES);
-    if (!s.steps) EACH(v, columns) {
-        AT(layer.gradient + at, v * LANES) = g[v];
-        g[v] = AT(w, v * LANES);
-    } else if (s.adam) EACH(v, columns) {
+    if (!s.steps) EACH(v, columns) AT(layer.gradient + at, v * LANES) = g[v];
+    else if (s.adam) EACH(v, columns) {
         vec slope = g[v] + s.decay * AT(w, v * LANES), m = AT(first, v * LANES), u = AT(second, v * LANES);
         m += s.add_first * (slope - m);
         u += s.add_second * (slope * slope - u);
         AT(first, v * LANES) = m;
         AT(second, v * LANES) = u;
         vec shrunk = AT(w, v * LANES) - s.shrink * AT(w, v * LANES);
-        g[v] = AT(w, v * LANES) = shrunk - s.rate * m / (root(u) + s.epsilon);
+        AT(w, v * LANES) = shrunk - s.rate * m / (root(u) + s.epsilon);
     } else EACH(v, columns) {
         vec slope = g[v] + s.decay * AT(w, v * LANES), m = slope + s.keep_first * AT(first, v * LANES);
         AT(first, v * LANES) = m;
-        g[v] = AT(w, v * LANES) -= s.rate * (s.nesterov ? (vec)(slope + s.keep_first * m) : m);
+        AT(w, v * LANES) -= s.rate * (s.nesterov ? (vec)(slope + s.keep_first * m) : m);
     }
 }
 
@@ -77,6 +75,16 @@ static void multiply(struct layer layer, struct rows in, struct rows out, struct
     }
 }
 
+/* Write rows [from, to) of the weights, in whole vectors, as columns. */
+static void transpose(struct layer layer, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += LANES) for (int64_t c = 0; c < layer.width; c += LANES) {
+        vec square[LANES];
+        EACH(r, LANES) square[r] = AT(layer.weights, (i + r) * layer.width + c);
+        transpose_square(square);
+        EACH(r, LANES) AT(layer.transposed, (c + r) * layer.height + i) = square[r];
+    }
+}
+
 INLINE void update_tile(int rows, int columns, struct step step, struct layer layer, int64_t images, int64_t at) {
     vec sum[TILE][COLUMNS];
     struct rows in = layer.values, delta = layer.delta;
@@ -84,11 +92,7 @@ INLINE void update_tile(int rows, int columns, struct step step, struct layer la
     for (int64_t b = 0; b < images; b++)
         EACH(r, rows) EACH(v, columns)
             sum[r][v] += in.at[b * in.stride + r] * AT(delta.at, b * delta.stride + v * LANES);
-    EACH(r, rows) {
-        apply(columns, step, layer, at + r * layer.width, sum[r]);
-        if (layer.transposed) EACH(v, columns) EACH(k, LANES)
-            layer.transposed[(v * LANES + k) * layer.height + r] = sum[r][v][k];
-    }
+    EACH(r, rows) apply(columns, step, layer, at + r * layer.width, sum[r]);
 }
 
 /* Step rows [top, bottom) of the weights in columns [from, to). */
@@ -101,7 +105,6 @@ static void update(struct step step, struct layer layer, int64_t images, int64_t
         for (int64_t wide, c = from; c < to; c += (wide ? COLUMNS : 1) * LANES) {
             wide = to - c >= COLUMNS * LANES;
             layer.delta.at = whole.delta.at + c;
-            if (whole.transposed) layer.transposed = whole.transposed + c * layer.height + i;
 #define UPDATE(rows, columns) update_tile(rows, columns, step, layer, images, i * layer.width + c);
             TILED(UPDATE, some, wide)
         }

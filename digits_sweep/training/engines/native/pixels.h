@@ -1,83 +1,109 @@
 /* The first layer if most pixels are 0: one pass over its weights that skips the zeros. */
 
-/* What the gradients and sums of a chunk may take of the nearest cache at a time, in bytes. */
+/* So many rows of the weights are stepped, and then multiplied, at a time. There are 7 bits for one of them. */
+#define GROUP 128
+/* What a chunk's gradients of h_1 may take of the cache at a time, in bytes. */
 #define NEAR 65536
 
-/* For every pixel, the images of a chunk in which it is not 0: image + 128 * level, from entries + room * pixel on.
-   The bias is one more pixel, at level 256 in all images. */
+/* The pixels that are not 0, and a last one for the bias, at level 256. Those of image n in the group's rows of the
+   weights lie from entries + starts[n * groups + group] up to where the next ones start: row + GROUP * level. */
+struct sparse {
+    uint16_t *entries;
+    int64_t *starts, groups;
+};
+
+/* Those of a chunk, row by row: image + GROUP * level, from entries + room * row on. */
 struct lists {
     uint16_t *entries, **ends;
     int64_t room;
 };
 
-INLINE void list_pixels(int count, const uint8_t *images, int64_t pixels, const int64_t *order, int64_t size,
-                        uint16_t **ends) {
-    uint16_t *end[8];
-    EACH(k, count) end[k] = ends[k];
+/* Fill `sparse` with `count` images; there is room for as many entries as there are. */
+void list_pixels(struct sparse sparse, const uint8_t *levels, int64_t count, int64_t pixels) {
+    uint16_t *end = sparse.entries;
+    int64_t *start = sparse.starts;
+    for (; count; count--, levels += pixels) {
+        for (int64_t p = 0; p < pixels; p++) {
+            if (p % GROUP == 0) *start++ = end - sparse.entries;
+            if (levels[p]) *end++ = p % GROUP | levels[p] * GROUP;
+        }
+        if (pixels % GROUP == 0) *start++ = end - sparse.entries;
+        *end++ = pixels % GROUP | 256 * GROUP;
+    }
+    *start = end - sparse.entries;
+}
+
+/* Ask for the `size` images at `order`, which lie anywhere in memory.
+   Inline, because a compiler may leave out a call that changes nothing. */
+INLINE void prefetch(struct sparse sparse, const int64_t *order, int64_t size) {
     for (int64_t b = 0; b < size; b++) {
-        const uint8_t *levels = images + order[b] * pixels;
-        uint64_t any = 0;
-        __builtin_memcpy(&any, levels, count);
-        /* No branch for each pixel: the processor could not guess it. What is written for a 0 is written over. */
-        if (any) EACH(k, count) {
-            int level = levels[k];
-            *end[k] = b | level << 7;
-            end[k] += level != 0;
+        const int64_t *start = sparse.starts + order[b] * sparse.groups;
+        for (int64_t k = start[0]; k < start[sparse.groups]; k += 32) __builtin_prefetch(sparse.entries + k);
+    }
+}
+
+/* List the `size` images at `order` in the rows of groups [from, to). */
+INLINE void list_rows(struct lists lists, struct sparse sparse, const int64_t *order, int64_t size, int64_t rows,
+                      int64_t from, int64_t to) {
+    for (int64_t i = from * GROUP; i < to * GROUP && i < rows; i++) lists.ends[i] = lists.entries + i * lists.room;
+    for (int64_t b = 0; b < size; b++) for (int64_t group = from; group < to; group++) {
+        const int64_t *start = sparse.starts + order[b] * sparse.groups + group;
+        uint16_t **ends = lists.ends + group * GROUP;
+        for (int64_t k = start[0]; k < start[1]; k++)
+            *ends[sparse.entries[k] % GROUP]++ = b | (sparse.entries[k] & -GROUP);
+    }
+}
+
+/* Step rows [top, bottom) of the weights. */
+INLINE void step_rows(int columns, struct step step, struct layer layer, const float *levels, struct lists lists,
+                      int64_t top, int64_t bottom) {
+    for (int64_t i = top; i < bottom; i++) {
+        vec g[8];
+        EACH(v, columns) g[v] = (vec){0};
+        for (const uint16_t *entry = lists.entries + i * lists.room, *end = lists.ends[i]; entry < end; entry++) {
+            const float *delta = layer.delta.at + *entry % GROUP * layer.delta.stride, level = levels[*entry / GROUP];
+            EACH(v, columns) g[v] += level * AT(delta, v * LANES);
         }
+        apply(columns, step, layer, i * layer.width, g);
     }
-    EACH(k, count) ends[k] = end[k];
 }
 
-/* List pixels [from, to) of the `size` images at `order`. */
-static void list_images(struct lists lists, const uint8_t *images, int64_t pixels, const int64_t *order, int64_t size,
-                        int64_t from, int64_t to) {
-    for (int64_t b = 0; b < size; b++)
-        for (int64_t p = from; p < to; p += 64) __builtin_prefetch(images + order[b] * pixels + p);
-    int64_t p = from;
-    for (int64_t k = from; k < to; k++) lists.ends[k] = lists.entries + k * lists.room;
-    for (; p + 8 <= to; p += 8) list_pixels(8, images + p, pixels, order, size, lists.ends + p);
-    for (; p < to; p++) list_pixels(1, images + p, pixels, order, size, lists.ends + p);
-    if (to == pixels) lists.ends[pixels] = lists.entries + pixels * lists.room + size;
-}
-
-INLINE void pass_columns(int columns, struct step step, struct layer layer, const float *levels, struct lists now,
-                         int64_t images, struct lists next, int64_t next_images, struct rows out) {
-    vec g[8];
-    for (int64_t b = 0; b < next_images; b++) EACH(v, columns) AT(out.at, b * out.stride + v * LANES) = (vec){0};
-    for (int64_t i = 0; i < layer.inputs; i++) {
-        EACH(v, columns) g[v] = images ? (vec){0} : AT(layer.weights, i * layer.width + v * LANES);
-        if (images) {
-            for (const uint16_t *entry = now.entries + i * now.room, *end = now.ends[i]; entry < end; entry++) {
-                const float *delta = layer.delta.at + (*entry & 127) * layer.delta.stride, level = levels[*entry >> 7];
-                EACH(v, columns) g[v] += level * AT(delta, v * LANES);
-            }
-            apply(columns, step, layer, i * layer.width, g);
+/* Add to `out` the products of the `size` images at `order` with a group's rows of the weights. */
+INLINE void add_products(int columns, struct layer layer, const float *levels, struct sparse sparse,
+                         const int64_t *order, int64_t size, int64_t group, struct rows out) {
+    const float *weights = layer.weights + group * GROUP * layer.width;
+    for (int64_t b = 0; b < size; b++) {
+        vec sum[8];
+        const int64_t *start = sparse.starts + order[b] * sparse.groups + group;
+        const uint16_t *end = sparse.entries + start[1];
+        EACH(v, columns) sum[v] = group ? AT(out.at, b * out.stride + v * LANES) : (vec){0};
+        for (const uint16_t *entry = sparse.entries + start[0]; entry < end; entry++) {
+            const float *row = weights + *entry % GROUP * layer.width, level = levels[*entry / GROUP];
+            EACH(v, columns) sum[v] += level * AT(row, v * LANES);
         }
-        if (next_images)
-            for (const uint16_t *entry = next.entries + i * next.room, *end = next.ends[i]; entry < end; entry++) {
-                float *sum = out.at + (*entry & 127) * out.stride, level = levels[*entry >> 7];
-                EACH(v, columns) AT(sum, v * LANES) += level * g[v];
-            }
-    }
-    for (int64_t b = 0; b < next_images; b++) EACH(v, columns) {
-        vec sum = AT(out.at, b * out.stride + v * LANES);
-        AT(out.at, b * out.stride + v * LANES) = if_positive(sum, sum);
+        EACH(v, columns) AT(out.at, b * out.stride + v * LANES) =
+            group < sparse.groups - 1 ? sum[v] : if_positive(sum[v], sum[v]);
     }
 }
 
-/* Step columns [from, to) of the weights on the images in `now`, and compute in `out` what goes out for those in `next`
-   with the new weights. Either may be empty. */
-static void pass(struct step step, struct layer layer, const float *levels, struct lists now, int64_t images,
-                 struct lists next, int64_t next_images, struct rows out, int64_t from, int64_t to) {
+/* Step columns [from, to) of the weights on the `images` in `lists`, and compute in `out` what goes out for the `size`
+   images at `order` with the new weights. Either number may be 0. */
+static void pass(struct step step, struct layer layer, const float *levels, struct lists lists, int64_t images,
+                 struct sparse sparse, const int64_t *order, int64_t size, struct rows out, int64_t from, int64_t to) {
     const struct layer whole = layer;
-    int64_t most = NEAR / (2 * sizeof(vec) * now.room);
+    int64_t most = NEAR / (sizeof(vec) * lists.room);
     for (int64_t columns, c = from; c < to; c += columns * LANES) {
         int64_t left = (to - c) / LANES < most ? (to - c) / LANES : most;
         struct rows y = {out.at + c, out.stride};
         layer.weights = whole.weights + c, layer.first = whole.first + c, layer.second = whole.second + c;
         layer.gradient = whole.gradient + c, layer.delta.at = whole.delta.at + c;
         columns = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-#define PASS(columns) pass_columns(columns, step, layer, levels, now, images, next, next_images, y); break;
-        switch (columns) { case 8: PASS(8) case 4: PASS(4) case 2: PASS(2) default: PASS(1) }
+        for (int64_t group = 0; group < sparse.groups; group++) {
+            int64_t top = group * GROUP, bottom = top + GROUP < layer.inputs ? top + GROUP : layer.inputs;
+#define PASS(columns) \
+            if (images) step_rows(columns, step, layer, levels, lists, top, bottom); \
+            add_products(columns, layer, levels, sparse, order, size, group, y); break;
+            switch (columns) { case 8: PASS(8) case 4: PASS(4) case 2: PASS(2) default: PASS(1) }
+        }
     }
 }

@@ -31,6 +31,12 @@ class Layer(Structure):
     )
 
 
+class Sparse(Structure):
+    """`struct sparse` of pixels.h."""
+
+    _fields_ = (*pointers("entries", "starts"), *integers("groups"))
+
+
 class Lists(Structure):
     """`struct lists` of pixels.h."""
 
@@ -47,7 +53,8 @@ class Task(Structure):
         *((name, c_double) for name in ("rate", "beta1", "beta2", "epsilon", "decay", "shrinks")),
         *pointers("layers"),
         ("inputs", Rows * 2),
-        ("lists", Lists * 2),
+        ("sparse", Sparse),
+        ("lists", Lists),
         *pointers("image_losses"),
         ("scratch", Rows),
     )

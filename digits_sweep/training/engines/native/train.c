@@ -7,16 +7,16 @@
 
        d_{k-1} = (d_k W_k') where h_{k-1} > 0, else 0       dW_k = h_{k-1}' d_k
 
-   Five sixths of the weights lie in W_1. One pass over its rows does all that needs them, a row at a time, so that a
-   row is read and written once a batch, and the divisions of its step overlap with its products:
+   Five sixths of the weights lie in W_1. One pass over its rows does all that needs them, a group of rows after the
+   other, which stays in the cache meanwhile:
 
         this batch:  the images in which pixel i is not 0, and d_1
               |
               v  sum of pixel times d_1
         row i of W_1 ---> its gradient ---> Adam or SGD ---> new row i of W_1
                                                                    |
-              sum of pixel times row, for each image               v
-        next batch:  the images in which pixel i is not 0 ---> h_1, before its ReLU
+                                  sum of pixel times row           v
+        next batch:  the pixels of an image that are not 0 ---> its h_1, before the ReLU
 
    The other layers are small and in the cache. A thread has some hidden units of every layer to itself: the columns of
    the weights into them, for products and for W_1's pass, and the rows of the weights out of them, for d and the step.
@@ -40,7 +40,8 @@ struct task {
     double rate, beta1, beta2, epsilon, decay, shrinks; /* beta1: SGD's momentum too; shrinks: AdamW's decay */
     struct layer *layers;
     struct rows inputs[2]; /* the images of this chunk and of the next one, if dense */
-    struct lists lists[2]; /* the same, if not */
+    struct sparse sparse;  /* if not: all images, and this chunk's by row */
+    struct lists lists;
     double *image_losses;
     struct rows scratch; /* a row for every thread */
 };
@@ -97,13 +98,20 @@ static double head(const struct task *task, float *s, float *p, int64_t label, i
     return loss;
 }
 
-/* Bring in pixels [from, to) of a chunk's images. */
-static void read_images(const struct task *task, struct chunk chunk, int side, int64_t from, int64_t to) {
-    const int64_t *order = task->order + chunk.from;
-    struct rows in = task->inputs[side];
-    if (!task->dense) list_images(task->lists[side], task->images, task->pixels, order, chunk.size, from, to);
-    else for (int64_t b = 0; b < chunk.size; b++) for (int64_t p = from; p < to; p++)
+/* Bring in the next chunk's images, each member its share of the pixels. */
+static void read_images(const struct task *task, struct team *team, int me, struct chunk next, struct rows in) {
+    const int64_t *order = task->order + next.from;
+    int64_t from = share(team, task->pixels, 64, me), to = share(team, task->pixels, 64, me + 1);
+    for (int64_t b = 0; b < next.size; b++) for (int64_t p = from; p < to; p++)
         in.at[b * in.stride + p] = task->levels[task->images[order[b] * task->pixels + p]];
+}
+
+/* List the pixels of this chunk's images by row, each member its share of the groups; and ask for the next chunk's. */
+static void list_images(const struct task *task, struct team *team, int me, struct chunk now, struct chunk next) {
+    struct sparse sparse = task->sparse;
+    int64_t from = share(team, sparse.groups, 1, me), to = share(team, sparse.groups, 1, me + 1);
+    prefetch(sparse, task->order + next.from, next.size);
+    list_rows(task->lists, sparse, task->order + now.from, now.size, task->pixels + 1, from, to);
 }
 
 /* All of a step but the first layer, whose outputs h_1 are there. Returns the sum of the losses to member 0. */
@@ -123,6 +131,7 @@ static double learn(const struct task *task, struct team *team, int me, struct c
                                      task->labels[task->order[chunk.from + b]], chunk.batch);
     for (struct layer *l = last; l > first; l--) {
         meet(team);
+        transpose(*l, from, to);
         struct layer back = {.inputs = l->width, .width = l->height, .weights = l->transposed};
         multiply(back, l->delta, l[-1].delta, l->values, 0, chunk.size, from, to);
     }
@@ -135,14 +144,14 @@ static double learn(const struct task *task, struct team *team, int me, struct c
 static void work(const void *argument, struct team *team, int me) {
     const struct task *task = argument;
     int64_t from = share(team, task->hidden, LANES, me), to = share(team, task->hidden, LANES, me + 1);
-    int64_t pixel = share(team, task->pixels, 64, me), pixel_end = share(team, task->pixels, 64, me + 1);
     struct chunk now = {0}, next = chunk_from(task, 0);
     struct rows h_1 = task->layers[1].values;
     double loss = 0;
     for (int side = 0; now.size || next.size; side = !side, now = next, next = chunk_from(task, now.from + now.size)) {
         struct step step = step_for(task, now);
         meet(team);
-        read_images(task, next, side, pixel, pixel_end);
+        if (task->dense) read_images(task, team, me, next, task->inputs[side]);
+        else list_images(task, team, me, now, next);
         if (now.size) loss += learn(task, team, me, now, step, from, to);
         else meet(team);
         if (!me && now.size && now.ends) {
@@ -155,8 +164,8 @@ static void work(const void *argument, struct team *team, int me) {
             if (now.size) update(step, first, now.size, 0, first.inputs, from, to);
             first.values = task->inputs[side];
             multiply(first, first.values, h_1, h_1, 0, next.size, from, to);
-        } else pass(step, task->layers[0], task->levels, task->lists[!side], now.size, task->lists[side], next.size,
-                    h_1, from, to);
+        } else pass(step, task->layers[0], task->levels, task->lists, now.size, task->sparse, task->order + next.from,
+                    next.size, h_1, from, to);
     }
 }
 
