@@ -18,6 +18,12 @@ struct lists {
     int64_t room;
 };
 
+/* Some images: their places among all. */
+struct images {
+    const int64_t *order;
+    int64_t size;
+};
+
 /* Fill `sparse` with `count` images; there is room for as many entries as there are. */
 void list_pixels(struct sparse sparse, const uint8_t *levels, int64_t count, int64_t pixels) {
     uint16_t *end = sparse.entries;
@@ -33,21 +39,20 @@ void list_pixels(struct sparse sparse, const uint8_t *levels, int64_t count, int
     *start = end - sparse.entries;
 }
 
-/* Ask for the `size` images at `order`, which lie anywhere in memory.
-   Inline, because a compiler may leave out a call that changes nothing. */
-INLINE void prefetch(struct sparse sparse, const int64_t *order, int64_t size) {
-    for (int64_t b = 0; b < size; b++) {
-        const int64_t *start = sparse.starts + order[b] * sparse.groups;
+/* Ask for images, which lie anywhere in memory. Inline: a compiler may leave out a call that changes nothing. */
+INLINE void prefetch(struct sparse sparse, struct images images) {
+    for (int64_t b = 0; b < images.size; b++) {
+        const int64_t *start = sparse.starts + images.order[b] * sparse.groups;
         for (int64_t k = start[0]; k < start[sparse.groups]; k += 32) __builtin_prefetch(sparse.entries + k);
     }
 }
 
-/* List the `size` images at `order` in the rows of groups [from, to). */
-INLINE void list_rows(struct lists lists, struct sparse sparse, const int64_t *order, int64_t size, int64_t rows,
-                      int64_t from, int64_t to) {
+/* List images in the rows of groups [from, to). */
+INLINE void list_rows(struct lists lists, struct sparse sparse, struct images images, int64_t rows, int64_t from,
+                      int64_t to) {
     for (int64_t i = from * GROUP; i < to * GROUP && i < rows; i++) lists.ends[i] = lists.entries + i * lists.room;
-    for (int64_t b = 0; b < size; b++) for (int64_t group = from; group < to; group++) {
-        const int64_t *start = sparse.starts + order[b] * sparse.groups + group;
+    for (int64_t b = 0; b < images.size; b++) for (int64_t group = from; group < to; group++) {
+        const int64_t *start = sparse.starts + images.order[b] * sparse.groups + group;
         uint16_t **ends = lists.ends + group * GROUP;
         for (int64_t k = start[0]; k < start[1]; k++)
             *ends[sparse.entries[k] % GROUP]++ = b | (sparse.entries[k] & -GROUP);
@@ -68,13 +73,13 @@ INLINE void step_rows(int columns, struct step step, struct layer layer, const f
     }
 }
 
-/* Add to `out` the products of the `size` images at `order` with a group's rows of the weights. */
+/* Add to `out` the products of images with a group's rows of the weights. */
 INLINE void add_products(int columns, struct layer layer, const float *levels, struct sparse sparse,
-                         const int64_t *order, int64_t size, int64_t group, struct rows out) {
+                         struct images images, int64_t group, struct rows out) {
     const float *weights = layer.weights + group * GROUP * layer.width;
-    for (int64_t b = 0; b < size; b++) {
+    for (int64_t b = 0; b < images.size; b++) {
         vec sum[8];
-        const int64_t *start = sparse.starts + order[b] * sparse.groups + group;
+        const int64_t *start = sparse.starts + images.order[b] * sparse.groups + group;
         const uint16_t *end = sparse.entries + start[1];
         EACH(v, columns) sum[v] = group ? AT(out.at, b * out.stride + v * LANES) : (vec){0};
         for (const uint16_t *entry = sparse.entries + start[0]; entry < end; entry++) {
@@ -86,10 +91,10 @@ INLINE void add_products(int columns, struct layer layer, const float *levels, s
     }
 }
 
-/* Step columns [from, to) of the weights on the `images` in `lists`, and compute in `out` what goes out for the `size`
-   images at `order` with the new weights. Either number may be 0. */
-static void pass(struct step step, struct layer layer, const float *levels, struct lists lists, int64_t images,
-                 struct sparse sparse, const int64_t *order, int64_t size, struct rows out, int64_t from, int64_t to) {
+/* Step columns [from, to) of the weights on the images in `lists`, if `learns`, and compute in `out` what goes out for
+   the `next` ones with the new weights. */
+static void pass(int learns, struct step step, struct layer layer, const float *levels, struct lists lists,
+                 struct sparse sparse, struct images next, struct rows out, int64_t from, int64_t to) {
     const struct layer whole = layer;
     int64_t most = NEAR / (sizeof(vec) * lists.room);
     for (int64_t columns, c = from; c < to; c += columns * LANES) {
@@ -101,8 +106,8 @@ static void pass(struct step step, struct layer layer, const float *levels, stru
         for (int64_t group = 0; group < sparse.groups; group++) {
             int64_t top = group * GROUP, bottom = top + GROUP < layer.inputs ? top + GROUP : layer.inputs;
 #define PASS(columns) \
-            if (images) step_rows(columns, step, layer, levels, lists, top, bottom); \
-            add_products(columns, layer, levels, sparse, order, size, group, y); break;
+            if (learns) step_rows(columns, step, layer, levels, lists, top, bottom); \
+            add_products(columns, layer, levels, sparse, next, group, y); break;
             switch (columns) { case 8: PASS(8) case 4: PASS(4) case 2: PASS(2) default: PASS(1) }
         }
     }

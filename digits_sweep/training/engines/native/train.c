@@ -59,6 +59,10 @@ static struct chunk chunk_from(const struct task *task, int64_t from) {
     return (struct chunk){from, size, batch, iteration, from == start, size == left};
 }
 
+static struct images images_of(const struct task *task, struct chunk chunk) {
+    return (struct images){task->order + chunk.from, chunk.size};
+}
+
 /* As torch's fused kernels step, with Adam's bias corrections taken out of the square root. */
 static struct step step_for(const struct task *task, struct chunk chunk) {
     struct step step = {.adds = !chunk.begins, .steps = chunk.ends, .adam = task->adam, .nesterov = task->nesterov,
@@ -110,8 +114,8 @@ static void read_images(const struct task *task, struct team *team, int me, stru
 static void list_images(const struct task *task, struct team *team, int me, struct chunk now, struct chunk next) {
     struct sparse sparse = task->sparse;
     int64_t from = share(team, sparse.groups, 1, me), to = share(team, sparse.groups, 1, me + 1);
-    prefetch(sparse, task->order + next.from, next.size);
-    list_rows(task->lists, sparse, task->order + now.from, now.size, task->pixels + 1, from, to);
+    prefetch(sparse, images_of(task, next));
+    list_rows(task->lists, sparse, images_of(task, now), task->pixels + 1, from, to);
 }
 
 /* All of a step but the first layer, whose outputs h_1 are there. Returns the sum of the losses to member 0. */
@@ -164,8 +168,8 @@ static void work(const void *argument, struct team *team, int me) {
             if (now.size) update(step, first, now.size, 0, first.inputs, from, to);
             first.values = task->inputs[side];
             multiply(first, first.values, h_1, h_1, 0, next.size, from, to);
-        } else pass(step, task->layers[0], task->levels, task->lists, now.size, task->sparse, task->order + next.from,
-                    next.size, h_1, from, to);
+        } else pass(now.size > 0, step, task->layers[0], task->levels, task->lists, task->sparse, images_of(task, next),
+                    h_1, from, to);
     }
 }
 
