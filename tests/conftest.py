@@ -110,3 +110,19 @@ def browser():
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
         yield driver
+
+
+@pytest.fixture
+def open_path(browser):
+    """A page, opened from its file at a width and in a theme."""
+
+    def opened(path, width: int = 1280, theme: str = "light"):
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        feature = {"name": "prefers-color-scheme", "value": theme}
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+        browser.get_log("browser"), browser.get_log("performance")
+        browser.get(path.as_uri())
+        return browser
+
+    return opened

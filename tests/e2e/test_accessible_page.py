@@ -26,22 +26,6 @@ def axe() -> str:
     return (files(package) / "axe.min.js").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def show(browser):
-    """Open a page at a width and in a theme; its own script may not be the only one, because axe-core is another."""
-
-    def shown(path, width: int = 1280, theme: str = "light"):
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        feature = {"name": "prefers-color-scheme", "value": theme}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        browser.get_log("browser")
-        browser.get(path.as_uri())
-        return browser
-
-    return shown
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """Pages of few runs with evaluations, of many configurations, and of two sweeps side by side."""
@@ -72,8 +56,8 @@ def pages(tmp_path_factory):
         ("pt-BR", 390, "light"),
     ],
 )
-def test_there_is_no_violation(pages, show, axe, name, width, theme):
-    browser = show(pages / f"{name}.html", width, theme)
+def test_there_is_no_violation(pages, open_path, axe, name, width, theme):
+    browser = open_path(pages / f"{name}.html", width, theme)
     # Of the runs' details, which are all alike, the first.
     opened = "details:not(.run), #run-0"
     browser.execute_script("document.querySelectorAll(arguments[0]).forEach(each => { each.open = true })", opened)
@@ -86,8 +70,8 @@ def test_there_is_no_violation(pages, show, axe, name, width, theme):
 
 @pytest.mark.parametrize("name", ["few", "many", "two", "replicated", "pt-BR"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_screen(pages, show, name, width):
-    browser = show(pages / f"{name}.html", width)
+def test_nothing_is_wider_than_the_screen(pages, open_path, name, width):
+    browser = open_path(pages / f"{name}.html", width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.get_log("browser") == []
 
@@ -97,8 +81,8 @@ def texts(browser, selector: str) -> list[str]:
     return browser.execute_script(found, selector)
 
 
-def test_the_table_of_runs_is_sorted_by_a_key_and_back(pages, show):
-    browser = show(pages / "many.html")
+def test_the_table_of_runs_is_sorted_by_a_key_and_back(pages, open_path):
+    browser = open_path(pages / "many.html")
     press = "document.querySelectorAll('.runs thead button')[arguments[0]].click()"
     sizes = "return [...document.querySelectorAll('.runs tbody tr')].map(row => Number(row.cells[1].textContent))"
     browser.execute_script(press, 1)
@@ -109,8 +93,8 @@ def test_the_table_of_runs_is_sorted_by_a_key_and_back(pages, show):
     assert browser.execute_script("return document.querySelector('.runs [aria-sort]').ariaSort") == "descending"
 
 
-def test_the_table_of_runs_is_filtered_by_words(pages, show):
-    browser = show(pages / "many.html")
+def test_the_table_of_runs_is_filtered_by_words(pages, open_path):
+    browser = open_path(pages / "many.html")
     filtering = """
         const tools = document.querySelector('#table-A').parentElement.previousElementSibling
         const input = tools.querySelector('input')
@@ -122,16 +106,16 @@ def test_the_table_of_runs_is_filtered_by_words(pages, show):
     assert len(texts(browser, ".runs tbody tr:not([hidden]) th")) == 4
 
 
-def test_the_script_speaks_the_language_of_the_page(pages, show):
-    browser = show(pages / "pt-BR.html")
+def test_the_script_speaks_the_language_of_the_page(pages, open_path):
+    browser = open_path(pages / "pt-BR.html")
     assert {"Salvar como CSV", "SVG", "PNG"} <= set(texts(browser, ".tools button"))
     labels = "return [...document.querySelectorAll('.tools button')].map(each => each.ariaLabel)"
     assert "Salvar como SVG: Segundos por época" in browser.execute_script(labels)
     assert browser.get_log("browser") == []
 
 
-def test_a_run_shows_its_own_curve_below_its_row_and_hides_it_again(pages, show):
-    browser = show(pages / "few.html")
+def test_a_run_shows_its_own_curve_below_its_row_and_hides_it_again(pages, open_path):
+    browser = open_path(pages / "few.html")
     click = "document.querySelector('.runs a[data-run]').click(); return document.querySelectorAll('tr.own').length"
     assert browser.execute_script(click) == 1
     shown = browser.execute_script("return document.querySelector('tr.own').innerText")
@@ -139,8 +123,8 @@ def test_a_run_shows_its_own_curve_below_its_row_and_hides_it_again(pages, show)
     assert browser.execute_script(click) == 0
 
 
-def test_a_mark_names_its_run_and_leads_to_it(pages, show):
-    browser = show(pages / "many.html")
+def test_a_mark_names_its_run_and_leads_to_it(pages, open_path):
+    browser = open_path(pages / "many.html")
     named = """
         const mark = document.querySelector('#examples .mark[data-run]')
         mark.dispatchEvent(new PointerEvent('pointermove', { clientX: 10, clientY: 10 }))
@@ -161,8 +145,8 @@ def test_a_mark_names_its_run_and_leads_to_it(pages, show):
         (".tools:has(+ .wide .runs) button", "table-A.csv", b"run,batch size,lr"),
     ],
 )
-def test_a_figure_and_the_data_are_saved(pages, show, tmp_path, selector, name, start):
-    browser = show(pages / "many.html")
+def test_a_figure_and_the_data_are_saved(pages, open_path, tmp_path, selector, name, start):
+    browser = open_path(pages / "many.html")
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     browser.execute_script("document.querySelector(arguments[0]).click()", selector)
     pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait(browser, 20).until(
@@ -173,8 +157,8 @@ def test_a_figure_and_the_data_are_saved(pages, show, tmp_path, selector, name, 
     assert b"var(--" not in saved
 
 
-def test_without_the_script_everything_is_there(pages, show):
-    browser = show(pages / "many.html")
+def test_without_the_script_everything_is_there(pages, open_path):
+    browser = open_path(pages / "many.html")
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     browser.refresh()
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -17,6 +18,8 @@ from digits_sweep.results.run.record import NAME as RECORD
 from digits_sweep.results.run.record import Record, Status, read_record
 from digits_sweep.sweep.one_run.on_disk.checkpoint import NAME as CHECKPOINT
 from digits_sweep.sweep.one_run.on_disk.checkpoint import Checkpoint, read_checkpoint
+
+Content = TypeVar("Content")
 
 
 @dataclass
@@ -58,15 +61,8 @@ def load_run_state(config: Config, run_dir: Path, number: int, say: Callable[[st
 def _record(run_dir: Path, say: Callable[[str], None]) -> Record | None:
     if not any(run_dir.glob(f"{RECORD}*")):
         return None
-    try:
-        record = read_record(run_dir)
-    except NewerFormat as error:
-        raise CannotResume(f"{run_dir}: {error}; resume it with the version that wrote it") from error
-    except UnreadableRecord as error:
-        say(f"{run_dir.name}: {error}; set aside")
-        set_aside(run_dir / RECORD)
-        return None
-    if record.status is Status.INTERRUPTED and record.error:
+    record = _read(read_record, run_dir, RECORD, "set aside", say)
+    if record and record.status is Status.INTERRUPTED and record.error:
         say(f"{run_dir.name}: {record.error}")
     return record
 
@@ -74,17 +70,27 @@ def _record(run_dir: Path, say: Callable[[str], None]) -> Record | None:
 def _checkpoint(run_dir: Path, say: Callable[[str], None]) -> Checkpoint | None:
     if not any(path.exists() for path in (run_dir / CHECKPOINT, previous(run_dir / CHECKPOINT))):
         return None
-    try:
-        checkpoint, damage = read_checkpoint(run_dir)
-    except NewerFormat as error:
-        raise CannotResume(f"{run_dir}: {error}; resume it with the version that wrote it") from error
-    except UnreadableRecord as error:
-        say(f"{run_dir.name}: {error}; set aside, the run starts again")
-        set_aside(run_dir / CHECKPOINT)
+    found = _read(read_checkpoint, run_dir, CHECKPOINT, "set aside, the run starts again", say)
+    if found is None:
         return None
+    checkpoint, damage = found
     if damage:
         say(f"{run_dir.name}: {damage}; using the one before it, after epoch {len(checkpoint.history)}")
     return checkpoint
+
+
+def _read(
+    read: Callable[[Path], Content], run_dir: Path, name: str, consequence: str, say: Callable[[str], None]
+) -> Content | None:
+    """Return what `read` finds in `run_dir`; a file `name` that it cannot read is set aside, and None returned."""
+    try:
+        return read(run_dir)
+    except NewerFormat as error:
+        raise CannotResume(f"{run_dir}: {error}; resume it with the version that wrote it") from error
+    except UnreadableRecord as error:
+        say(f"{run_dir.name}: {error}; {consequence}")
+        set_aside(run_dir / name)
+        return None
 
 
 def _of_the_checkpoint(
