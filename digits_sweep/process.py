@@ -66,6 +66,40 @@ def at_once() -> Iterator[None]:
         stop.is_importing = False
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep a signal that stops the command back until the block ends, or until `let_through` in it.
+
+    This is for a library that must not be stopped just anywhere, because it has threads of its own, for example. A
+    second signal is not kept back.
+    """
+    stop = _Stop.current
+    if stop is None:
+        yield
+        return
+    stop.is_holding = True
+    try:
+        yield
+    finally:
+        stop.is_holding = False
+    stop.deliver()
+
+
+@contextmanager
+def let_through() -> Iterator[None]:
+    """Within a block of `held`: receive what was kept back, and what comes while this block runs."""
+    stop = _Stop.current
+    if stop is None:
+        yield
+        return
+    stop.is_holding = False
+    try:
+        stop.deliver()
+        yield
+    finally:
+        stop.is_holding = True
+
+
 class Tolerant(io.TextIOBase):
     """A stream that drops what `stream` cannot take: what is printed must not change what is trained or recorded.
 
@@ -119,7 +153,9 @@ class _Stop:
         self.leave = _Leave() if is_process else None
         self.is_importing = False
         self.is_ending = False
+        self.is_holding = False
         self.number: int | None = None
+        self._is_kept_back = False
         self._has_said = False
 
     @contextmanager
@@ -152,7 +188,16 @@ class _Stop:
             os._exit(self.end())
         # A library may lose the exception in a callback, which Python would report with a traceback.
         sys.unraisablehook = lambda unraisable: None
+        if self.is_holding and not self._is_kept_back:
+            self._is_kept_back = True
+            return
         raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    def deliver(self) -> None:
+        """Raise what was kept back."""
+        if self._is_kept_back:
+            self._is_kept_back = False
+            raise Terminated if self.number == signal.SIGTERM else KeyboardInterrupt
 
     def is_meant_by(self, error: BaseException) -> bool:
         """Return whether the command ends by `error` because it was stopped, which it has not said itself."""

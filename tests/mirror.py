@@ -127,3 +127,8 @@ def nobody_there() -> Iterator[str]:
     with socket.socket() as bound_but_not_listening:
         bound_but_not_listening.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound_but_not_listening.getsockname()[1]}/"
+
+
+def names(folder: Path) -> set[str]:
+    """The names in a folder."""
+    return {path.name for path in folder.iterdir()}

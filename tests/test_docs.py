@@ -4,16 +4,13 @@ import importlib.util
 import re
 
 import pytest
-from omegaconf import OmegaConf
 
-import digits_sweep
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.columns import COLUMNS
 from tests.documents import ALL_CODE, CHOICES, CODE, INLINE, KEYS, MAKEFILE, ROOT, TEXT, arguments_of, commands
-from tests.test_architecture import LAYERS
 
-README, ARCHITECTURE = TEXT["README.md"], TEXT["docs/architecture.md"]
+README = TEXT["README.md"]
 
 
 def unless_not_installed(what, *arguments):
@@ -160,85 +157,3 @@ def test_every_file_of_the_package_that_the_docs_name_exists():
         each for each in found if not any((folder / each[1]).exists() for folder in (ROOT, ROOT / "digits_sweep"))
     ]
     assert missing == []
-
-
-def recipes() -> dict[str, str]:
-    """The text of every recipe by its title."""
-    _, _, section = ARCHITECTURE.partition("## Recipes\n")
-    return dict(re.findall(r"^### (.+?)\n(.*?)(?=^### |\Z)", section, flags=re.MULTILINE | re.DOTALL))
-
-
-@pytest.mark.parametrize("recipe", recipes())
-def test_every_place_that_a_recipe_names_exists(recipe):
-    places = re.findall(r"`((?:digits_sweep|conf|docs|tests)/[\w./]*)`", recipes()[recipe])
-    assert places
-    for place in places:
-        # What a recipe has its reader write is in a folder that exists.
-        created = place.startswith("conf/") and f"`{place}`:" in recipes()[recipe]
-        assert (ROOT / place).exists() or (created and (ROOT / place).parent.is_dir()), place
-
-
-@pytest.mark.parametrize("recipe", recipes())
-def test_a_recipe_has_as_many_steps_as_its_title_says(recipe):
-    promised = int(re.search(r": (\d+) places?$", recipe)[1])
-    steps = len(re.findall(r"^\d+\. ", recipes()[recipe], flags=re.MULTILINE))
-    assert steps == (promised if promised > 1 else 0)
-
-
-@pytest.mark.parametrize(
-    "thing", ["data set", "model", "optimizer", "engine", "tracker", "launcher", "column", "figure"]
-)
-def test_there_is_a_recipe_for_everything_that_can_be_added(thing):
-    assert any(re.fullmatch(rf"An? {thing}: \d places?", recipe) for recipe in recipes())
-
-
-def drawn() -> set[str]:
-    """Every file and folder of the package that the drawing of the rooms names."""
-    _, _, drawing = ARCHITECTURE.partition("\ndigits_sweep/\n")
-    folders, found = {0: "digits_sweep"}, set()
-    for line in drawing.partition("\ndocs/")[0].splitlines():
-        indent, names = len(line) - len(line.lstrip()), re.split(r" {2,}", line.strip())[0]
-        above = next(folders[depth] for depth in sorted(folders, reverse=True) if depth < indent)
-        for name in names.split(", "):
-            found.add(path := f"{above}/{name.rstrip('/')}")
-            if name.endswith("/"):
-                folders = {depth: each for depth, each in folders.items() if depth < indent} | {indent: path}
-    return found
-
-
-def test_the_rooms_that_are_drawn_are_those_on_disk():
-    assert not [path for path in drawn() if not (ROOT / path).exists()]
-    folders = {path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "digits_sweep").glob("*/__init__.py")}
-    assert folders <= drawn()
-
-
-def test_the_layers_that_are_listed_are_those_that_hold():
-    _, _, section = ARCHITECTURE.partition("## Layers\n")
-    listed = re.findall(r"^\d+\. (.+)$", section.partition("\n## ")[0], flags=re.MULTILINE)
-    there = [
-        [room for room in rooms if list((ROOT / "digits_sweep").glob(room.replace(".", "/") + "*"))] for rooms in LAYERS
-    ]
-    assert [sorted(re.findall(INLINE, rooms)) for rooms in listed] == [sorted(rooms) for rooms in there]
-
-
-def test_what_cites_and_what_tells_of_changes_know_this_version():
-    citation = OmegaConf.to_container(OmegaConf.load(ROOT / "CITATION.cff"))
-    assert citation["cff-version"] == "1.2.0"
-    assert {"message", "title", "authors"} <= citation.keys()
-    assert citation["version"] == digits_sweep.__version__
-    assert f"## [{digits_sweep.__version__}] - {citation['date-released']}" in TEXT["CHANGELOG.md"]
-    assert "## [Unreleased]" in TEXT["CHANGELOG.md"]
-
-
-def test_the_hooks_call_make_lint():
-    content = OmegaConf.to_container(OmegaConf.load(ROOT / ".pre-commit-config.yaml"))
-    assert [hook["entry"] for repo in content["repos"] for hook in repo["hooks"]] == ["make lint"]
-    assert {repo["repo"] for repo in content["repos"]} == {"local"}
-
-
-def test_a_clone_is_green_after_the_four_commands_of_contributing():
-    first = re.findall(r"(?:^    .+\n)+", TEXT["CONTRIBUTING.md"], flags=re.MULTILINE)[0]
-    clone, enter, *made = [line.strip() for line in first.splitlines()]
-    assert clone.startswith("git clone ")
-    assert enter == "cd digits_sweep"
-    assert made == ["make test", "make lint"]

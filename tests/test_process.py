@@ -10,7 +10,9 @@ import pytest
 
 from digits_sweep.process import CODES, Terminated, at_once, command
 
-STOP = "import atexit, os, signal, sys\nfrom digits_sweep.process import at_once, command, write_line\n"
+STOP = """import atexit, os, signal, sys
+from digits_sweep.process import at_once, command, held, let_through, write_line
+"""
 SENT = pytest.mark.parametrize("sent", CODES, ids=lambda number: signal.Signals(number).name)
 
 
@@ -135,6 +137,22 @@ with command(None):
     {block}
 """
     assert ended(script) == (code, printed, complaints)
+
+
+@SENT
+@pytest.mark.parametrize(
+    ("block", "printed"),
+    [
+        ("stop(); print('whole')", "whole\n"),
+        ("stop()\n   print('whole')\n   with let_through(): print('never')", "whole\n"),
+        ("with let_through():\n    stop()\n    print('never')", ""),
+        ("stop(); stop(); print('never')", ""),
+    ],
+    ids=["to its end", "until it is let through", "not where it is let through", "one signal"],
+)
+def test_a_signal_is_held_back_where_a_library_must_not_be_stopped(block, printed, sent):
+    script = f"with command(None):\n  with held():\n   {block}\n  print('never')\n"
+    assert ended(script, sent) == (CODES[sent], printed, "stopped\n")
 
 
 def test_a_thread_that_still_works_is_waited_for():

@@ -15,6 +15,7 @@ from optuna.trial import Trial, TrialState
 from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotSearch
+from digits_sweep.process import held, let_through
 from digits_sweep.results.disk.lock import this_process
 from digits_sweep.results.manifest import DatasetChoice, Manifest
 from digits_sweep.results.run.history import EpochRow
@@ -34,7 +35,9 @@ def search(study: Study, settings: TuneConfig, config: Config, dataset: DatasetC
     """
     if len(study.get_trials(states=DONE)) < settings.trials:
         enough = MaxTrialsCallback(settings.trials, states=DONE)
-        study.optimize(_Objective(study, settings, config, dataset, folder), callbacks=[enough])
+        # Optuna has a thread for every trial; stopped where it starts or ends that, it would leave it for ever.
+        with held():
+            study.optimize(_Objective(study, settings, config, dataset, folder), callbacks=[enough])
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,14 @@ class _Objective:
     folder: Path
 
     def __call__(self, trial: Trial) -> float:
+        try:
+            with let_through():
+                return self._value(trial)
+        except KeyboardInterrupt:
+            start_again(self.study, self.study.trials[trial.number])
+            raise
+
+    def _value(self, trial: Trial) -> float:
         config = copy.deepcopy(self.config)
         for name in SEARCHED:
             low, high = getattr(self.settings, name)
@@ -69,13 +80,9 @@ class _Objective:
     def _run(self, trial: Trial, config: Config, name: str, place: int) -> float:
         """Train one run of a trial and return its objective; infinity if it was given up."""
         number = self.settings.seeds * number_of(name) + place
-        try:
-            record = seeded_run(
-                config, place, self.folder, name, number, self.dataset, partial(self._hopeless, trial, place)
-            )
-        except KeyboardInterrupt:
-            start_again(self.study, self.study.trials[trial.number])
-            raise
+        record = seeded_run(
+            config, place, self.folder, name, number, self.dataset, partial(self._hopeless, trial, place)
+        )
         return math.inf if record.status is Status.INTERRUPTED else objective(self.settings.objective, record)
 
     def _hopeless(self, trial: Trial, place: int, record: Record, history: Sequence[EpochRow]) -> str | None:

@@ -90,7 +90,8 @@ def test_what_two_batch_sizes_cannot_tell_is_said(study):
     assert said.replace("<", "&lt;") in (folder_of(study) / "index.html").read_text()
     (answer,) = read_answers(folder_of(study))
     assert (answer.target, answer.threshold, answer.b_crit) == ("train_error", 0.5, None)
-    assert answer.seconds_per_iteration > 0
+    # What a busy machine measures may fit a step that costs nothing beside its examples, or the other way around.
+    assert answer.seconds_per_iteration + answer.seconds_per_example > 0
     assert answer.noise_scale_at_target > 0
 
 

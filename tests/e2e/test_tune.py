@@ -1,8 +1,10 @@
 """`python -m digits_sweep.tune`: the search for learning rate and weight decay."""
 
+import re
 import signal
 import sqlite3
 import sys
+import threading
 from contextlib import closing
 from functools import partial
 from itertools import count
@@ -15,6 +17,8 @@ from digits_sweep.training.stopwatch import Stopwatch
 from tests.commands import Program
 
 pytest.importorskip("optuna")
+
+from optuna.storages._heartbeat import HeartbeatThread
 
 from digits_sweep.tune.settings import OBJECTIVES
 
@@ -155,15 +159,44 @@ def test_a_study_continues_and_never_has_more_trials_than_asked_for(study):
 
 @pytest.mark.full
 def test_two_processes_share_a_study(program):
-    command = (*QUICK, "tune.trials=8")
+    """However fast either is: the study has more trials than they come to."""
+    command = (*QUICK, "tune.trials=100000")
     with (
         program.running(*command, module="digits_sweep.tune") as first,
         program.running(*command, module="digits_sweep.tune") as second,
     ):
-        assert (first.ends(), second.ends()) == (0, 0), first.text() + second.text()
-        # Each process ends with the trial that it is in when the study is full.
-        assert of_state(program.folder, "COMPLETE", "PRUNED") in (8, 9)
-        assert all("epoch" in each.text().partition("trial  lr")[0] for each in (first, second))
+        for each in (first, second):
+            each.says("  epoch")
+        for each in (first, second):
+            each.process.send_signal(signal.SIGINT)
+        assert (first.ends(), second.ends()) == (130, 130), first.text() + second.text()
+    one, other = ({*re.findall(r"trial_\d+", each.text())} for each in (first, second))
+    assert one
+    assert other
+    assert one.isdisjoint(other)
+
+
+@pytest.mark.parametrize("moment", ["start", "join"])
+def test_a_search_that_is_stopped_between_two_trials_leaves_no_thread(tune, tmp_path, monkeypatch, moment):
+    """A thread that sends heartbeats for ever would keep the process, and the trial from being taken up."""
+    inner = getattr(HeartbeatThread, moment)
+
+    def at_that_moment(thread):
+        if moment == "start":
+            inner(thread)
+        signal.raise_signal(signal.SIGINT)
+        if moment == "join":
+            inner(thread)
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(HeartbeatThread, moment, at_that_moment)
+        stopped = tune("tune.trials=2")
+    assert stopped.returncode == 130
+    assert stopped.stdout.splitlines()[-1] == "stopped; the same command continues the study"
+    assert not [thread for thread in threading.enumerate() if "heartbeat" in thread.name]
+    assert tune("tune.trials=2").returncode == 0
+    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 2
+    assert of_state(tmp_path, "RUNNING", "WAITING") == 0
 
 
 @pytest.mark.sampled(2)

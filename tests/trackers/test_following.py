@@ -1,11 +1,8 @@
 """What a tracker is given of a sweep, and what a failing one costs."""
 
 import json
-import os
 import shutil
 from importlib.util import find_spec
-from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -16,55 +13,7 @@ from digits_sweep.trackers import TRACKERS
 from digits_sweep.trackers.following import Follower
 from digits_sweep.trackers.protocol import final_metrics
 from tests.studies import add_run
-
-STARTED = "2026-01-02T03:04:05+00:00"
-
-
-class ListTracker:
-    """Everything that a tracker is asked to do, in a list that all of them share."""
-
-    calls: ClassVar[list[tuple]] = []
-
-    def __init__(self, fails_at: str = "") -> None:
-        self.fails_at = fails_at
-
-    def _called(self, *call) -> None:
-        if call[0] == self.fails_at:
-            raise OSError("no connection\nsecond line")
-        self.calls.append(call)
-
-    def begin(self, run_dir, record, known_as):
-        self._called("begin", run_dir.name, known_as)
-        return f"id of {run_dir.name}"
-
-    def epoch(self, known_as, row):
-        self._called("epoch", known_as, row.epoch)
-
-    def end(self, known_as, run_dir, record):
-        self._called("end", known_as, record.status)
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    monkeypatch.setitem(TRACKERS, "list", ListTracker)
-    monkeypatch.setattr(ListTracker, "calls", [])
-    return ListTracker.calls
-
-
-@pytest.fixture
-def sweep(tmp_path):
-    add_run(tmp_path / "sweep", "a", [1.7, 1.6], started_at=STARTED)
-    return tmp_path / "sweep"
-
-
-def follow(sweep, last=True, **settings) -> list[str]:
-    warnings: list[str] = []
-    Follower(sweep, settings or {"list": {}}, warnings.append).follow(last)
-    return warnings
-
-
-def reported(folder) -> dict:
-    return json.loads((folder / "trackers.json").read_text())
+from tests.trackers.followed import STARTED, ListTracker, follow, reported
 
 
 def change(folder, status: Status, losses) -> None:
@@ -128,45 +77,6 @@ def test_what_the_tracker_does_not_take_for_this_run_is_reported_from_the_start(
     assert [call[:2] for call in calls[:2]] == [("begin", "a"), ("epoch", "id of a")]
     assert [call[2] for call in calls if call[0] == "epoch"] == [1, 2]
     assert reported(sweep / "a")["list"] == {"known_as": "id of a", "epochs": 2, "ended": "completed"}
-
-
-@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
-def test_a_folder_with_a_link_in_it_is_not_sent(sweep, calls, tmp_path):
-    (tmp_path / "secret").write_text("x")
-    (sweep / "a" / "more").symlink_to(tmp_path / "secret")
-    (warning,) = follow(sweep)
-    assert "more is a symbolic link" in warning
-    assert "end" not in {call[0] for call in calls}
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["no JSON", "[]", '{"list": 3}', '{"list": {"epochs": -1}}', '{"list": {"epochs": "1"}}', '{"list": {"new": 1}}'],
-)
-def test_an_unreadable_trackers_json_costs_nothing(sweep, calls, content):
-    (sweep / "a" / "trackers.json").write_text(content)
-    assert follow(sweep) == []
-    assert len(calls) == 4
-    assert reported(sweep / "a")["list"]["epochs"] == 2
-
-
-@pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
-@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
-def test_a_trackers_json_that_is_no_file_is_neither_read_nor_waited_for(sweep, calls, made):
-    made(sweep / "a" / "trackers.json")
-    follow(sweep)
-    assert calls[0] == ("begin", "a", None)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="links as POSIX has them")
-def test_a_trackers_json_that_is_a_link_is_replaced_and_its_target_is_not(sweep, calls):
-    target = sweep / "target.json"
-    target.write_text('{"list": {"known_as": "theirs", "epochs": 2, "ended": "completed"}}')
-    (sweep / "a" / "trackers.json").symlink_to(target)
-    assert follow(sweep) == []
-    assert "theirs" in target.read_text()
-    assert len(calls) == 4
-    assert reported(sweep / "a")["list"]["known_as"] == "id of a"
 
 
 @pytest.mark.parametrize("damaged", ["record.json", "history.csv"])
