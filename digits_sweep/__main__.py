@@ -10,7 +10,8 @@ from typing import Any
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
-from digits_sweep.process import at_once, command, write_line
+from digits_sweep.process.command import at_once, command
+from digits_sweep.process.streams import write_line
 
 # What Hydra answers by itself.
 QUESTIONS = ("--hydra-help", "--info", "-i", "--shell-completion", "-sc")

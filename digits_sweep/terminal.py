@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from digits_sweep.process import Tolerant
+from digits_sweep.process.streams import Tolerant
 from digits_sweep.results.disk.harmless import one_line
 
 GAP = 2

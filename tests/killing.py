@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from digits_sweep.process import CODES
+from digits_sweep.process.command import CODES
 from digits_sweep.results.run.record import read_record
 from tests.commands import Program
 from tests.forks import ForkedProgram

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
-from digits_sweep.process import at_once, command
+from digits_sweep.process.command import at_once, command
 
 BATCH_SIZES = (100, 20, 5)
 

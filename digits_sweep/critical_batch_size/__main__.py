@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
-from digits_sweep.process import at_once, command, write_line
+from digits_sweep.process.command import at_once, command
+from digits_sweep.process.streams import write_line
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

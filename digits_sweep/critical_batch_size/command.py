@@ -27,7 +27,7 @@ from digits_sweep.critical_batch_size.folder import (
 from digits_sweep.critical_batch_size.search.runs import goals_of, plan_batch_size, plan_batch_sizes
 from digits_sweep.critical_batch_size.search.study import Stop, Study
 from digits_sweep.critical_batch_size.settings import Typed
-from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
+from digits_sweep.process.command import INTERRUPTED, TERMINATED, Terminated
 from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
 from digits_sweep.report.analysis.sentences.formatting import listed

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
-from digits_sweep.process import at_once, command, write_line
+from digits_sweep.process.command import at_once, command
+from digits_sweep.process.streams import write_line
 from digits_sweep.report.language import CATALOGUES, ENGLISH, in_language, said
 from digits_sweep.results.disk.folders import expanded
 

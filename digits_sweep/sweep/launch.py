@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.console import Screen
-from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated
+from digits_sweep.process.command import INTERRUPTED, TERMINATED, Terminated
 from digits_sweep.results.manifest import read_manifest
 from digits_sweep.results.run.record import Status
 from digits_sweep.results.summary import publish_summary

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from digits_sweep import __version__
 from digits_sweep.errors import CannotSearch, DigitsSweepError
-from digits_sweep.process import INTERRUPTED, TERMINATED, Terminated, at_once, command, write_line
+from digits_sweep.process.command import INTERRUPTED, TERMINATED, Terminated, at_once, command
+from digits_sweep.process.streams import write_line
 
 if TYPE_CHECKING:
     from digits_sweep.config.plan import Plan

@@ -15,7 +15,7 @@ from optuna.trial import Trial, TrialState
 from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
 from digits_sweep.errors import CannotSearch
-from digits_sweep.process import held, let_through
+from digits_sweep.process.command import held, let_through
 from digits_sweep.results.disk.lock import this_process
 from digits_sweep.results.manifest import DatasetChoice, Manifest
 from digits_sweep.results.run.history import EpochRow

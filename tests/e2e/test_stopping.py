@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from digits_sweep.process import CODES
+from digits_sweep.process.command import CODES
 from tests.studies import add_run, losses_reaching
 
 # Sends this process a signal when it looks for the n-th module after it has begun to listen to signals.

@@ -1,0 +1,1 @@
+"""A command as a process: signals, and output that cannot be written."""
