@@ -1,56 +1,19 @@
 """`python -m digits_sweep.tune`: the search for learning rate and weight decay."""
 
-import re
-import signal
-import sqlite3
 import sys
-import threading
-from contextlib import closing
 from functools import partial
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from digits_sweep.results.summary import load_sweep
 from digits_sweep.training.stopwatch import Stopwatch
 from tests.commands import Program
+from tests.searches import QUICK, of_state, trials
 
 pytest.importorskip("optuna")
 
-from optuna.storages._heartbeat import HeartbeatThread
-
 from digits_sweep.tune.settings import OBJECTIVES
-
-QUICK = (
-    "data=mnist_sample",
-    "data.batch_size=100",
-    "trainer.num_epochs=4",
-    "trainer.loss_threshold=2.2",
-    "tune.study=s",
-    "tune.seeds=1",
-    "tune.confirm=0",
-)
-
-
-def trials(folder: Path) -> list[tuple[int, str]]:
-    with closing(sqlite3.connect(folder / "outputs" / "tune" / "s.db")) as store:
-        return store.execute("select number, state from trials order by number").fetchall()
-
-
-def of_state(folder: Path, *states: str) -> int:
-    return sum(state in states for _, state in trials(folder))
-
-
-@pytest.fixture
-def tune(program):
-    return lambda *arguments: program(*QUICK, *arguments, module="digits_sweep.tune")
-
-
-@pytest.fixture
-def found(tmp_path):
-    """The table of the study's runs."""
-    return lambda: load_sweep(tmp_path / "outputs" / "tune" / "s")
 
 
 @pytest.mark.sampled(6)
@@ -155,68 +118,6 @@ def test_a_study_continues_and_never_has_more_trials_than_asked_for(study):
         assert finished.returncode == 0, finished.stderr
         assert of_state(study.folder, "COMPLETE", "PRUNED") == len(trials(study.folder)) == 4
     assert "epoch" not in finished.stdout.partition("trial  lr")[0]
-
-
-@pytest.mark.full
-def test_two_processes_share_a_study(program):
-    """However fast either is: the study has more trials than they come to."""
-    command = (*QUICK, "tune.trials=100000")
-    with (
-        program.running(*command, module="digits_sweep.tune") as first,
-        program.running(*command, module="digits_sweep.tune") as second,
-    ):
-        for each in (first, second):
-            each.says("  epoch")
-        for each in (first, second):
-            each.process.send_signal(signal.SIGINT)
-        assert (first.ends(), second.ends()) == (130, 130), first.text() + second.text()
-    one, other = ({*re.findall(r"trial_\d+", each.text())} for each in (first, second))
-    assert one
-    assert other
-    assert one.isdisjoint(other)
-
-
-@pytest.mark.parametrize("moment", ["start", "join"])
-def test_a_search_that_is_stopped_between_two_trials_leaves_no_thread(tune, tmp_path, monkeypatch, moment):
-    """A thread that sends heartbeats for ever would keep the process, and the trial from being taken up."""
-    inner = getattr(HeartbeatThread, moment)
-
-    def at_that_moment(thread):
-        if moment == "start":
-            inner(thread)
-        signal.raise_signal(signal.SIGINT)
-        if moment == "join":
-            inner(thread)
-
-    with monkeypatch.context() as stopping:
-        stopping.setattr(HeartbeatThread, moment, at_that_moment)
-        stopped = tune("tune.trials=2")
-    assert stopped.returncode == 130
-    assert stopped.stdout.splitlines()[-1] == "stopped; the same command continues the study"
-    assert not [thread for thread in threading.enumerate() if "heartbeat" in thread.name]
-    assert tune("tune.trials=2").returncode == 0
-    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 2
-    assert of_state(tmp_path, "RUNNING", "WAITING") == 0
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_search_continues_with_the_very_trial_it_was_stopped_in(tune, found, monkeypatch, sent, code):
-    command = ("tune.trials=3", "tune.objective=final_loss", "tune.prune=false")
-    with monkeypatch.context() as stopping:
-        lines = []
-        stopping.setattr(
-            "digits_sweep.console.RunOnScreen.epoch",
-            lambda screen, row: lines.append(row) or (len(lines) == 6 and signal.raise_signal(sent)),
-        )
-        stopped = tune(*command)
-    assert stopped.returncode == code
-    assert stopped.stdout.splitlines()[-1] == "stopped; the same command continues the study"
-    assert list(found()["epochs"]) == [4, 2]
-    finished = tune(*command)
-    assert finished.returncode == 0, finished.stderr
-    assert list(found()["epochs"]) == [4, 4, 4]
-    assert list(found()["resumes"]) == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
