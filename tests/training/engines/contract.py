@@ -57,7 +57,7 @@ def trained(name: str, given: Workload, epochs: int = 2) -> tuple[Tensor, Engine
 
 
 def trained_in_parts(name: str, given: Workload, cuts: Sequence[int]) -> tuple[Tensor, Engine]:
-    """As `trained`, each epoch cut after so many batches."""
+    """As `trained` for two epochs, each cut after so many batches."""
     engine, num_samples = ENGINES[name](given), len(given.images)
     ends = [0, *(min(cut * given.batch_size, num_samples) for cut in cuts), num_samples]
     losses = [

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
@@ -13,12 +12,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from digits_sweep.data.digits import scale
-from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.native.engine import NativeEngine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.model import MLP
+from tests.training.engines.contract import assert_same_bits, trained_in_parts
 from tests.workloads import ADAM, PLAIN_SGD, SGD, STEP_OF_ONE, workload
 
 CPU = torch.device("cpu")
@@ -45,25 +44,16 @@ def digits_like(num_samples: int = 203, batch_size: int = 20, of_zeros: float = 
 
 def trained(name: str, given: Workload, cuts: Sequence[int] = (), threads: int = 1) -> tuple[Tensor, Engine]:
     """The losses of two epochs, each cut after so many batches, and the engine after them."""
-    engine, num_samples, losses = ENGINES[name](given), len(given.images), []
-    ends = [0, *(min(cut * given.batch_size, num_samples) for cut in cuts), num_samples]
     torch.set_num_threads(threads)
-    for epoch in (1, 2):
-        order = epoch_order(0, epoch, num_samples)
-        losses += [engine.train(order[start:end]) for start, end in pairwise(ends) if end > start]
+    found = trained_in_parts(name, given, cuts)
     torch.set_num_threads(1)
-    return torch.cat(losses), engine
+    return found
 
 
 def everything(engine: Engine) -> list[Tensor]:
     """Weights and optimizer state."""
     states = engine.optimizer.state_dict()["state"].values()
     return [*engine.model.state_dict().values(), *(tensor for state in states for tensor in state.values())]
-
-
-def assert_same_bits(one: tuple[Tensor, Engine], other: tuple[Tensor, Engine]) -> None:
-    assert torch.equal(one[0], other[0])
-    assert all(map(torch.equal, everything(one[1]), everything(other[1])))
 
 
 @settings(max_examples=60)
