@@ -70,8 +70,8 @@ def at_once() -> Iterator[None]:
 def held() -> Iterator[None]:
     """Keep a signal that stops the command back until the block ends, or until `let_through` in it.
 
-    This is for a library that must not be stopped just anywhere, because it has threads of its own, for example. A
-    second signal is not kept back.
+    This is for a library that must not be stopped just anywhere, because it has threads of its own, for example. While
+    one signal is kept back, the next one is not.
     """
     stop = _Stop.current
     if stop is None:
@@ -112,7 +112,7 @@ class _Stop:
         self.is_ending = False
         self.is_holding = False
         self.number: int | None = None
-        self._is_kept_back = False
+        self._kept_back: type[KeyboardInterrupt] | None = None
         self._has_said = False
 
     @contextmanager
@@ -145,16 +145,17 @@ class _Stop:
             os._exit(self.end())
         # A library may lose the exception in a callback, which Python would report with a traceback.
         sys.unraisablehook = lambda unraisable: None
-        if self.is_holding and not self._is_kept_back:
-            self._is_kept_back = True
+        raised = Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if self.is_holding and self._kept_back is None:
+            self._kept_back = raised
             return
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise raised
 
     def deliver(self) -> None:
         """Raise what was kept back."""
-        if self._is_kept_back:
-            self._is_kept_back = False
-            raise Terminated if self.number == signal.SIGTERM else KeyboardInterrupt
+        kept_back, self._kept_back = self._kept_back, None
+        if kept_back:
+            raise kept_back
 
     def is_meant_by(self, error: BaseException) -> bool:
         """Return whether the command ends by `error` because it was stopped, which it has not said itself."""
