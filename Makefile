@@ -43,7 +43,7 @@ critical: $(READY) ## Tune the rate at six batch sizes and count steps to a goal
 	$(BIN)/python -m digits_sweep.critical_batch_size $(SIDE_BY_SIDE) $(ARGS)
 
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
-	$(BIN)/python -m digits_sweep.bench $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 test: .venv/ready-test ## Run the tests, without those that take long or need a service
 	$(PYTEST) -m 'not full and not torture' $(ARGS)
@@ -52,7 +52,7 @@ test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromiu
 	$(PYTEST) -m 'not torture' $(ARGS)
 
 torture: .venv/ready-test ## Stop a run after every change of the disk, and sweeps, searches, reports by 50 random signals; takes 10 to 60 minutes
-	$(BIN)/python -m pytest tests/sweep/one_run/on_disk/test_every_prefix.py
+	$(BIN)/python -m pytest tests/sweep/test_every_prefix.py
 	$(BIN)/python -m pytest -m torture tests/security
 	$(BIN)/python -m tests.killing $(ARGS)
 

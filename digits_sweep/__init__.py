@@ -27,9 +27,9 @@ from digits_sweep.errors import (
 
 if TYPE_CHECKING:
     from digits_sweep.notebook.result import SweepResult, latest
-    from digits_sweep.notebook.running import run
+    from digits_sweep.notebook.run import run
     from digits_sweep.recorder.recorder import Recorder
-    from digits_sweep.results.summary import load_sweep
+    from digits_sweep.results.sweep import load_sweep
 
 __all__ = [
     "CannotRecord",
@@ -59,8 +59,8 @@ _LATER = {
     "Recorder": "recorder.recorder",
     "SweepResult": "notebook.result",
     "latest": "notebook.result",
-    "load_sweep": "results.summary",
-    "run": "notebook.running",
+    "load_sweep": "results.sweep",
+    "run": "notebook.run",
 }
 
 

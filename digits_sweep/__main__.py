@@ -10,8 +10,7 @@ from typing import Any
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
-from digits_sweep.process.command import at_once, command
-from digits_sweep.process.streams import write_line
+from digits_sweep.shell import at_once, command, write_line
 
 # What Hydra answers by itself.
 QUESTIONS = ("--hydra-help", "--info", "-i", "--shell-completion", "-sc")
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show_help(arguments: Sequence[str]) -> None:
     with at_once():
-        from digits_sweep.config.hydra.help_text import help_text
+        from digits_sweep.config.help import help_text
     _leave_unusable_folder()
     write_line(help_text([each for each in arguments if each not in ("--help", "-h")]))
 
@@ -60,7 +59,7 @@ def _ask_hydra(arguments: Sequence[str]) -> None:
     with at_once():
         import hydra
 
-        from digits_sweep.config.hydra.compose import CONF
+        from digits_sweep.config.compose import CONF
     _leave_unusable_folder()
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     answer = io.StringIO()
@@ -76,8 +75,7 @@ def _ask_hydra(arguments: Sequence[str]) -> None:
 def _leave_unusable_folder() -> None:
     """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
     with at_once():
-        from digits_sweep.config.hydra.compose import CONF
-        from digits_sweep.config.resolvers.folders import check_working_folder
+        from digits_sweep.config.compose import CONF, check_working_folder
     try:
         check_working_folder()
     except InvalidConfig:
@@ -113,7 +111,7 @@ def _sweep(arguments: Sequence[str]) -> None:
     planned = plan(arguments, announce=write_line)
     # Only now, because torch and pandas take seconds to import, and a mistake is reported at once.
     with at_once():
-        from digits_sweep.console import Screen
+        from digits_sweep.shell import Screen
         from digits_sweep.sweep.launch import launch
         from digits_sweep.sweep.session import execute
 

@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 from digits_sweep.config.keys import declared, holds_for_the_sweep
-from digits_sweep.config.keywords import choices, keywords
+from digits_sweep.notebook.keywords import choices, keywords
 
 FILE = Path(__file__).resolve().parents[1] / "digits_sweep" / "notebook" / "keys.py"
 STALE = "digits_sweep/notebook/keys.py is stale: run make docs and commit what it writes"

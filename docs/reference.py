@@ -16,9 +16,10 @@ from typing import Any, get_args
 from omegaconf import OmegaConf
 
 from digits_sweep import errors
-from digits_sweep.config.hydra.launchers import LAUNCHERS
-from digits_sweep.config.keys import declared, flat, role_of, written
-from digits_sweep.config.rules import Role
+from digits_sweep.config.keys import declared, flat, role_of
+from digits_sweep.config.launchers import LAUNCHERS
+from digits_sweep.config.schema import Role
+from digits_sweep.config.text import written
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +49,7 @@ shell; the fourth shows the numbers of a run and trains nothing. The grammar is
 [Hydra](https://hydra.cc)'s. What you type wins over every default and rule."""
 
 COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. Behind the targets are `python -m digits_sweep`,
-`python -m digits_sweep.report`, `python -m digits_sweep.bench`, `python -m digits_sweep.tune` and
+`python -m digits_sweep.report`, `python -m benchmarks`, `python -m digits_sweep.tune` and
 `python -m digits_sweep.critical_batch_size`; each has `--help`."""
 
 
@@ -226,7 +227,7 @@ def columns() -> Iterator[str]:
 
 def exceptions() -> Iterator[str]:
     """Yield the errors that a program that imports this one may catch."""
-    kinds = [each for each in vars(errors).values() if isinstance(each, type)]
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
     yield "## Errors\n\nAll are in `digits_sweep.errors`. The text of each is meant for the user."
     yield table(("error", "meaning"), [[code(each.__name__), " ".join(str(each.__doc__).split())] for each in kinds])
 

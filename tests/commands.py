@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
@@ -21,6 +22,12 @@ Finished = subprocess.CompletedProcess[str]
 
 # Two runs: no machine has the memory that the first one wants, so that it fails when it is built; the second completes.
 FAILS_THEN_COMPLETES = ("-m", "model.hidden_layers=1", f"model.hidden_size={10**9},8", "data=mnist_sample")
+
+
+def module_of(name: str) -> ModuleType:
+    """Import what `python -m name` runs."""
+    found = import_module(name)
+    return import_module(f"{name}.__main__") if hasattr(found, "__path__") else found
 
 
 class Program:
@@ -33,7 +40,7 @@ class Program:
 
     def __call__(self, *arguments: str, module: str = "digits_sweep") -> Finished:
         """Run a command in this process, which is then as it was before."""
-        return call(import_module(f"{module}.__main__").main, [module, *arguments], self.folder)
+        return call(module_of(module).main, [module, *arguments], self.folder)
 
     def process(self, *arguments: str, module: str = "digits_sweep", **options: object) -> Finished:
         """Run a command in a process of its own: if a test is about processes, and else for no reason."""

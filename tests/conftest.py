@@ -85,7 +85,7 @@ def mnist_archives() -> Path:
 @pytest.fixture(scope="session")
 def mnist_root(mnist_archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data.root that MNIST has been unpacked into."""
-    from digits_sweep.data.sets.mnist import load_mnist
+    from digits_sweep.data.published import load_mnist
 
     root = tmp_path_factory.mktemp("mnist")
     load_mnist(root, [mnist_archives.as_uri()], timeout_seconds=10, report=lambda line: None)

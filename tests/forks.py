@@ -14,12 +14,12 @@ from typing import NoReturn, cast
 
 import torch
 
-from tests.commands import Program
+from tests.commands import Program, module_of
 from tests.servers import Started
 
 # What a sweep, a search and a report import when they need it.
 IMPORTED = ("digits_sweep.sweep.session", "digits_sweep.sweep.launch", "digits_sweep.report.page")
-SEARCH = "digits_sweep.tune.search"
+SEARCH = "digits_sweep.search.tune"
 
 
 class Forked:
@@ -67,8 +67,9 @@ class ForkedProgram(Program):
         self, *arguments: str, module: str = "digits_sweep", environment: Mapping[str, str] | None = None
     ) -> Iterator[Started]:
         """Run a command as a process during the block; what is still running at its end is killed."""
-        for name in (*IMPORTED, *([SEARCH] if module.endswith("tune") else ()), f"{module}.__main__"):
+        for name in (*IMPORTED, *([SEARCH] if module.endswith("tune") else ())):
             import_module(name)
+        module_of(module)
         # A pool of threads does not survive a fork: a child would wait for it for ever.
         torch.set_num_threads(1)
         output = self.folder / f"process_{next(self._numbers)}.out"
@@ -94,7 +95,7 @@ def _becomes(module: str, arguments: Sequence[str], output: Path) -> NoReturn:
             os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), number)
         sys.stdout, sys.stderr = os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
         sys.argv = [module, *arguments]
-        import_module(f"{module}.__main__").main()
+        module_of(module).main()
         code = 0
     except SystemExit as end:
         if isinstance(end.code, str):

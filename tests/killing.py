@@ -21,8 +21,8 @@ from pathlib import Path
 
 import torch
 
-from digits_sweep.process.command import CODES
-from digits_sweep.results.run.record import read_record
+from digits_sweep.results.record import read_record
+from digits_sweep.shell import CODES
 from tests.commands import Program
 from tests.forks import ForkedProgram
 from tests.servers import Started, wait_for

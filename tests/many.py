@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+from digits_sweep.config.schema import softmax_floor
 from digits_sweep.report.analysis.study import Study
-from digits_sweep.results.run.history import softmax_floor
 from tests.studies import add_run, finished
 
 EPOCHS = 30

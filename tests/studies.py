@@ -7,13 +7,18 @@ from typing import Any
 
 from digits_sweep.report.analysis.study import Study, load_study
 from digits_sweep.results.columns import COLUMNS, fill
-from digits_sweep.results.manifest import DatasetChoice, Manifest, write_manifest
-from digits_sweep.results.run.evaluations import NAME as EVALUATIONS
-from digits_sweep.results.run.evaluations import EvaluationRow, write_evaluations
-from digits_sweep.results.run.history import EpochRow, first_epoch_below, write_history
-from digits_sweep.results.run.record import Record, Status, write_record
-from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.results.record import (
+    EVALUATIONS_FILE,
+    EpochRow,
+    EvaluationRow,
+    Record,
+    Status,
+    first_epoch_below,
+    write_evaluations,
+    write_history,
+    write_record,
+)
+from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
 
 ENVIRONMENT = {
     "host": "here", "cpu": "a processor", "cpu_cores": 2, "python": "3.11", "torch": "2.15.0", "git_commit": "0" * 40,
@@ -82,8 +87,8 @@ def add_run(
     write_history(sweep / name, history)
     if evaluations:
         write_evaluations(sweep / name, evaluations)
-        path = sweep / name / EVALUATIONS
-        record.files[EVALUATIONS] = {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
+        path = sweep / name / EVALUATIONS_FILE
+        record.files[EVALUATIONS_FILE] = {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
     write_record(sweep / name, record)
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from digits_sweep.console import Screen
-from digits_sweep.process.streams import Tolerant
+from digits_sweep.shell import Screen, Tolerant
 from tests.commands import Program
 
 QUICK = ("data=mnist_sample", "data.batch_size=1000", "trainer.num_epochs=2", "model.hidden_size=2")

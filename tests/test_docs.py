@@ -36,7 +36,7 @@ def test_every_command_is_one_that_works(command):
 @pytest.mark.parametrize("command", commands("digits_sweep.tune"))
 def test_every_search_is_one_that_works(command):
     arguments = arguments_of(command)
-    from digits_sweep.tune.settings import read_settings
+    from digits_sweep.search.tune import read_settings
 
     settings, overrides = read_settings(arguments)
     assert settings.trials
@@ -46,8 +46,8 @@ def test_every_search_is_one_that_works(command):
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", commands("digits_sweep.critical_batch_size"))
 def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
-    from digits_sweep.critical_batch_size.search.runs import goals_of, plan_batch_sizes
-    from digits_sweep.critical_batch_size.settings import read_settings
+    from digits_sweep.search.settings import read_settings
+    from digits_sweep.search.study import goals_of, plan_batch_sizes
 
     typed = read_settings(arguments_of(command))
     assert goals_of(unless_not_installed(plan_batch_sizes, typed.arguments).settings)

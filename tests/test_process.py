@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.process.command import CODES, Terminated, at_once, command
+from digits_sweep.shell import CODES, Terminated, at_once, command
 
 STOP = """import atexit, os, signal, sys
-from digits_sweep.process.command import at_once, command, held, let_through
-from digits_sweep.process.streams import write_line
+from digits_sweep.shell import at_once, command, held, let_through
+from digits_sweep.shell import write_line
 """
 SENT = pytest.mark.parametrize("sent", CODES, ids=lambda number: signal.Signals(number).name)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from digits_sweep.results.run.record import read_record
+from digits_sweep.results.record import read_record
 from tests.commands import Program
 
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
@@ -19,8 +19,8 @@ from math import prod
 from pathlib import Path
 from typing import ClassVar
 from torch.optim import Adagrad
-from digits_sweep.results.run.history import EpochRow
-from digits_sweep.results.run.record import Record
+from digits_sweep.results.record import EpochRow
+from digits_sweep.results.record import Record
 """
 
 
@@ -54,14 +54,14 @@ def conf(tmp_path, monkeypatch) -> Path:
     from digits_sweep.data import loading
     from digits_sweep.trackers import TRACKERS
     from digits_sweep.training import model
+    from digits_sweep.training import optimizers as optimizer
     from digits_sweep.training.engines import ENGINES
-    from digits_sweep.training.optimizers import optimizer
 
     conf = tmp_path / "conf"
     data = loading.DataSet(defined("A data set", "digits_sweep.data.loading"), train_samples=150)
     monkeypatch.setitem(loading.DATASETS, "two_classes", data)
     monkeypatch.setitem(model.MODELS, "coarse", defined("A model", "digits_sweep.training.model"))
-    adagrad = defined("An optimizer", "digits_sweep.training.optimizers.optimizer")
+    adagrad = defined("An optimizer", "digits_sweep.training.optimizers")
     monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", adagrad)
     monkeypatch.setitem(ENGINES, "plain", defined("An engine", "digits_sweep.training.engines.eager"))
     monkeypatch.setitem(TRACKERS, "csv", defined("A tracker", "digits_sweep.trackers.tensorboard"))
@@ -129,7 +129,8 @@ def test_a_tracker_is_notified_of_every_epoch(program, conf):
 
 
 def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
-    from digits_sweep.results import columns, summary
+    from digits_sweep.results import columns
+    from digits_sweep.results import sweep as summary
 
     column = eval(code("A column"), vars(columns))
     for module in (columns, summary):

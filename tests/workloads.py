@@ -11,7 +11,7 @@ from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import AdamConfig, Config, MLPConfig, ModelConfig, OptimizerConfig, SGDConfig
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MODELS, build_model
-from digits_sweep.training.optimizers.optimizer import OPTIMIZERS
+from digits_sweep.training.optimizers import OPTIMIZERS
 
 ADAM = AdamConfig(name="adam", lr=1e-3, weight_decay=5e-4, betas=[0.9, 0.999], eps=1e-8)
 SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=5e-4, momentum=0.9, nesterov=True)

@@ -1,16 +1,14 @@
 """The roles of keys, how two configurations differ, and how a value is written. Knows neither Hydra nor OmegaConf."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass
-from decimal import Decimal
 from functools import cache, reduce
 from operator import getitem
 from typing import Any, get_type_hints
 
-from digits_sweep.config.nodes import config_from, groups, nodes
-from digits_sweep.config.rules import ANYTHING, Role, Rule
-from digits_sweep.config.schema import Config
+from digits_sweep.config.schema import ANYTHING, Config, Role, Rule, config_from, groups, nodes
+from digits_sweep.config.text import written
 
 # The full name of a key, as a file may have it.
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_./@-]+)*")
@@ -135,26 +133,3 @@ def mistakes(config: Config) -> Iterator[str]:
     for key, value in flat(asdict(config)):
         if key in known and not known[key].rule.holds(value):
             yield f"{key}={written(value)}: {known[key].rule.right}"
-
-
-def written(value: Any) -> str:
-    """Return a value as text, the same everywhere: `1e-4`, `0.05`, `[0.9, 0.999]`, `{width:32}`, `true`, `null`.
-
-    A number is exact: reading the text gives the same float64.
-    """
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(written, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{name}:{written(each)}" for name, each in value.items()) + "}"
-    return _number(value) if isinstance(value, float) else str(value)
-
-
-def _number(value: float) -> str:
-    plain = float.__repr__(value).removesuffix(".0")
-    if value != value or abs(value) == float("inf") or value == 0 or 1e-3 <= abs(value) < 1e16:
-        return plain
-    sign, digits, exponent = Decimal(float.__repr__(value)).normalize().as_tuple()
-    mantissa = str(digits[0]) + ("." + "".join(map(str, digits[1:])) if len(digits) > 1 else "")
-    return f"{'-' if sign else ''}{mantissa}e{int(exponent) + len(digits) - 1}"

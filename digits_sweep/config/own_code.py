@@ -15,8 +15,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from digits_sweep.config.keys import written
 from digits_sweep.config.schema import Config
+from digits_sweep.config.text import written
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed
 
 log = logging.getLogger(__name__)

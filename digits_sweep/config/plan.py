@@ -15,16 +15,20 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from digits_sweep.config.command_line import read_command_line
-from digits_sweep.config.hydra.compose import Composed, Composer, to_config
-from digits_sweep.config.hydra.hydra_errors import explained
-from digits_sweep.config.hydra.launchers import Launcher, launcher_called
-from digits_sweep.config.keys import flat, holds_for_the_sweep, written
-from digits_sweep.config.resolvers.by_batch_size import is_by_batch_size
-from digits_sweep.config.resolvers.folders import check_working_folder
+from digits_sweep.config.compose import (
+    Composed,
+    Composer,
+    check_working_folder,
+    is_by_batch_size,
+    read_command_line,
+    to_config,
+)
+from digits_sweep.config.hydra_errors import explained
+from digits_sweep.config.keys import flat, holds_for_the_sweep
+from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.schema import Config
+from digits_sweep.config.text import safe_name, written
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.disk.files import safe_name
 
 # From here on planning takes longer than a second.
 MANY_RUNS = 100

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.config.schema import DataConfig, OwnDataConfig
+from digits_sweep.data import published as mnist
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.published.archives import Published
-from digits_sweep.data.published.on_disk import load_published
-from digits_sweep.data.sets import mnist
-from digits_sweep.data.sets.optdigits import load_optdigits
-from digits_sweep.data.sets.own import load_own, name_of_own
-from digits_sweep.data.sets.sample import load_sample
+from digits_sweep.data.own import load_own, name_of_own
+from digits_sweep.data.published import Published, load_published
+from digits_sweep.data.small import load_optdigits, load_sample
 from digits_sweep.errors import DataUnavailable
 
 Report = Callable[[str], None]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from digits_sweep.errors import visible
 from digits_sweep.report.analysis.sentences.verdict import verdict
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study, load_study
@@ -17,9 +18,7 @@ from digits_sweep.report.page import write_page
 from digits_sweep.report.pictures.captions import pictures
 from digits_sweep.report.tables.configurations import Cell, Table, questions
 from digits_sweep.report.tables.table_of_runs import named_table
-from digits_sweep.results.disk.harmless import visible
-from digits_sweep.results.manifest import newest_sweep
-from digits_sweep.results.summary import load_history, load_sweep
+from digits_sweep.results.sweep import load_history, load_sweep, newest_sweep
 
 SCROLLING = "max-height: 32em; overflow: auto"
 

@@ -1,6 +1,8 @@
-"""A run whose training loop is somebody else's, with the files of a run of this program but for the checkpoint."""
+"""A clock of training that stands still in pauses."""
 
 import math
+import secrets
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,19 +14,109 @@ from typing import Any
 import numpy as np
 import torch
 
-from digits_sweep.errors import CannotRecord
-from digits_sweep.recorder.clock import Clock
-from digits_sweep.recorder.folder import add_run, folder_of, is_completed, publish
+from digits_sweep.config.text import safe_name, written
+from digits_sweep.errors import CannotRecord, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP, fill
-from digits_sweep.results.disk.files import make_folder
-from digits_sweep.results.disk.lock import only_writer, writers_in
-from digits_sweep.results.run.environment import describe_environment
-from digits_sweep.results.run.evaluations import EvaluationRow, running_loss
-from digits_sweep.results.run.history import EpochRow, as_csv
-from digits_sweep.results.run.losses import Losses, RunningLoss
-from digits_sweep.results.run.record import Record, Status
-from digits_sweep.sweep.one_run.on_disk.run_files import RunFiles
-from digits_sweep.training.measures.memory import PeakMemory, is_out_of_memory
+from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.files import make_folder
+from digits_sweep.results.lock import only_writer, writers_in
+from digits_sweep.results.losses import Losses, RunningLoss
+from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status, as_csv, read_record, running_loss
+from digits_sweep.results.sweep import (
+    MANIFEST_FILE,
+    Manifest,
+    RecordedSweep,
+    next_counter,
+    publish_summary,
+    read_manifest,
+    write_manifest,
+)
+from digits_sweep.sweep.run_files import RunFiles
+from digits_sweep.training.device import PeakMemory, is_out_of_memory
+from digits_sweep.training.stopwatch import synchronize
+
+
+class Clock:
+    """Counts the seconds between its starts and its stops, with the work of a device finished at both."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Let the clock run."""
+        synchronize(self.device)
+        self._since = time.perf_counter()
+
+    def stop(self) -> None:
+        """Let the clock stand; if it does already, nothing."""
+        synchronize(self.device)
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+        self._since = None
+
+
+def add_run(sweep_dir: Path, folder: str, config: dict[str, Any]) -> int:
+    """Write a run into `sweep.json`, which is made if there is none; return its number, from 0.
+
+    Raises `CannotRecord` if the folder is a sweep of this program's own, OSError if it cannot be written.
+    """
+    make_folder(sweep_dir)
+    with _held(sweep_dir):
+        manifest = _manifest(sweep_dir)
+        if any((each.get("engine") or {}).get("name") != OWN_LOOP for each in manifest.configs):
+            raise CannotRecord(f"{sweep_dir}: a sweep of python -m digits_sweep; choose another folder")
+        runs, configs = [*manifest.runs], [*manifest.configs]
+        if folder in runs:
+            configs[runs.index(folder)] = config
+        else:
+            runs.append(folder)
+            configs.append(config)
+        write_manifest(sweep_dir, replace(manifest, runs=runs, configs=configs))
+        return runs.index(folder)
+
+
+def folder_of(config: dict[str, Any]) -> str:
+    """Return the name of the folder of a run: all that it differs in from one in which nothing is named."""
+    unnamed: dict[str, Any] = {"model": "own", "optimizer": "own", "dataset": "own", "weight_decay": 0}
+    optimizer = config["optimizer"]
+    values = {"model": config["model"]["name"], "optimizer": optimizer["name"], "dataset": config["data"]["name"]}
+    values |= {"batch_size": config["data"]["batch_size"], "lr": optimizer["lr"]}
+    values |= {"weight_decay": optimizer["weight_decay"], "seed": config["seed"], **config["settings"]}
+    named = (f"{name}={written(value)}" for name, value in values.items() if value != unnamed.get(name))
+    return safe_name("_".join(named))
+
+
+def is_completed(run_dir: Path) -> bool:
+    """Return whether the run in `run_dir` was trained to its end."""
+    try:
+        return read_record(run_dir).status.has_ended
+    except UnreadableRecord:
+        return False
+
+
+def publish(sweep_dir: Path) -> None:
+    """Rebuild `summary.csv` and `targets.csv` of the sweep, and of its outputs folder if it is the newest there."""
+    with _held(sweep_dir):
+        publish_summary(RecordedSweep(sweep_dir), _outputs(sweep_dir))
+
+
+def _outputs(sweep_dir: Path) -> Path:
+    return sweep_dir.absolute().parent.parent
+
+
+@contextmanager
+def _held(sweep_dir: Path) -> Iterator[None]:
+    with only_writer(sweep_dir, waits=lambda line: None):
+        yield
+
+
+def _manifest(sweep_dir: Path) -> Manifest:
+    if (sweep_dir / MANIFEST_FILE).exists():
+        return read_manifest(sweep_dir)
+    started, counter = datetime.now(timezone.utc).isoformat(), next_counter(_outputs(sweep_dir))
+    return Manifest([], [], [], [], id=secrets.token_hex(8), started_at=started, counter=counter)
 
 
 class Recorder:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from digits_sweep import __version__
+from digits_sweep.config.text import expanded
 from digits_sweep.errors import DigitsSweepError
-from digits_sweep.process.command import at_once, command
-from digits_sweep.process.streams import write_line
 from digits_sweep.report.language import CATALOGUES, ENGLISH, in_language, said
-from digits_sweep.results.disk.folders import expanded
+from digits_sweep.shell import at_once, command, write_line
 
 if TYPE_CHECKING:
     from digits_sweep.report.analysis.study import Study
@@ -30,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen = _parser().parse_args(arguments)
         with at_once():
             from digits_sweep.report.analysis.study import load_study
-            from digits_sweep.results.manifest import newest_sweep
+            from digits_sweep.results.sweep import newest_sweep
         stack.enter_context(in_language(chosen.language))
         try:
             studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]
@@ -102,14 +101,14 @@ def _sweep(text: str) -> Path:
 def _show(study: "Study") -> None:
     """Print the verdict and a table: on a terminal as wide as that is, else in Markdown."""
     with at_once():
+        from digits_sweep.errors import visible
         from digits_sweep.report.analysis.sentences.verdict import verdict
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
         from digits_sweep.report.tables.configurations import questions
         from digits_sweep.report.tables.experiments import experiments
         from digits_sweep.report.tables.table_of_runs import as_markdown, named_table
         from digits_sweep.report.tables.terminal import configurations_for_terminal, runs_for_terminal
-        from digits_sweep.results.disk.harmless import visible
-        from digits_sweep.terminal import console_on, print_table, without_room
+        from digits_sweep.shell import console_on, print_table, without_room
     if study.critical:
         from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
 

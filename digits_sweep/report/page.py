@@ -15,6 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from digits_sweep.errors import visible
 from digits_sweep.report.analysis.own_curves import HIGH, WIDE, OwnCurve, common_settings, own_curves
 from digits_sweep.report.analysis.panels import layout_of
 from digits_sweep.report.analysis.sentences.critical import answer_sentence
@@ -34,8 +35,7 @@ from digits_sweep.report.pictures.legend import legend, legend_of_critical
 from digits_sweep.report.tables.configurations import comparison, questions
 from digits_sweep.report.tables.experiments import experiments
 from digits_sweep.report.tables.table_of_runs import short_table
-from digits_sweep.results.disk.files import OLD_SECONDS, remove_leftovers, replace_file
-from digits_sweep.results.disk.harmless import visible
+from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_file
 
 HEADING = "How long is an epoch, and when is the loss below the threshold?"
 

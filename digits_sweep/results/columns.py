@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from digits_sweep.config.keys import KEY, results_of, value_of, written
-from digits_sweep.results.run.history import EpochRow, first_epoch_below, seconds_per_epoch, seconds_until
-from digits_sweep.results.run.record import Record
+from digits_sweep.config.keys import KEY, results_of, value_of
+from digits_sweep.config.text import written
+from digits_sweep.results.record import EpochRow, Record, first_epoch_below, seconds_per_epoch, seconds_until
 
 
 class ColumnRole(Enum):

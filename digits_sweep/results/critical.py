@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.disk.files import replace_file
-from digits_sweep.results.disk.reading import RECORD_BYTES, check_values, read_file, reason_of
+from digits_sweep.results.files import RECORD_BYTES, check_values, read_file, reason_of, replace_file
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
 BRANCHES = "branches.csv"

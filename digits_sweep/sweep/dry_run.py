@@ -4,9 +4,9 @@ from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config
 from digits_sweep.report.analysis.sentences.formatting import setting
 from digits_sweep.results.sweep import RecordedSweep
-from digits_sweep.sweep.one_run.setup import recorded_engine
 from digits_sweep.sweep.preflight import engines
 from digits_sweep.sweep.resume import is_finished
+from digits_sweep.sweep.run import recorded_engine
 
 HEADER = ("run", "batch size", "lr", "weight decay", "seed", "epochs", "engine", "would")
 

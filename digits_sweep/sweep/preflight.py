@@ -1,19 +1,48 @@
-"""What can be known of a plan before anything is read or written: the parts that it names, devices, engines, sizes."""
+"""What can be known of a plan before anything is written: the parts it names, engines, sizes; a dry run."""
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
 from digits_sweep import trackers
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, load, name_of
-from digits_sweep.errors import InvalidConfig
-from digits_sweep.sweep.own_traceback import traceback_in_file
+from digits_sweep.errors import InvalidConfig, OwnCodeFailed, visible
+from digits_sweep.results.files import make_folder, replace_file
 from digits_sweep.training.building import engine_for
 from digits_sweep.training.device import flush_denormals_from_now_on
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.model import MODELS
-from digits_sweep.training.optimizers.optimizer import OPTIMIZERS
+from digits_sweep.training.optimizers import OPTIMIZERS
+
+FILE = "own-code.log"
+
+
+@contextmanager
+def traceback_in_file(outputs: Path) -> Iterator[None]:
+    """Write the traceback of the user's code that fails in the block to `own-code.log` in `outputs`, and name the file.
+
+    The file holds the last such traceback and nothing else. If it cannot be written, the message stays as it is.
+    Raises `OwnCodeFailed`.
+    """
+    try:
+        yield
+    except OwnCodeFailed as failed:
+        error = failed.__cause__
+        if error is None:
+            raise
+        path = outputs / FILE
+        lines = [f"{datetime.now():%Y-%m-%d %H:%M:%S} {failed}\n", *traceback.format_exception(error)]
+        try:
+            make_folder(outputs)
+            replace_file(path, visible("".join(lines)), durable=False)
+        except OSError:
+            raise failed from error
+        raise OwnCodeFailed(f"{failed}; its traceback is in {path}") from error
 
 
 def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None:

@@ -6,6 +6,7 @@ somebody else must not start code, read the environment, or say where files are.
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,9 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits_sweep.config.command_line import key_of, read_command_line
-from digits_sweep.config.hydra.compose import checked
-from digits_sweep.config.hydra.launchers import LAUNCHERS, SUBMITIT_FOLDER
+from digits_sweep.config.compose import as_override, checked, key_of, read_command_line
 from digits_sweep.config.keys import (
     as_recorded,
     changes_results,
@@ -26,19 +25,17 @@ from digits_sweep.config.keys import (
     may_grow,
     role_of,
     value_of,
-    written,
 )
-from digits_sweep.config.own_code import changed_code
+from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
+from digits_sweep.config.own_code import GROUPS, changed_code
 from digits_sweep.config.plan import Plan, PlannedRun, plan
-from digits_sweep.config.rules import Role
-from digits_sweep.config.schema import Config
-from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord
+from digits_sweep.config.schema import Config, Role
+from digits_sweep.config.text import written
+from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, in_few_lines
 from digits_sweep.results.columns import OWN_LOOP
-from digits_sweep.results.disk.harmless import in_few_lines
-from digits_sweep.results.disk.reading import check_plain, reason_of
-from digits_sweep.results.manifest import Manifest, newest_sweep, read_manifest
-from digits_sweep.results.run.record import Record, Status
-from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.results.files import check_plain, reason_of
+from digits_sweep.results.record import Record, Status
+from digits_sweep.results.sweep import Manifest, RecordedSweep, newest_sweep, read_manifest
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
@@ -212,3 +209,53 @@ def is_finished(record: Record, config: Config) -> bool:
         epochs = record.summary.get("epochs", 0)
         return epochs >= config.trainer.num_epochs or (config.trainer.stop_at_threshold and reached)
     return record.status is Status.DIVERGED
+
+
+def resume_line(planned: Plan, sweep_dir: Path) -> str:
+    """Return the command that resumes a sweep: what is not repeated from its files is typed again.
+
+    Code of the user's is named in the whole command only, and found in the folder where that was typed.
+    """
+    if _has_own_code(planned):
+        return whole_command("digits_sweep", planned.command, sweep_dir)
+    again = _again(planned)
+    command = f"python -m digits_sweep {shlex.join([_resume(sweep_dir), *again])}"
+    # In what else says where something is, a path may be relative in a way that only its reader knows.
+    has_places = any(key_of(each).startswith(("tracker", "data.mirrors")) for each in again)
+    return f"{_here()} {command}" if has_places else command
+
+
+def resume_call(planned: Plan, sweep_dir: Path) -> str:
+    """Return the call of Python that resumes a sweep, as `resume_line` returns a command."""
+    whole = [each for each in planned.command if each != "-m" and key_of(each) != "resume"]
+    typed = whole if _has_own_code(planned) else _again(planned)
+    return f"run({', '.join(map(repr, [*typed, _resume(sweep_dir)]))})"
+
+
+def _has_own_code(planned: Plan) -> bool:
+    return any(getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS)
+
+
+def _again(planned: Plan) -> list[str]:
+    """Return what has to be typed again, the folder of the data in full."""
+    typed = not_repeated(planned.command, ())
+    again = [each for each in typed if key_of(each) != "data.root"]
+    root = Path(planned.settings.data.root).expanduser()
+    # The environment may name a relative one too.
+    if len(again) < len(typed) or not root.is_absolute():
+        again.append(as_override("data.root", str(root.absolute())))
+    return again
+
+
+def whole_command(module: str, command: Sequence[str], folder: Path) -> str:
+    """Return all that was typed, to be run where it was typed, and the folder to resume."""
+    typed = [each for each in command if key_of(each) != "resume"]
+    return f"{_here()} python -m {module} {shlex.join([*typed, _resume(folder)])}"
+
+
+def _here() -> str:
+    return f"cd {shlex.quote(str(Path.cwd()))} &&"
+
+
+def _resume(folder: Path) -> str:
+    return as_override("resume", str(folder.absolute()))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
-from digits_sweep.console import Screen
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, InvalidConfig
@@ -18,18 +17,23 @@ from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables.table_of_runs import named_table
 from digits_sweep.report.tables.terminal import runs_for_terminal
-from digits_sweep.results.disk.changes import flush_folder
-from digits_sweep.results.disk.files import OLD_SECONDS, make_folder, remove_leftovers
-from digits_sweep.results.disk.lock import only_writer
-from digits_sweep.results.manifest import DatasetChoice, Manifest, next_counter, write_manifest
-from digits_sweep.results.run.record import Status
-from digits_sweep.results.summary import publish_summary
-from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.results.changes import flush_folder
+from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers
+from digits_sweep.results.lock import only_writer
+from digits_sweep.results.record import Status
+from digits_sweep.results.sweep import (
+    DatasetChoice,
+    Manifest,
+    RecordedSweep,
+    next_counter,
+    publish_summary,
+    write_manifest,
+)
+from digits_sweep.shell import Screen
 from digits_sweep.sweep import dry_run, preflight
-from digits_sweep.sweep.own_traceback import traceback_in_file
-from digits_sweep.sweep.resume import is_finished, not_repeated, resumed
-from digits_sweep.sweep.resume_line import resume_call, resume_line
-from digits_sweep.trackers.process import following
+from digits_sweep.sweep.preflight import traceback_in_file
+from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
+from digits_sweep.trackers.following import following
 from digits_sweep.training.device import flush_denormals_from_now_on
 
 # Launches the runs of a plan in a sweep's folder; returns the exit code.

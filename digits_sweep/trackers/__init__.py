@@ -9,9 +9,8 @@ from importlib.util import find_spec
 from inspect import Parameter, signature
 from typing import Any
 
-from digits_sweep.config.extras import not_installed
-from digits_sweep.config.keys import written
-from digits_sweep.errors import InvalidConfig
+from digits_sweep.config.text import written
+from digits_sweep.errors import InvalidConfig, not_installed
 from digits_sweep.trackers.mlflow import MLflowTracker
 from digits_sweep.trackers.protocol import Tracker
 from digits_sweep.trackers.tensorboard import TensorBoardTracker

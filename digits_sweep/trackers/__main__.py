@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from digits_sweep import __version__
-from digits_sweep.process.command import at_once, command
-from digits_sweep.process.streams import write_line
+from digits_sweep.shell import at_once, command, write_line
 
 # An epoch takes longer than this at most batch sizes, and looking takes next to nothing.
 SECONDS_BETWEEN_LOOKS = 1.0

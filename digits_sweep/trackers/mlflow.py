@@ -5,8 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from digits_sweep.config.keys import flat
-from digits_sweep.results.run.history import EpochRow
-from digits_sweep.results.run.record import Record, Status
+from digits_sweep.results.record import EpochRow, Record, Status
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 # The tag by which a run in MLflow is that of a folder.

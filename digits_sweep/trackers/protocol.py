@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from digits_sweep.results.columns import COLUMNS, ColumnRole
-from digits_sweep.results.run.history import EpochRow
-from digits_sweep.results.run.record import Record
+from digits_sweep.results.record import EpochRow, Record
 
 
 class Tracker(Protocol):

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.config.keys import flat
-from digits_sweep.results.run.history import EpochRow
-from digits_sweep.results.run.record import Record
+from digits_sweep.results.record import EpochRow, Record
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 

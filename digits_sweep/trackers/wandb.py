@@ -4,8 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from digits_sweep.results.run.history import EpochRow
-from digits_sweep.results.run.record import Record, Status
+from digits_sweep.results.record import EpochRow, Record, Status
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 MODES = ("offline", "online")

@@ -13,7 +13,7 @@ from digits_sweep.training.device import resolve_device, threads_for
 from digits_sweep.training.engines import ENGINES, choose_engine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.model import build_model
-from digits_sweep.training.optimizers.optimizer import build_optimizer
+from digits_sweep.training.optimizers import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
 
 

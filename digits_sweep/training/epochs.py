@@ -11,8 +11,7 @@ from torch import Tensor
 from digits_sweep.config.schema import EvaluationConfig, TrainerConfig
 from digits_sweep.training.device import RandomNumbers
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.measures.schedule import Schedule
-from digits_sweep.training.optimizers.learning_rate import LearningRate
+from digits_sweep.training.schedule import LearningRate, Schedule
 from digits_sweep.training.stopwatch import Stopwatch
 
 # Called between iterations with the iterations, the examples and the seconds that the run has trained so far; true ends

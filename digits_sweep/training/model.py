@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digits_sweep.config.keys import written
 from digits_sweep.config.own_code import called, mistake
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
+from digits_sweep.config.text import written
 from digits_sweep.errors import InvalidConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from digits_sweep.config.keys import as_recorded, changes_results, declared, differing, may_grow
-from digits_sweep.config.nodes import config_from
 from digits_sweep.config.plan import plan
-from digits_sweep.config.schema import EvaluationConfig, TargetsConfig
+from digits_sweep.config.schema import EvaluationConfig, TargetsConfig, config_from
 from digits_sweep.data import loading
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, DataSet

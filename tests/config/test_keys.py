@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.config.keys import as_recorded, changes_results, declared, holds_for_the_sweep, may_grow, written
+from digits_sweep.config.keys import as_recorded, changes_results, declared, holds_for_the_sweep, may_grow
 from digits_sweep.config.plan import plan
-from digits_sweep.results.disk.files import safe_name
+from digits_sweep.config.text import safe_name, written
 
 
 @pytest.mark.parametrize(

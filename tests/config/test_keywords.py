@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from digits_sweep import run
-from digits_sweep.config.keywords import as_overrides, choices, keywords, meanings
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
+from digits_sweep.notebook.keywords import as_overrides, choices, keywords, meanings
 from tests.documents import CHOICES, KEYS, ROOT
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.config.hydra import compose
+from digits_sweep.config import compose
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.sets.mnist import MNIST, load_mnist
+from digits_sweep.data.published import MNIST, load_mnist
 
 SHAPES = {
     "train-images-idx3-ubyte": (200, 28, 28),

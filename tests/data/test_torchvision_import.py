@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.data.torchvision_import import import_torchvision
+from digits_sweep.data.published import import_torchvision
 from digits_sweep.errors import MismatchedTorchvision
 
 REASONS = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.sweep import load_sweep
 from tests.searches import QUICK
 
 

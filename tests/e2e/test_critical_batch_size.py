@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from digits_sweep.results.critical import read_answers
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
 from tests.killing import assert_same_results
 
@@ -124,8 +124,8 @@ def test_a_stopped_study_is_resumed_by_the_line_that_it_prints(study, program, m
     with monkeypatch.context() as stopping:
         lines = []
         stopping.setattr(
-            "digits_sweep.console.RunOnScreen.epoch",
-            lambda screen, row: lines.append(row) or (len(lines) == 4 and signal.raise_signal(sent)),
+            "digits_sweep.shell.RunOnScreen.epoch",
+            lambda screen, *row: lines.append(row) or (len(lines) == 4 and signal.raise_signal(sent)),
         )
         stopped = program(*QUICK, module=MODULE)
     assert stopped.returncode == code

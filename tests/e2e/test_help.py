@@ -10,7 +10,7 @@ import pytest
 
 from tests.commands import Program
 
-MODULES = ("digits_sweep", *(f"digits_sweep.{name}" for name in ("report", "tune", "bench", "trackers")))
+MODULES = ("digits_sweep", *(f"digits_sweep.{name}" for name in ("report", "tune", "critical_batch_size", "trackers")))
 every_command = pytest.mark.parametrize("module", MODULES)
 FLAGS = ("--help", "--version")
 # Standing in a folder that is gone takes a process of its own; so does a standard output that is closed or full.

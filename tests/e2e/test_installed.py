@@ -75,7 +75,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_brings_its_conf_and_templates_and_writes_outputs_where_its_user_is(installed, tmp_path):
     conf = checked(
-        [installed / "python", "-c", "from digits_sweep.config.hydra.compose import CONF; print(CONF)"], cwd=tmp_path
+        [installed / "python", "-c", "from digits_sweep.config.compose import CONF; print(CONF)"], cwd=tmp_path
     )
     assert Path(conf.strip()).is_relative_to(installed.parent)
     sweep = ["-m", "data=mnist_sample", "data.batch_size=500,300", "trainer.num_epochs=1", "device=cpu"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.config.hydra.launchers import LAUNCHERS
+from digits_sweep.config.launchers import LAUNCHERS
 from tests.commands import Program
 from tests.e2e.test_critical_batch_size import MODULE as CRITICAL
 from tests.e2e.test_critical_batch_size import QUICK as STUDY

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from digits_sweep.training.measures import memory
-from digits_sweep.training.measures.memory import PeakMemory, is_out_of_memory
+from digits_sweep.training import device as memory
+from digits_sweep.training.device import PeakMemory, is_out_of_memory
 
 # A stand-in for a device with room for 500 examples.
 SMALL_DEVICE = """
@@ -67,7 +67,7 @@ def test_what_the_allocator_of_the_cpu_raises_is_known():
 @pytest.mark.full
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU here")
 def test_the_peak_of_a_gpu_is_known_to_a_process_that_has_not_used_it():
-    code = "from digits_sweep.training.measures.memory import *; PeakMemory(torch.device('cuda', 0)).note({})"
+    code = "from digits_sweep.training.device import *; PeakMemory(torch.device('cuda', 0)).note({})"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
 

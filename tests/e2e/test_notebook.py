@@ -120,10 +120,10 @@ def test_everything_is_as_before_when_it_returns_or_raises(of_a_larger_program, 
 
 
 def test_everything_is_as_before_when_it_is_stopped(of_a_larger_program, monkeypatch):
-    def stopped(screen, row) -> None:
+    def stopped(screen, *row) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("digits_sweep.console.RunOnScreen.epoch", stopped)
+    monkeypatch.setattr("digits_sweep.shell.RunOnScreen.epoch", stopped)
     before = state()
     with pytest.raises(KeyboardInterrupt):
         run("data.batch_size=500", *QUICK)

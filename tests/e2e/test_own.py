@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from digits_sweep.results.run.record import read_record
+from digits_sweep.results.record import read_record
 from tests.commands import Program
 from tests.killing import assert_same_results
 

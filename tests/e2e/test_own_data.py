@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from digits_sweep.data.loading import _loaded
-from digits_sweep.results.run.record import read_record
+from digits_sweep.results.record import read_record
 from tests.killing import assert_same_results
 
 CODE = """

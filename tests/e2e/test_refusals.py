@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from digits_sweep.config.hydra.compose import CONF
+from digits_sweep.config.compose import CONF
 from digits_sweep.data.loading import DATASETS
 from tests.workloads import GPU_ENGINES
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.results.disk.lock import only_writer
+from digits_sweep.results.lock import only_writer
 from tests.commands import FAILS_THEN_COMPLETES, Program
 from tests.killing import SWEEP, assert_same_results, losses
 

@@ -74,8 +74,8 @@ def test_a_stopped_search_continues_with_the_very_trial_it_was_stopped_in(tune, 
     with monkeypatch.context() as stopping:
         lines = []
         stopping.setattr(
-            "digits_sweep.console.RunOnScreen.epoch",
-            lambda screen, row: lines.append(row) or (len(lines) == 6 and signal.raise_signal(sent)),
+            "digits_sweep.shell.RunOnScreen.epoch",
+            lambda screen, *row: lines.append(row) or (len(lines) == 6 and signal.raise_signal(sent)),
         )
         stopped = tune(*command)
     assert stopped.returncode == code

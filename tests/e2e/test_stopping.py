@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from digits_sweep.process.command import CODES
+from digits_sweep.shell import CODES
 from tests.studies import add_run, losses_reaching
 
 # Sends this process a signal when it looks for the n-th module after it has begun to listen to signals.
@@ -31,7 +31,7 @@ COMMANDS = {
     "configuration": ("digits_sweep", "--cfg", "job"),
     "tune": ("digits_sweep.tune", "data=mnist_sample", "data.batch_size=500", "tune.trials=1", "trainer.num_epochs=1"),
     "report": ("digits_sweep.report", "sweep"),
-    "bench": ("digits_sweep.bench", "data=mnist_sample"),
+    "bench": ("benchmarks", "data=mnist_sample"),
     "trackers": ("digits_sweep.trackers", "sweep"),
 }
 # A handful in `make test`; in `make test-all` everywhere.

@@ -6,14 +6,14 @@ from itertools import count
 
 import pytest
 
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.sweep import load_sweep
 from digits_sweep.training.stopwatch import Stopwatch
 from tests.commands import Program
 from tests.searches import QUICK, of_state, trials
 
 pytest.importorskip("optuna")
 
-from digits_sweep.tune.settings import OBJECTIVES
+from digits_sweep.search.tune import OBJECTIVES
 
 
 @pytest.mark.sampled(6)
@@ -34,9 +34,7 @@ def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_
 @pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold"])
 def test_a_trial_that_cannot_win_any_more_is_cut_short_and_says_why(tune, found, monkeypatch, objective):
     # Every epoch takes one second.
-    monkeypatch.setattr(
-        "digits_sweep.sweep.one_run.recorded_training.Stopwatch", partial(Stopwatch, clock=count().__next__)
-    )
+    monkeypatch.setattr("digits_sweep.sweep.run.Stopwatch", partial(Stopwatch, clock=count().__next__))
     fixed = ("tune.start_from_lesson=false", f"tune.objective={objective}")
     tune("tune.trials=1", "tune.lr=[0.01,0.0100001]", *fixed)
     tune("tune.trials=2", "tune.lr=[1e-7,1.1e-7]", *fixed)

@@ -7,9 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from digits_sweep import latest, run
-from digits_sweep.console import RunOnScreen, Screen
-from digits_sweep.notebook.screen import MOST_LINES, NotebookScreen, RunInNotebook, screen_for
-from digits_sweep.results.run.history import EpochRow
+from digits_sweep.notebook.display import MOST_LINES, NotebookScreen, RunInNotebook, screen_for
+from digits_sweep.shell import RunOnScreen, Screen
 
 QUICK = {"data": "mnist_sample", "num_epochs": 2, "hidden_size": 2}
 
@@ -53,7 +52,7 @@ def test_a_sweep_is_one_display_with_a_line_a_run_and_prints_nothing(displays, c
 
 
 def test_while_it_trains_there_is_a_bar_and_afterwards_none(displays, monkeypatch):
-    monkeypatch.setattr("digits_sweep.notebook.screen.SECONDS_BETWEEN_UPDATES", 0.0)
+    monkeypatch.setattr("digits_sweep.notebook.display.SECONDS_BETWEEN_UPDATES", 0.0)
     run(batch_size=[500, 300], **QUICK)
     (states,) = displays.states
     bars = [state["text/html"] for state in states if "<progress" in state["text/html"]]
@@ -65,8 +64,8 @@ def test_while_it_trains_there_is_a_bar_and_afterwards_none(displays, monkeypatc
 def test_after_an_interrupt_the_sweep_so_far_is_reachable_and_the_display_says_how(displays, monkeypatch):
     ended = RunInNotebook.epoch
 
-    def stopped(shown, row) -> None:
-        ended(shown, row)
+    def stopped(shown, *row) -> None:
+        ended(shown, *row)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RunInNotebook, "epoch", stopped)
@@ -117,7 +116,7 @@ def test_texts_are_shown_as_text_and_of_many_lines_the_last():
     assert "(5 lines before)" in states[-1]["text/html"]
     with screen.run("<script>", 3) as shown:
         assert isinstance(shown, RunOnScreen)
-        shown.epoch(EpochRow(1, 2.0, 0.1, 1.0, 100.0))
+        shown.epoch(1, 2.0, 0.1, 1.0)
     assert "&lt;script&gt;" in screen.bar
     assert "<script>" not in screen.bar
 

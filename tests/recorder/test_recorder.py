@@ -8,8 +8,8 @@ import torch
 
 from digits_sweep import Recorder, load_sweep
 from digits_sweep.errors import CannotRecord
-from digits_sweep.results.run.record import Status, read_record
-from digits_sweep.results.summary import load_history
+from digits_sweep.results.record import Status, read_record
+from digits_sweep.results.sweep import load_history
 from tests.commands import Program
 
 

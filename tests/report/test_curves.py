@@ -2,8 +2,8 @@
 
 import pytest
 
+from digits_sweep.config.schema import softmax_floor
 from digits_sweep.report.analysis.curves import along_epochs as curves
-from digits_sweep.results.run.history import softmax_floor
 from tests.studies import add_run, finished, losses_reaching
 
 

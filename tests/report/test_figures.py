@@ -5,6 +5,7 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 
+from digits_sweep.config.schema import softmax_floor
 from digits_sweep.report.analysis.curves import along_epochs as curves
 from digits_sweep.report.analysis.curves import cost, evaluated, scaling
 from digits_sweep.report.analysis.panels import layout_of
@@ -12,7 +13,6 @@ from digits_sweep.report.figures import batch_size, courses
 from digits_sweep.report.figures.predictions import predictions
 from digits_sweep.report.figures.style import SIZES
 from digits_sweep.report.pictures.captions import pictures
-from digits_sweep.results.run.history import softmax_floor
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 

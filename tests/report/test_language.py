@@ -17,7 +17,7 @@ from digits_sweep.report.language import CATALOGUES, in_language, said
 from digits_sweep.report.page import OF_THE_SCRIPT, write_page
 from digits_sweep.report.pictures.legend import LINES
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.run.record import Status
+from digits_sweep.results.record import Status
 from tests.many import sweep_of
 from tests.pages import Page
 from tests.report.test_critical import folder as critical  # noqa: F401

@@ -6,11 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
-from digits_sweep.console import Screen
 from digits_sweep.report.__main__ import main
 from digits_sweep.report.analysis.statistics.replicates import replicates
 from digits_sweep.report.tables.terminal import configurations_for_terminal, runs_for_terminal
-from digits_sweep.terminal import print_table, without_room
+from digits_sweep.shell import Screen, print_table, without_room
 from tests.many import sweep_of
 from tests.studies import add_run, finished, losses_reaching
 

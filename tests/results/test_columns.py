@@ -1,7 +1,7 @@
 """The columns of a sweep's table: those that every table has, and one for each other key that was swept."""
 
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.sweep import load_sweep
 from tests.studies import add_run, finished, losses_reaching
 
 

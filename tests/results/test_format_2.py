@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
 from tests.killing import losses, weights
 

@@ -8,10 +8,18 @@ import pandas as pd
 import pytest
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
-from digits_sweep.results.manifest import Manifest, newest_sweep, next_counter, read_manifest, sweeps_in, write_manifest
-from digits_sweep.results.run.record import Record, Status, write_record
-from digits_sweep.results.summary import load_sweep, publish_summary
-from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.results.record import Record, Status, write_record
+from digits_sweep.results.sweep import (
+    Manifest,
+    RecordedSweep,
+    load_sweep,
+    newest_sweep,
+    next_counter,
+    publish_summary,
+    read_manifest,
+    sweeps_in,
+    write_manifest,
+)
 
 
 def sweep(outputs: Path, name: str, counter: int, runs: tuple[str, ...] = ("run",)) -> Path:

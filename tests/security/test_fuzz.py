@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from digits_sweep.report import page
-from digits_sweep.results.summary import load_history, load_sweep
+from digits_sweep.results.sweep import load_history, load_sweep
 from tests.commands import Finished, Program
 from tests.security.mutations import (
     NAMES,

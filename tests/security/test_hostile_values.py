@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from digits_sweep.results.run.history import EpochRow, write_history
-from digits_sweep.results.run.record import read_record, write_record
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.record import EpochRow, read_record, write_history, write_record
+from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
 from tests.studies import add_run, finished, losses_reaching
 

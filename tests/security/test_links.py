@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.sweep import load_sweep
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices as POSIX has them")
 

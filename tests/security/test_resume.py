@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from digits_sweep.results.manifest import read_manifest
-from digits_sweep.results.summary import load_sweep
+from digits_sweep.results.sweep import load_sweep, read_manifest
 from tests.commands import Program
 from tests.security.conftest import change_manifest
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from digits_sweep.console import Screen
+from digits_sweep.shell import Screen
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 WRITTEN_OUT = "\\x1b]52;c;cm0gLXJmIH4=\\x07"

@@ -4,10 +4,9 @@ import io
 
 import pytest
 
-from digits_sweep.console import Screen
-from digits_sweep.results.manifest import Manifest
-from digits_sweep.results.run.history import EpochRow
-from digits_sweep.sweep.one_run.pace import Pace
+from digits_sweep.results.sweep import Manifest
+from digits_sweep.shell import Screen
+from digits_sweep.sweep.run import Pace
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2", "model.hidden_size=2")
 
@@ -43,7 +42,7 @@ def test_a_terminal_shows_the_run_and_the_sweep(monkeypatch, term, has_bar):
     stream = Terminal()
     monkeypatch.setattr("sys.stdout", stream)
     with Screen().run("run 1 of 2: a", 10, 0, Pace(manifest(50, 50), 0, 6_000)) as shown:
-        shown.epoch(EpochRow(1, 1.9, 0.1, 6.0, 1e3))
+        shown.epoch(1, 1.9, 0.1, 6.0)
     text = stream.getvalue()
     assert ("run 1 of 2, about 114 s left" in text or "run 1 of 2, about 2 min left" in text) == has_bar
     assert ("epoch 1 of 10, about 54 s left" in text) == has_bar

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from digits_sweep.config.hydra.compose import CONF
+from digits_sweep.config.compose import CONF
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.trackers import TRACKERS, check

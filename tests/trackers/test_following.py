@@ -7,8 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from digits_sweep.config.plan import plan
-from digits_sweep.results.run.history import EpochRow, write_history
-from digits_sweep.results.run.record import Status, read_record, write_record
+from digits_sweep.results.record import EpochRow, Status, read_record, write_history, write_record
 from digits_sweep.trackers import TRACKERS
 from digits_sweep.trackers.following import Follower
 from digits_sweep.trackers.protocol import final_metrics

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from digits_sweep.trackers import process
+from digits_sweep.trackers import following as process
 
 TRACKER = {"tensorboard": {"folder": "tensorboard"}}
 

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig
+from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, softmax_floor
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.results.run.history import softmax_floor
 from digits_sweep.training.model import build_model
 from tests.workloads import mlp, model_called
 

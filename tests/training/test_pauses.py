@@ -13,7 +13,7 @@ from digits_sweep.config.schema import EvaluationConfig, TrainerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.epochs import Epoch, epoch_order, train
-from digits_sweep.training.measures.evaluation import evaluate
+from digits_sweep.training.evaluation import evaluate
 from digits_sweep.training.stopwatch import Stopwatch
 from tests.training.test_epochs import Clock
 from tests.workloads import settings, workload

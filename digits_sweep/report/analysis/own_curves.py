@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from digits_sweep.config.keys import flat, written
+from digits_sweep.config.keys import flat
+from digits_sweep.config.text import written
 from digits_sweep.report.analysis.sentences.formatting import cell
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.language import said
-from digits_sweep.results.run.record import Record
+from digits_sweep.results.record import Record
 
 # A curve of more points, and a table of more rows, shows no more.
 MOST_POINTS, MOST_ROWS = 60, 12

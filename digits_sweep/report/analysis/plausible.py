@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.config.keys import KEY, results_of, written
+from digits_sweep.config.keys import KEY, results_of
+from digits_sweep.config.text import written
 from digits_sweep.report.analysis.configurations import ADDED
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.run.record import Record
+from digits_sweep.results.record import Record
 
 # Far above what a run has, and few enough for a table and a figure.
 MOST_KEYS = 200

@@ -7,18 +7,16 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.config.keys import results_of, written
+from digits_sweep.config.keys import results_of
+from digits_sweep.config.text import written
 from digits_sweep.report.analysis.configurations import with_configurations
 from digits_sweep.report.analysis.curves.critical import Critical, load_critical
 from digits_sweep.report.analysis.goal import Goal, goal_of, with_goal
 from digits_sweep.report.analysis.plausible import implausible
 from digits_sweep.results.columns import COVERED
-from digits_sweep.results.manifest import Manifest
-from digits_sweep.results.run.evaluations import EvaluationRow
-from digits_sweep.results.run.record import Record, Status
-from digits_sweep.results.run.targets import targets_table
-from digits_sweep.results.summary import history_of, table_of, targets_in
-from digits_sweep.results.sweep import RecordedSweep, read_sweep
+from digits_sweep.results.record import EvaluationRow, Record, Status
+from digits_sweep.results.sweep import Manifest, RecordedSweep, history_of, read_sweep, table_of, targets_in
+from digits_sweep.results.targets import targets_table
 
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"

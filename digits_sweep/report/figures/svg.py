@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from digits_sweep.errors import visible
 from digits_sweep.report.figures.style import (
     GRID,
     HEAT,
@@ -30,7 +31,6 @@ from digits_sweep.report.figures.style import (
     room,
     shortened,
 )
-from digits_sweep.results.disk.harmless import visible
 
 Draw = Callable[[Axes], None]
 # The titles of its column and its row, empty if it has none, and what draws it.

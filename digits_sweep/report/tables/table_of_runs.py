@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from digits_sweep.errors import one_line
 from digits_sweep.report.analysis.configurations import labels, settings
 from digits_sweep.report.analysis.sentences.formatting import cell, counted, noun_of, rounded, setting
 from digits_sweep.report.language import said
-from digits_sweep.results.disk.harmless import one_line
 
 # The settings that every table has a column for.
 FIXED = ("batch_size", "lr", "weight_decay")

@@ -8,15 +8,7 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.report.analysis.configurations import labels, shortened
-from digits_sweep.report.analysis.sentences.formatting import (
-    cell,
-    listed,
-    noun_of,
-    rounded,
-    seconds,
-    setting,
-    share,
-)
+from digits_sweep.report.analysis.sentences.formatting import cell, listed, noun_of, rounded, seconds, setting, share
 from digits_sweep.report.analysis.statistics.replicates import Estimate, Replicates
 from digits_sweep.report.language import said
 from digits_sweep.report.tables.table_of_runs import FIXED, differing, outcome

@@ -7,12 +7,11 @@ from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
 from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.cuda_graph import CudaGraphEngine
-from digits_sweep.training.engines.cuda_kernel.engine import CudaKernelEngine
-from digits_sweep.training.engines.eager import EagerEngine
-from digits_sweep.training.engines.lesson import LessonEngine
-from digits_sweep.training.engines.native.engine import NativeEngine
+from digits_sweep.training.engines.cuda_kernel import CudaKernelEngine
+from digits_sweep.training.engines.eager import EagerEngine, LessonEngine
+from digits_sweep.training.engines.native import NativeEngine
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.optimizers.learning_rate import is_constant
+from digits_sweep.training.schedule import is_constant
 
 # In the order in which `auto` tries them, the fastest first. It takes only those that are `automatic`.
 ENGINES: dict[str, type[Engine]] = {

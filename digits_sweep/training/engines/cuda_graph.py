@@ -15,11 +15,10 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale, scale_of
-from digits_sweep.training.engines.closed_form import PORTION, Portion
-from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
+from digits_sweep.training.engines.closed_form import PORTION, FlatParameters, Portion, fused_update
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizers.optimizer import build_optimizer, steps_plainly
+from digits_sweep.training.optimizers import build_optimizer, steps_plainly
 
 # Train on the images at these places, (steps * batch,), with these shares of the learning rate, (steps,); return the
 # loss of every step, (steps,).

@@ -13,9 +13,9 @@ from digits_sweep.errors import DeviceUnavailable, EngineRefused
 from digits_sweep.training.building import build_engine, engine_for, model_on_meta
 from digits_sweep.training.engines import ENGINES, choose_engine
 from digits_sweep.training.engines.eager import EagerEngine
-from digits_sweep.training.engines.native.engine import NativeEngine
+from digits_sweep.training.engines.native import NativeEngine
 from digits_sweep.training.model import MODELS
-from digits_sweep.training.optimizers.optimizer import OPTIMIZERS
+from digits_sweep.training.optimizers import OPTIMIZERS
 from tests.workloads import ADAM, settings, small_convolution, workload
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)

@@ -10,8 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, RMSprop
 
 from digits_sweep.data.digits import scale_in_place
-from digits_sweep.training.engines.closed_form import ClosedFormEngine
-from digits_sweep.training.engines.flat_parameters import FlatParameters, fused_update
+from digits_sweep.training.engines.closed_form import ClosedFormEngine, FlatParameters, fused_update
 from digits_sweep.training.model import MLP
 from tests.workloads import ADAM, STEP_OF_ONE, mlp, small_convolution, workload
 
@@ -77,7 +76,7 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_optimizer_that_is_not_plain_adam_adamw_or_sgd_is_refused(name, monkeypatch):
     monkeypatch.setattr(
-        "digits_sweep.training.optimizers.optimizer.OPTIMIZERS",
+        "digits_sweep.training.optimizers.OPTIMIZERS",
         {"adam": lambda config, parameters, **_: OTHERS[name](parameters)},
     )
     refusal = ClosedFormEngine.refusal(workload().model, ADAM, CPU)

@@ -7,9 +7,7 @@ import torch
 
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.errors import EngineRefused
-from digits_sweep.training.engines.cuda_kernel.engine import SOURCE, CudaKernelEngine
-from digits_sweep.training.engines.cuda_kernel.layout import Layout
-from digits_sweep.training.engines.cuda_kernel.runtime import compiled, load_compiler
+from digits_sweep.training.engines.cuda_kernel import SOURCE, CudaKernelEngine, Layout, compiled, load_compiler
 from tests.workloads import ADAM, SGD, mlp, optimizer_called, small_convolution, workload
 
 GPU = torch.device("cuda", 0)

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
-from digits_sweep.training.engines.native.engine import NativeEngine
+from digits_sweep.training.engines.native import NativeEngine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.model import MLP
@@ -126,7 +126,7 @@ def test_any_batch_size_and_any_cuts_give_the_same_bits(data):
 
 def test_more_images_than_are_computed_in_one_call_give_the_same_bits(monkeypatch):
     whole = trained("native", digits_like(301, 20))
-    monkeypatch.setattr("digits_sweep.training.engines.native.engine.CALL", 50)
+    monkeypatch.setattr("digits_sweep.training.engines.native.CALL", 50)
     assert_same_bits(trained("native", digits_like(301, 20)), whole)
 
 

@@ -12,7 +12,7 @@ import torch
 from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines import choose_engine, compiler
 from digits_sweep.training.engines.compiler import load_library
-from digits_sweep.training.engines.native.engine import NativeEngine
+from digits_sweep.training.engines.native import NativeEngine
 from tests.workloads import ADAM, workload
 
 CC = shutil.which("cc")

@@ -8,7 +8,7 @@ import torch
 from digits_sweep.config.schema import AdamConfig, OptimizerConfig
 from digits_sweep.training.engines import choose_engine
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
-from digits_sweep.training.engines.native.engine import SOURCE, NativeEngine
+from digits_sweep.training.engines.native import SOURCE, NativeEngine
 from tests.workloads import ADAM, small_convolution, workload
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from digits_sweep.training.engines.native.engine import NativeEngine
+from digits_sweep.training.engines.native import NativeEngine
 from tests.workloads import ADAM, workload
 
 needs_compiler = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from digits_sweep.data.digits import scale
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.epochs import epoch_order
-from digits_sweep.training.optimizers.optimizer import build_optimizer
+from digits_sweep.training.optimizers import build_optimizer
 from tests.training.engines.contract import OPTIONS, TOLERANCE, assert_same_bits, case, skip_if_refused, trained
 from tests.workloads import KNOWN_OPTIMIZERS, device_of
 

@@ -7,11 +7,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from digits_sweep.training.engines.direct_step import DirectStep
-from digits_sweep.training.engines.eager import EagerEngine
-from digits_sweep.training.engines.small_convolutions import are_small, without_onednn
-from digits_sweep.training.optimizers.learning_rate import ScaledRates
-from digits_sweep.training.optimizers.optimizer import build_optimizer
+from digits_sweep.training.engines.eager import DirectStep, EagerEngine, are_small, without_onednn
+from digits_sweep.training.optimizers import build_optimizer
+from digits_sweep.training.schedule import ScaledRates
 from tests.workloads import ADAM, PLAIN_SGD, SGD, optimizer_called, small_convolution, workload
 
 CONFIGS = {"adam": ADAM, "adamw": optimizer_called("adamw"), "sgd": SGD, "plain sgd": PLAIN_SGD}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from digits_sweep.config.schema import softmax_floor
 from digits_sweep.report.analysis.statistics.replicates import ended
-from digits_sweep.results.run.history import softmax_floor
 
 CLASSES = 10
 FLAT, FEWEST_FLAT = 0.01, 5

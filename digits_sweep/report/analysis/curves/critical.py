@@ -23,7 +23,7 @@ from digits_sweep.results.critical import (
     Answer,
     read_answers,
 )
-from digits_sweep.results.disk.reading import HISTORY_BYTES, read_csv, read_file, reason_of
+from digits_sweep.results.files import HISTORY_BYTES, read_csv, read_file, reason_of
 
 POINTS = 60
 

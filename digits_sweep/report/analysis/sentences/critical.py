@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from digits_sweep.config.keys import written
+from digits_sweep.config.text import written
 from digits_sweep.report.analysis.curves.branches import Branches
 from digits_sweep.report.analysis.sentences.formatting import microseconds, seconds
 from digits_sweep.report.language import said

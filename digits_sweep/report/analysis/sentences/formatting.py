@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.config.keys import written
+from digits_sweep.config.text import written
 from digits_sweep.report.analysis.statistics.replicates import Estimate
 from digits_sweep.report.language import said
 

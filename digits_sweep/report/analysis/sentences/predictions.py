@@ -6,7 +6,7 @@ from digits_sweep.report.analysis.curves.along_epochs import CLASSES, is_flat, n
 from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.language import said
-from digits_sweep.results.run.record import Record
+from digits_sweep.results.record import Record
 
 # Of more runs the sentence has the classes only.
 MOST_WITH_CLASSES = 12

@@ -12,7 +12,7 @@ from digits_sweep.report.analysis.sentences.predictions import on_predictions
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.language import said
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.run.record import Status
+from digits_sweep.results.record import Status
 
 Said = TypeVar("Said", bound=Hashable)
 # Timing is unsteady if the middle half of a run's epochs spreads over more than this share of their median.

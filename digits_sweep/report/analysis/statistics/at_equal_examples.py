@@ -12,7 +12,7 @@ import pandas as pd
 from digits_sweep.report.analysis.statistics.pairs import sign_test
 from digits_sweep.report.analysis.statistics.replicates import Estimate, ended, estimate
 from digits_sweep.report.analysis.study import Study
-from digits_sweep.results.run.record import Record
+from digits_sweep.results.record import Record
 
 MEASURES = ("train_loss", "test_error")
 

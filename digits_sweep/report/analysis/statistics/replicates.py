@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.report.analysis.statistics import binomial
-from digits_sweep.results.run.record import Status
+from digits_sweep.results.record import Status
 
 CONFIDENCE = 0.95
 # Runs that are the same in these columns, as far as there are some, are the same run.

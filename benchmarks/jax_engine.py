@@ -1,0 +1,119 @@
+"""The same training in JAX, as a peer to compare with: an epoch is one compiled scan, on all cores that it takes."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from jax import lax
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from digits_sweep.config.schema import AdamConfig, Config, OptimizerConfig
+from digits_sweep.data.digits import Digits, scale
+from digits_sweep.training.building import BuiltEngine, workload_of
+from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.model import MLP, build_model
+from digits_sweep.training.optimizers import build_optimizer
+from digits_sweep.training.stopwatch import Stopwatch
+
+# On a machine with a GPU, JAX would compute on it otherwise, and take most of its memory at once.
+jax.config.update("jax_platforms", "cpu")
+
+Parameters = list[tuple[Any, Any]]
+
+
+class JaxEngine:
+    """Forward, `jax.grad` and Adam in one `lax.scan` over the batches of an epoch."""
+
+    automatic: ClassVar[bool] = False
+    flushes_denormals: ClassVar[bool] = False
+    follows_schedules: ClassVar[bool] = False
+    reads_floats: ClassVar[bool] = True
+
+    @staticmethod
+    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
+        if type(model) is not MLP or any(type(each) is not nn.ReLU for each in model.activations):
+            return "it is written for model=mlp model.activation=relu"
+        # The exact type: AdamW is another step.
+        if type(optimizer) is not AdamConfig or optimizer.name != "adam" or device.type != "cpu":
+            return "it is written for Adam on the CPU"
+        return None
+
+    def __init__(self, workload: Workload) -> None:
+        model = workload.model
+        assert isinstance(model, MLP), "every other model is refused"
+        self.model: nn.Module = model
+        self.optimizer: Optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=False)
+        self.batch_size = workload.batch_size
+        self.images = jnp.asarray(scale(workload.images, workload.scale).flatten(1).numpy())
+        self.labels = jnp.asarray(workload.labels.numpy().astype(np.int32))
+        layers = [*model.hidden_layers, model.output]
+        parameters = [
+            (jnp.asarray(each.weight.detach().numpy()), jnp.asarray(each.bias.detach().numpy())) for each in layers
+        ]
+        # Each of them gives its memory to what replaces it, so none may be there twice.
+        moments = [jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)]
+        self.state = (parameters, *moments, jnp.zeros((), jnp.float32))
+        self.run = _compiled(workload.optimizer, isinstance(model.head, nn.Softmax))
+
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
+        assert rates is None, "schedules are refused"
+        whole = len(order) // self.batch_size * self.batch_size
+        found = []
+        for part in (order[:whole].view(-1, self.batch_size), order[whole:].view(1, -1)):
+            if part.numel():
+                rows = jnp.asarray(part.numpy().astype(np.int32))
+                self.state, losses = self.run(self.state, rows, self.images, self.labels)
+                found.append(torch.from_numpy(np.asarray(losses).copy()))
+        return torch.cat(found)
+
+
+def _compiled(optimizer: OptimizerConfig, squashes: bool) -> Any:
+    """Return the compiled epoch: (state, rows (batches, size), images, labels) to (state, losses (batches,))."""
+    assert isinstance(optimizer, AdamConfig)
+    beta1, beta2 = optimizer.betas
+
+    def loss_of(parameters: Parameters, images: Any, labels: Any) -> Any:
+        values = images
+        for weight, bias in parameters[:-1]:
+            values = jax.nn.relu(values @ weight.T + bias)
+        weight, bias = parameters[-1]
+        scores = values @ weight.T + bias
+        scores = jax.nn.softmax(scores) if squashes else scores
+        return -jnp.take_along_axis(jax.nn.log_softmax(scores), labels[:, None], 1).mean()
+
+    def stepped(value: Any, gradient: Any, first: Any, second: Any, step: Any) -> tuple[Any, Any, Any]:
+        """Adam with L2 added to the gradient (Kingma and Ba 2015, algorithm 1), rounded as in PyTorch."""
+        gradient = gradient + optimizer.weight_decay * value
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient * gradient
+        root = jnp.sqrt(second) / jnp.sqrt(1 - beta2**step) + optimizer.eps
+        return value - optimizer.lr / (1 - beta1**step) * first / root, first, second
+
+    def iteration(state: Any, rows: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+        parameters, firsts, seconds, step = state
+        loss, gradients = jax.value_and_grad(loss_of)(parameters, images[rows], labels[rows])
+        values, form = jax.tree.flatten(parameters)
+        others = map(jax.tree.leaves, (gradients, firsts, seconds))
+        leaves = zip(values, *others, strict=True)
+        new = [stepped(value, slope, first, second, step + 1) for value, slope, first, second in leaves]
+        return (*(jax.tree.unflatten(form, [each[place] for each in new]) for place in range(3)), step + 1), loss
+
+    def epoch(state: Any, rows: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+        return lax.scan(lambda carried, batch: iteration(carried, batch, images, labels), state, rows)
+
+    return jax.jit(epoch, donate_argnums=0)
+
+
+def build_jax(config: Config, digits: Digits) -> BuiltEngine:
+    """Build the contestant. What it compiles, it compiles in its first epoch, which does not count."""
+    device = torch.device("cpu")
+    stopwatch = Stopwatch(device)
+    with stopwatch.running():
+        model = build_model(config.model, config.seed, image_shape=digits.image_shape)
+        engine = JaxEngine(workload_of(config, digits, model, device))
+    return BuiltEngine(engine, "jax", "a peer", device, os.cpu_count() or 1, stopwatch.seconds)

@@ -1,1 +1,0 @@
-"""Hydra and OmegaConf: composition, their complaints in this program's words, launchers."""

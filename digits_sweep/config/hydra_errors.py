@@ -1,0 +1,119 @@
+"""Hydra's and OmegaConf's complaints in this program's words: one line with key, value and what would be right."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any, get_args
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from digits_sweep.config.keys import declared
+from digits_sweep.config.launchers import launcher_called
+from digits_sweep.errors import InvalidConfig, not_installed
+
+if TYPE_CHECKING:
+    from digits_sweep.config.compose import Composer
+
+
+KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+KINDS |= {list[str]: "a list [a,b]", list[float]: "a list of numbers [a,b]", type(None): "null"}
+KINDS[list[int]] = "a list of whole numbers [a,b]"
+# Below this likeness a suggestion would be a guess.
+LEAST_LIKENESS = 0.6
+
+
+@contextmanager
+def explained(overrides: Sequence[str], composer: "Composer") -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise in the block into `InvalidConfig`; `overrides` are what the user typed."""
+    try:
+        yield
+    except OverrideParseException as error:
+        raise InvalidConfig(_unreadable(error.override)) from error
+    except AssertionError as error:
+        # OmegaConf's way to refuse a value inside something that is null.
+        raise InvalidConfig(_first_line(error)) from error
+    except MissingConfigException as error:
+        raise InvalidConfig(_missing_choice(error, composer)) from error
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+        cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+        explanation = _wrong_value(cause, overrides, composer) or _wrong_group(overrides, composer)
+        raise InvalidConfig(explanation or _first_line(error)) from error
+
+
+def _unreadable(override: str) -> str:
+    """Say how to type a text that Hydra's grammar cannot read."""
+    key, equals, value = override.partition("=")
+    if "\r" in override:
+        return f"{override!r}: ends with a carriage return, as lines of a Windows file do; remove it"
+    if not equals:
+        return f"{override}: is not key=value; a list of values has no space after its commas (key=1,2,3)"
+    if value.rstrip().endswith(","):
+        return f"{override}: ends with a comma; a list of values has no space after its commas (key=1,2,3)"
+    inner = value.strip("'\"").replace('"', '\\"')
+    return f"{override}: cannot be read as key=value; quote it, also for the shell: '{key}=\"{inner}\"'"
+
+
+def _missing_choice(error: MissingConfigException, composer: "Composer") -> str:
+    wanted = str(error.missing_cfg_file)
+    group, _, choice = wanted.rpartition("/")
+    if group == "hydra/launcher" and (extra := launcher_called(choice).extra):
+        return f"{group}={choice}: {not_installed('its launcher', extra)}"
+    if not error.options:
+        return f"{group or wanted}={choice}: there is no such group; choose among {', '.join(composer.groups())}"
+    return f"{group}={choice}: there is no such choice; choose {' or '.join(error.options)}"
+
+
+def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer: "Composer") -> str | None:
+    # The key of a list, not of a value in it.
+    key = re.sub(r"\[\d+\]$", "", getattr(cause, "full_key", None) or "")
+    if not key:
+        return None
+    typed = next((each for each in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", each)), key)
+    if key.startswith("tracker."):
+        name = key.split(".")[1]
+        return (
+            f"{typed}: add tracker={name}" if name in composer.options("tracker") else f"{typed}: there is no such key"
+        )
+    known = declared()
+    if key in known and isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return f"{typed}: there is no such key with this {key.partition('.')[0]}"
+    if key not in known:
+        close = closest(key, [*known, *(composer.groups() if "." not in key else ())])
+        return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")
+    kind = known[key].kind
+    kinds = [kind] if kind in KINDS else get_args(kind)
+    return f"{typed}: must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"
+
+
+def closest(typed: str, known: Sequence[str]) -> str | None:
+    """Return the key of `known` that `typed` most likely stands for, or None if none is near."""
+    likeness, best = max(((_likeness(typed, key), key) for key in known), key=lambda found: found[0])
+    return best if likeness >= LEAST_LIKENESS else None
+
+
+def _likeness(typed: str, key: str) -> float:
+    """How near two keys are, 0 to 1: by their last parts, by initials (`learning_rate`, `lr`), and as a whole."""
+    group, _, last = typed.rpartition(".")
+    known_group, _, known_last = key.rpartition(".")
+    same_group = 0.05 if group and group == known_group else 0.0
+    initials = "".join(word[:1] for word in re.split("_", last))
+    if last == known_last or (len(initials) > 1 and initials == known_last):
+        return 0.95 + same_group
+    of_last = SequenceMatcher(None, last, known_last).ratio()
+    return max(0.9 * of_last, 0.95 * SequenceMatcher(None, typed, key).ratio()) + same_group
+
+
+def _wrong_group(overrides: Sequence[str], composer: "Composer") -> str | None:
+    """Return a line for the first override that gives a group something other than the name of a choice."""
+    for each in overrides:
+        group, _, choice = each.lstrip("+").partition("=")
+        options = composer.options(group) if group in composer.groups() else []
+        if options and choice not in options:
+            return f"{each}: there is no such choice; choose {' or '.join(options)}"
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

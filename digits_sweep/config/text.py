@@ -1,0 +1,60 @@
+"""Text: how a value, a name and a folder are written, the same everywhere."""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+LONGEST_NAME = 120
+
+
+def written(value: Any) -> str:
+    """Return a value as text, the same everywhere: `1e-4`, `0.05`, `[0.9, 0.999]`, `{width:32}`, `true`, `null`.
+
+    A number is exact: reading the text gives the same float64.
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{written(each)}" for name, each in value.items()) + "}"
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    plain = float.__repr__(value).removesuffix(".0")
+    if value != value or abs(value) == float("inf") or value == 0 or 1e-3 <= abs(value) < 1e16:
+        return plain
+    sign, digits, exponent = Decimal(float.__repr__(value)).normalize().as_tuple()
+    mantissa = str(digits[0]) + ("." + "".join(map(str, digits[1:])) if len(digits) > 1 else "")
+    return f"{'-' if sign else ''}{mantissa}e{int(exponent) + len(digits) - 1}"
+
+
+def safe_name(wanted: str) -> str:
+    """Return `wanted` as one plain path component.
+
+    What is not a letter, a digit or one of `._=-` becomes `-`; a name that had to be changed or cut ends with a digest
+    of `wanted`, so that two names never become one.
+    """
+    name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted)[:LONGEST_NAME]
+    if name == wanted and name.strip("."):
+        return name
+    return f"{name}-{hashlib.sha256(wanted.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def expanded(text: str) -> str:
+    """Return a path with the home folder in the place of `~` or `~user` at its start.
+
+    It is returned as it is if that folder is not known: nobody has that name, or there is no home folder at all.
+    """
+    home, slash, below = text.partition("/")
+    if not home.startswith("~") or (home == "~" and os.environ.get("HOME") == ""):
+        return text
+    try:
+        return str(Path(home).expanduser()).rstrip("/") + slash + below or "/"
+    except RuntimeError:
+        return text

@@ -1,1 +1,0 @@
-"""What the runs of a study mean: tables, the fit, branches, and which batch size is soonest."""

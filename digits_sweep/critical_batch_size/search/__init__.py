@@ -1,1 +1,0 @@
-"""The search for a rate at every batch size, and the fresh seeds at it."""

@@ -1,1 +1,0 @@
-"""Published data sets: their archives, fetched, unpacked and checked."""

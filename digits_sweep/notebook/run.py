@@ -1,0 +1,90 @@
+"""`run`: a sweep without a command line, in this process."""
+
+import inspect
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from digits_sweep.config.plan import plan
+from digits_sweep.errors import DigitsSweepError, InvalidConfig
+from digits_sweep.notebook.display import screen_for
+from digits_sweep.notebook.keywords import as_overrides, signature
+from digits_sweep.notebook.result import SweepResult
+from digits_sweep.sweep import session
+from digits_sweep.sweep.launch import in_this_process
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from digits_sweep.notebook.keys import Keys
+
+
+# How `run` is called, and the only flags that mean something there.
+EXAMPLE = "run('data.batch_size=100,20', 'trainer.num_epochs=3')"
+CONFIG_DIR = ("--config-dir", "-cd")
+
+
+def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
+    """Train what `python -m digits_sweep -m` would with these overrides, one run after the other, in this process.
+
+    `run("data.batch_size=100,20,5")` or `run(batch_size=[100, 20, 5])` is the sweep, `run(batch_size=5)` a single run,
+    `run(resume="latest")` resumes what was stopped. A keyword is the last part of a key or the name of a group; several
+    values are a list or a range. Returns the sweep. In a notebook it is shown as a table with its verdict, and while it
+    trains a display shows how far it is. Threads and denormals of PyTorch, handlers of signals and Hydra are as before
+    when it returns or raises.
+
+    Raises a `DigitsSweepError` before anything is trained if an override or a keyword is wrong, or data, device or
+    folder cannot be had, and TypeError for what is no override. A run that fails says so in its row and its record;
+    with `fail_fast=true` it is the last one. After KeyboardInterrupt `latest()` is the sweep as far as it came.
+    """
+    for each in overrides:
+        if not isinstance(each, str) or (each.startswith("-") and not each.startswith(CONFIG_DIR)):
+            raise TypeError(f"run({each!r}): must be key=value, a text for each key: {EXAMPLE}")
+    try:
+        with as_before():
+            return _trained([*overrides, *as_overrides(keys, overrides)])
+    except (DigitsSweepError, OSError, KeyboardInterrupt) as error:
+        # The text says it all: the calls in between are of no use to whoever reads it.
+        raise error.with_traceback(None) from None
+
+
+# What completes keywords in a notebook reads it.
+run.__signature__ = signature(inspect.signature(run))  # type: ignore[attr-defined]
+
+
+def _trained(overrides: Sequence[str]) -> SweepResult:
+    planned = plan(["-m", *overrides])
+    if planned.settings.dry_run or not planned.launcher.in_process:
+        raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
+    _, folder = session.execute(planned, in_this_process, screen_for(planned.settings.quiet))
+    return SweepResult(cast(Path, folder))
+
+
+HANDLED = ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP")
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Run the block; PyTorch's threads, its denormals and the handlers of signals are then as they were."""
+    threads, flushes = torch.get_num_threads(), _flushes_denormals()
+    numbers = [getattr(signal, name) for name in HANDLED if hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushes)
+        for number, handler in handlers.items():
+            # Only the main thread may, and only it can have changed them. None is a handler that is not Python's.
+            with suppress(ValueError):
+                if handler is not None and signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+
+
+def _flushes_denormals() -> bool:
+    """Return whether this thread takes float32 numbers below 1.2e-38 as 0. PyTorch has no question for that."""
+    return (torch.tensor(2e-38) / 10).item() == 0

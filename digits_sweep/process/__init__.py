@@ -1,1 +1,0 @@
-"""A command as a process: signals, and output that cannot be written."""

@@ -1,1 +1,0 @@
-"""Disk: writing that survives, reading that is safe, and text that is harmless."""

@@ -1,0 +1,99 @@
+"""One writer for each folder, and how many of them write side by side."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from digits_sweep.errors import CannotRecord, FolderInUse, UnreadableRecord
+from digits_sweep.results.files import SMALL_BYTES, read_json, replace_file
+
+# A worker of a killed process may outlive it for some seconds, and holds its lock as long.
+PATIENCE_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that writes in a folder: `owner.json` there, for people and for messages."""
+
+    pid: int
+    host: str
+    since: str
+
+    def is_gone(self) -> bool:
+        """Return whether this process has surely ended. That can only be known of a process of this machine."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+
+
+def this_process() -> Owner:
+    """Return this process as an owner of a folder."""
+    return Owner(os.getpid(), socket.gethostname(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
+@contextmanager
+def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold `folder` for this process while the block runs.
+
+    The lock is the operating system's, which releases it however a process ends; an `owner.json` that is left behind
+    is then ignored. If another process holds the folder, report it through `waits` and wait for that process. Raises
+    `FolderInUse` instead if there is no `waits`, `CannotRecord` if the file system has no locks, and OSError if the
+    folder cannot be written.
+    """
+    lock, owner_file = FileLock(folder / ".lock"), folder / "owner.json"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _acquire_from(lock, folder, _owner(owner_file), waits)
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CannotRecord(
+            f"{folder / '.lock'}: cannot be locked ({reason}); choose outputs on another disk"
+        ) from error
+    try:
+        replace_file(owner_file, json.dumps(asdict(this_process())) + "\n")
+        yield
+    finally:
+        # What went wrong in the block is not hidden by what goes wrong here.
+        with suppress(OSError):
+            owner_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire_from(lock: FileLock, folder: Path, owner: Owner | None, waits: Callable[[str], None] | None) -> None:
+    with suppress(Timeout):
+        lock.acquire(timeout=PATIENCE_SECONDS if owner and owner.is_gone() else 0)
+        return
+    who = f"process {owner.pid} on {owner.host} (since {owner.since})" if owner else "another process"
+    writing = f"{folder}: {who} is writing there"
+    if waits is None:
+        raise FolderInUse(f"{writing}; wait until it ends, or stop it")
+    waits(f"{writing}; waiting for its end")
+    lock.acquire()
+
+
+def writers_in(sweep_dir: Path) -> int:
+    """Return how many processes of this machine hold the folder of a run in `sweep_dir` at the moment."""
+    owners = [_owner(path) for path in sweep_dir.glob("*/owner.json")]
+    return sum(each is not None and each.host == socket.gethostname() and not each.is_gone() for each in owners)
+
+
+def _owner(path: Path) -> Owner | None:
+    try:
+        owner = Owner(**read_json(path, SMALL_BYTES))
+    except (UnreadableRecord, TypeError):
+        return None
+    return owner if type(owner.pid) is int and 0 < owner.pid < 2**31 else None

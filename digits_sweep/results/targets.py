@@ -1,0 +1,144 @@
+"""Targets: where a run's evaluations fall below its thresholds, and `targets.csv`, a row a run and target."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from digits_sweep.errors import as_csv
+from digits_sweep.results.files import replace_file
+from digits_sweep.results.record import EvaluationRow
+
+TARGETS_FILE = "targets.csv"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value after so many iterations, examples and seconds of training. Iterations between two are not whole."""
+
+    iterations: float
+    examples: float
+    seconds: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where a value was below a threshold for the first time: at `crossed`, between two evaluations.
+
+    `before` is the last evaluation that was not below, `at` the first one that was. If there is none, the threshold is
+    missed: `crossed` and `at` are None, and `before` is the last evaluation of all. If the first evaluation of all is
+    below, `before` is None, and `crossed` is that evaluation: the value was below then at the latest.
+    """
+
+    crossed: Point | None
+    before: Point | None
+    at: Point | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value was ever below the threshold."""
+        return self.at is not None
+
+
+def crossing(points: Sequence[Point], threshold: float) -> Crossing:
+    """Find where the values of `points`, which are in rising order, first fall below `threshold`.
+
+    Between two evaluations the logarithm of the value is taken to be linear in the iterations; examples and seconds are
+    shared out over these evenly. A value that is NaN is not below.
+    """
+    place = next((number for number, point in enumerate(points) if point.value < threshold), None)
+    if place is None:
+        return Crossing(None, points[-1] if points else None, None)
+    if place == 0:
+        return Crossing(points[0], None, points[0])
+    before, at = points[place - 1], points[place]
+    return Crossing(_between(before, at, threshold), before, at)
+
+
+def _between(before: Point, at: Point, threshold: float) -> Point:
+    high, middle, low = before.value, threshold, at.value
+    if not math.isfinite(high):
+        return at
+    # An error may be 0, which has no logarithm.
+    if low > 0:
+        high, middle, low = math.log(high), math.log(middle), math.log(low)
+    # Two numbers may be so close that their logarithms are equal.
+    share = (high - middle) / (high - low) if high > low else 1.0
+    return Point(
+        iterations=before.iterations + share * (at.iterations - before.iterations),
+        examples=before.examples + share * (at.examples - before.examples),
+        seconds=before.seconds + share * (at.seconds - before.seconds),
+        value=threshold,
+    )
+
+
+@dataclass(frozen=True)
+class TargetRow:
+    """One row of `targets.csv`: a run and a target, `train_loss` below 1.6 for example.
+
+    The first three numbers are interpolated between the evaluation `*_before` and the one `*_at`; of a miss, `*_before`
+    is the run's last evaluation. `classes_never_predicted` is that of the evaluation `*_at`.
+    """
+
+    run_dir: str
+    target: str
+    threshold: float
+    reached: bool
+    iterations: float | None
+    examples: float | None
+    seconds: float | None
+    iterations_before: int | None
+    iterations_at: int | None
+    examples_before: int | None
+    examples_at: int | None
+    seconds_before: float | None
+    seconds_at: float | None
+    classes_never_predicted: int | None
+
+
+def targets_of(
+    run_dir: str, targets: Mapping[str, Sequence[float]], rows: Sequence[EvaluationRow]
+) -> Iterator[TargetRow]:
+    """Yield a row for every target of a run, reached or not.
+
+    `targets` are the thresholds in its configuration's `evaluation.targets`, by the column of `evaluations.csv`.
+    """
+    for target, thresholds in targets.items():
+        points = [Point(row.iterations, row.examples, row.seconds, getattr(row, target)) for row in rows]
+        for threshold in thresholds:
+            found = crossing(points, threshold)
+            classes = (
+                row.classes_never_predicted for row in rows if found.at and row.iterations == found.at.iterations
+            )
+            columns: dict[str, Any] = {"classes_never_predicted": next(classes, None)}
+            for name in ("iterations", "examples", "seconds"):
+                columns[name] = getattr(found.crossed, name, None)
+                columns |= {f"{name}_before": getattr(found.before, name, None)}
+                columns |= {f"{name}_at": getattr(found.at, name, None)}
+            yield TargetRow(run_dir, target, threshold, found.reached, **columns)
+
+
+def all_reached(targets: Mapping[str, Sequence[float]], rows: Sequence[EvaluationRow]) -> bool:
+    """Return whether a run has targets and has reached all of them."""
+    found = [row.reached for row in targets_of("", targets, rows)]
+    return bool(found) and all(found)
+
+
+def targets_table(rows: Sequence[TargetRow]) -> pd.DataFrame:
+    """Return rows as a table with the columns of `targets.csv`: whole numbers stay whole, and what is missing empty."""
+    dtypes: dict[str, Any] = {each.name: DTYPES[each.type] for each in fields(TargetRow)}
+    return pd.DataFrame([asdict(row) for row in rows], columns=list(dtypes)).astype(dtypes)
+
+
+# The pandas types of a table's columns.
+DTYPES: dict[Any, str] = {str: "string", bool: "boolean", float: "Float64"}
+DTYPES |= {float | None: "Float64", int | None: "Int64"}
+
+
+def write_targets(folder: Path, rows: Sequence[TargetRow]) -> None:
+    """Replace `targets.csv` in `folder`. Raises OSError if it cannot be written."""
+    replace_file(folder / TARGETS_FILE, as_csv(targets_table(rows)))

@@ -1,0 +1,85 @@
+"""The branched check of a critical batch size: from one checkpoint, larger and larger batches for as many examples.
+
+Merrill et al. 2025 ("Critical Batch Size Revisited", arXiv 2505.23971) measure it without a fit: from a checkpoint of
+a run, train on with k times the batch size and sqrt(k) times the rate, and see up to which k the loss stays.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pandas as pd
+import torch
+
+from digits_sweep.config.compose import checked
+from digits_sweep.config.plan import PlannedRun
+from digits_sweep.config.schema import Config
+from digits_sweep.data.digits import Digits
+from digits_sweep.results.critical import BRANCHES_TYPES
+from digits_sweep.results.record import Record
+from digits_sweep.search.grid import Trial
+from digits_sweep.search.study import Study, planned_run
+from digits_sweep.sweep.checkpoint import Checkpoint, read_checkpoint, restore
+from digits_sweep.sweep.run import digits_for
+from digits_sweep.training.building import build_engine
+from digits_sweep.training.epochs import epoch_order
+from digits_sweep.training.evaluation import Evaluator
+
+
+def start_of_branches(study: Study) -> PlannedRun | None:
+    """Return the run to branch from; None if no rate reaches the last goal at the smallest batch size.
+
+    It is the first fresh seed there, at the tuned rate: its checkpoint stands where it reached that goal.
+    """
+    base = study.planned.runs[0]
+    winner = study.at(base.config.data.batch_size).winner(len(study.goals) - 1)
+    return None if winner is None else planned_run(base, study.settings, Trial(winner, study.rules.seeds))
+
+
+def branches(study: Study, start: PlannedRun) -> pd.DataFrame:
+    """Train every branch of `start` and return the columns of `branches.csv`, a row for each batch size and seed.
+
+    Raises `UnreadableRecord` if its checkpoint cannot be read, and what building an engine raises.
+    """
+    checkpoint, _ = read_checkpoint(study.sweep.folder / start.folder)
+    digits = digits_for(start.config, study.sweep.manifest, Record(0), study.screen.say)
+    largest = min(study.planned.runs[-1].config.data.batch_size, len(digits.train_labels))
+    rows = [
+        {
+            "batch_size": config.data.batch_size,
+            "lr": config.optimizer.lr,
+            "seed": config.seed,
+            "examples": study.settings.branch_examples,
+            "train_loss": _loss_after(study.settings.branch_examples, config, digits, checkpoint),
+            "tolerance": study.settings.branch_tolerance,
+        }
+        for config in _configs(start.config, largest, study.settings.seeds)
+    ]
+    return pd.DataFrame(rows, columns=list(BRANCHES_TYPES)).astype(BRANCHES_TYPES)
+
+
+def _configs(start: Config, largest: int, seeds: int) -> Iterator[Config]:
+    """Yield the configuration of every branch: the batch size doubled again and again, each with several orders."""
+    for doublings in range(int(math.log2(largest / start.data.batch_size)) + 1):
+        factor = 2**doublings
+        for place in range(1, seeds + 1):
+            yield checked(
+                replace(
+                    start,
+                    seed=start.seed + place,
+                    data=replace(start.data, batch_size=start.data.batch_size * factor),
+                    optimizer=replace(start.optimizer, lr=start.optimizer.lr * math.sqrt(factor)),
+                )
+            )
+
+
+def _loss_after(examples: int, config: Config, digits: Digits, checkpoint: Checkpoint) -> float:
+    """Return the frozen training loss after `examples` more examples from a checkpoint."""
+    built = build_engine(config, digits)
+    restore(built.engine, checkpoint)
+    built.settle()
+    num_samples = len(digits.train_labels)
+    epochs = [epoch_order(config.seed, epoch, num_samples) for epoch in range(1, math.ceil(examples / num_samples) + 1)]
+    built.engine.train(torch.cat(epochs)[:examples])
+    evaluator = Evaluator(config.evaluation, digits, config.data.scale, built.device)
+    return evaluator.measure(built.engine.model).train.loss

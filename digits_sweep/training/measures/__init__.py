@@ -1,1 +1,0 @@
-"""What is measured at frozen weights: loss, error and gradient noise scale, and when."""

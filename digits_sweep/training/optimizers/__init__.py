@@ -1,1 +1,0 @@
-"""Optimizers, and learning rates that change during a run."""

@@ -1,1 +1,0 @@
-"""Search for learning rate and weight decay with Optuna: every trial is an ordinary recorded run."""

@@ -1,0 +1,194 @@
+"""Files that somebody else may have made: what is read of them, and what is refused, in one line."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results import files as reading
+from digits_sweep.results.files import check_plain, digest_file, parse_json, read_csv, read_file, read_json, run_folders
+
+posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices as POSIX has them")
+
+
+def refusal(read, *arguments) -> str:
+    with pytest.raises(UnreadableRecord) as refused:
+        read(*arguments)
+    (line,) = str(refused.value).splitlines()
+    return line
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return tmp_path / "run" / "record.json"
+
+
+class TestAFile:
+    def test_is_read_up_to_the_limit_and_not_beyond(self, path):
+        path.write_bytes(b"12345")
+        assert read_file(path, 5) == b"12345"
+        assert refusal(read_file, path, 4) == "record.json: 5 bytes are more than the 4 that are read"
+
+    def test_that_is_large_on_paper_only_is_refused_before_it_is_read(self, path):
+        with path.open("wb") as file:
+            file.truncate(2**40)
+        assert "1,099,511,627,776 bytes" in refusal(read_file, path, 2**20)
+
+    def test_that_is_missing_is_named(self, path):
+        assert refusal(read_file, path, 5) == "record.json: No such file or directory"
+
+    def test_with_a_name_that_no_file_can_have_is_refused(self, path):
+        assert "null" in refusal(read_file, path.with_name("a\0b"), 5)
+
+    @posix
+    @pytest.mark.parametrize("target", ["/dev/zero", "/etc/passwd", "other.json", "nothing"])
+    def test_that_is_a_link_is_not_followed(self, path, target):
+        path.with_name("other.json").write_text("{}")
+        path.symlink_to(target)
+        assert refusal(read_file, path, 2**20) == "record.json: a symbolic link, which is not followed"
+
+    @posix
+    def test_in_a_folder_that_is_a_link_is_not_read(self, path):
+        path.write_text("{}")
+        path.parent.with_name("linked").symlink_to(path.parent)
+        assert refusal(read_file, path.parent.with_name("linked") / path.name, 5).startswith("linked: a symbolic link")
+
+    @posix
+    def test_that_is_a_pipe_is_not_waited_for(self, path):
+        os.mkfifo(path)
+        assert refusal(read_file, path, 5) == "record.json: not a file but a pipe"
+
+    def test_that_is_a_folder_is_refused(self, path):
+        path.mkdir()
+        assert refusal(read_file, path, 5) == "record.json: not a file but a folder"
+
+    @posix
+    def test_that_is_a_device_is_refused(self):
+        assert refusal(read_file, Path("/dev/zero"), 5) == "zero: not a file but a device"
+
+    def test_has_a_digest_and_a_size(self, path):
+        path.write_bytes(b"abc")
+        assert digest_file(path, 3) == (3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+        assert refusal(digest_file, path, 2).startswith("record.json: 3 bytes")
+
+
+class TestJson:
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "Expecting value"),
+            (b"[1]", "not an object"),
+            (b"null", "not an object"),
+            (b'{"a": NaN}', "NaN is no number in JSON"),
+            (b'{"a": [-Infinity]}', "-Infinity is no number in JSON"),
+            (b'{"a": 1e999}', "a number beyond"),
+            (b'{"a": 1' + b"0" * 400 + b"}", "a number beyond"),
+            (b'{"a": 1' + b"0" * 5_000 + b"}", "Exceeds the limit"),
+            (b'{"a": ["\\ud800"]}', "lone surrogate"),
+            (b'{"\\udc1b": 1}', "lone surrogate"),
+            (b'{"a": "\xff"}', "utf-8"),
+            (b"\xef\xbb\xbf{}", "BOM"),
+            (b'{"a": ' * 40 + b"1" + b"}" * 40, "nested more than 32 deep"),
+            (b'{"a": ' + b"[" * 100_000, "nested more than 32 deep"),
+        ],
+    )  # fmt: skip
+    def test_that_no_file_of_ours_holds_is_refused(self, content, reason):
+        line = refusal(parse_json, content, "record.json")
+        assert line.startswith("record.json: ")
+        assert reason in line
+
+    def test_of_too_many_values_is_refused_before_it_is_parsed(self, monkeypatch):
+        monkeypatch.setattr(reading, "MOST_VALUES", 10)
+        assert "more than 10 values" in refusal(parse_json, b'{"a": [%s]}' % b",".join([b"[]"] * 10), "sweep.json")
+
+    def test_that_is_ours_is_read_whole(self, path):
+        path.write_text('{"a": [1e-4, -1, true, null, {"b": "\\ud83d\\ude00 \u00e9"}]}', encoding="utf-8")
+        assert read_json(path, 100) == {"a": [1e-4, -1, True, None, {"b": "\U0001f600 \u00e9"}]}
+
+
+class TestCsv:
+    def test_gives_a_text_for_every_column(self, path):
+        path.write_text("a,b\n1,x\n2,\n")
+        assert read_csv(path, 100, ["a", "b"]) == [{"a": "1", "b": "x"}, {"a": "2", "b": ""}]
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            (b"", "its columns are not a,b"),
+            (b"b,a\n1,2\n", "its columns are not a,b"),
+            (b"a,b\n1\n", "more or fewer cells"),
+            (b"a,b\n1,2,3\n", "more or fewer cells"),
+            (b'a,b\n1,"2\n', "unexpected end of data"),
+            (b"a,b\n1,\xff\n", "utf-8"),
+            (b"a,b\n1," + b"2" * 200_000 + b"\n", "field larger than"),
+        ],
+    )
+    def test_of_another_shape_is_refused(self, path, content, reason):
+        path.write_bytes(content)
+        assert reason in refusal(read_csv, path, 2**20, ["a", "b"])
+
+    def test_of_too_many_rows_is_refused(self, path, monkeypatch):
+        monkeypatch.setattr(reading, "MOST_ROWS", 3)
+        path.write_text("a\n1\n2\n3\n4\n")
+        assert "more than 3 rows" in refusal(read_csv, path, 100, ["a"])
+
+
+def test_folders_of_runs_are_listed_without_following_links(tmp_path):
+    (tmp_path / "lr=1").mkdir()
+    (tmp_path / "lr=2").mkdir()
+    (tmp_path / "sweep.json").touch()
+    (tmp_path / "linked").symlink_to(tmp_path / "lr=1")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "broken").symlink_to("nothing")
+    assert run_folders(tmp_path) == (["lr=1", "lr=2"], ["broken", "linked", "loop"])
+    assert run_folders(tmp_path / "nothing") == ([], [])
+
+
+@posix
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (os.mkfifo, "pipe"),
+        (lambda path: path.symlink_to("/etc/passwd"), "symbolic link"),
+        (lambda path: path.symlink_to("/tmp"), "symbolic link"),
+        (lambda path: path.symlink_to("nothing"), "symbolic link"),
+    ],
+)
+@pytest.mark.parametrize("place", ["summary.csv", "run/digits_sweep.log", "run/.hydra/config.yaml", "run/.hydra"])
+def test_a_folder_with_anything_but_files_and_folders_is_refused(tmp_path, made, kind, place):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "record.json").touch()
+    check_plain(tmp_path)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    made(tmp_path / place)
+    assert refusal(check_plain, tmp_path) == f"{place} is a {kind}: nothing is written beside it; remove it first"
+
+
+@posix
+def test_a_link_may_lie_in_a_folder_that_is_not_used(tmp_path):
+    (tmp_path / ".jobs" / "1").mkdir(parents=True)
+    (tmp_path / ".jobs" / "1" / "script").symlink_to("elsewhere")
+    check_plain(tmp_path, unused=".jobs")
+    (tmp_path / ".jobs").rename(tmp_path / "jobs")
+    (tmp_path / ".jobs").symlink_to("jobs")
+    assert refusal(check_plain, tmp_path, ".jobs").startswith(".jobs is a symbolic link")
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path):
+    assert refusal(check_plain, tmp_path / "nothing") == "nothing: No such file or directory"
+
+
+def test_a_file_that_its_writer_has_just_renamed_is_no_obstacle(tmp_path, monkeypatch):
+    for name in (".record.json.1a2b", "record.json"):
+        (tmp_path / name).write_text("{}")
+    look = os.lstat
+
+    def renamed_meanwhile(path):
+        if Path(path).name.startswith("."):
+            raise FileNotFoundError(path)
+        return look(path)
+
+    monkeypatch.setattr(os, "lstat", renamed_meanwhile)
+    check_plain(tmp_path)

@@ -1,0 +1,168 @@
+"""What a resume makes of the files that an earlier process left, or that somebody changed."""
+
+import errno
+import json
+import shutil
+from pathlib import Path
+from threading import current_thread, main_thread
+from unittest import mock
+
+import pytest
+
+from digits_sweep.config.plan import plan
+from digits_sweep.errors import CannotRecord, CannotResume
+from digits_sweep.results import changes
+from digits_sweep.results.record import Status, read_record
+from digits_sweep.results.sweep import load_sweep
+from digits_sweep.sweep.run import run
+from tests.killing import losses, weights
+
+KEYS = ("data=mnist_sample", "data.batch_size=1500", "model.hidden_size=2")
+
+
+def config(epochs: int, *more: str):
+    return plan([*KEYS, f"trainer.num_epochs={epochs}", *more]).settings
+
+
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("two") / "run"
+    run(config(2), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def three_epochs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("three") / "run"
+    run(config(3), folder)
+    return folder
+
+
+@pytest.fixture
+def run_dir(two_epochs, tmp_path) -> Path:
+    return shutil.copytree(two_epochs, tmp_path / "run")
+
+
+def resumes_as_if_nothing_had_happened(run_dir: Path, three_epochs: Path) -> None:
+    assert run(config(3), run_dir).status == Status.COMPLETED
+    assert losses(run_dir) == losses(three_epochs)
+    assert all(one.equal(other) for one, other in zip(weights(run_dir), weights(three_epochs), strict=True))
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["record.json"],
+        ["record.json", "record.json.previous"],
+        ["history.csv"],
+        ["record.json", "record.json.previous", "history.csv", "checkpoint.pt.previous"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_lost_beside_the_checkpoint_is_made_of_it_again(run_dir, three_epochs, lost):
+    for name in lost:
+        (run_dir / name).unlink()
+    resumes_as_if_nothing_had_happened(run_dir, three_epochs)
+    assert read_record(run_dir).epochs == 3
+
+
+@pytest.mark.parametrize("wait", ["flush", "flush_folder"])
+def test_a_disk_that_fails_in_the_background_stops_the_run_and_costs_nothing(run_dir, three_epochs, wait):
+    really = getattr(changes, wait)
+
+    def fails(path: Path) -> None:
+        if current_thread() is not main_thread():
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        really(path)
+
+    with mock.patch.object(changes, wait, fails), pytest.raises(CannotRecord, match="nothing recorded before is lost"):
+        run(config(3), run_dir)
+    resumes_as_if_nothing_had_happened(run_dir, three_epochs)
+
+
+def test_a_figure_that_was_edited_is_not_believed(run_dir, three_epochs):
+    for path in (run_dir / "record.json", run_dir / "record.json.previous"):
+        path.write_text(path.read_text().replace('"final_loss": 2', '"final_loss": 1'))
+    (row,) = (row for _, row in load_sweep(run_dir.parent).iterrows())
+    assert row["status"] == "failed"
+    assert "corrupt: checksum mismatch" in row["error"]
+    resumes_as_if_nothing_had_happened(run_dir, three_epochs)
+    assert list(load_sweep(run_dir.parent)["status"]) == ["completed"]
+
+
+def test_a_history_that_was_edited_is_left_out_and_said_in_the_row(run_dir, three_epochs):
+    path = run_dir / "history.csv"
+    path.write_text(path.read_text().replace("2.3", "1.3", 1))
+    table = load_sweep(run_dir.parent)
+    assert table["error"][0] == "history.csv: does not fit record.json"
+    resumes_as_if_nothing_had_happened(run_dir, three_epochs)
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_changed(run_dir, tmp_path):
+    run(config(2), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "checkpoint.pt", run_dir)
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
+    with pytest.raises(CannotResume, match=r"record\.json and checkpoint\.pt belong to different runs"):
+        run(config(3), run_dir)
+    assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == before
+
+
+def test_a_checkpoint_of_another_seed_is_refused_by_key(run_dir, tmp_path):
+    run(config(2, "seed=7"), tmp_path / "other")
+    for name in ("checkpoint.pt", "record.json"):
+        shutil.copy(tmp_path / "other" / name, run_dir)
+    with pytest.raises(CannotResume, match="seed was 7, is now 42"):
+        run(config(3), run_dir)
+
+
+def test_of_many_keys_that_differ_the_first_are_named(run_dir):
+    with pytest.raises(CannotResume) as refused:
+        run(config(2, "optimizer=sgd", "model=mlp_logits"), run_dir)
+    *named, rest = str(refused.value).split("\n")
+    assert len(named) == 3
+    assert all(line.startswith(f"{run_dir}: ") and ", is now " in line for line in named)
+    assert rest.startswith("and ")
+    assert rest.endswith(" more")
+
+
+def test_a_record_of_a_newer_version_is_neither_set_aside_nor_trained_again(run_dir):
+    path = run_dir / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    (run_dir / "record.json.previous").unlink()
+    with pytest.raises(CannotResume, match="its format 99 is not known here; resume it with the version that wrote it"):
+        run(config(3), run_dir)
+    assert json.loads(path.read_text())["format"] == 99
+
+
+def test_what_is_set_aside_twice_is_kept_twice(run_dir):
+    for number in (1, 2):
+        for name in ("checkpoint.pt", "checkpoint.pt.previous"):
+            (run_dir / name).write_bytes(b"damaged %d" % number)
+        run(config(2), run_dir)
+    assert (run_dir / "checkpoint.pt.unreadable").read_bytes() == b"damaged 1"
+    assert (run_dir / "checkpoint.pt.unreadable.2").read_bytes() == b"damaged 2"
+
+
+def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(run_dir):
+    def stop(record, history):
+        return "enough" if len(history) == 3 else None
+
+    assert read_record(run_dir).test_answers is not None
+    record = run(config(5), run_dir, enough=stop)
+    assert record.status == Status.INTERRUPTED
+    assert (record.epochs, record.test_answers) == (3, None)
+    assert record.summary["test_accuracy"] is None
+
+
+def test_a_run_that_is_resumed_with_another_torch_or_commit_keeps_both(run_dir, monkeypatch):
+    from digits_sweep.sweep import run as module
+
+    before = module.describe_environment()
+    other = {**before, "git_commit": "f" * 40}
+    monkeypatch.setattr(module, "describe_environment", lambda: other)
+    record = run(config(3), run_dir)
+    assert [each["from_epoch"] for each in record.environments] == [1, 3]
+    # Outside of a repository there was none.
+    both = f", {'f' * 40} (from epoch 3)" if before["git_commit"] else "f" * 40
+    assert record.summary["git_commit"].endswith(both)

@@ -1,0 +1,141 @@
+"""The gradient noise scale: the gradients of single examples without forming them, and its reference values."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from digits_sweep.data.digits import scale
+from digits_sweep.training.engines.closed_form import ClosedFormEngine
+from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.epochs import epoch_order
+from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
+from digits_sweep.training.model import ACTIVATIONS, MLP, build_model
+from tests.workloads import ADAM, mlp, model_called, small_convolution
+
+
+def one_by_one(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
+    """The definition: every example's gradient by autograd, their mean, and their variance."""
+    parameters = [each for each in model.parameters() if each.requires_grad]
+    rows = []
+    for image, label in zip(images, labels, strict=True):
+        loss = cross_entropy(model(image[None]), label[None])
+        rows.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, parameters)]))
+    gradients = torch.stack(rows).double()
+    trace = gradients.var(dim=0, correction=1).sum().item()
+    # The square of the mean is larger than that of the true gradient by the mean's own variance.
+    return GradientNoise(gradients.mean(0).square().sum().item() - trace / len(gradients), trace)
+
+
+def assert_like_the_definition(model: nn.Module, images: Tensor, labels: Tensor, rel: float) -> None:
+    found, expected = gradient_noise(model, images, labels), one_by_one(model.eval(), images, labels)
+    assert found.trace == pytest.approx(expected.trace, rel=rel)
+    # A difference, which may be as small as one likes.
+    assert found.squared_norm == pytest.approx(expected.squared_norm, rel=rel, abs=rel * expected.trace)
+
+
+SIZES = st.integers(1, 9)
+MLPS = {
+    "hidden_size": SIZES,
+    "hidden_layers": st.integers(1, 3),
+    "activation": st.sampled_from(sorted(ACTIVATIONS)),
+    "head": st.sampled_from(["softmax", "logits"]),
+}
+
+
+@settings(max_examples=60)
+@given(shape=st.fixed_dictionaries(MLPS), side=SIZES, count=st.integers(2, 9), seed=st.integers(0, 2**31))
+def test_the_squared_gradients_of_an_mlp_are_those_of_autograd(shape, side, count, seed):
+    torch.manual_seed(seed)
+    model = MLP(side * side, num_classes=10, **shape).double()
+    images, labels = torch.randn(count, 1, side, side, dtype=torch.float64), torch.randint(0, 10, (count,))
+    assert_like_the_definition(model, images, labels, rel=1e-9)
+
+
+class Frozen(nn.Module):
+    """A network with a part that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(784, 8).requires_grad_(False), nn.Linear(8, 10)
+
+    def forward(self, images):
+        return self.second(self.first(images.flatten(1)).relu())
+
+
+class Wider(MLP):
+    """A subclass may compute anything."""
+
+    def forward(self, images):
+        return 2 * super().forward(images)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        small_convolution(),
+        Frozen(),
+        Wider(784, 5, 2, 10, "tanh", "softmax"),
+        *(build_model(model_called(name, "softmax"), 0) for name in ("cnn", "linear")),
+    ],
+)
+@pytest.mark.parametrize("numbers", [2**24, 1, 12_000])
+def test_the_gradients_of_any_network_are_those_of_autograd_however_many_fit_at_a_time(model, numbers, monkeypatch):
+    monkeypatch.setattr("digits_sweep.training.gradient_noise.MOST_NUMBERS", numbers)
+    torch.manual_seed(0)
+    assert_like_the_definition(model, torch.rand(12, 1, 28, 28), torch.randint(0, 10, (12,)), rel=1e-4)
+
+
+def test_the_portions_of_an_mlp_change_nothing_but_a_rounding(monkeypatch):
+    model, images, labels = build_model(mlp(), 0), torch.rand(30, 1, 28, 28), torch.arange(30) % 10
+    whole = gradient_noise(model, images, labels)
+    monkeypatch.setattr("digits_sweep.training.gradient_noise.PORTION", 7)
+    portions = gradient_noise(model, images, labels)
+    assert portions.trace == pytest.approx(whole.trace, rel=1e-5)
+    assert portions.squared_norm == pytest.approx(whole.squared_norm, rel=1e-5)
+
+
+@pytest.mark.parametrize("model", [build_model(mlp(), 0), small_convolution()])
+def test_gradients_and_weights_of_the_model_stay_as_they_are(model):
+    images, labels = torch.rand(20, 1, 28, 28), torch.arange(20) % 10
+    cross_entropy(model(images), labels).backward()
+    before = {name: (each.clone(), each.grad.clone()) for name, each in model.named_parameters()}
+    buffers = {name: each.clone() for name, each in model.named_buffers()}
+    gradient_noise(model, images, labels)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name][0])
+        assert torch.equal(parameter.grad, before[name][1])
+    assert all(torch.equal(each, buffers[name]) for name, each in model.named_buffers())
+    assert model.training
+
+
+def test_equal_examples_have_no_noise():
+    found = gradient_noise(build_model(mlp(), 0), torch.ones(8, 1, 28, 28), torch.zeros(8, dtype=torch.int64))
+    assert found.trace == pytest.approx(0, abs=1e-6 * found.squared_norm)
+    assert found.scale == pytest.approx(0, abs=1e-6)
+
+
+def test_a_gradient_that_cannot_be_told_from_its_noise_makes_the_scale_infinite():
+    assert GradientNoise(squared_norm=-1e-3, trace=2.0).scale == float("inf")
+    assert GradientNoise(squared_norm=0.5, trace=2.0).scale == 4.0
+
+
+# On the 60,000 digits of MNIST: hidden size 128, inputs from 0 to 1, softmax, seed 0.
+
+
+def test_the_reference_values_come_out_before_the_first_step_and_after_25(mnist_root):
+    from digits_sweep.data.published import load_mnist
+
+    data = load_mnist(mnist_root, [], timeout_seconds=1, report=lambda line: None)
+    images, labels = scale(data.train_images, "unit"), data.train_labels
+    model = build_model(mlp(hidden_size=128), seed=0)
+    assert_near(gradient_noise(model, images, labels), (3.2672e-4, 0.043119, 131.97), rel=5e-3)
+    engine = ClosedFormEngine(Workload(data.train_images, labels, "unit", model, ADAM, 100, torch.device("cpu")))
+    engine.train(epoch_order(0, 1, 60_000)[:2_500])
+    assert_near(gradient_noise(engine.model, images, labels), (0.044324, 3.5122, 79.24), rel=1e-2)
+
+
+def assert_near(found: GradientNoise, expected: tuple[float, float, float], rel: float) -> None:
+    assert (found.squared_norm, found.trace, found.scale) == pytest.approx(expected, rel=rel)
