@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
-from digits_sweep.shell import at_once, command
+from digits_sweep.shell import command, die_on_signal
 
 BATCH_SIZES = (100, 20, 5)
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     with command(arguments):
         chosen = _parser().parse_args(arguments)
-        with at_once():
+        with die_on_signal():
             from benchmarks.table import bench
         try:
             bench(chosen.batch_sizes, chosen.overrides)

@@ -10,7 +10,7 @@ from typing import Any
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
-from digits_sweep.shell import at_once, command, write_line
+from digits_sweep.shell import command, die_on_signal, write_line
 
 # What Hydra answers by itself.
 QUESTIONS = ("--hydra-help", "--info", "-i", "--shell-completion", "-sc")
@@ -49,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show_help(arguments: Sequence[str]) -> None:
-    with at_once():
+    with die_on_signal():
         from digits_sweep.config.help import help_text
     _leave_unusable_folder()
     write_line(help_text([each for each in arguments if each not in ("--help", "-h")]))
 
 
 def _ask_hydra(arguments: Sequence[str]) -> None:
-    with at_once():
+    with die_on_signal():
         import hydra
 
         from digits_sweep.config.compose import CONF
@@ -74,7 +74,7 @@ def _ask_hydra(arguments: Sequence[str]) -> None:
 
 def _leave_unusable_folder() -> None:
     """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
-    with at_once():
+    with die_on_signal():
         from digits_sweep.config.compose import CONF, check_working_folder
     try:
         check_working_folder()
@@ -88,7 +88,7 @@ def _answered_by_hydra(composed: Any) -> None:
 
 def _show_configuration(arguments: Sequence[str]) -> None:
     """Print the configuration of every run with its numbers (`--cfg job`), or what Hydra has besides."""
-    with at_once():
+    with die_on_signal():
         from omegaconf import OmegaConf
 
         from digits_sweep.config.plan import plan
@@ -106,11 +106,11 @@ def _show_configuration(arguments: Sequence[str]) -> None:
 
 
 def _sweep(arguments: Sequence[str]) -> None:
-    with at_once():
+    with die_on_signal():
         from digits_sweep.config.plan import plan
     planned = plan(arguments, announce=write_line)
     # Only now, because torch and pandas take seconds to import, and a mistake is reported at once.
-    with at_once():
+    with die_on_signal():
         from digits_sweep.shell import Screen
         from digits_sweep.sweep.launch import launch
         from digits_sweep.sweep.session import execute

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from digits_sweep import __version__
 from digits_sweep.errors import DigitsSweepError
-from digits_sweep.shell import at_once, command, write_line
+from digits_sweep.shell import command, die_on_signal, write_line
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--version" in arguments:
             write_line(f"digits_sweep {__version__}")
             return
-        with at_once():
+        with die_on_signal():
             from digits_sweep.config.compose import CONF
             from digits_sweep.search.settings import FILE, PREFIX, read_settings
         if {"-h", "--help"} & set(arguments):
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             typed = read_settings(arguments)
             # Only now, because torch and pandas take seconds to import, and a mistake is reported at once.
-            with at_once():
+            with die_on_signal():
                 from digits_sweep.search.critical import execute
                 from digits_sweep.shell import Screen
             code = execute(typed, Screen())

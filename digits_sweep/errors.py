@@ -33,7 +33,7 @@ class DigitsSweepError(Exception):
     """
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return escape_controls(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows of it, in a notebook for example, in the place of a traceback."""
@@ -106,17 +106,17 @@ _FORMULA = re.compile("(^|[;|\n])(?=[=+\\-@\uff0b\uff0d\uff1d\uff20])")
 MOST_LINES = 3
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""Return `text` with every control character written out, such as `\x1b`, so that no terminal obeys it."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def one_line(text: str) -> str:
     """Return `text` as `visible` does, on one line."""
-    return visible(text).replace("\n", "\\n")
+    return escape_controls(text).replace("\n", "\\n")
 
 
-def in_few_lines(lines: Sequence[str]) -> str:
+def first_lines(lines: Sequence[str]) -> str:
     """Join the lines of a message; of many, the first three and how many more there are."""
     rest = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return "\n".join([*lines[:MOST_LINES], *rest])

@@ -19,7 +19,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from digits_sweep.errors import one_line, visible
+from digits_sweep.errors import escape_controls, one_line
 
 
 class Tolerant(io.TextIOBase):
@@ -117,7 +117,7 @@ def command(arguments: Sequence[str] | None) -> Iterator[None]:
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def die_on_signal() -> Iterator[None]:
     """End the process at once if its command is stopped in the block, where nothing has to be cleaned up.
 
     This is for imports: an exception in the middle of one may become another, or leave half a module.
@@ -367,7 +367,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
-        self.console.print(Text(visible(text)), soft_wrap=True)
+        self.console.print(Text(escape_controls(text)), soft_wrap=True)
 
     @contextmanager
     def run(self, title: str, num_epochs: int, done: int = 0, pace: Pace | None = None) -> Iterator["RunOnScreen"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from digits_sweep import __version__
 from digits_sweep.errors import CannotSearch, DigitsSweepError
-from digits_sweep.shell import INTERRUPTED, TERMINATED, Terminated, at_once, command, write_line
+from digits_sweep.shell import INTERRUPTED, TERMINATED, Terminated, command, die_on_signal, write_line
 
 if TYPE_CHECKING:
     from digits_sweep.config.plan import Plan
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--version" in arguments:
             write_line(f"digits_sweep {__version__}")
             return
-        with at_once():
+        with die_on_signal():
             from digits_sweep.config.compose import CONF
             from digits_sweep.search.tune import plan_trials, read_settings
         if {"-h", "--help"} & set(arguments):
@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _tune(settings: "TuneConfig", planned: "Plan") -> int:
     """Search, and return the exit code. Raises a `DigitsSweepError` or OSError if the search is refused or fails."""
-    with at_once():
+    with die_on_signal():
         from digits_sweep.errors import not_installed
     if find_spec("optuna") is None:
         raise CannotSearch(not_installed("optuna", "optuna"))
     # Only now, because Optuna, torch and pandas take seconds to import, and a mistake is reported at once.
-    with at_once():
+    with die_on_signal():
         from digits_sweep.search.tune import best_trials, confirm, confirmation, opened_study, search
         from digits_sweep.shell import Screen
         from digits_sweep.sweep import preflight
@@ -79,7 +79,7 @@ def _tune(settings: "TuneConfig", planned: "Plan") -> int:
 
 def _base(settings: "TuneConfig", planned: "Plan", digest: str) -> dict[str, Any]:
     """Return what must be the same for two trials to be comparable."""
-    with at_once():
+    with die_on_signal():
         from digits_sweep.config.keys import results_of
     own = {f"tune.{name}": getattr(settings, name) for name in ("objective", "seeds")}
     return {**results_of(asdict(planned.settings)), "dataset": digest, **own}

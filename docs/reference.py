@@ -19,7 +19,7 @@ from digits_sweep import errors
 from digits_sweep.config.keys import declared, flat, role_of
 from digits_sweep.config.launchers import LAUNCHERS
 from digits_sweep.config.schema import Role
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,7 +103,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def code(*values: Any) -> str:
     """Return values as Markdown code, separated by commas."""
-    return ", ".join(f"`{written(value)}`" for value in values)
+    return ", ".join(f"`{to_text(value)}`" for value in values)
 
 
 def choices_of(default: str, files: list[Choice]) -> str:
@@ -114,7 +114,7 @@ def choices_of(default: str, files: list[Choice]) -> str:
 
 def _changes(file: Choice) -> str:
     chosen = [each.removeprefix("override /") for each in file.defaults if each.startswith("override")]
-    values = [f"{name}={written(value)}" for name, value in file.values.items() if name != "name"]
+    values = [f"{name}={to_text(value)}" for name, value in file.values.items() if name != "name"]
     return "" if file.declares else code(*chosen, *values)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from digits_sweep.shell import CODES, Terminated, at_once, command
+from digits_sweep.shell import CODES, Terminated, command, die_on_signal
 
 STOP = """import atexit, os, signal, sys
-from digits_sweep.shell import at_once, command, held, let_through
+from digits_sweep.shell import die_on_signal, command, held, let_through
 from digits_sweep.shell import write_line
 """
 SENT = pytest.mark.parametrize("sent", CODES, ids=lambda number: signal.Signals(number).name)
@@ -29,7 +29,7 @@ def ended(script: str, sent: int = signal.SIGINT, **options: object) -> tuple[in
     "block",
     [
         "stop()",
-        "with at_once(): stop()",
+        "with die_on_signal(): stop()",
         # What libraries make of it.
         "try: stop()\n  except KeyboardInterrupt: raise ImportError('half a module')",
         "try: stop()\n  except KeyboardInterrupt: sys.exit('an error')",
@@ -107,7 +107,7 @@ def test_without_a_standard_output_nothing_is_written():
 def test_afterwards_signals_are_for_whoever_had_them():
     before = [signal.getsignal(number) for number in CODES]
     hooks = (sys.excepthook, sys.unraisablehook)
-    with pytest.raises(SystemExit) as end, command([]), at_once():
+    with pytest.raises(SystemExit) as end, command([]), die_on_signal():
         signal.raise_signal(signal.SIGTERM)
     assert end.value.code == CODES[signal.SIGTERM]
     assert [signal.getsignal(number) for number in CODES] == before

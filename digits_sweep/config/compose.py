@@ -34,7 +34,7 @@ from yaml import YAMLError
 from digits_sweep.config.keys import declared, mistakes
 from digits_sweep.config.scaling import FORMULAS
 from digits_sweep.config.schema import FOLDER, Config, SGDConfig, groups, nodes, softmax_floor
-from digits_sweep.config.text import expanded, written
+from digits_sweep.config.text import expand_home, to_text
 from digits_sweep.errors import InvalidConfig
 
 
@@ -130,7 +130,7 @@ def expand_folders(config: DictConfig) -> None:
     """
     for name in _folders():
         typed = OmegaConf.select(config, name)
-        if isinstance(typed, str) and (full := expanded(typed)) != typed:
+        if isinstance(typed, str) and (full := expand_home(typed)) != typed:
             # A dollar sign in the name of a home folder is no interpolation.
             OmegaConf.update(config, name, full.replace("${", "\\${"))
 
@@ -144,7 +144,7 @@ def expanded_settings(settings: Any) -> Any:
 
 def _expanded_address(value: str) -> str:
     found = OF_AN_ADDRESS.fullmatch(value)
-    return (found[1] or "") + expanded(found[2]) if found else value
+    return (found[1] or "") + expand_home(found[2]) if found else value
 
 
 def check_working_folder() -> None:
@@ -159,7 +159,7 @@ def check_working_folder() -> None:
 
 def configuration_folder(typed: str) -> str:
     """Return the full path of a folder for Hydra's search path. Raises `InvalidConfig` if there is none."""
-    folder = Path(expanded(typed)).absolute()
+    folder = Path(expand_home(typed)).absolute()
     if not folder.is_dir():
         raise InvalidConfig(f"--config-dir={typed}: there is no such folder")
     if not FOLDER.holds(str(folder)):
@@ -313,10 +313,10 @@ def _conflicts(config: Config) -> list[str]:
     if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and config.optimizer.momentum == 0:
         found.append("optimizer.nesterov=true: needs optimizer.momentum above 0")
     if config.schedule.final and config.schedule.decay is None:
-        found.append(f"schedule.final={written(config.schedule.final)}: needs schedule=linear or schedule=cosine")
+        found.append(f"schedule.final={to_text(config.schedule.final)}: needs schedule=linear or schedule=cosine")
     if config.model.head == "softmax" and threshold <= softmax_floor(classes):
         floor = f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
-        found.append(f"trainer.loss_threshold={written(threshold)}: {floor}; choose a larger one, or model.head=logits")
+        found.append(f"trainer.loss_threshold={to_text(threshold)}: {floor}; choose a larger one, or model.head=logits")
     return found + _of_evaluation(config)
 
 
@@ -325,12 +325,12 @@ def _of_evaluation(config: Config) -> list[str]:
     evaluation, targets = config.evaluation, asdict(config.evaluation.targets)
     floor = softmax_floor(config.model.num_classes)
     found = [
-        f"evaluation.targets.{name}={written(values)}: behind a softmax of {config.model.num_classes} classes the loss "
+        f"evaluation.targets.{name}={to_text(values)}: behind a softmax of {config.model.num_classes} classes the loss "
         f"cannot fall below {floor:.4f}; choose larger ones, or model.head=logits"
         for name, values in targets.items()
         if config.model.head == "softmax" and name.endswith("_loss") and any(value <= floor for value in values)
     ]
-    asked = [f"targets.{name}={written(values)}" for name, values in targets.items() if values]
+    asked = [f"targets.{name}={to_text(values)}" for name, values in targets.items() if values]
     if evaluation.stop and not asked:
         found.append("evaluation.stop=true: needs a target to stop at, such as evaluation.targets.train_loss=[1.6]")
     if evaluation.every_examples is None and evaluation.per_doubling is None:

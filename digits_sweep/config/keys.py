@@ -8,7 +8,7 @@ from operator import getitem
 from typing import Any, get_type_hints
 
 from digits_sweep.config.schema import ANYTHING, Config, Role, Rule, config_from, groups, nodes
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 
 # The full name of a key, as a file may have it.
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_./@-]+)*")
@@ -102,7 +102,7 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     before, now = results_of(recorded), results_of(asdict(config))
     decays = config.schedule.decay is not None
     return [
-        f"{key} was {written(before.get(key))}, is now {written(now.get(key))}"
+        f"{key} was {to_text(before.get(key))}, is now {to_text(now.get(key))}"
         + (f", but schedule.decay={config.schedule.decay} ends with it" if may_grow(key) else "")
         for key in dict.fromkeys([*before, *now])
         if (decays or not may_grow(key)) and (before[key] != now.get(key) if key in before else now[key])
@@ -132,4 +132,4 @@ def mistakes(config: Config) -> Iterator[str]:
     known = declared()
     for key, value in flat(asdict(config)):
         if key in known and not known[key].rule.holds(value):
-            yield f"{key}={written(value)}: {known[key].rule.right}"
+            yield f"{key}={to_text(value)}: {known[key].rule.right}"

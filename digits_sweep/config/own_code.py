@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.config.schema import Config
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
             signature.bind(*first, **taken)
         except TypeError as error:
             takes = f"{target} takes {', '.join(signature.parameters) or 'none'}"
-            raise InvalidConfig(f"{group}.arguments={written(arguments)}: {error}; {takes}") from error
+            raise InvalidConfig(f"{group}.arguments={to_text(arguments)}: {error}; {takes}") from error
     try:
         return function(*first, **taken)
     # Code of the user's may raise anything.

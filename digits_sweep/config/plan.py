@@ -27,7 +27,7 @@ from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.schema import Config
-from digits_sweep.config.text import safe_name, written
+from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import InvalidConfig
 
 # From here on planning takes longer than a second.
@@ -180,7 +180,7 @@ def _folder(composed: Composed, swept: Sequence[str]) -> str:
     choices, config = composed.hydra.runtime.choices, composed.config
     found = {key: choices[key] if key in choices else OmegaConf.select(config, key) for key in swept}
     parts = found or {"data.batch_size": config.data.batch_size}
-    return safe_name("_".join(f"{key.replace('/', '.').rpartition('.')[2]}={written(parts[key])}" for key in parts))
+    return safe_name("_".join(f"{key.replace('/', '.').rpartition('.')[2]}={to_text(parts[key])}" for key in parts))
 
 
 def _refuse_differing_settings(runs: Sequence[PlannedRun]) -> None:
@@ -189,7 +189,7 @@ def _refuse_differing_settings(runs: Sequence[PlannedRun]) -> None:
     for run in runs[1:]:
         for key, value in flat(asdict(run.config)):
             if holds_for_the_sweep(key) and value != first.get(key):
-                both = f"{written(first.get(key))} and {written(value)}"
+                both = f"{to_text(first.get(key))} and {to_text(value)}"
                 raise InvalidConfig(f"{key}: {both} in one sweep; it holds for all runs, give it one value")
 
 

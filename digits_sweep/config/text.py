@@ -11,7 +11,7 @@ from typing import Any
 LONGEST_NAME = 120
 
 
-def written(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Return a value as text, the same everywhere: `1e-4`, `0.05`, `[0.9, 0.999]`, `{width:32}`, `true`, `null`.
 
     A number is exact: reading the text gives the same float64.
@@ -19,9 +19,9 @@ def written(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(written, value))}]"
+        return f"[{', '.join(map(to_text, value))}]"
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{name}:{written(each)}" for name, each in value.items()) + "}"
+        return "{" + ",".join(f"{name}:{to_text(each)}" for name, each in value.items()) + "}"
     return _number(value) if isinstance(value, float) else str(value)
 
 
@@ -46,7 +46,7 @@ def safe_name(wanted: str) -> str:
     return f"{name}-{hashlib.sha256(wanted.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
-def expanded(text: str) -> str:
+def expand_home(text: str) -> str:
     """Return a path with the home folder in the place of `~` or `~user` at its start.
 
     It is returned as it is if that folder is not known: nobody has that name, or there is no home folder at all.

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from digits_sweep.config.own_code import called, mistake
 from digits_sweep.config.schema import OwnDataConfig
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import InvalidConfig
 
@@ -37,7 +37,7 @@ GB = 1e9
 
 def name_of_own(data: OwnDataConfig) -> str:
     """Return what the data are called in a record: the function, and what it is called with."""
-    return f"{data.target}{written(data.arguments) if data.arguments else ''}"
+    return f"{data.target}{to_text(data.arguments) if data.arguments else ''}"
 
 
 def load_own(data: OwnDataConfig, report: Callable[[str], None]) -> Digits:

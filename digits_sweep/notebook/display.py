@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from html import escape
 from typing import Any
 
-from digits_sweep.errors import visible
+from digits_sweep.errors import escape_controls
 from digits_sweep.shell import Pace, RunOnScreen, Screen, time_left
 
 # Of more lines the last are shown.
@@ -61,7 +61,7 @@ class NotebookScreen(Screen):
 
     def say(self, text: str) -> None:
         """Add a line."""
-        self.lines.append(visible(text))
+        self.lines.append(escape_controls(text))
         self.show()
 
     @contextmanager
@@ -123,5 +123,5 @@ class RunInNotebook(RunOnScreen):
     def draw(self, share: float, text: str) -> None:
         """Draw the bar at a share of its length, with `text` beside it."""
         bar = f'<progress value="{share:.4f}" max="1" style="width: 20em">{share:.0%}</progress>'
-        self.notebook.bar = f"<p>{bar} {escape(visible(text))}<br>{escape(visible(self.title))}</p>"
+        self.notebook.bar = f"<p>{bar} {escape(escape_controls(text))}<br>{escape(escape_controls(self.title))}</p>"
         self.notebook.show_epoch()

@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 from digits_sweep.config.compose import CONF, key_of, quoted
 from digits_sweep.config.hydra_errors import closest
 from digits_sweep.config.keys import declared, holds_for_the_sweep
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig
 
 # Stands for the dot between the parts of a whole key: `optimizer__lr`.
@@ -94,7 +94,7 @@ def _text(word: str, key: str, value: Any) -> str:
     """Write a value, or the several values of a sweep, in Hydra's grammar."""
     if isinstance(value, range):
         # Not written out: there may be a hundred million.
-        return f"range({value.start},{value.stop},{value.step})" if len(value) != 1 else written(value[0])
+        return f"range({value.start},{value.stop},{value.step})" if len(value) != 1 else to_text(value[0])
     # Arrays and scalars of NumPy, columns of pandas.
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, list | tuple):
@@ -118,7 +118,7 @@ def _is_one_value(key: str, value: list[Any] | tuple[Any, ...]) -> bool:
 def _one(word: str, value: Any) -> str:
     value = value.tolist() if hasattr(value, "tolist") else value
     if value is None or isinstance(value, bool | int | float):
-        return written(value)
+        return to_text(value)
     if isinstance(value, str | os.PathLike):
         text = os.fspath(value)
         return text if isinstance(text, str) and PLAIN.fullmatch(text) else quoted(str(text))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from digits_sweep.errors import visible
+from digits_sweep.errors import escape_controls
 from digits_sweep.report.analysis.sentences.verdict import verdict
 from digits_sweep.report.analysis.statistics.replicates import ended, replicates
 from digits_sweep.report.analysis.study import Study, load_study
@@ -152,4 +152,4 @@ def _cell(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    return escape(visible(text))
+    return escape(escape_controls(text))

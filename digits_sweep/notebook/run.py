@@ -15,7 +15,7 @@ from digits_sweep.notebook.display import screen_for
 from digits_sweep.notebook.keywords import as_overrides, signature
 from digits_sweep.notebook.result import SweepResult
 from digits_sweep.sweep import session
-from digits_sweep.sweep.launch import in_this_process
+from digits_sweep.sweep.launch import launch_in_process
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,7 +45,7 @@ def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
         if not isinstance(each, str) or (each.startswith("-") and not each.startswith(CONFIG_DIR)):
             raise TypeError(f"run({each!r}): must be key=value, a text for each key: {EXAMPLE}")
     try:
-        with as_before():
+        with restored_process_state():
             return _trained([*overrides, *as_overrides(keys, overrides)])
     except (DigitsSweepError, OSError, KeyboardInterrupt) as error:
         # The text says it all: the calls in between are of no use to whoever reads it.
@@ -60,7 +60,7 @@ def _trained(overrides: Sequence[str]) -> SweepResult:
     planned = plan(["-m", *overrides])
     if planned.settings.dry_run or not planned.launcher.in_process:
         raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
-    _, folder = session.execute(planned, in_this_process, screen_for(planned.settings.quiet))
+    _, folder = session.execute(planned, launch_in_process, screen_for(planned.settings.quiet))
     return SweepResult(cast(Path, folder))
 
 
@@ -68,7 +68,7 @@ HANDLED = ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP")
 
 
 @contextmanager
-def as_before() -> Iterator[None]:
+def restored_process_state() -> Iterator[None]:
     """Run the block; PyTorch's threads, its denormals and the handlers of signals are then as they were."""
     threads, flushes = torch.get_num_threads(), _flushes_denormals()
     numbers = [getattr(signal, name) for name in HANDLED if hasattr(signal, name)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from digits_sweep.config.text import safe_name, written
+from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import CannotRecord, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP, fill
 from digits_sweep.results.environment import describe_environment
@@ -84,7 +84,7 @@ def folder_of(config: dict[str, Any]) -> str:
     values = {"model": config["model"]["name"], "optimizer": optimizer["name"], "dataset": config["data"]["name"]}
     values |= {"batch_size": config["data"]["batch_size"], "lr": optimizer["lr"]}
     values |= {"weight_decay": optimizer["weight_decay"], "seed": config["seed"], **config["settings"]}
-    named = (f"{name}={written(value)}" for name, value in values.items() if value != unnamed.get(name))
+    named = (f"{name}={to_text(value)}" for name, value in values.items() if value != unnamed.get(name))
     return safe_name("_".join(named))
 
 

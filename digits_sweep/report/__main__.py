@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from digits_sweep import __version__
-from digits_sweep.config.text import expanded
+from digits_sweep.config.text import expand_home
 from digits_sweep.errors import DigitsSweepError
 from digits_sweep.report.language import CATALOGUES, ENGLISH, in_language, said
-from digits_sweep.shell import at_once, command, write_line
+from digits_sweep.shell import command, die_on_signal, write_line
 
 if TYPE_CHECKING:
     from digits_sweep.report.analysis.study import Study
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     with command(arguments), ExitStack() as stack:
         chosen = _parser().parse_args(arguments)
-        with at_once():
+        with die_on_signal():
             from digits_sweep.report.analysis.study import load_study
             from digits_sweep.results.sweep import newest_sweep
         stack.enter_context(in_language(chosen.language))
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if chosen.figure:
                 _draw(studies[0], *chosen.figure)
             # matplotlib takes a second to import: the tables are printed before.
-            with at_once():
+            with die_on_signal():
                 from digits_sweep.report.page import write_page
             write_page(path, studies)
         except OSError as error:
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _path(text: str) -> Path:
     # A shell leaves ~ as it is in --outputs=~/x.
-    return Path(expanded(text))
+    return Path(expand_home(text))
 
 
 def _file(text: str) -> Path:
@@ -100,8 +100,8 @@ def _sweep(text: str) -> Path:
 
 def _show(study: "Study") -> None:
     """Print the verdict and a table: on a terminal as wide as that is, else in Markdown."""
-    with at_once():
-        from digits_sweep.errors import visible
+    with die_on_signal():
+        from digits_sweep.errors import escape_controls
         from digits_sweep.report.analysis.sentences.verdict import verdict
         from digits_sweep.report.analysis.statistics.replicates import ended, replicates
         from digits_sweep.report.tables.configurations import questions
@@ -114,25 +114,25 @@ def _show(study: "Study") -> None:
 
         found = study.critical
         lines = [*sentences(found.answers), *([branch_sentence(found.branches)] if found.branches else [])]
-        write_line(visible(f"{study.folder}\n\n" + "\n".join(lines) + "\n"))
+        write_line(escape_controls(f"{study.folder}\n\n" + "\n".join(lines) + "\n"))
         return
     groups = replicates(study.runs)
     several = any(group.runs > 1 for group in groups)
-    write_line(visible(f"{study.folder}\n\n{verdict(ended(study.runs), groups, study.goal)}\n"))
+    write_line(escape_controls(f"{study.folder}\n\n{verdict(ended(study.runs), groups, study.goal)}\n"))
     console = console_on(sys.stdout)
     if console.is_terminal:
         table = configurations_for_terminal(study.runs, groups) if several else runs_for_terminal(study.runs)
         left_out = print_table(console, table.header, table.rows, table.optional)
-        write_line(visible("\n".join([*table.notes, *without_room(left_out), ""])))
+        write_line(escape_controls("\n".join([*table.notes, *without_room(left_out), ""])))
     else:
         rows = questions(study.runs, groups, study.goal).as_text() if several else named_table(study.runs)
-        write_line(visible(as_markdown(rows)))
+        write_line(escape_controls(as_markdown(rows)))
     for experiment in experiments(study):
-        write_line(visible(f"\n{experiment.heading}\n\n{as_markdown(experiment.table.as_text())}"))
+        write_line(escape_controls(f"\n{experiment.heading}\n\n{as_markdown(experiment.table.as_text())}"))
 
 
 def _draw(study: "Study", name: str, path: Path) -> None:
-    with at_once():
+    with die_on_signal():
         from digits_sweep.report.figures.svg import as_file
         from digits_sweep.report.pictures.captions import pictures
 

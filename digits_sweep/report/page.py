@@ -15,7 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from digits_sweep.errors import visible
+from digits_sweep.errors import escape_controls
 from digits_sweep.report.analysis.own_curves import HIGH, WIDE, OwnCurve, common_settings, own_curves
 from digits_sweep.report.analysis.panels import layout_of
 from digits_sweep.report.analysis.sentences.critical import answer_sentence
@@ -101,13 +101,13 @@ def page(studies: Sequence[Study], folder: Path) -> str:
 
 def _finalized(value: Any) -> Any:
     """Write out the control characters of a text; what is marked as HTML is ready already."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return escape_controls(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _unbroken(text: str) -> Markup:
     """Escape `text` and mark where no line may break: within `2.04 s` and `1e-4`."""
     marked = r'<span class="unbroken">\g<0></span>'
-    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b| %|e-\d+)", marked, str(escape(visible(text)))))
+    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b| %|e-\d+)", marked, str(escape(escape_controls(text)))))
 
 
 def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from digits_sweep.config.keys import KEY, results_of, value_of
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.results.record import EpochRow, Record, first_epoch_below, seconds_per_epoch, seconds_until
 
 
@@ -208,7 +208,7 @@ def settings_of(record: Record) -> dict[str, Any]:
 
 def cell_of(config: dict[str, Any], key: str) -> str | None:
     """Return the value of a key in a flat configuration as a cell of its column; None if the run has no such key."""
-    return written(config[key]) if key in config else None
+    return to_text(config[key]) if key in config else None
 
 
 def fill(record: Record, history: Sequence[EpochRow]) -> None:

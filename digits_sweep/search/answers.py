@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import as_csv
 from digits_sweep.report.analysis.curves.cost import fitted_costs
 from digits_sweep.report.analysis.sentences.formatting import rounded
@@ -98,7 +98,7 @@ def _row(row: pd.Series) -> list[str]:
         return [str(row["batch_size"]), "-", "not reached at any rate", "-", "-", "not reached"]
     return [
         str(row["batch_size"]),
-        written(float(row["lr"])),
+        to_text(float(row["lr"])),
         f"{_count(row['median'])} [{_count(row['low'])}, {_count(row['high'])}]",
         str(row["seeds"]),
         rounded(row["median"] * row["batch_size"]),

@@ -11,7 +11,7 @@ from typing import Any
 from digits_sweep.config.keys import flat, results_of
 from digits_sweep.config.launchers import SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun
-from digits_sweep.config.text import expanded, written
+from digits_sweep.config.text import expand_home, to_text
 from digits_sweep.errors import CannotResume, UnreadableRecord
 from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
@@ -49,7 +49,7 @@ from digits_sweep.sweep import preflight
 from digits_sweep.sweep.launch import launch
 from digits_sweep.sweep.resume import whole_command
 from digits_sweep.sweep.session import claim_folder, datasets
-from digits_sweep.trackers.following import following
+from digits_sweep.trackers.following import report_to_trackers
 
 FOLDER, STUDY_FILE, FORMAT = "critical_batch_size", "study.json", 1
 
@@ -109,7 +109,7 @@ def find_study(resume: str, outputs: Path) -> Path:
     Raises `CannotResume` if there is none, or if something in it is no plain file.
     """
     try:
-        folder = _latest(outputs / FOLDER) if resume == "latest" else Path(expanded(resume))
+        folder = _latest(outputs / FOLDER) if resume == "latest" else Path(expand_home(resume))
         read_study(folder)
         check_plain(folder, unused=SUBMITIT_FOLDER)
     except UnreadableRecord as error:
@@ -145,7 +145,7 @@ def _differences(before: StudyFile, now: StudyFile) -> Iterator[str]:
         old = dict(flat(before.configs[size]))
         pairs += [(key, old.get(key), value) for key, value in config.items()]
         pairs += [(key, value, None) for key, value in old.items() if key not in config]
-    lines = (f"{key} was {written(old)}, is now {written(new)}" for key, old, new in pairs if old != new)
+    lines = (f"{key} was {to_text(old)}, is now {to_text(new)}" for key, old, new in pairs if old != new)
     yield from dict.fromkeys(lines)
 
 
@@ -190,7 +190,7 @@ def _opened(typed: Typed, planned: Plan, screen: Screen) -> Iterator[tuple[Recor
             screen.say(f"resuming {folder}")
         else:
             write_study(folder, asked)
-        with following(planned.settings.tracker, folder, screen.say):
+        with report_to_trackers(planned.settings.tracker, folder, screen.say):
             yield RecordedSweep(folder), choices
 
 

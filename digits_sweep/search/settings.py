@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from digits_sweep.config.compose import MOST_SEEDS, key_of, own_keys, read_command_line
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig
 
 PREFIX, FILE, TARGETS = "critical.", "critical_batch_size.yaml", "evaluation.targets."
@@ -108,7 +108,7 @@ def _settings(own: Sequence[str]) -> CriticalConfig:
     for key, holds, right in _RULES:
         value = getattr(settings, key)
         if not holds(value):
-            raise InvalidConfig(f"{PREFIX}{key}={written(value)}: must be {right}")
+            raise InvalidConfig(f"{PREFIX}{key}={to_text(value)}: must be {right}")
     return settings
 
 

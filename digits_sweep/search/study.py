@@ -12,7 +12,7 @@ from digits_sweep.config.compose import checked
 from digits_sweep.config.keys import differing
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, InvalidConfig
 from digits_sweep.report.analysis.sentences.formatting import counted, seconds
 from digits_sweep.results.record import RECORD_FILE, EvaluationRow, Record, Status
@@ -33,7 +33,7 @@ class Goal:
     threshold: float
 
     def __str__(self) -> str:
-        return f"{self.target.replace('_', ' ')} < {written(self.threshold)}"
+        return f"{self.target.replace('_', ' ')} < {to_text(self.threshold)}"
 
 
 def goals_of(config: Config) -> list[Goal]:
@@ -88,7 +88,7 @@ def planned_run(base: PlannedRun, settings: CriticalConfig, trial: Trial) -> Pla
         trainer=replace(config.trainer, max_examples=min(limits, default=None)),
         evaluation=replace(config.evaluation, noise_scale=config.evaluation.noise_scale or trial.measures_noise),
     )
-    return PlannedRun(f"batch_size={size}_lr={written(lr)}_seed={seed}", checked(config), base.overrides)
+    return PlannedRun(f"batch_size={size}_lr={to_text(lr)}_seed={seed}", checked(config), base.overrides)
 
 
 def outcomes(sweep: RecordedSweep, run: PlannedRun, goals: Sequence[Goal]) -> list[Outcome] | None:
@@ -175,7 +175,7 @@ def _rates(size: int, runs: Sequence[PlannedRun]) -> str:
     for run in runs:
         if run.config.data.batch_size == size:
             rates[run.config.optimizer.lr] = rates.get(run.config.optimizer.lr, 0) + 1
-    return ", ".join(f"lr {written(lr)} ({counted(seeds, 'seed')})" for lr, seeds in rates.items())
+    return ", ".join(f"lr {to_text(lr)} ({counted(seeds, 'seed')})" for lr, seeds in rates.items())
 
 
 # Trains the runs of a plan in a sweep's folder; returns the exit code.

@@ -24,13 +24,13 @@ from digits_sweep.config.compose import MOST_SEEDS, key_of, own_keys, sqlite_add
 from digits_sweep.config.keys import role_of
 from digits_sweep.config.plan import Plan, plan
 from digits_sweep.config.schema import Config, Role
-from digits_sweep.config.text import safe_name, written
+from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import CannotSearch, InvalidConfig
 from digits_sweep.results.lock import Owner, this_process
 from digits_sweep.results.record import EpochRow, Record, Status
 from digits_sweep.results.sweep import DatasetChoice, Manifest
 from digits_sweep.shell import held, let_through
-from digits_sweep.sweep.run import Enough, run
+from digits_sweep.sweep.run import StopRule, run
 
 # The keys of an optimizer that a search tries values of.
 SEARCHED = ("lr", "weight_decay")
@@ -96,7 +96,7 @@ def _check(settings: TuneConfig) -> None:
         bounds = getattr(settings, name)
         if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):
             right = "must be two numbers above 0, the smaller one first"
-            raise InvalidConfig(f"tune.{name}={written(bounds)}: {right}")
+            raise InvalidConfig(f"tune.{name}={to_text(bounds)}: {right}")
 
 
 def _check_override(typed: str) -> None:
@@ -165,7 +165,7 @@ def opened_study(settings: TuneConfig, folder: Path, base: dict[str, Any]) -> It
         study.pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
         yield study
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise CannotSearch(f"tune.storage={written(settings.storage)}: {_first_line(error)}") from error
+        raise CannotSearch(f"tune.storage={to_text(settings.storage)}: {_first_line(error)}") from error
     finally:
         if storage:
             storage.remove_session()
@@ -187,11 +187,11 @@ def _storage(settings: TuneConfig, folder: Path) -> RDBStorage:
                 heartbeat_stale_trial_callback=start_again,
             )
         except ImportError as error:
-            raise CannotSearch(f"tune.storage={written(settings.storage)}: {_missing_driver(error)}") from error
+            raise CannotSearch(f"tune.storage={to_text(settings.storage)}: {_missing_driver(error)}") from error
         # An address can make SQLAlchemy, a driver or Optuna, which knows older tables, raise anything.
         except Exception as error:
             reason = f"{type(error).__name__}: {_first_line(error)}"
-            raise CannotSearch(f"tune.storage={written(settings.storage)}: {reason}") from error
+            raise CannotSearch(f"tune.storage={to_text(settings.storage)}: {reason}") from error
 
 
 def _missing_driver(error: ImportError) -> str:
@@ -224,7 +224,7 @@ def _differences(study: Study, base: dict[str, Any]) -> Iterator[str]:
     before = {"tune.seeds": 1} | before
     for key in base:
         if key in before and before[key] != base[key]:
-            yield f"{key} was {written(before[key])}, is now {written(base[key])}"
+            yield f"{key} was {to_text(before[key])}, is now {to_text(base[key])}"
 
 
 def _start_lost_ones_again(study: Study) -> None:
@@ -315,7 +315,7 @@ class _Objective:
         values: list[float] = []
         for place in range(self.settings.seeds):
             values.append(self._run(trial, config, name, place))
-            trial.set_user_attr("values", [written(value) for value in values])
+            trial.set_user_attr("values", [to_text(value) for value in values])
             # Most of its runs are no better than the best median, so its own median cannot be.
             if self.settings.prune and sum(value >= self._best() for value in values) > self.settings.seeds // 2:
                 raise optuna.TrialPruned(f"given up after {len(values)} runs: most are no better than the best median")
@@ -373,7 +373,7 @@ def until_decided(config: Config, settings: TuneConfig, most_examples: int | Non
 
 
 def seeded_run(
-    config: Config, place: int, folder: Path, name: str, number: int, dataset: DatasetChoice, enough: Enough | None
+    config: Config, place: int, folder: Path, name: str, number: int, dataset: DatasetChoice, enough: StopRule | None
 ) -> Record:
     """Train, or resume, the run of `config` with the seed `place` places after its own, in `folder`.
 
@@ -461,7 +461,7 @@ def _value(trial: FrozenTrial) -> float:
 
 def _row(trial: FrozenTrial) -> list[str]:
     value = "given up" if trial.state == TrialState.PRUNED else _written(_value(trial))
-    rates = [written(float(f"{trial.params[name]:.3g}")) for name in SEARCHED]
+    rates = [to_text(float(f"{trial.params[name]:.3g}")) for name in SEARCHED]
     runs = ", ".join(_written(float(each)) for each in trial.user_attrs.get("values", []))
     return [str(number_of(trial.user_attrs["folder"])), *rates, value, runs]
 

@@ -110,7 +110,7 @@ MOST_RETRIES = 3
 SECONDS_BETWEEN_TABLES = 2.0
 
 
-def in_this_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
+def launch_in_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     """Train without Hydra's launcher, which would change this process's logging; return the exit code."""
     manifest = read_manifest(sweep.folder)
 

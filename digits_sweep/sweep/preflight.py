@@ -11,7 +11,7 @@ from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, load, name_of
-from digits_sweep.errors import InvalidConfig, OwnCodeFailed, visible
+from digits_sweep.errors import InvalidConfig, OwnCodeFailed, escape_controls
 from digits_sweep.results.files import make_folder, replace_file
 from digits_sweep.training.building import engine_for
 from digits_sweep.training.device import flush_denormals_from_now_on
@@ -39,7 +39,7 @@ def traceback_in_file(outputs: Path) -> Iterator[None]:
         lines = [f"{datetime.now():%Y-%m-%d %H:%M:%S} {failed}\n", *traceback.format_exception(error)]
         try:
             make_folder(outputs)
-            replace_file(path, visible("".join(lines)), durable=False)
+            replace_file(path, escape_controls("".join(lines)), durable=False)
         except OSError:
             raise failed from error
         raise OwnCodeFailed(f"{failed}; its traceback is in {path}") from error

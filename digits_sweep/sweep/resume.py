@@ -30,8 +30,8 @@ from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.own_code import GROUPS, changed_code
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config, Role
-from digits_sweep.config.text import written
-from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, in_few_lines
+from digits_sweep.config.text import to_text
+from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, first_lines
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import check_plain, reason_of
 from digits_sweep.results.record import Record, Status
@@ -69,7 +69,7 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     except (FileNotFoundError, UnreadableRecord, CannotResume) as error:
         raise CannotResume(f"resume={name}: {error}") from error
     if found := list(_differences(planned, earlier, manifest)):
-        raise CannotResume(in_few_lines([f"resume={name}: {line}" for line in found]))
+        raise CannotResume(first_lines([f"resume={name}: {line}" for line in found]))
     return planned, earlier
 
 
@@ -86,7 +86,7 @@ def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iter
     for key in configs[0] if configs and recorded else ():
         is_typed = any(f"{key}.".startswith(f"{each}.") for each in typed)
         if is_typed and changes_results(key) and not may_grow(key):
-            before, now = ([written(each.get(key)) for each in some] for some in (recorded, configs))
+            before, now = ([to_text(each.get(key)) for each in some] for some in (recorded, configs))
             if new := [value for value in dict.fromkeys(now) if value not in before]:
                 yield f"{key} was {' and '.join(dict.fromkeys(before))}, is now {' and '.join(new)}"
 

@@ -40,17 +40,17 @@ from digits_sweep.training.schedule import Schedule, learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
 # Asked after every epoch with the epochs so far; a text is the reason to end the run there.
-Enough = Callable[[Record, Sequence[EpochRow]], str | None]
+StopRule = Callable[[Record, Sequence[EpochRow]], str | None]
 
 
 @dataclass(frozen=True)
-class Job:
+class RunRequest:
     """What a run is asked to do, and where it reports to."""
 
     config: Config
     run_dir: Path
     manifest: Manifest | None
-    enough: Enough | None
+    enough: StopRule | None
     screen: Screen
 
 
@@ -71,7 +71,7 @@ _measured: dict[str, dict[int, float]] = {}
 
 
 @dataclass
-class Pace:
+class SweepProgress:
     """The runs of a sweep in order, of which number `number` is training now; `num_samples` are in its training set."""
 
     manifest: Manifest
@@ -184,7 +184,7 @@ ALL_TARGETS, MAX_EXAMPLES = "all targets reached", "trainer.max_examples reached
 class RecordedTraining:
     """Trains what is left of a run; an epoch and its evaluations are recorded before the next one starts."""
 
-    def __init__(self, job: Job, state: RunState, built: BuiltEngine, digits: Digits) -> None:
+    def __init__(self, job: RunRequest, state: RunState, built: BuiltEngine, digits: Digits) -> None:
         self.job, self.record, self.built = job, state.record, built
         self.history, self.evaluations = state.history, state.evaluations
         self.files = RunFiles(job.run_dir)
@@ -204,7 +204,11 @@ class RecordedTraining:
         if self.record.ended is not None or (done and is_last(self.history[-1].loss_mean, trainer)):
             return
         manifest = self.job.manifest
-        pace = Pace(manifest, self.record.number, self.num_samples) if manifest and len(manifest.configs) > 1 else None
+        pace = (
+            SweepProgress(manifest, self.record.number, self.num_samples)
+            if manifest and len(manifest.configs) > 1
+            else None
+        )
         with self.job.screen.run(title, trainer.num_epochs, done, pace) as shown:
             for epoch in self._epochs(done):
                 self._commit(epoch)
@@ -300,7 +304,7 @@ def _row(epoch: Epoch) -> EpochRow:
     return EpochRow(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, per_second, epoch.complete)
 
 
-def title(job: Job, record: Record) -> str:
+def title(job: RunRequest, record: Record) -> str:
     """Return the line that announces a run: its place in the sweep, its folder, and what it trains with."""
     position = f"run {record.number + 1} of {len(job.manifest.runs)}: " if job.manifest else ""
     # A run that fails early has neither engine nor device.
@@ -325,7 +329,7 @@ def run(
     run_dir: Path,
     number: int = 0,
     manifest: Manifest | None = None,
-    enough: Enough | None = None,
+    enough: StopRule | None = None,
     screen: Screen | None = None,
 ) -> Record:
     """Train once as `config` says and record it in `run_dir`; if a run was started there, resume it.
@@ -340,7 +344,7 @@ def run(
     `CannotRecord` or OSError if results cannot be written, and KeyboardInterrupt if the user stops it.
     """
     flush_denormals_from_now_on()
-    job = Job(config, run_dir, manifest, enough, screen or Screen(quiet=config.quiet))
+    job = RunRequest(config, run_dir, manifest, enough, screen or Screen(quiet=config.quiet))
     run_dir.mkdir(parents=True, exist_ok=True)
     with only_writer(run_dir, waits=job.screen.say):
         state = load_run_state(config, run_dir, number, job.screen.say)
@@ -351,7 +355,7 @@ def run(
     return state.record
 
 
-def _attempt(job: Job, state: RunState) -> None:
+def _attempt(job: RunRequest, state: RunState) -> None:
     """Train what is left, and leave the record as the run ended, on disk too."""
     record = state.record
     _start(job, state)
@@ -390,7 +394,7 @@ def _attempt(job: Job, state: RunState) -> None:
         )
 
 
-def _start(job: Job, state: RunState) -> None:
+def _start(job: RunRequest, state: RunState) -> None:
     """Write the record of a run that is about to train: until it ends it reads `interrupted`."""
     record, done = state.record, len(state.history)
     if record.config:

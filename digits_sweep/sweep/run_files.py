@@ -11,7 +11,7 @@ import torch
 
 from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
-from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, in_few_lines
+from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, first_lines
 from digits_sweep.results import changes
 from digits_sweep.results import losses as all_losses
 from digits_sweep.results import record as all_evaluations
@@ -209,4 +209,4 @@ def _of_the_checkpoint(
 
 def _refuse_another_run(record: Record, config: Config, run_dir: Path) -> None:
     if found := differing(record.config, config):
-        raise CannotResume(in_few_lines([f"{run_dir}: {line}" for line in found]))
+        raise CannotResume(first_lines([f"{run_dir}: {line}" for line in found]))

@@ -5,7 +5,7 @@ import logging
 import os
 from contextlib import suppress
 
-from digits_sweep.errors import visible
+from digits_sweep.errors import escape_controls
 
 
 class RunLog(logging.FileHandler):
@@ -29,4 +29,4 @@ class RunLog(logging.FileHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the text of a record."""
-        return visible(super().format(record))
+        return escape_controls(super().format(record))

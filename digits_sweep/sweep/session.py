@@ -33,7 +33,7 @@ from digits_sweep.shell import Screen
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
-from digits_sweep.trackers.following import following
+from digits_sweep.trackers.following import report_to_trackers
 from digits_sweep.training.device import flush_denormals_from_now_on
 
 # Launches the runs of a plan in a sweep's folder; returns the exit code.
@@ -80,7 +80,7 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
             remove_leftovers(sweep_dir)
             screen.say(f"resuming {sweep_dir}")
         write_manifest(sweep_dir, _manifest(planned, choices, earlier))
-        with following(planned.settings.tracker, sweep_dir, screen.say):
+        with report_to_trackers(planned.settings.tracker, sweep_dir, screen.say):
             yield RecordedSweep(sweep_dir)
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from inspect import Parameter, signature
 from typing import Any
 
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig, not_installed
 from digits_sweep.trackers.mlflow import MLflowTracker
 from digits_sweep.trackers.protocol import Tracker
@@ -40,7 +40,7 @@ def _mistakes(name: str, settings: Any) -> Iterator[str]:
     elif find_spec(name) is None:
         yield f"tracker={name}: {not_installed(name, name)}"
     elif not isinstance(settings, dict):
-        yield f"tracker.{name}={written(settings)}: tracker={name} chooses it, tracker=none leaves it out"
+        yield f"tracker.{name}={to_text(settings)}: tracker={name} chooses it, tracker=none leaves it out"
     elif wrong := list(_wrong_settings(name, settings, signature(TRACKERS[name]).parameters)):
         yield from wrong
     elif refusal := getattr(TRACKERS[name], "refusal", lambda settings: None)(settings):
@@ -49,10 +49,10 @@ def _mistakes(name: str, settings: Any) -> Iterator[str]:
 
 def _wrong_settings(name: str, settings: dict[str, Any], known: Mapping[str, Parameter]) -> Iterator[str]:
     for key, value in settings.items():
-        typed = f"tracker.{name}.{key}={written(value)}"
+        typed = f"tracker.{name}.{key}={to_text(value)}"
         if key not in known:
             yield f"{typed}: {name} has no such setting; choose {' or '.join(known)}"
         elif not isinstance(value, str):
-            yield f"{typed}: must be text; type \"tracker.{name}.{key}='{written(value)}'\""
+            yield f"{typed}: must be text; type \"tracker.{name}.{key}='{to_text(value)}'\""
     if missing := [key for key, each in known.items() if key not in settings and each.default is Parameter.empty]:
         yield f"tracker.{name}: {', '.join(missing)} not set; add tracker={name}, which sets what is not typed"

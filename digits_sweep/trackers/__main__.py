@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from digits_sweep import __version__
-from digits_sweep.shell import at_once, command, write_line
+from digits_sweep.shell import command, die_on_signal, write_line
 
 # An epoch takes longer than this at most batch sizes, and looking takes next to nothing.
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -23,11 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if len(arguments) != 1 or arguments[0].startswith("-"):
             write_line(f"digits_sweep {__version__}" if "--version" in arguments else str(__doc__))
             return
-        with at_once():
+        with die_on_signal():
             from digits_sweep.trackers.following import Follower
         settings = json.loads(sys.stdin.readline())
         # Every tracker imports its library.
-        with at_once():
+        with die_on_signal():
             follower = Follower(Path(arguments[0]), settings, write_line)
         while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0]:
             follower.follow()

@@ -132,7 +132,7 @@ QUIET = {"WANDB_SILENT": "true", "MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_HTTP
 
 
 @contextmanager
-def following(tracker: Mapping[str, Any], sweep_dir: Path, say: Callable[[str], None]) -> Iterator[None]:
+def report_to_trackers(tracker: Mapping[str, Any], sweep_dir: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Report what is recorded in `sweep_dir` during the block to the trackers whose settings `tracker` holds by name.
 
     Without a tracker no process is started. What goes wrong is a line to `say`; nothing is raised.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from digits_sweep.config.own_code import called, mistake
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -110,7 +110,7 @@ def _cnn(config: CNNConfig, image_shape: tuple[int, ...]) -> nn.Module:
     most = min(height, width).bit_length() - 1
     if len(config.channels) > most:
         right = f"must be at most {most}, because each halves images of {found}"
-        raise InvalidConfig(f"model.channels={written(config.channels)}: {right}")
+        raise InvalidConfig(f"model.channels={to_text(config.channels)}: {right}")
     return CNN(
         (channels, height, width),
         config.channels,

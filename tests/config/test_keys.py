@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from digits_sweep.config.keys import as_recorded, changes_results, declared, holds_for_the_sweep, may_grow
 from digits_sweep.config.plan import plan
-from digits_sweep.config.text import safe_name, written
+from digits_sweep.config.text import safe_name, to_text
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_keys_of_every_optimizer_are_declared():
     ],
 )
 def test_a_value_is_written_the_same_everywhere(value, text):
-    assert written(value) == text
+    assert to_text(value) == text
 
 
 @given(st.floats(allow_nan=False))
 def test_a_written_number_is_exact(value):
-    assert float(written(value)) == value
+    assert float(to_text(value)) == value
 
 
 @given(st.text())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.config.text import expanded
+from digits_sweep.config.text import expand_home
 
 
 @pytest.mark.parametrize(
@@ -20,18 +20,18 @@ from digits_sweep.config.text import expanded
 )
 def test_only_at_the_start_a_tilde_is_the_home_folder(text, expected, monkeypatch):
     monkeypatch.setenv("HOME", "/home/her")
-    assert expanded(text) == expected
+    assert expand_home(text) == expected
 
 
 def test_the_root_can_be_home(monkeypatch):
     monkeypatch.setenv("HOME", "/")
-    assert (expanded("~"), expanded("~/x")) == ("/", "/x")
+    assert (expand_home("~"), expand_home("~/x")) == ("/", "/x")
 
 
 def test_without_a_home_folder_a_path_stays_as_it_was_typed(monkeypatch):
     monkeypatch.setenv("HOME", "")
-    assert expanded("~/x") == "~/x"
+    assert expand_home("~/x") == "~/x"
     # A container may run as a user that it does not know.
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-    assert expanded("~/x") == "~/x"
+    assert expand_home("~/x") == "~/x"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.errors import InvalidConfig, as_csv, one_line, visible
+from digits_sweep.errors import InvalidConfig, as_csv, escape_controls, one_line
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 
@@ -24,7 +24,7 @@ CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
     ],
 )
 def test_control_characters_are_written_out(text, shown):
-    assert visible(text) == shown
+    assert escape_controls(text) == shown
 
 
 def test_the_end_of_a_line_is_written_out_if_a_line_is_wanted():
@@ -33,7 +33,7 @@ def test_the_end_of_a_line_is_written_out_if_a_line_is_wanted():
 
 @given(st.text(st.characters()))
 def test_whatever_the_text_a_terminal_gets_nothing_to_obey(text):
-    shown = visible(text)
+    shown = escape_controls(text)
     assert {unicodedata.category(character) for character in shown.replace("\n", "")}.isdisjoint({"Cc", "Cs"})
     shown.encode("utf-8")
 

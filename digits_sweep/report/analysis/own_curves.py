@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from digits_sweep.config.keys import flat
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.report.analysis.sentences.formatting import cell
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.language import said
@@ -84,7 +84,7 @@ def differing_settings(study: Study) -> dict[str, list[tuple[str, str]]]:
 
 
 def _config(record: Record) -> dict[str, str]:
-    return {str(key): written(value) for key, value in flat(record.config)}
+    return {str(key): to_text(value) for key, value in flat(record.config)}
 
 
 def _scale(study: Study) -> tuple[float, float]:

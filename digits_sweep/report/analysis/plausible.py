@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.config.keys import KEY, results_of
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.report.analysis.configurations import ADDED
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Record
@@ -68,8 +68,8 @@ def _in_record(record: Record) -> Iterator[str]:
     for key, value in list(keys.items())[:MOST_KEYS]:
         if not KEY.fullmatch(str(key)) or key in names or key in ADDED:
             yield f"record.json: {key[:40]!r} is no key of a configuration"
-        elif len(written(value)) > LONGEST_VALUE:
-            yield f"record.json: {key} has {len(written(value)):,} characters"
+        elif len(to_text(value)) > LONGEST_VALUE:
+            yield f"record.json: {key} has {len(to_text(value)):,} characters"
     answers = record.test_answers or []
     if len(answers) > MOST_CLASSES or not all(type(each) is int and 0 <= each < 2**53 for each in answers):
         yield f"record.json: test_answers are not counts of at most {MOST_CLASSES:,} classes"
@@ -82,7 +82,7 @@ def _in_row(run: dict[Any, Any]) -> Iterator[str]:
             if trained and name in TRAINED:
                 yield f"record.json: {name} is missing"
         elif not least <= value <= most:
-            yield f"record.json: {name} is {written(value)}"
+            yield f"record.json: {name} is {to_text(value)}"
     if trained and not pd.isna(first := run["first_epoch_below_threshold"]) and first > run["epochs"]:
         yield f"record.json: below the threshold in epoch {first} of {run['epochs']}"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.config.keys import results_of
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.report.analysis.configurations import with_configurations
 from digits_sweep.report.analysis.curves.critical import Critical, load_critical
 from digits_sweep.report.analysis.goal import Goal, goal_of, with_goal
@@ -115,4 +115,4 @@ def _text(config: dict[str, Any] | None, key: str) -> str | None:
     """Return the value of a key as text; None if the run's record cannot be read."""
     if config is None:
         return None
-    return written(config[key]) if key in config else NOT_SET
+    return to_text(config[key]) if key in config else NOT_SET

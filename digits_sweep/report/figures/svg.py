@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from digits_sweep.errors import visible
+from digits_sweep.errors import escape_controls
 from digits_sweep.report.figures.style import (
     GRID,
     HEAT,
@@ -106,7 +106,7 @@ def as_svg(name: str, text: str, panels: Sequence[Panel], columns: int = 1, heig
         buffer = io.StringIO()
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure_of(panels, columns, height).savefig(buffer, format="svg", metadata=metadata)
-    return visible(_for_the_page(buffer.getvalue(), text))
+    return escape_controls(_for_the_page(buffer.getvalue(), text))
 
 
 @contextmanager

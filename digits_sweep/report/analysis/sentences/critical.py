@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.report.analysis.curves.branches import Branches
 from digits_sweep.report.analysis.sentences.formatting import microseconds, seconds
 from digits_sweep.report.language import said
@@ -11,7 +11,7 @@ from digits_sweep.results.critical import Answer, Check
 
 def goal_of(answer: Answer) -> str:
     """Return the goal of an answer: `train error < 0.1`."""
-    return f"{said(answer.target.replace('_', ' '))} < {written(float(answer.threshold))}"
+    return f"{said(answer.target.replace('_', ' '))} < {to_text(float(answer.threshold))}"
 
 
 def answer_sentence(answer: Answer) -> str:

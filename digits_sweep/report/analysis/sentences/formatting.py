@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.config.text import written
+from digits_sweep.config.text import to_text
 from digits_sweep.report.analysis.statistics.replicates import Estimate
 from digits_sweep.report.language import said
 
@@ -37,7 +37,7 @@ def cell(value: Any, form: str | None = None) -> str:
     if form is not None:
         return format(value, form)
     # The scalars of pandas and numpy as Python's own, whose text is the same everywhere.
-    return written(value.item() if hasattr(value, "item") else value)
+    return to_text(value.item() if hasattr(value, "item") else value)
 
 
 def setting(name: str, value: Any) -> str:
