@@ -4,14 +4,12 @@ They are `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch
 """
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import RECORD_BYTES, check_values, read_file, reason_of, replace_file
+from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
 BRANCHES = "branches.csv"
@@ -101,42 +99,4 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 def read_answers(folder: Path) -> list[Answer]:
     """Read `critical_batch_size.json`. Raises `UnreadableRecord` if it holds something else than answers."""
-    try:
-        found = json.loads(read_file(folder / ANSWERS, RECORD_BYTES).decode("utf-8"))
-        if not isinstance(found, list):
-            raise TypeError("not a list of answers")
-        check_values({"answers": found})
-        return [_answer(each) for each in found]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise UnreadableRecord(f"{ANSWERS}: {reason_of(error)}") from error
-
-
-def _answer(content: dict[str, Any]) -> Answer:
-    if content.get("check") is not None:
-        content = content | {"check": _checked(Check(**content["check"]))}
-    return _checked(Answer(**content))
-
-
-def _checked(node: Any) -> Any:
-    """Return `node`. Raises TypeError if a value is not of its field's type, or is a number below 0."""
-    hints = get_type_hints(type(node))
-    for each in fields(node):
-        value, kind = getattr(node, each.name), hints[each.name]
-        if value is None and type(None) in get_args(kind):
-            continue
-        if kind in _DICTIONARIES:
-            holds = isinstance(value, dict) and all(part is None or _is_number(part) for part in value.values())
-        elif kind in (float, float | None):
-            holds = _is_number(value) and value >= 0
-        else:
-            holds = isinstance(value, kind)
-        if not holds:
-            raise TypeError(f"{each.name} is not what belongs there")
-    return node
-
-
-_DICTIONARIES = (dict[str, float] | None, dict[str, float | None] | None)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return read_json(folder / ANSWERS, RECORD_BYTES, list[Answer])

@@ -132,11 +132,10 @@ def measured_cost(sweep: RecordedSweep, sizes: Sequence[int]) -> Cost | None:
     medians of the batch sizes: neither the seed nor the rate costs time.
     """
     per_iteration: dict[int, list[float]] = {}
-    for name, record in sweep.records.items():
-        iterations = record.summary.get("iterations") or 0
-        spent = math.fsum(row.seconds for row in sweep.histories[name])
-        if iterations and spent > 0 and record.summary["batch_size"] in sizes:
-            per_iteration.setdefault(int(record.summary["batch_size"]), []).append(spent / iterations)
+    for run in sweep.runs.values():
+        spent = math.fsum(row.seconds for row in run.history)
+        if run.iterations and spent > 0 and run.row["batch_size"] in sizes:
+            per_iteration.setdefault(int(run.row["batch_size"]), []).append(spent / run.iterations)
     if len(per_iteration) < 2:
         return None
     batch_sizes = np.array(list(per_iteration), float)
@@ -224,7 +223,7 @@ def _noise_scale(study: Study, goal: int) -> float | None:
     """Return the gradient noise scale where the goal is reached, the median over the runs that measured it."""
     asked, found = study.goals[goal], []
     for name, trial in study.trials.items():
-        rows = study.sweep.evaluations.get(name, []) if trial.measures_noise else []
+        rows = study.sweep.runs[name].evaluations if trial.measures_noise else []
         (row,) = targets_of(name, {asked.target: [asked.threshold]}, rows)
         scales = [each.noise_scale for each in rows if each.iterations == row.iterations_at]
         found += [each for each in scales if each is not None and math.isfinite(each) and each > 0]

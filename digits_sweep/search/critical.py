@@ -88,7 +88,7 @@ def write_study(folder: Path, study: StudyFile) -> None:
 
 def read_study(folder: Path) -> StudyFile:
     """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
-    content = read_json(folder / STUDY_FILE, RECORD_BYTES)
+    content = read_json(folder / STUDY_FILE, RECORD_BYTES, dict[str, Any])
     try:
         if (written_in := content.pop("format", None)) != FORMAT:
             raise UnreadableRecord(f"{STUDY_FILE}: its format {named(written_in)} is not known here")

@@ -4,7 +4,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from statistics import fmean
 
@@ -15,12 +15,14 @@ from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, InvalidConfig
 from digits_sweep.report.analysis.sentences.formatting import counted, seconds
-from digits_sweep.results.record import RECORD_FILE, EvaluationRow, Record, Status
+from digits_sweep.results.record import RECORD_FILE, Status
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
 from digits_sweep.results.targets import targets_of
 from digits_sweep.search.grid import BatchSize, Outcome, Rules, Trial
 from digits_sweep.search.settings import CriticalConfig
 from digits_sweep.shell import Screen
+from digits_sweep.sweep.session import write_records
 
 SIZE = "data.batch_size"
 
@@ -96,19 +98,20 @@ def outcomes(sweep: RecordedSweep, run: PlannedRun, goals: Sequence[Goal]) -> li
 
     A run that diverged or failed is a miss. Raises `CannotResume` if another run was recorded in its place.
     """
-    record = sweep.records.get(run.folder)
-    if record is None or run.folder in sweep.misfits or record.status is Status.INTERRUPTED:
+    recorded = sweep.runs.get(run.folder)
+    if recorded is None or recorded.misfits or recorded.status is Status.INTERRUPTED:
         return None
-    if record.config and (found := differing(record.config, run.config)):
+    if found := differing(recorded.record.config, run.config):
         raise CannotResume(f"{sweep.folder / run.folder}: {'; '.join(found)}")
-    return [_outcome(record, sweep.evaluations[run.folder], goal) for goal in goals]
+    return [_outcome(recorded, goal) for goal in goals]
 
 
-def _outcome(record: Record, rows: Sequence[EvaluationRow], goal: Goal) -> Outcome:
+def _outcome(recorded: RecordedRun, goal: Goal) -> Outcome:
+    rows = recorded.evaluations
     values = [value for row in rows if math.isfinite(value := getattr(row, goal.target))]
-    trained = int(record.summary.get("iterations") or 0)
+    trained = recorded.iterations
     best = min(values, default=math.inf)
-    if record.status is not Status.COMPLETED:
+    if recorded.status is not Status.COMPLETED:
         return Outcome(math.inf, best, trained)
     (found,) = targets_of("", {goal.target: [goal.threshold]}, rows)
     return Outcome(math.inf if found.iterations is None else found.iterations, best, trained)
@@ -144,7 +147,7 @@ class Progress:
             return ""
         by_size: dict[int, list[float]] = {}
         for name, each in took.items():
-            by_size.setdefault(int(self.sweep.records[name].summary.get("batch_size", 0)), []).append(each)
+            by_size.setdefault(int(self.sweep.runs[name].number("data.batch_size") or 0), []).append(each)
         overall = fmean(took.values())
         means = {size: fmean(each) for size, each in by_size.items()}
         now = sum(means.get(run.config.data.batch_size, overall) for run in runs) / self.speed
@@ -154,9 +157,10 @@ class Progress:
     def _took(self) -> dict[str, float]:
         """The seconds from the start of every recorded run to its last record; starts are recorded to the second."""
         found = {}
-        for name, record in self.sweep.records.items():
+        for name, recorded in self.sweep.runs.items():
+            record = recorded.record
             try:
-                started = datetime.fromisoformat(str(record.summary.get("started_at")))
+                started = datetime.fromisoformat(str(record.started_at))
                 ended = (self.sweep.folder / name / RECORD_FILE).stat().st_mtime
             except (ValueError, OSError):
                 continue
@@ -261,13 +265,14 @@ class Study:
         return [run for run in wave if outcomes(self.sweep, run, self.goals) is None]
 
     def _write_manifest(self) -> None:
-        """Write `sweep.json` with every run so far, before any of them starts: launchers take them from there."""
+        """Write `sweep.json` with every run so far, and their records, before any of them starts."""
         before = self.sweep.manifest
-        configs = [asdict(run.config) for run in self.runs.values()]
-        now = Manifest(list(self.planned.command), list(self.runs), configs, self.datasets)
+        now = Manifest(list(self.planned.command), list(self.runs), self.datasets)
         if before:
             now = replace(now, id=before.id, started_at=before.started_at)
         write_manifest(self.sweep.folder, now if before else replace(now, id=secrets.token_hex(8)))
+        self.sweep.refresh()
+        write_records(replace(self.planned, runs=tuple(self.runs.values())), self.sweep, self.screen.say)
         self.sweep.refresh()
 
     def _later(self, wave: Sequence[PlannedRun]) -> dict[int, int]:
@@ -281,7 +286,7 @@ class Study:
         return later
 
     def _warn(self, run: PlannedRun) -> None:
-        record = self.sweep.records[run.folder]
+        record = self.sweep.runs[run.folder].record
         if record.status is Status.FAILED:
             reason = record.error_line or "no reason recorded"
             self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {reason}")

@@ -26,8 +26,10 @@ from digits_sweep.config.plan import Plan, plan
 from digits_sweep.config.schema import Config, Role
 from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import CannotSearch, InvalidConfig
+from digits_sweep.results.columns import cells_of
 from digits_sweep.results.lock import Owner, this_process
-from digits_sweep.results.record import EpochRow, Record, Status
+from digits_sweep.results.record import Status
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import DatasetChoice, Manifest
 from digits_sweep.shell import held, let_through
 from digits_sweep.sweep.run import StopRule, run
@@ -329,8 +331,9 @@ class _Objective:
         )
         return math.inf if record.status is Status.INTERRUPTED else objective(self.settings.objective, record)
 
-    def _hopeless(self, trial: Trial, place: int, record: Record, history: Sequence[EpochRow]) -> str | None:
+    def _hopeless(self, trial: Trial, place: int, record: RecordedRun) -> str | None:
         """Return why this run cannot help its trial to the best median, or None."""
+        history = record.history
         last, objective = history[-1], self.settings.objective
         if not self.settings.prune or not math.isfinite(last.loss_mean):
             return None
@@ -341,7 +344,7 @@ class _Objective:
             worse = place == 0 and trial.should_prune()
             why = f"given up after epoch {last.epoch}: its loss is above the median of the trials at that epoch"
             return why if worse else None
-        reached = record.summary.get(OBJECTIVES[objective]) is not None
+        reached = cells_of(record)[OBJECTIVES[objective]] is not None
         spent = {"seconds_to_threshold": math.fsum(row.seconds for row in history), "epochs_to_threshold": last.epoch}
         if reached or spent.get(objective, 0) < self._best():
             return None
@@ -374,7 +377,7 @@ def until_decided(config: Config, settings: TuneConfig, most_examples: int | Non
 
 def seeded_run(
     config: Config, place: int, folder: Path, name: str, number: int, dataset: DatasetChoice, enough: StopRule | None
-) -> Record:
+) -> RecordedRun:
     """Train, or resume, the run of `config` with the seed `place` places after its own, in `folder`.
 
     Raises `CannotSearch` if it fails.
@@ -382,9 +385,9 @@ def seeded_run(
     config = replace(config, seed=config.seed + place)
     own = f"{name}_seed={config.seed}"
     # The screen says which run this is of how many; nobody knows how many a search will have.
-    record = run(config, folder / own, number, Manifest([], [own] * (number + 1), [], [dataset]), enough)
+    record = run(config, folder / own, number, Manifest([], [own] * (number + 1), [dataset]), enough)
     if record.status is Status.FAILED:
-        raise CannotSearch(f"{own} failed: {record.error_line}")
+        raise CannotSearch(f"{own} failed: {record.record.error_line}")
     return record
 
 
@@ -393,9 +396,9 @@ def number_of(name: str) -> int:
     return int(name.removeprefix("trial_"))
 
 
-def objective(name: str, record: Record) -> float:
+def objective(name: str, record: RecordedRun) -> float:
     """Return the objective of one run: infinity if it diverged or did not reach the threshold."""
-    value = record.summary.get(OBJECTIVES[name])
+    value = record.row[OBJECTIVES[name]]
     return math.inf if value is None or not math.isfinite(float(value)) else float(value)
 
 
