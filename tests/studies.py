@@ -68,6 +68,8 @@ def add_run(
     flat = {key: value for key, value in (CONFIG | keys | (config or {})).items() if value is not None}
     samples = columns.get("train_samples", 60_000)
     per_epoch = -(-samples // flat["data.batch_size"])
+    if "final_loss" in columns:
+        losses = [*losses[:-1], columns["final_loss"]]
     history = [
         EpochRow(number, loss, 0.05, seconds, samples / seconds, True, number * per_epoch, number * samples)
         for number, loss in enumerate(losses, 1)
@@ -76,8 +78,8 @@ def add_run(
         number=len(list(sweep.glob("*/record.json"))),
         status=Status(status),
         error=error,
-        environments=[ENVIRONMENT],
-        test_answers=list(test_answers),
+        environments=[ENVIRONMENT | ({"torch": columns["torch_version"]} if "torch_version" in columns else {})],
+        test_answers=_answers(test_answers, columns.get("classes_never_predicted", 0)),
         resumed_after=list(resumed_after),
         config=_nested(flat),
         **{"dataset": "mnist", "train_samples": samples, "engine": "closed_form", "device": "cpu", "num_threads": 1}
@@ -95,6 +97,11 @@ def add_run(
 
 
 FACTS = {each.name for each in fields(Record)} - {"status", "error", "config"}
+
+
+def _answers(answers: Sequence[int], never: int) -> list[int]:
+    """Predictions of each class, of which so many are never predicted."""
+    return [0] * never + list(answers)[never:]
 
 
 def _crossing(losses: Sequence[float], threshold: float, per_epoch: int, columns: dict[str, Any]) -> int | None:

@@ -26,6 +26,9 @@ from digits_sweep.results.record import (
     rows_of,
 )
 
+# As many examples as a record may name.
+MOST_EXAMPLES = 10**9
+
 
 @dataclass
 class RecordedRun:
@@ -62,6 +65,12 @@ class RecordedRun:
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
     @property
+    def batch_size(self) -> int | None:
+        """The examples of an iteration, or None if its configuration does not say them."""
+        value = value_of(self.record.config, "data.batch_size")
+        return value if type(value) is int and 0 < value <= MOST_EXAMPLES else None
+
+    @property
     def epochs(self) -> int:
         """How many epochs are finished."""
         return sum(row.complete for row in self.history)
@@ -74,8 +83,8 @@ class RecordedRun:
     @property
     def iterations_per_epoch(self) -> int | None:
         """The iterations of a whole epoch; None before its data set is known."""
-        batch_size, samples = self.number("data.batch_size"), self.record.train_samples
-        return math.ceil(samples / batch_size) if samples and batch_size and batch_size > 0 else None
+        batch_size, samples = self.batch_size, self.record.train_samples
+        return math.ceil(samples / batch_size) if samples and batch_size else None
 
     @property
     def final_loss(self) -> float | None:
@@ -107,15 +116,16 @@ class RecordedRun:
 
         If that cannot be read, it is one of the `misfits`.
         """
-        batch_size, threshold = self.number("data.batch_size"), self.number("trainer.loss_threshold")
-        if threshold is None or not self.iterations or not self.iterations_per_epoch:
+        batch_size, samples = self.batch_size, self.record.train_samples
+        threshold = self.number("trainer.loss_threshold")
+        if threshold is None or not self.iterations or not batch_size or not samples:
             return None
         try:
             losses = read_losses(self.folder, self.record.files.get(LOSSES_FILE), self.iterations)
         except UnreadableRecord as error:
             self.misfits[LOSSES_FILE] = str(error)
             return None
-        running, start = RunningLoss(batch_size, self.record.train_samples or 1, threshold), 0
+        running, start = RunningLoss(batch_size, samples, threshold), 0
         for row in self.history:
             if crossing := running.follow(losses[start : row.iterations]):
                 return crossing
@@ -174,8 +184,8 @@ def committed(content: bytes, written: Written, name: str) -> bytes:
 
 def with_counts(history: list[EpochRow], run: RecordedRun) -> list[EpochRow]:
     """Return the epochs with the iterations and examples up to their ends, which format 3 did not write."""
-    per_epoch, samples, batch_size = run.iterations_per_epoch, run.record.train_samples, run.number("data.batch_size")
-    if not history or history[-1].iterations or not per_epoch or not samples:
+    per_epoch, samples, batch_size = run.iterations_per_epoch, run.record.train_samples, run.batch_size
+    if not history or history[-1].iterations or not per_epoch or not samples or not batch_size:
         return history
     filled = [replace(row, iterations=row.epoch * per_epoch, examples=row.epoch * samples) for row in history]
     if not (last := filled[-1]).complete:

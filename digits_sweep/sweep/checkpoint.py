@@ -198,7 +198,7 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
                 _restore_in_place(made["state"], optimizer["state"])
                 return
             engine.optimizer.load_state_dict({**made, **optimizer, "param_groups": _groups(made, optimizer)})
-            _keep_types(engine.optimizer, optimizer["state"])
+            _correct(engine.optimizer, optimizer["state"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableRecord(f"{CHECKPOINT_FILE}: of another model or optimizer ({reason_of(error)})") from error
 
@@ -218,14 +218,23 @@ def _groups(made: dict[str, Any], saved: dict[str, Any]) -> list[dict[str, Any]]
     return [group | now for group, now in zip(before, rates, strict=True)]
 
 
-def _keep_types(optimizer: torch.optim.Optimizer, saved: Mapping[int, Any]) -> None:
-    """Give tensors of the state back the types that they had: PyTorch makes all of them those of the parameter."""
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+def _correct(optimizer: torch.optim.Optimizer, saved: Mapping[int, Any]) -> None:
+    """Make the state what was saved: PyTorch gives all tensors the type of the parameter, and spoils nested text."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, state in saved.items():
-        now = optimizer.state[parameters[index]]
+        now, device = optimizer.state[parameters[index]], parameters[index].device
         for name, value in state.items():
-            if isinstance(value, Tensor) and isinstance(now.get(name), Tensor) and now[name].dtype != value.dtype:
-                now[name] = value.to(now[name].device)
+            if not isinstance(value, Tensor) or now[name].dtype != value.dtype:
+                now[name] = _on(device, value)
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """Return a nested value with its tensors on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _on(device, part) for key, part in value.items()}
+    return type(value)(_on(device, part) for part in value) if isinstance(value, list | tuple) else value
 
 
 def _restore_in_place(state: dict[int, dict[str, Any]], saved: dict[int, dict[str, Any]]) -> None:

@@ -65,7 +65,10 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
         typed = {key_of(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
             planned = _repeated(planned, typed, manifest, recorded, sweep_dir)
-        elif lines := list(_typed_otherwise(planned, typed, recorded)):
+        # A run whose record cannot be read may have had any value.
+        elif len(recorded) == len(manifest.runs) and (
+            lines := list(_typed_otherwise(planned, typed, list(recorded.values())))
+        ):
             raise CannotResume("; ".join(lines))
         planned = _matched(planned, manifest, recorded)
     except (FileNotFoundError, UnreadableRecord, CannotResume) as error:
@@ -88,9 +91,9 @@ def _names_runs(key: str) -> bool:
     return (changes_results(key) or role_of(key) is Role.ORIGIN) and not may_grow(key) and not of_hydra
 
 
-def _typed_otherwise(planned: Plan, typed: set[str], configs_before: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _typed_otherwise(planned: Plan, typed: set[str], configs_before: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield a line for every typed key, or key of a typed group, that has a value which no recorded run has."""
-    recorded = [dict(flat(config)) for config in configs_before.values()]
+    recorded = [dict(flat(config)) for config in configs_before]
     configs = [dict(flat(asdict(run.config))) for run in planned.runs]
     for key in configs[0] if configs and recorded else ():
         is_typed = any(f"{key}.".startswith(f"{each}.") for each in typed)
@@ -221,9 +224,11 @@ def is_finished(run: RecordedRun, config: Config) -> bool:
     A diverged run counts as finished: it would diverge again at the same iteration.
     """
     if run.record.status is Status.COMPLETED:
-        trainer, is_unknown = config.trainer, HISTORY_FILE in run.misfits
+        trainer = config.trainer
         reached = trainer.stop_at_threshold and run.first_epoch_below_threshold is not None
-        return run.record.ended is not None or is_unknown or run.epochs >= trainer.num_epochs or reached
+        # Completed, it had all epochs that it was to have, even if they cannot be read any more.
+        epochs = run.number("trainer.num_epochs") if HISTORY_FILE in run.misfits else run.epochs
+        return run.record.ended is not None or reached or epochs >= trainer.num_epochs
     return run.record.status is Status.DIVERGED
 
 

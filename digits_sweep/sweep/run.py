@@ -104,7 +104,11 @@ def _finished(request: RunRequest) -> RecordedRun | None:
         recorded = read_run(request.run_dir)
         if is_finished(recorded, request.config) and not differing(recorded.record.config, request.config):
             _ = recorded.row  # reads the losses too
-            why = f"; {recorded.misfit}; to train it again, remove {request.run_dir}" if recorded.misfit else ""
+            why = (
+                f"; {recorded.misfit}; to train it again, remove {request.run_dir} and type the whole command"
+                if recorded.misfit
+                else ""
+            )
             request.screen.say(f"{request.run_dir.name}: {recorded.record.status} before, kept{why}")
             return recorded
     return None
