@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from digits_sweep.data import published as published_data
+from digits_sweep.data import published as module
 from digits_sweep.errors import DataUnavailable, UnusableRoot
 from tests import mirror
 from tests.data.conftest import everything_in, memory_below
@@ -27,7 +27,7 @@ MOST_BYTES = 2**25
 
 def test_each_archive_is_fetched_once_from_the_first_mirror(load, reported, serve, digest, raw):
     first, second = serve(), serve()
-    assert load(first.address, second.address).digest == digest
+    assert load(first.address, second.address, "ftp://mirror").digest == digest
     assert (first.downloads, second.downloads) == (dict.fromkeys(ARCHIVES, 1), {})
     assert reported == [f"fetching {first.address}{archive} to {raw}" for archive in ARCHIVES]
 
@@ -54,7 +54,7 @@ FAULTS = {
 def test_a_mirror_that_fails_is_named_with_its_reason_and_costs_little(fault, raw, load, reported, serve, monkeypatch):
     reason, timeout_seconds = FAULTS[fault]
     if fault is mirror.dripping:
-        monkeypatch.setattr(published_data, "TIMEOUTS_PER_MIRROR", 0.1)
+        monkeypatch.setattr(module, "TIMEOUTS_PER_MIRROR", 0.1)
     address = serve({IMAGES: fault}).address
     with memory_below(MOST_BYTES), pytest.raises(DataUnavailable) as unavailable:
         load(address, timeout_seconds=timeout_seconds)
@@ -102,7 +102,7 @@ def test_when_every_mirror_fails_each_has_a_line_with_its_reason(raw, load):
 def test_the_next_mirror_gives_what_the_one_before_did_not(fault, load, reported, serve, digest):
     first, second = serve({LABELS: fault}), serve()
     with nobody_there() as silent:
-        assert load(silent, first.address, second.address, timeout_seconds=1).digest == digest
+        assert load(silent, first.address, second.address, timeout_seconds=2).digest == digest
     assert (first.downloads, second.downloads) == ({IMAGES: 1, LABELS: 1}, dict.fromkeys(ARCHIVES[1:], 1))
     given_up = [line for line in reported if line.startswith("giving up")]
     assert given_up[0] == f"giving up {silent}: Connection refused for {IMAGES}"
