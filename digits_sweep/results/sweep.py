@@ -365,7 +365,7 @@ def _are_thresholds(values: Any) -> bool:
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
-    replace_file(path, as_csv(table), durable=False)
+    replace_file(path, as_csv(table))
 
 
 def _relative(folder: Path, start: Path) -> str:
