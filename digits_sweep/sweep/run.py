@@ -305,8 +305,9 @@ class _RecordedTraining:
         # A process may be stopped between the last epoch and the end.
         if self._reaches_all_targets() or (history and is_last(history[-1].loss_mean, trainer)):
             return
-        progress = request.progress.start(self.record.number, self.num_samples) if request.progress else None
-        with request.screen.run(title, trainer.num_epochs, len(history), progress) as shown:
+        if request.progress:
+            request.progress.num_samples = self.num_samples
+        with request.screen.run(title, trainer.num_epochs, len(history), request.progress) as shown:
             for epoch in self._epochs():
                 self._commit(epoch)
                 shown.epoch(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds)
