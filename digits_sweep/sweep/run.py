@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from digits_sweep.results.losses import Losses, RunningLoss
 from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status, running_loss, write_record
 from digits_sweep.results.sweep import Manifest
 from digits_sweep.results.targets import all_reached
-from digits_sweep.shell import Progress, Screen
+from digits_sweep.shell import Screen, SweepProgress
 from digits_sweep.sweep.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.sweep.resume import is_finished
@@ -70,37 +70,11 @@ def recording(record: Record) -> Iterator[None]:
 _measured: dict[str, dict[int, float]] = {}
 
 
-@dataclass
-class SweepProgress:
-    """The runs of a sweep in order, of which number `number` is training now; `num_samples` are in its training set."""
-
-    manifest: Manifest
-    number: int
-    num_samples: int
-    measured: dict[int, float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.measured = _measured.setdefault(self.manifest.id, {})
-
-    def after(self, epoch: int, seconds: float) -> Progress:
-        """Return how far the sweep is after an epoch of the present run that took so many seconds."""
-        self.measured[self._iterations(self.number)] = seconds
-        left = self._seconds(self.number) * (self._epochs(self.number) - epoch)
-        following = range(self.number + 1, len(self.manifest.configs))
-        left += math.fsum(self._seconds(number) * self._epochs(number) for number in following)
-        return Progress(self.number + epoch / self._epochs(self.number), len(self.manifest.configs), left)
-
-    def _epochs(self, number: int) -> int:
-        return int(self.manifest.configs[number]["trainer"]["num_epochs"])
-
-    def _iterations(self, number: int) -> int:
-        return math.ceil(self.num_samples / int(self.manifest.configs[number]["data"]["batch_size"]))
-
-    def _seconds(self, number: int) -> float:
-        """Return what an epoch of a run takes: as measured, or in proportion to the nearest number of iterations."""
-        iterations = self._iterations(number)
-        nearest = min(self.measured, key=lambda each: abs(math.log(each / iterations)))
-        return self.measured[nearest] * iterations / nearest
+def sweep_progress(manifest: Manifest, number: int, num_samples: int) -> SweepProgress:
+    """Return how far a sweep is whose run `number` is about to train on `num_samples` examples."""
+    epochs = [int(config["trainer"]["num_epochs"]) for config in manifest.configs]
+    iterations = [math.ceil(num_samples / int(config["data"]["batch_size"])) for config in manifest.configs]
+    return SweepProgress(number, epochs, iterations, _measured.setdefault(manifest.id, {}))
 
 
 def digits_for(config: Config, manifest: Manifest | None, record: Record, say: Callable[[str], None]) -> Digits:
@@ -204,12 +178,10 @@ class RecordedTraining:
         if self.record.ended is not None or (done and is_last(self.history[-1].loss_mean, trainer)):
             return
         manifest = self.job.manifest
-        pace = (
-            SweepProgress(manifest, self.record.number, self.num_samples)
-            if manifest and len(manifest.configs) > 1
-            else None
-        )
-        with self.job.screen.run(title, trainer.num_epochs, done, pace) as shown:
+        progress = None
+        if manifest and len(manifest.configs) > 1:
+            progress = sweep_progress(manifest, self.record.number, self.num_samples)
+        with self.job.screen.run(title, trainer.num_epochs, done, progress) as shown:
             for epoch in self._epochs(done):
                 self._commit(epoch)
                 last = self.history[-1]

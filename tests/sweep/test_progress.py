@@ -6,7 +6,7 @@ import pytest
 
 from digits_sweep.results.sweep import Manifest
 from digits_sweep.shell import Screen
-from digits_sweep.sweep.run import SweepProgress
+from digits_sweep.sweep.run import sweep_progress
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2", "model.hidden_size=2")
 
@@ -17,15 +17,15 @@ def manifest(*sizes: int, epochs: int = 10) -> Manifest:
 
 
 def test_what_is_left_of_a_sweep_follows_from_the_iterations_of_every_run():
-    found = SweepProgress(manifest(100, 20, 20), 0, 6_000).after(5, 2.0)
+    found = sweep_progress(manifest(100, 20, 20), 0, 6_000).after(5, 2.0)
     # Five epochs of 2 s, then twenty of five times as many iterations.
     assert (found.done, found.total, found.left) == (0.5, 3, pytest.approx(5 * 2 + 20 * 10))
 
 
 def test_what_was_measured_counts_for_the_runs_that_follow():
     sweep = manifest(100, 20, 100)
-    SweepProgress(sweep, 0, 6_000).after(10, 2.0)
-    assert SweepProgress(sweep, 1, 6_000).after(10, 4.0).left == pytest.approx(10 * 2)
+    sweep_progress(sweep, 0, 6_000).after(10, 2.0)
+    assert sweep_progress(sweep, 1, 6_000).after(10, 4.0).left == pytest.approx(10 * 2)
 
 
 class Terminal(io.StringIO):
@@ -41,7 +41,7 @@ def test_a_terminal_shows_the_run_and_the_sweep(monkeypatch, term, has_bar):
     monkeypatch.setenv("COLUMNS", "80")
     stream = Terminal()
     monkeypatch.setattr("sys.stdout", stream)
-    with Screen().run("run 1 of 2: a", 10, 0, SweepProgress(manifest(50, 50), 0, 6_000)) as shown:
+    with Screen().run("run 1 of 2: a", 10, 0, sweep_progress(manifest(50, 50), 0, 6_000)) as shown:
         shown.epoch(1, 1.9, 0.1, 6.0)
     text = stream.getvalue()
     assert ("run 1 of 2, about 114 s left" in text or "run 1 of 2, about 2 min left" in text) == has_bar
