@@ -25,10 +25,10 @@ class ListTracker:
         self._called("begin", run_dir.name, known_as)
         return f"id of {run_dir.name}"
 
-    def epoch(self, known_as, row):
-        self._called("epoch", known_as, row.epoch)
+    def epoch(self, known_as, number, figures):
+        self._called("epoch", known_as, number)
 
-    def end(self, known_as, run_dir, record):
+    def end(self, known_as, run_dir, record, figures):
         self._called("end", known_as, record.status)
 
 
