@@ -87,8 +87,9 @@ def _sweep(arguments: list[str]) -> int:
     from digits_sweep.sweep.launch import launch
     from digits_sweep.sweep.session import execute
 
+    screen = Screen()
     with stoppable():
-        code, _ = execute(planned, launch, Screen())
+        code, _ = execute(planned, launch, screen)
     return code
 
 

@@ -113,7 +113,7 @@ def _answer(main: Callable[[list[str]], int | None], arguments: list[str]) -> No
 
 @contextmanager
 def _whole_process() -> Iterator[None]:
-    """Run what this process is for; signals end it at once, and in the end it leaves without being taken apart.
+    """Run what this process is for: signals end it at once, and in the end it leaves without being taken apart.
 
     To take PyTorch apart takes some tenths of a second, and 60 to 110 MB of memory more than training took. The process
     leaves after every other function that `atexit` knows, as it is the first to be registered, and after all threads.
@@ -289,7 +289,7 @@ class SweepProgress:
         return len(self.epochs)
 
     def after(self, epoch: int, seconds: float) -> "SweepProgress":
-        """Take in that an epoch of the present run took so many seconds; return this."""
+        """Return how far the sweep is after an epoch of the present run that took so many seconds."""
         self.seconds[self.iterations[self.number]] = seconds
         self.done = self.number + epoch / self.epochs[self.number]
         rest = [self.epochs[self.number] - epoch, *self.epochs[self.number + 1 :]]
@@ -370,8 +370,8 @@ class RunOnScreen:
     ) -> None:
         self.screen, self.bars = screen, bars
         self.num_epochs, self.progress = num_epochs, progress
-        self.run = bars.add_task("run", total=num_epochs, completed=done, shown="")
-        self.sweep = bars.add_task("sweep", total=1, shown="", visible=progress is not None)
+        self.run_bar = bars.add_task("run", total=num_epochs, completed=done, shown="")
+        self.sweep_bar = bars.add_task("sweep", total=1, shown="", visible=progress is not None)
 
     def epoch(self, number: int, loss_mean: float, loss_std: float, seconds: float) -> None:
         """Print one line for a finished epoch."""
@@ -381,9 +381,9 @@ class RunOnScreen:
         if self.progress:
             sweep = self.progress.after(number, seconds)
             shown = f"run {min(int(sweep.done) + 1, sweep.total)} of {sweep.total}, {time_left(sweep.left)}"
-            self.bars.update(self.sweep, completed=sweep.done, total=sweep.total, shown=shown)
-        left = time_left((self.num_epochs - number) * seconds)
-        self.bars.update(self.run, completed=number, shown=f"epoch {number} of {self.num_epochs}, {left}", refresh=True)
+            self.bars.update(self.sweep_bar, completed=sweep.done, total=sweep.total, shown=shown)
+        shown = f"epoch {number} of {self.num_epochs}, {time_left((self.num_epochs - number) * seconds)}"
+        self.bars.update(self.run_bar, completed=number, shown=shown, refresh=True)
 
 
 def time_left(seconds: float) -> str:

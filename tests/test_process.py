@@ -11,7 +11,6 @@ from threading import Thread
 
 import pytest
 
-from digits_sweep.errors import CannotRecord
 from digits_sweep.shell import CODES, Terminated, entry_point, stoppable
 
 PROGRAM = """import atexit, os, signal, sys, threading
@@ -144,6 +143,7 @@ def test_a_character_that_the_terminal_lacks_is_dropped():
         ("sys.exit(3)", 3, "", ""),
         ("sys.exit('refused')", 1, "", "refused\n"),
         ("raise OSError(28, 'No space left')", 1, "", "[Errno 28] No space left\n"),
+        ("from digits_sweep import CannotRecord\nraise CannotRecord('no disk')", 1, "", "no disk\n"),
         ("import no_such_library", 1, "",
          "no_such_library is not installed here; run make sweep once, then .venv/bin/python -m digits_sweep\n"),
         ("atexit.register(print, 'later')", 0, "later\n", ""),
@@ -168,15 +168,6 @@ def test_an_error_of_the_program_is_still_shown(error, where):
 
 
 # In this process, as programs and tests call commands
-
-
-def test_an_error_for_the_user_is_the_message_of_the_exit():
-    @entry_point
-    def command(arguments: list[str]) -> None:
-        raise CannotRecord(f"no {arguments[0]}")
-
-    with pytest.raises(SystemExit, match="no disk"):
-        command(["disk"])
 
 
 def test_afterwards_signals_are_for_whoever_had_them():

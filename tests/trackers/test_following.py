@@ -1,9 +1,11 @@
 """What a tracker is given of a sweep, what a failing one costs, and folders in which something else lies."""
 
+import json
 import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -12,11 +14,46 @@ from digits_sweep.results.record import EpochRow, Status, read_record, write_his
 from digits_sweep.trackers.following import Follower, last_figures
 from digits_sweep.trackers.registry import TRACKERS
 from tests.studies import add_run
-from tests.trackers.followed import STARTED, ListTracker, follow, reported
 
+STARTED = "2026-01-02T03:04:05+00:00"
 posix = pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
 BEGIN, END = ("begin", "a", None), ("end", "id of a", "completed")
 AGAIN = ("begin", "a", "id of a")
+
+
+class ListTracker:
+    """Everything that a tracker is asked to do, in a list that all of them share."""
+
+    calls: ClassVar[list[tuple]] = []
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at = fails_at
+
+    def _called(self, *call) -> None:
+        if call[0] == self.fails_at:
+            raise OSError("no connection\nsecond line")
+        self.calls.append(call)
+
+    def begin(self, run_dir, record, known_as):
+        self._called("begin", run_dir.name, known_as)
+        return f"id of {run_dir.name}"
+
+    def epoch(self, known_as, number, figures):
+        self._called("epoch", known_as, number)
+
+    def end(self, known_as, run_dir, record, figures):
+        self._called("end", known_as, record.status)
+
+
+def follow(sweep, last=True, **settings) -> list[str]:
+    """Report a sweep once, to a `ListTracker` unless others are named; return the warnings."""
+    warnings: list[str] = []
+    Follower(sweep, settings or {"list": {}}, warnings.append).follow(last)
+    return warnings
+
+
+def reported(folder) -> dict:
+    return json.loads((folder / "trackers.json").read_text())
 
 
 def epochs(*numbers: int) -> list[tuple]:
