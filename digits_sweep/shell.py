@@ -10,7 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from types import FrameType
@@ -393,25 +393,7 @@ def time_left(seconds: float) -> str:
     return f"about {seconds / 60:.0f} min left" if seconds < 100 * 60 else f"about {seconds / 3600:.1f} h left"
 
 
-# What follows is for searches that Optuna drives, and goes with them.
-
-
-@contextmanager
-def command(arguments: Sequence[str] | None) -> Iterator[None]:
-    """Run a command in the block; `arguments` are those of its `main`, None if it is what this process is for."""
-    with _whole_process() if arguments is None else nullcontext(), stoppable():
-        yield
-
-
-@contextmanager
-def die_on_signal() -> Iterator[None]:
-    """End the process at once if its command is stopped in the block, where nothing has to be cleaned up."""
-    before = _handle_signals(_stop_at_once)
-    try:
-        yield
-    finally:
-        _put_back(before)
-
+# What follows is for a search that Optuna drives in a thread of its own, and goes with it.
 
 _kept_back: list[int] = []
 _before_held: list[dict[int, Any]] = []
@@ -427,6 +409,7 @@ def held() -> Iterator[None]:
             _put_back(_before_held[-1])
             _deliver()
 
+    _kept_back.clear()
     _before_held.append(_handle_signals(keep))
     try:
         yield
