@@ -30,9 +30,8 @@ from digits_sweep.config.schema import config_from
 from digits_sweep.errors import CannotRecord, CannotResume
 from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_manifest
-from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated
+from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, SweepProgress, Terminated
 from digits_sweep.sweep import session
-from digits_sweep.sweep.progress import SweepProgress
 from digits_sweep.sweep.run import run as train
 
 
@@ -165,7 +164,9 @@ def _one_by_one(
     screen: Screen,
     start: Callable[[int, PlannedRun, SweepProgress | None], Status],
 ) -> int:
-    progress = SweepProgress(planned.runs) if len(planned.runs) > 1 else None
+    configs = [run.config for run in planned.runs]
+    epochs, sizes = [each.trainer.num_epochs for each in configs], [each.data.batch_size for each in configs]
+    progress = SweepProgress(epochs, sizes) if len(configs) > 1 else None
     # Runs of a fraction of a second would spend as long again on the table; the last state of it is written at the end.
     published_at = -math.inf
     for number, run in enumerate(planned.runs):

@@ -33,10 +33,9 @@ from digits_sweep.results.record import RECORD_FILE, EpochRow, EvaluationRow, Re
 from digits_sweep.results.run import RecordedRun, read_run
 from digits_sweep.results.sweep import Manifest
 from digits_sweep.results.targets import all_reached
-from digits_sweep.shell import Screen
+from digits_sweep.shell import Screen, SweepProgress
 from digits_sweep.sweep.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import unfit
-from digits_sweep.sweep.progress import SweepProgress
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles, RunState, load_run_state
 from digits_sweep.training.building import BuiltEngine, build_engine

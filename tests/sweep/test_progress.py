@@ -4,18 +4,13 @@ import io
 
 import pytest
 
-from digits_sweep.config.plan import plan
-from digits_sweep.shell import Screen
-from digits_sweep.sweep.progress import SweepProgress
+from digits_sweep.shell import Screen, SweepProgress
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2", "model.hidden_size=2")
 
 
 def sweep(*sizes: int) -> SweepProgress:
-    runs = plan(["-m", f"data.batch_size={','.join(map(str, sizes))}", "trainer.num_epochs=10"]).runs
-    progress = SweepProgress(runs)
-    progress.num_samples = 6_000
-    return progress
+    return SweepProgress([10] * len(sizes), sizes, num_samples=6_000)
 
 
 def test_what_is_left_of_a_sweep_follows_from_the_iterations_of_every_run():
