@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _show_help(arguments: Sequence[str]) -> None:
     with die_on_signal():
-        from digits_sweep.config.help import help_text
+        from digits_sweep.config.command_line import help_text
     _leave_unusable_folder()
     write_line(help_text([each for each in arguments if each not in ("--help", "-h")]))
 
@@ -75,7 +75,8 @@ def _ask_hydra(arguments: Sequence[str]) -> None:
 def _leave_unusable_folder() -> None:
     """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
     with die_on_signal():
-        from digits_sweep.config.compose import CONF, check_working_folder
+        from digits_sweep.config.command_line import check_working_folder
+        from digits_sweep.config.compose import CONF
     try:
         check_working_folder()
     except InvalidConfig:

@@ -1,22 +1,20 @@
-"""Composition by Hydra: its config store, what `${...}` in `conf/` stands for, and configurations of overrides.
+"""Composition by Hydra: from the overrides of one run to its `Config`, every number resolved and checked.
 
 Hydra takes about 0.15 s to compose a configuration. Runs nearly always differ in plain values only, so a `Composer`
 lets Hydra compose once for every set of group choices, and puts plain values in with OmegaConf, as Hydra does.
 """
 
-import argparse
 import copy
-import math
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_origin
+from typing import Any, get_origin
 from urllib.parse import quote
 
 from hydra import compose, initialize_config_dir
@@ -27,50 +25,31 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
-from yaml import YAMLError
 
-from digits_sweep.config.keys import declared, mistakes
-from digits_sweep.config.scaling import FORMULAS
-from digits_sweep.config.schema import FOLDER, Config, SGDConfig, groups, nodes, softmax_floor
-from digits_sweep.config.text import expand_home, to_text
+from digits_sweep.config.keys import checked, declared
+from digits_sweep.config.scaling import scaled
+from digits_sweep.config.schema import FOLDER, Config, groups, kinds_of
+from digits_sweep.config.text import expand_home, quoted
 from digits_sweep.errors import InvalidConfig
 
-
-@dataclass(frozen=True)
-class CommandLine:
-    """`overrides` as typed; whether they are a sweep (`-m`); folders with configuration of the user's."""
-
-    overrides: list[str]
-    multirun: bool = False
-    config_dirs: tuple[str, ...] = ()
+# Inside the package if it is installed from a wheel, beside it in a source tree.
+CONF = next(folder / "conf" for folder in Path(__file__).parents[1:3] if (folder / "conf").is_dir())
 
 
-def key_of(override: str) -> str:
-    """Return the key or group that an override is about, without `+`, `~` and the value."""
-    return override.lstrip("+~").partition("=")[0]
+# What ${...} in conf/ stands for.
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InvalidConfig(f"{message}; python -m digits_sweep --help shows what there is")
-
-
-def read_command_line(arguments: Sequence[str]) -> CommandLine:
-    """Separate flags, in any place, from overrides. Raises `InvalidConfig` for a flag that this program lacks."""
-    parser = _Parser(prog="python -m digits_sweep", add_help=False, allow_abbrev=False)
-    parser.add_argument("overrides", nargs="*")
-    parser.add_argument("-m", "--multirun", action="store_true")
-    parser.add_argument("-cd", "--config-dir", action="append", default=[])
-    found = parser.parse_intermixed_args(list(arguments))
-    return CommandLine(found.overrides, found.multirun, tuple(found.config_dir))
+def folder_of_the_environment(variable: str, default: str) -> str:
+    """Resolve `${folder_of:NAME,"default"}`: the environment variable, unless it is missing or empty."""
+    folder = os.environ.get(variable, "")
+    return folder if folder.strip() else default
 
 
 def sqlite_address(path: str) -> str:
-    """Return the address of the SQLite file `path`, whatever characters the path has.
+    """Resolve `${sqlite:path}`: the address of the SQLite file `path`, whatever characters the path has.
 
-    In an address a question mark, for one, would end the path. Also the resolver `${sqlite:path}`.
+    In an address a question mark, for one, would end the path.
     """
     plain = f"sqlite:///{path}"
     if find_spec("sqlalchemy") is None:
@@ -82,15 +61,34 @@ def sqlite_address(path: str) -> str:
     escaped = URL.create("sqlite+pysqlite", database=path).render_as_string()
     # SQLAlchemy 2.0 has no escapes in a path, but SQLite's own addresses have.
     of_sqlite = f"sqlite+pysqlite:///file:{quote(path)}?uri=true"
-    return next((each for each in (plain, escaped) if make_url(each).database == path), of_sqlite)
+    return next((address for address in (plain, escaped) if make_url(address).database == path), of_sqlite)
 
+
+def own_number(name: str, value: Any) -> Any:
+    """Resolve `${scaled:NAME,VALUE}`, a number of an optimizer's file, without a rule; a `Composer` applies the rule.
+
+    OmegaConf parses an interpolation anew for every run, which takes longer than all the rest.
+    """
+    return value
+
+
+def _register() -> None:
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for group in groups().values():
+        for kind in kinds_of(group):
+            store.store(group="schema", name=kind.__name__.removesuffix("Config").lower(), node=kind)
+    OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
+    OmegaConf.register_new_resolver("sqlite", sqlite_address, replace=True)
+    OmegaConf.register_new_resolver("scaled", own_number, replace=True)
+
+
+_register()
+
+
+# Values that depend on the run's batch size.
 
 OTHERWISE = "else"
-
-
-def resolved_by_batch_size(default: float, exceptions: DictConfig, *, _root_: DictConfig) -> float:
-    """Resolve `${by_batch_size:1e-4,{5:1e-6}}`: the value for this run's batch size, else the default."""
-    return exceptions.get(_root_.data.batch_size, default)
 
 
 def is_by_batch_size(override: Override) -> bool:
@@ -102,7 +100,7 @@ def is_by_batch_size(override: Override) -> bool:
 def value_at(override: Override, batch_size: int) -> Any:
     """Return the value that `key={5:1e-4,else:1e-3}` gives to a run of `batch_size`.
 
-    Raises `InvalidConfig` if it gives none, or if something else than batch sizes is named.
+    Raises `InvalidConfig` if it has none, or if it names something else than batch sizes.
     """
     values: Any = override.value()
     key = override.key_or_group
@@ -114,8 +112,41 @@ def value_at(override: Override, batch_size: int) -> Any:
     raise InvalidConfig(f"{override.input_line}: has no value for batch size {batch_size}; add else:VALUE")
 
 
-# The address of a local store, such as sqlite:///~/mlflow.db, has a path behind it.
-OF_AN_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*:///)?(.*)", re.DOTALL)
+@dataclass(frozen=True)
+class OwnNumber:
+    """A number of an optimizer's file that `scaling` may change, and the name by which rules know it."""
+
+    name: str
+    value: Any
+
+
+def _own_numbers(optimizer: DictConfig) -> dict[str, OwnNumber]:
+    """Return every `${scaled:NAME,VALUE}` of a composed optimizer by its key."""
+    numbers = {}
+    for key, text in OmegaConf.to_container(optimizer, resolve=False).items():  # type: ignore[union-attr]
+        if isinstance(text, str) and (marked := re.match(r"\$\{scaled:(\w+),", text)):
+            value = optimizer[key]
+            plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            numbers[str(key)] = OwnNumber(marked[1], plain)
+    return numbers
+
+
+def _scale(config: DictConfig, numbers: Mapping[str, OwnNumber]) -> None:
+    """Give the optimizer what `scaling` makes of its own `numbers` at the run's batch size; what was typed stays."""
+    scaling, optimizer, batch_size = config.scaling, config.optimizer, config.data.batch_size
+    rates = scaling.rates.get(optimizer.name, {}).get(str(batch_size), {})
+    if scaling.rule is not None and scaling.reference_lr is None and "lr" in numbers:
+        # The record says what the rule starts from.
+        scaling.reference_lr = numbers["lr"].value
+    for key, number in numbers.items():
+        if OmegaConf.is_interpolation(optimizer, key):
+            starts_elsewhere = key == "lr" and scaling.reference_lr is not None
+            value = scaling.reference_lr if starts_elsewhere else number.value
+            value = scaled(scaling.rule, number.name, value, batch_size, scaling.reference_batch_size)
+            optimizer[key] = rates.get(key, value)
+
+
+# Folders.
 
 
 @cache
@@ -129,8 +160,8 @@ def expand_folders(config: DictConfig) -> None:
     Raises OmegaConf's own errors if one cannot be resolved.
     """
     for name in _folders():
-        typed = OmegaConf.select(config, name)
-        if isinstance(typed, str) and (full := expand_home(typed)) != typed:
+        folder = OmegaConf.select(config, name)
+        if isinstance(folder, str) and (full := expand_home(folder)) != folder:
             # A dollar sign in the name of a home folder is no interpolation.
             OmegaConf.update(config, name, full.replace("${", "\\${"))
 
@@ -143,35 +174,23 @@ def expanded_settings(settings: Any) -> Any:
 
 
 def _expanded_address(value: str) -> str:
-    found = OF_AN_ADDRESS.fullmatch(value)
-    return (found[1] or "") + expand_home(found[2]) if found else value
+    # The address of a local store, such as sqlite:///~/mlflow.db, has a path behind it.
+    store = re.match(r"[a-z][a-z0-9+.-]*:///|", value)
+    scheme = store[0] if store else ""
+    return scheme + expand_home(value.removeprefix(scheme))
 
 
-def check_working_folder() -> None:
-    """Raise `InvalidConfig` if nothing can be composed in the working folder: it is gone, or Hydra cannot name it."""
-    try:
-        working = str(Path.cwd())
-    except FileNotFoundError:
-        raise InvalidConfig("the working folder has been removed; change to another one") from None
-    if "${" in working:
-        raise InvalidConfig(f"the working folder {working} has ${{ in its name, which Hydra replaces; use another one")
-
-
-def configuration_folder(typed: str) -> str:
+def configuration_folder(argument: str) -> str:
     """Return the full path of a folder for Hydra's search path. Raises `InvalidConfig` if there is none."""
-    folder = Path(expand_home(typed)).absolute()
+    folder = Path(expand_home(argument)).absolute()
     if not folder.is_dir():
-        raise InvalidConfig(f"--config-dir={typed}: there is no such folder")
+        raise InvalidConfig(f"--config-dir={argument}: there is no such folder")
     if not FOLDER.holds(str(folder)):
-        raise InvalidConfig(f"--config-dir={typed}: {FOLDER.right}")
+        raise InvalidConfig(f"--config-dir={argument}: {FOLDER.right}")
     return f"file://{folder}"
 
 
-def folder_of_the_environment(variable: str, default: str) -> str:
-    """Resolve `${folder_of:NAME,"default"}`: the environment variable, unless it is missing or empty."""
-    folder = os.environ.get(variable, "")
-    return folder if folder.strip() else default
-
+# The composer.
 
 # Hydra's state is that of the whole process: one thread composes at a time.
 ONE_AT_A_TIME = threading.RLock()
@@ -195,16 +214,13 @@ def own_hydra(config_dir: str) -> Iterator[ConfigLoader]:
                 VersionBase.instance().version_base = version_base
 
 
-# Inside the package if it is installed from a wheel, beside it in a source tree.
-CONF = next(folder / "conf" for folder in Path(__file__).parents[1:3] if (folder / "conf").is_dir())
-
-
 @dataclass(frozen=True)
 class Composed:
-    """A run's configuration as Hydra composes it, and Hydra's own node, which stood beside it."""
+    """A run's configuration as Hydra composes it, Hydra's own node beside it, and what `scaling` may change."""
 
     config: DictConfig
     hydra: DictConfig
+    numbers: Mapping[str, OwnNumber]
 
 
 class Composer:
@@ -214,7 +230,7 @@ class Composer:
         self._searchpath = [configuration_folder(folder) for folder in config_dirs]
         self._composed: dict[tuple[str, ...], Composed] = {}
         self._parsed: dict[str, Override] = {}
-        self._first: Composed | None = None
+        self._first: DictConfig | None = None
 
     def __enter__(self) -> "Composer":
         with ExitStack() as stack:
@@ -242,21 +258,23 @@ class Composer:
         """Compose the configuration of one run. Interpolations stay unresolved."""
         choices: list[Override] = []
         values: list[Override] = []
-        for each in overrides:
-            (choices if each.is_hydra_override() or self.is_choice(each) else values).append(each)
-        base = self._with_choices(tuple(str(each.input_line) for each in choices))
-        result = Composed(copy.deepcopy(base.config), base.hydra)
+        for override in overrides:
+            (choices if override.is_hydra_override() or self.is_choice(override) else values).append(override)
+        base = self._with_choices(tuple(str(override.input_line) for override in choices))
+        config = copy.deepcopy(base.config)
         # A value for every batch size needs the batch size first.
-        for each in sorted(values, key=is_by_batch_size):
-            value = value_at(each, result.config.data.batch_size) if is_by_batch_size(each) else each.value()
+        for override in sorted(values, key=is_by_batch_size):
+            by_size = is_by_batch_size(override)
+            value = value_at(override, config.data.batch_size) if by_size else override.value()
             # Only a dictionary of arguments has keys that nobody declares.
-            has_any = each.key_or_group.endswith(".arguments")
-            OmegaConf.update(result.config, each.key_or_group, value, merge=True, force_add=has_any)
+            has_any = override.key_or_group.endswith(".arguments")
+            OmegaConf.update(config, override.key_or_group, value, merge=True, force_add=has_any)
         # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
-        self._first = self._first or result
-        OmegaConf.copy_cache(self._first.config, result.config)
-        expand_folders(result.config)
-        return result
+        self._first = self._first or config
+        OmegaConf.copy_cache(self._first, config)
+        expand_folders(config)
+        _scale(config, base.numbers)
+        return Composed(config, base.hydra, base.numbers)
 
     def _with_choices(self, choices: tuple[str, ...]) -> Composed:
         if choices not in self._composed:
@@ -264,17 +282,16 @@ class Composer:
             hydra = config.hydra
             with open_dict(config):
                 del config["hydra"]
-            self._composed[choices] = Composed(config, hydra)
+            self._composed[choices] = Composed(config, hydra, _own_numbers(config.optimizer))
         return self._composed[choices]
 
     def _with_searchpath(self, choices: tuple[str, ...]) -> list[str]:
         if not self._searchpath:
             return list(choices)
-        typed = [each for each in choices if each.startswith("hydra.searchpath=")]
-        folders = [folder for each in typed for folder in self.parse(each).value()] + self._searchpath  # type: ignore
-        return [each for each in choices if each not in typed] + [
-            f"hydra.searchpath=[{','.join(map(quoted, folders))}]"
-        ]
+        paths = [choice for choice in choices if choice.startswith("hydra.searchpath=")]
+        folders = [folder for path in paths for folder in self.parse(path).value()] + self._searchpath  # type: ignore
+        others = [choice for choice in choices if choice not in paths]
+        return [*others, f"hydra.searchpath=[{','.join(map(quoted, folders))}]"]
 
     def groups(self) -> list[str]:
         """Return the config groups that a command line may choose from."""
@@ -290,6 +307,9 @@ class Composer:
         return self._loader.get_group_options(group)
 
 
+# From what was composed to what is used.
+
+
 def to_config(composed: DictConfig) -> Config:
     """Turn a composed configuration into plain dataclasses, every interpolation resolved.
 
@@ -298,102 +318,3 @@ def to_config(composed: DictConfig) -> Config:
     config: Config = OmegaConf.to_object(composed)  # type: ignore[assignment]
     config.tracker = {name: expanded_settings(settings) for name, settings in config.tracker.items()}
     return checked(config)
-
-
-def checked(config: Config) -> Config:
-    """Return `config`. Raises `InvalidConfig` with a line for every value that breaks a rule."""
-    if found := [*mistakes(config), *_conflicts(config)]:
-        raise InvalidConfig("\n".join(found))
-    return config
-
-
-def _conflicts(config: Config) -> list[str]:
-    """Return a line for every two keys that do not go together."""
-    found, threshold, classes = [], config.trainer.loss_threshold, config.model.num_classes
-    if isinstance(config.optimizer, SGDConfig) and config.optimizer.nesterov and config.optimizer.momentum == 0:
-        found.append("optimizer.nesterov=true: needs optimizer.momentum above 0")
-    if config.schedule.final and config.schedule.decay is None:
-        found.append(f"schedule.final={to_text(config.schedule.final)}: needs schedule=linear or schedule=cosine")
-    if config.model.head == "softmax" and threshold <= softmax_floor(classes):
-        floor = f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
-        found.append(f"trainer.loss_threshold={to_text(threshold)}: {floor}; choose a larger one, or model.head=logits")
-    return found + _of_evaluation(config)
-
-
-def _of_evaluation(config: Config) -> list[str]:
-    """Return a line for everything that evaluations are asked for and cannot do."""
-    evaluation, targets = config.evaluation, asdict(config.evaluation.targets)
-    floor = softmax_floor(config.model.num_classes)
-    found = [
-        f"evaluation.targets.{name}={to_text(values)}: behind a softmax of {config.model.num_classes} classes the loss "
-        f"cannot fall below {floor:.4f}; choose larger ones, or model.head=logits"
-        for name, values in targets.items()
-        if config.model.head == "softmax" and name.endswith("_loss") and any(value <= floor for value in values)
-    ]
-    asked = [f"targets.{name}={to_text(values)}" for name, values in targets.items() if values]
-    if evaluation.stop and not asked:
-        found.append("evaluation.stop=true: needs a target to stop at, such as evaluation.targets.train_loss=[1.6]")
-    if evaluation.every_examples is None and evaluation.per_doubling is None:
-        asked += ["noise_scale=true"] if evaluation.noise_scale else []
-        found += [f"evaluation.{each}: a run is never evaluated; add evaluation=fine" for each in asked]
-    return found
-
-
-def as_override(key: str, value: str) -> str:
-    """Return `key=value` as Hydra reads it, in quotes if the value is more than a plain path."""
-    # Without a slash it may be a number, true or null.
-    is_plain = "/" in value and all(each.isascii() and (each.isalnum() or each in "_./:-") for each in value)
-    return f"{key}={value if is_plain else quoted(value)}"
-
-
-def quoted(text: str) -> str:
-    """Return `text` as a quoted value in Hydra's grammar. An interpolation in it stays one."""
-    # Backslashes count only in front of a quote.
-    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
-    return f"'{escaped}'"
-
-
-def _scaled(formula: str, value: float | None, *, _root_: DictConfig) -> float:
-    """Resolve `${scaled:sqrt_beta,0.9}`: the value scaled to this run's batch size by a formula of `scaling.py`."""
-    size, reference = _root_.data.batch_size, _root_.optimizer.reference_batch_size
-    if value is None or size <= 0 or not reference:
-        # If there is nothing to scale or to scale by, the rule of the key finds no number here, and its line says so.
-        return math.nan
-    return value if size == reference else FORMULAS[formula](value, size / reference)
-
-
-def _register() -> None:
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    for group in groups().values():
-        for node in nodes(group):
-            store.store(group="schema", name=node.__name__.removesuffix("Config").lower(), node=node)
-    OmegaConf.register_new_resolver("by_batch_size", resolved_by_batch_size, replace=True)
-    OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
-    OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
-    OmegaConf.register_new_resolver("sqlite", sqlite_address, replace=True)
-
-
-_register()
-
-
-Settings = TypeVar("Settings")
-
-# More runs of one configuration than anybody waits for.
-MOST_SEEDS = 999
-
-
-def own_keys(schema: type[Settings], file: str, prefix: str, typed: Sequence[str]) -> Settings:
-    """Return the values of the YAML `file` in `conf/`, changed by `typed`, as the dataclass `schema`.
-
-    `typed` are `key=value` without `prefix`. Raises `InvalidConfig` for an unknown key or a value of another type.
-    """
-    structured = OmegaConf.structured(schema)
-    for each in typed:
-        try:
-            OmegaConf.merge(structured, OmegaConf.from_dotlist([each]))
-        except (OmegaConfBaseException, YAMLError) as error:
-            raise InvalidConfig(f"{prefix}{each}: {str(error).splitlines()[0]}") from error
-    merged = OmegaConf.merge(structured, OmegaConf.load(CONF / file), OmegaConf.from_dotlist(list(typed)))
-    settings: Settings = OmegaConf.to_object(merged)  # type: ignore[assignment]
-    return settings

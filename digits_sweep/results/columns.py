@@ -172,7 +172,7 @@ COLUMNS = (
     ),
     Column("iterations_to_threshold", "Int64", OUTCOME, "iterations until then"),
     Column("iterations", "Int64", OUTCOME, "iterations that the run has trained"),
-    _key("rule", "string", "optimizer.rule", "rule that scales the rates with the batch size; empty: none"),
+    _key("rule", "string", "scaling.rule", "rule that scales the rates with the batch size; empty: none"),
     _key("scale", "string", "data.scale", "how the images are scaled"),
     _key("head", "string", "model.head", "what the network ends with"),
     _key("hidden_layers", "Int64", "model.hidden_layers", "hidden layers"),

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from digits_sweep.config.keys import with_moved_keys
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.files import (
     RECORD_BYTES,
@@ -176,6 +177,7 @@ def record_from(content: dict[str, Any], name: str) -> Record:
             torch_version = (content.get("summary") or {}).get("torch_version")
             content["environments"] = [environment | {"torch": torch_version, "from_epoch": 1}] if environment else []
         content["status"] = Status(content["status"])
+        content["config"] = with_moved_keys(content.get("config", {}))
         record = Record(**content)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnreadableRecord(f"{name}: not a record of format {RECORD_FORMAT} ({reason_of(error)})") from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digits_sweep.config.keys import results_of
+from digits_sweep.config.keys import results_of, with_moved_keys
 from digits_sweep.config.schema import LOSSES, TargetsConfig
 from digits_sweep.config.text import safe_name
 from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv
@@ -106,6 +106,7 @@ def _manifest(path: Path, modified: int, size: int) -> Manifest:
         raise (NewerFormat if newer else UnreadableRecord)(
             f"{MANIFEST_FILE}: its format {named(written_in)} is not known here"
         )
+    content["configs"] = [with_moved_keys(config) for config in content["configs"]]
     content["datasets"] = [DatasetChoice(**choice) for choice in content["datasets"]]
     manifest = Manifest(**content)
     for texts in (manifest.command, manifest.runs, [manifest.id, manifest.started_at]):
