@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from digits_sweep.config.compose import CONF, Composer
+from digits_sweep.config.compose import CONF, composing
 from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import mistakes
 from digits_sweep.errors import InvalidConfig
@@ -97,7 +97,7 @@ def help_text(arguments: Sequence[str]) -> str:
     Raises `InvalidConfig` with key, value and what would be right if an override is wrong.
     """
     line = read_command_line(arguments)
-    with Composer(line.config_dirs) as composer, explained(line.overrides, composer):
+    with composing(line.config_dirs) as composer, explained(line.overrides, composer):
         overrides = [composer.parse(text) for text in line.overrides]
         keys = composer.composed([each for each in overrides if not each.is_sweep_override()]).config
     groups = "\n".join(_groups([CONF, *map(Path, line.config_dirs)]))

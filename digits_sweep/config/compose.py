@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -37,9 +37,6 @@ from digits_sweep.errors import InvalidConfig
 CONF = next(folder / "conf" for folder in Path(__file__).parents[1:3] if (folder / "conf").is_dir())
 
 
-# What ${...} in conf/ stands for.
-
-
 def folder_of_the_environment(variable: str, default: str) -> str:
     """Resolve `${folder_of:NAME,"default"}`: the environment variable, unless it is missing or empty."""
     folder = os.environ.get(variable, "")
@@ -65,10 +62,7 @@ def sqlite_address(path: str) -> str:
 
 
 def own_number(name: str, value: Any) -> Any:
-    """Resolve `${scaled:NAME,VALUE}`, a number of an optimizer's file, without a rule; a `Composer` applies the rule.
-
-    OmegaConf parses an interpolation anew for every run, which takes longer than all the rest.
-    """
+    """Resolve `${scaled:NAME,VALUE}`: the number that an optimizer's file gives, before `scaling` changes it."""
     return value
 
 
@@ -85,8 +79,134 @@ def _register() -> None:
 
 _register()
 
+# Hydra's state is that of the whole process: one thread composes at a time.
+ONE_AT_A_TIME = threading.RLock()
 
-# Values that depend on the run's batch size.
+
+@contextmanager
+def own_hydra() -> Iterator[ConfigLoader]:
+    """Initialize Hydra with `conf/` for the block; then it is as another program had it.
+
+    If no other program has chosen the version that Hydra behaves like, it stays the one that Hydra's launchers need.
+    """
+    with ONE_AT_A_TIME:
+        of_another, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
+        version_base = VersionBase.instance().version_base
+        try:
+            with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+                yield GlobalHydra.instance().config_loader()
+        finally:
+            GlobalHydra.instance().hydra = of_another
+            if isinstance(version_base, Version):
+                VersionBase.instance().version_base = version_base
+
+
+@contextmanager
+def composing(config_dirs: Sequence[str] = ()) -> Iterator["Composer"]:
+    """Compose in the block, from `conf/` and from `config_dirs`, folders of the user's.
+
+    Raises `InvalidConfig` if one of these is no folder.
+    """
+    searchpath = [_searched(folder) for folder in config_dirs]
+    with own_hydra() as loader:
+        yield Composer(loader, searchpath)
+
+
+def _searched(argument: str) -> str:
+    """Return a folder as Hydra's search path has it."""
+    folder = Path(expand_home(argument)).absolute()
+    if not folder.is_dir():
+        raise InvalidConfig(f"--config-dir={argument}: there is no such folder")
+    if not FOLDER.holds(str(folder)):
+        raise InvalidConfig(f"--config-dir={argument}: {FOLDER.right}")
+    return f"file://{folder}"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A run's configuration as Hydra composes it, and Hydra's own node, which stood beside it.
+
+    `numbers` are those of the optimizer's file that `scaling` may change: NAME and VALUE of `${scaled:NAME,VALUE}`.
+    """
+
+    config: DictConfig
+    hydra: DictConfig
+    numbers: Mapping[str, tuple[str, Any]]
+
+
+class Composer:
+    """Composes configurations with Hydra's `loader`, which also looks into the folders of `searchpath`."""
+
+    def __init__(self, loader: ConfigLoader, searchpath: Sequence[str]) -> None:
+        self._loader, self._searchpath = loader, searchpath
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parsed: dict[str, Override] = {}
+        self._composed: dict[tuple[str, ...], Composed] = {}
+        self._first: DictConfig | None = None
+
+    def parse(self, text: str) -> Override:
+        """Read one `key=value` in Hydra's grammar. Raises Hydra's own errors."""
+        if text not in self._parsed:
+            (self._parsed[text],) = self._parser.parse_overrides([text])
+        return self._parsed[text]
+
+    def composed(self, overrides: Sequence[Override]) -> Composed:
+        """Compose the configuration of one run. Interpolations stay unresolved."""
+        choices: list[Override] = []
+        values: list[Override] = []
+        for override in overrides:
+            (choices if override.is_hydra_override() or self._is_choice(override) else values).append(override)
+        base = self._with_choices(tuple(str(override.input_line) for override in choices))
+        config = copy.deepcopy(base.config)
+        # A value for every batch size needs the batch size first.
+        for override in sorted(values, key=is_by_batch_size):
+            key = override.key_or_group
+            value = value_at(override, config.data.batch_size) if is_by_batch_size(override) else override.value()
+            # Only a dictionary of arguments has keys that nobody declares.
+            OmegaConf.update(config, key, value, merge=True, force_add=key.endswith(".arguments"))
+        # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
+        self._first = self._first or config
+        OmegaConf.copy_cache(self._first, config)
+        _expand_folders(config)
+        _scale(config, base.numbers, [override.key_or_group for override in values])
+        return Composed(config, base.hydra, base.numbers)
+
+    def _is_choice(self, override: Override) -> bool:
+        """Return whether `override` chooses from a config group, instead of setting a value."""
+        key = override.key_or_group
+        # Only the name of a group has a slash.
+        return "." not in key and ("/" in key or key in self._all_groups)
+
+    def _with_choices(self, choices: tuple[str, ...]) -> Composed:
+        if choices not in self._composed:
+            config = compose("config", self._with_searchpath(choices), return_hydra_config=True)
+            hydra = config.hydra
+            with open_dict(config):
+                del config["hydra"]
+            self._composed[choices] = Composed(config, hydra, _own_numbers(config.optimizer))
+        return self._composed[choices]
+
+    def _with_searchpath(self, choices: tuple[str, ...]) -> list[str]:
+        if not self._searchpath:
+            return list(choices)
+        paths = [choice for choice in choices if choice.startswith("hydra.searchpath=")]
+        folders = [folder for path in paths for folder in self.parse(path).value()]  # type: ignore[union-attr]
+        others = [choice for choice in choices if choice not in paths]
+        return [*others, f"hydra.searchpath=[{','.join(map(quoted, [*folders, *self._searchpath]))}]"]
+
+    def groups(self) -> list[str]:
+        """Return the config groups that a command line may choose from."""
+        return [group for group in self._all_groups if group not in ("hydra", "schema")]
+
+    @cached_property
+    def _all_groups(self) -> list[str]:
+        # Hydra copies everything it knows for each such question.
+        return self._loader.list_groups("")
+
+    def options(self, group: str) -> list[str]:
+        """Return the choices of a config group; none if there is no such group."""
+        return self._loader.get_group_options(group)
+
 
 OTHERWISE = "else"
 
@@ -112,41 +232,35 @@ def value_at(override: Override, batch_size: int) -> Any:
     raise InvalidConfig(f"{override.input_line}: has no value for batch size {batch_size}; add else:VALUE")
 
 
-@dataclass(frozen=True)
-class OwnNumber:
-    """A number of an optimizer's file that `scaling` may change, and the name by which rules know it."""
+def _own_numbers(optimizer: DictConfig) -> dict[str, tuple[str, Any]]:
+    """Return NAME and VALUE of every `${scaled:NAME,VALUE}` of an optimizer by its key, and put VALUE in its place.
 
-    name: str
-    value: Any
-
-
-def _own_numbers(optimizer: DictConfig) -> dict[str, OwnNumber]:
-    """Return every `${scaled:NAME,VALUE}` of a composed optimizer by its key."""
+    OmegaConf would parse these anew for every run, which takes as long as the rest of its composition.
+    """
     numbers = {}
     for key, text in OmegaConf.to_container(optimizer, resolve=False).items():  # type: ignore[union-attr]
         if isinstance(text, str) and (marked := re.match(r"\$\{scaled:(\w+),", text)):
             value = optimizer[key]
-            plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            numbers[str(key)] = OwnNumber(marked[1], plain)
+            optimizer[key] = value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            numbers[str(key)] = (marked[1], value)
     return numbers
 
 
-def _scale(config: DictConfig, numbers: Mapping[str, OwnNumber]) -> None:
-    """Give the optimizer what `scaling` makes of its own `numbers` at the run's batch size; what was typed stays."""
+def _scale(config: DictConfig, numbers: Mapping[str, tuple[str, Any]], typed: Sequence[str]) -> None:
+    """Change an optimizer's own `numbers` as `scaling` says for the run's batch size; `typed` keys stay."""
     scaling, optimizer, batch_size = config.scaling, config.optimizer, config.data.batch_size
-    rates = scaling.rates.get(optimizer.name, {}).get(str(batch_size), {})
-    if scaling.rule is not None and scaling.reference_lr is None and "lr" in numbers:
+    rule, reference = scaling.rule, scaling.reference_batch_size
+    if rule is not None and scaling.reference_lr is None and "lr" in numbers:
         # The record says what the rule starts from.
-        scaling.reference_lr = numbers["lr"].value
-    for key, number in numbers.items():
-        if OmegaConf.is_interpolation(optimizer, key):
-            starts_elsewhere = key == "lr" and scaling.reference_lr is not None
-            value = scaling.reference_lr if starts_elsewhere else number.value
-            value = scaled(scaling.rule, number.name, value, batch_size, scaling.reference_batch_size)
-            optimizer[key] = rates.get(key, value)
-
-
-# Folders.
+        scaling.reference_lr = numbers["lr"][1]
+    rates = scaling.rates.get(optimizer.name, {}).get(str(batch_size), {})
+    for key, (name, own) in numbers.items():
+        if any(f"{each}.".startswith(f"optimizer.{key}.") for each in typed):
+            continue
+        start = scaling.reference_lr if key == "lr" and scaling.reference_lr is not None else own
+        value = rates.get(key, scaled(rule, name, start, batch_size, reference))
+        if value != own:
+            optimizer[key] = value
 
 
 @cache
@@ -154,160 +268,13 @@ def _folders() -> list[str]:
     return [name for name, key in declared().items() if key.rule.is_folder]
 
 
-def expand_folders(config: DictConfig) -> None:
-    """Expand `~` in every folder of a composed configuration, before other keys are made of them.
-
-    Raises OmegaConf's own errors if one cannot be resolved.
-    """
+def _expand_folders(config: DictConfig) -> None:
+    """Expand `~` in every folder of a composed configuration, before other keys are made of them."""
     for name in _folders():
         folder = OmegaConf.select(config, name)
         if isinstance(folder, str) and (full := expand_home(folder)) != folder:
             # A dollar sign in the name of a home folder is no interpolation.
             OmegaConf.update(config, name, full.replace("${", "\\${"))
-
-
-def expanded_settings(settings: Any) -> Any:
-    """Return the settings of a tracker with `~` expanded at the start of paths and of addresses of local stores."""
-    if not isinstance(settings, dict):
-        return settings
-    return {name: _expanded_address(value) if isinstance(value, str) else value for name, value in settings.items()}
-
-
-def _expanded_address(value: str) -> str:
-    # The address of a local store, such as sqlite:///~/mlflow.db, has a path behind it.
-    store = re.match(r"[a-z][a-z0-9+.-]*:///|", value)
-    scheme = store[0] if store else ""
-    return scheme + expand_home(value.removeprefix(scheme))
-
-
-def configuration_folder(argument: str) -> str:
-    """Return the full path of a folder for Hydra's search path. Raises `InvalidConfig` if there is none."""
-    folder = Path(expand_home(argument)).absolute()
-    if not folder.is_dir():
-        raise InvalidConfig(f"--config-dir={argument}: there is no such folder")
-    if not FOLDER.holds(str(folder)):
-        raise InvalidConfig(f"--config-dir={argument}: {FOLDER.right}")
-    return f"file://{folder}"
-
-
-# The composer.
-
-# Hydra's state is that of the whole process: one thread composes at a time.
-ONE_AT_A_TIME = threading.RLock()
-
-
-@contextmanager
-def own_hydra(config_dir: str) -> Iterator[ConfigLoader]:
-    """Initialize Hydra with the configuration in `config_dir` for the block; then it is as another program had it.
-
-    If no other program has chosen the version that Hydra behaves like, it stays the one that Hydra's launchers need.
-    """
-    with ONE_AT_A_TIME:
-        of_another, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None
-        version_base = VersionBase.instance().version_base
-        try:
-            with initialize_config_dir(config_dir=config_dir, version_base="1.3"):
-                yield GlobalHydra.instance().config_loader()
-        finally:
-            GlobalHydra.instance().hydra = of_another
-            if isinstance(version_base, Version):
-                VersionBase.instance().version_base = version_base
-
-
-@dataclass(frozen=True)
-class Composed:
-    """A run's configuration as Hydra composes it, Hydra's own node beside it, and what `scaling` may change."""
-
-    config: DictConfig
-    hydra: DictConfig
-    numbers: Mapping[str, OwnNumber]
-
-
-class Composer:
-    """Configurations composed from `conf/` and from `config_dirs`, folders of the user's. A context manager."""
-
-    def __init__(self, config_dirs: Sequence[str] = ()) -> None:
-        self._searchpath = [configuration_folder(folder) for folder in config_dirs]
-        self._composed: dict[tuple[str, ...], Composed] = {}
-        self._parsed: dict[str, Override] = {}
-        self._first: DictConfig | None = None
-
-    def __enter__(self) -> "Composer":
-        with ExitStack() as stack:
-            self._loader = stack.enter_context(own_hydra(str(CONF)))
-            self._parser = OverridesParser.create(config_loader=self._loader)
-            self._open = stack.pop_all()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
-
-    def parse(self, text: str) -> Override:
-        """Read one `key=value` in Hydra's grammar. Raises Hydra's own errors."""
-        if text not in self._parsed:
-            (self._parsed[text],) = self._parser.parse_overrides([text])
-        return self._parsed[text]
-
-    def is_choice(self, override: Override) -> bool:
-        """Return whether `override` chooses from a config group, instead of setting a value."""
-        key = override.key_or_group
-        # Only the name of a group has a slash.
-        return "." not in key and ("/" in key or key in self._all_groups)
-
-    def composed(self, overrides: Sequence[Override]) -> Composed:
-        """Compose the configuration of one run. Interpolations stay unresolved."""
-        choices: list[Override] = []
-        values: list[Override] = []
-        for override in overrides:
-            (choices if override.is_hydra_override() or self.is_choice(override) else values).append(override)
-        base = self._with_choices(tuple(str(override.input_line) for override in choices))
-        config = copy.deepcopy(base.config)
-        # A value for every batch size needs the batch size first.
-        for override in sorted(values, key=is_by_batch_size):
-            by_size = is_by_batch_size(override)
-            value = value_at(override, config.data.batch_size) if by_size else override.value()
-            # Only a dictionary of arguments has keys that nobody declares.
-            has_any = override.key_or_group.endswith(".arguments")
-            OmegaConf.update(config, override.key_or_group, value, merge=True, force_add=has_any)
-        # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
-        self._first = self._first or config
-        OmegaConf.copy_cache(self._first, config)
-        expand_folders(config)
-        _scale(config, base.numbers)
-        return Composed(config, base.hydra, base.numbers)
-
-    def _with_choices(self, choices: tuple[str, ...]) -> Composed:
-        if choices not in self._composed:
-            config = compose("config", self._with_searchpath(choices), return_hydra_config=True)
-            hydra = config.hydra
-            with open_dict(config):
-                del config["hydra"]
-            self._composed[choices] = Composed(config, hydra, _own_numbers(config.optimizer))
-        return self._composed[choices]
-
-    def _with_searchpath(self, choices: tuple[str, ...]) -> list[str]:
-        if not self._searchpath:
-            return list(choices)
-        paths = [choice for choice in choices if choice.startswith("hydra.searchpath=")]
-        folders = [folder for path in paths for folder in self.parse(path).value()] + self._searchpath  # type: ignore
-        others = [choice for choice in choices if choice not in paths]
-        return [*others, f"hydra.searchpath=[{','.join(map(quoted, folders))}]"]
-
-    def groups(self) -> list[str]:
-        """Return the config groups that a command line may choose from."""
-        return [group for group in self._all_groups if group not in ("hydra", "schema")]
-
-    @cached_property
-    def _all_groups(self) -> list[str]:
-        # Hydra copies everything it knows for each such question.
-        return self._loader.list_groups("")
-
-    def options(self, group: str) -> list[str]:
-        """Return the choices of a config group; none if there is no such group."""
-        return self._loader.get_group_options(group)
-
-
-# From what was composed to what is used.
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -316,5 +283,15 @@ def to_config(composed: DictConfig) -> Config:
     Raises `InvalidConfig` if a value breaks a rule, and OmegaConf's own errors if one is missing.
     """
     config: Config = OmegaConf.to_object(composed)  # type: ignore[assignment]
-    config.tracker = {name: expanded_settings(settings) for name, settings in config.tracker.items()}
+    for tracker, settings in config.tracker.items():
+        if isinstance(settings, dict):
+            texts = {name: _expanded_address(value) for name, value in settings.items() if isinstance(value, str)}
+            config.tracker[tracker] = settings | texts
     return checked(config)
+
+
+def _expanded_address(value: str) -> str:
+    """Expand `~` at the start of a path, and of the path in the address of a local store: `sqlite:///~/mlflow.db`."""
+    scheme, slashes, path = value.partition(":///")
+    is_store = slashes and re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme)
+    return f"{scheme}:///{expand_home(path)}" if is_store else expand_home(value)

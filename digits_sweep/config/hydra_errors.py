@@ -79,14 +79,14 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
     key = re.sub(r"\[\d+\]$", "", getattr(cause, "full_key", None) or "")
     if not key:
         return None
+    known = declared()
+    if not key.startswith("tracker."):
+        # What is wrong below a key is wrong with its value.
+        key = next((above for above in known if key.startswith(f"{above}.")), key)
     typed = next((each for each in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", each)), key)
     if key.startswith("tracker."):
         name = key.split(".")[1]
         return f"{typed}: " + (f"add tracker={name}" if name in composer.options("tracker") else "there is no such key")
-    known = declared()
-    # What is wrong below a key is wrong with its value.
-    key = next((above for above in known if key.startswith(f"{above}.")), key)
-    typed = next((each for each in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", each)), key)
     if key not in known:
         close = closest(key, [*known, *(composer.groups() if "." not in key else ())])
         return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")

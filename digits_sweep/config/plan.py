@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from digits_sweep.config.command_line import check_working_folder, read_command_line
-from digits_sweep.config.compose import Composed, Composer, is_by_batch_size, to_config
+from digits_sweep.config.compose import Composed, Composer, composing, is_by_batch_size, to_config
 from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called
@@ -77,7 +77,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     """
     line = read_command_line(arguments)
     check_working_folder()
-    with Composer(line.config_dirs) as composer, explained(line.overrides, composer):
+    with composing(line.config_dirs) as composer, explained(line.overrides, composer):
         overrides = [composer.parse(text) for text in line.overrides]
         for override in overrides:
             _refuse(override)

@@ -92,12 +92,12 @@ RULES: dict[str, Mapping[str, Callable[[Any, float], Any]]] = {
 }
 
 
-def scaled(rule: str, name: str, value: Any, batch_size: int, reference: int | None) -> Any:
+def scaled(rule: str | None, name: str, value: Any, batch_size: int, reference: int | None) -> Any:
     """Return the number `name` as a rule has it at `batch_size`, where `value` is that of the batch size `reference`.
 
-    It is nan if there is nothing to scale by. What a rule does not scale, and everything under an unknown rule, stays.
+    It is nan if there is nothing to scale by. What a rule does not scale stays, and everything without a known rule.
     """
-    formula = RULES.get(rule, {}).get(name)
+    formula = RULES.get(rule or "", {}).get(name)
     if formula is None or batch_size == reference:
         return value
     return formula(value, batch_size / reference if reference and reference > 0 and batch_size > 0 else math.nan)

@@ -13,6 +13,7 @@ from digits_sweep.config.scaling import RULES
 
 # What OmegaConf takes for "no value yet: a YAML file or the command line must give one".
 MISSING: Any = "???"
+NO_DEFAULT = (MISSING, dataclasses.MISSING)
 INFINITY = float("inf")
 
 
@@ -357,27 +358,22 @@ def config_from(content: dict[str, Any]) -> Config:
     """Build a `Config` from the nested dictionary that `dataclasses.asdict` makes of one.
 
     A group becomes the dataclass that `CHOICES` has for its `name`; keys with a default may be missing. Raises KeyError
-    if another key is missing, or if one is unknown.
+    if another key is missing, TypeError if one is unknown.
     """
     return _built(Config, content)
 
 
-def _built(kind: type, content: dict[str, Any], prefix: str = "") -> Any:
+def _built(kind: type, content: dict[str, Any]) -> Any:
     kind = CHOICES.get(kind, {}).get(content.get("name", ""), kind)
-    nested, needed = _shape(kind)
-    if wrong := [*(needed - content.keys()), *(content.keys() - nested.keys())]:
-        raise KeyError(", ".join(f"{prefix}{name}" for name in sorted(wrong)))
-    groups_within = {name: _built(group, content[name], f"{prefix}{name}.") for name, group in nested.items() if group}
-    return kind(**{**content, **groups_within})
-
-
-@cache
-def _shape(kind: type) -> tuple[dict[str, type | None], frozenset[str]]:
-    """Return the keys of a dataclass, each with the dataclass of its group or None, and those without a default."""
     hints = get_type_hints(kind)
-    nested = {each.name: hints[each.name] if is_dataclass(hints[each.name]) else None for each in fields(kind)}
-    needed = (each.name for each in fields(kind) if each.default in (MISSING, dataclasses.MISSING))
-    return nested, frozenset(needed)
+    if missing := [each.name for each in fields(kind) if each.default in NO_DEFAULT and each.name not in content]:
+        raise KeyError(", ".join(missing))
+    return kind(
+        **{
+            name: _built(hints[name], value) if is_dataclass(hints.get(name)) else value
+            for name, value in content.items()
+        }
+    )
 
 
 def softmax_floor(num_classes: int) -> float:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.config.compose import Composer, to_config
+from digits_sweep.config.compose import composing, to_config
 from digits_sweep.config.keys import as_recorded, differing
 from digits_sweep.config.plan import plan
 from digits_sweep.config.scaling import RULES, half_life_beta, scaled
@@ -24,7 +24,7 @@ ROOT_5, ROOT_20 = math.sqrt(5 / 100), math.sqrt(20 / 100)
 @pytest.fixture(scope="module")
 def settings():
     """Resolves overrides; what Hydra composes for one set of choices serves all cases."""
-    with Composer() as composer:
+    with composing() as composer:
         yield lambda *overrides: to_config(composer.composed([composer.parse(each) for each in overrides]).config)
 
 
