@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_origin
@@ -61,23 +61,14 @@ def sqlite_address(path: str) -> str:
     return next((address for address in (plain, escaped) if make_url(address).database == path), of_sqlite)
 
 
-def own_number(name: str, value: Any) -> Any:
-    """Resolve `${scaled:NAME,VALUE}`: the number that an optimizer's file gives, before `scaling` changes it."""
-    return value
-
-
-def _register() -> None:
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
-    for group in groups().values():
-        for kind in kinds_of(group):
-            store.store(group="schema", name=kind.__name__.removesuffix("Config").lower(), node=kind)
-    OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
-    OmegaConf.register_new_resolver("sqlite", sqlite_address, replace=True)
-    OmegaConf.register_new_resolver("scaled", own_number, replace=True)
-
-
-_register()
+ConfigStore.instance().store(name="schema", node=Config)
+for _group in groups().values():
+    for _kind in kinds_of(_group):
+        ConfigStore.instance().store(group="schema", name=_kind.__name__.removesuffix("Config").lower(), node=_kind)
+OmegaConf.register_new_resolver("folder_of", folder_of_the_environment, replace=True)
+OmegaConf.register_new_resolver("sqlite", sqlite_address, replace=True)
+# What an optimizer's file has for a number that `scaling` may change, `${scaled:NAME,VALUE}`, is VALUE to begin with.
+OmegaConf.register_new_resolver("scaled", lambda name, value: value, replace=True)
 
 # Hydra's state is that of the whole process: one thread composes at a time.
 ONE_AT_A_TIME = threading.RLock()
@@ -255,7 +246,7 @@ def _scale(config: DictConfig, numbers: Mapping[str, tuple[str, Any]], typed: Se
         scaling.reference_lr = numbers["lr"][1]
     rates = scaling.rates.get(optimizer.name, {}).get(str(batch_size), {})
     for key, (name, own) in numbers.items():
-        if any(f"{each}.".startswith(f"optimizer.{key}.") for each in typed):
+        if any(f"{override}.".startswith(f"optimizer.{key}.") for override in typed):
             continue
         start = scaling.reference_lr if key == "lr" and scaling.reference_lr is not None else own
         value = rates.get(key, scaled(rule, name, start, batch_size, reference))
@@ -263,14 +254,9 @@ def _scale(config: DictConfig, numbers: Mapping[str, tuple[str, Any]], typed: Se
             optimizer[key] = value
 
 
-@cache
-def _folders() -> list[str]:
-    return [name for name, key in declared().items() if key.rule.is_folder]
-
-
 def _expand_folders(config: DictConfig) -> None:
     """Expand `~` in every folder of a composed configuration, before other keys are made of them."""
-    for name in _folders():
+    for name in (key.name for key in declared().values() if key.rule.is_folder):
         folder = OmegaConf.select(config, name)
         if isinstance(folder, str) and (full := expand_home(folder)) != folder:
             # A dollar sign in the name of a home folder is no interpolation.
