@@ -52,7 +52,7 @@ def bench(batch_sizes: Sequence[int], overrides: Sequence[str]) -> None:
 def _configs(batch_sizes: Sequence[int], overrides: Sequence[str]) -> Iterator[Config]:
     """Yield the configuration for every batch size: the lesson's first rates, as timing should not depend on rates."""
     for batch_size in batch_sizes:
-        planned = plan(["optimizer=adam_same_rates", *overrides, f"data.batch_size={batch_size}"])
+        planned = plan(["scaling=none", *overrides, f"data.batch_size={batch_size}"])
         config = planned.settings
         if config.engine.name != "auto":
             raise InvalidConfig(f"engine={config.engine.name}: every engine takes part; leave it out")

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     """Answer a question about the program, or run what the command line asks for; return the exit code."""
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     if flags & {"--help", "-h"}:
-        from digits_sweep.config.help import help_text
+        from digits_sweep.config.command_line import help_text
 
         _leave_unusable_folder()
         write_line(help_text([argument for argument in arguments if argument not in ("--help", "-h")]))
@@ -48,7 +48,8 @@ def _ask_hydra(arguments: list[str]) -> None:
 
 def _leave_unusable_folder() -> None:
     """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
-    from digits_sweep.config.compose import CONF, check_working_folder
+    from digits_sweep.config.command_line import check_working_folder
+    from digits_sweep.config.compose import CONF
 
     try:
         check_working_folder()

@@ -16,6 +16,7 @@ from typing import Any, get_args
 from omegaconf import OmegaConf
 
 from digits_sweep import errors
+from digits_sweep.config import schema
 from digits_sweep.config.keys import declared, flat, role_of
 from digits_sweep.config.launchers import LAUNCHERS
 from digits_sweep.config.schema import Role
@@ -30,7 +31,7 @@ STALE = "docs/reference.md is stale: run make docs and commit what it writes"
 KEY_HEADER = ("key", "default", "type", "meaning", "role")
 KINDS: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
 KINDS |= {list[str]: "list of text", list[float]: "list of numbers", list[int]: "list of whole numbers"}
-KINDS |= {dict[str, Any]: "arguments by name"}
+KINDS |= {dict[str, Any]: "arguments by name", schema.RATES: "numbers by name"}
 DTYPES = {"Int64": "whole number", "Float64": "number", "string": "text", "boolean": "true or false"}
 
 INTRODUCTION = """# Reference
@@ -57,7 +58,7 @@ COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. Behind the 
 class Choice:
     """A YAML file of a group: what its comments say, its keys, and its defaults list.
 
-    It `declares` keys if it gives every key of a schema its value; otherwise it changes another choice.
+    It `declares` keys if it gives all of its group their values; otherwise it changes another choice.
     """
 
     name: str
@@ -82,14 +83,26 @@ def read_choice(path: Path) -> Choice:
     if not about:
         raise ValueError(f"{path.relative_to(ROOT)}: begin the file with a comment that says what this choice is")
     comments = dict(re.findall(r"^ *([a-z_]+):.*?\s#\s(.+)$", text, flags=re.MULTILINE))
-    declares = path.parent.name == "tracker" or any("/schema/" in each for each in defaults)
-    values = dict(flat(content)) | {name: value for name, value in content.items() if value == {}}
+    has_schema = any("/schema/" in each for each in defaults)
+    declares = path.parent.name == "tracker" or has_schema or not (defaults or "@package _global_" in text)
+    values: dict[str, Any] = {}
+    for name, value in content.items():
+        is_key = f"{path.parent.name}.{name}" in declared()
+        values |= {name: _without_rule(value)} if is_key else dict(flat({name: value}))
     return Choice(path.stem, about, values, comments, defaults, declares)
 
 
+def _without_rule(value: Any) -> Any:
+    """Return the number that `scaling` starts from (`${scaled:lr,1e-4}`) as text; any other value as it is."""
+    scaled = re.fullmatch(r"\$\{scaled:\w+,(.+)\}", value) if isinstance(value, str) else None
+    return scaled[1] if scaled else value
+
+
 def groups() -> Iterator[tuple[str, str, list[Choice]]]:
-    """Yield every group, its default and its choices, in the order of the defaults list of `conf/config.yaml`."""
-    for group, _, default in (each.partition("=") for each in read_choice(CONF / "config.yaml").defaults):
+    """Yield every group, its default and its choices: first those with keys, in the order of a run's configuration."""
+    order = [*schema.groups()]
+    chosen = [each.partition("=") for each in read_choice(CONF / "config.yaml").defaults]
+    for group, _, default in sorted(chosen, key=lambda each: order.index(each[0]) if each[0] in order else len(order)):
         for folder in [CONF / group, *sorted((CONF / group).glob("*/"))] if (CONF / group).is_dir() else ():
             files = sorted(folder.glob("*.yaml"), key=lambda path: (path.stem != default, path.stem))
             yield folder.relative_to(CONF).as_posix(), default, [read_choice(path) for path in files]
@@ -113,9 +126,9 @@ def choices_of(default: str, files: list[Choice]) -> str:
 
 
 def _changes(file: Choice) -> str:
-    chosen = [each.removeprefix("override /") for each in file.defaults if each.startswith("override")]
+    chosen = [re.sub(r"^override /|@[^=]*", "", each) for each in file.defaults if each.startswith("override")]
     values = [f"{name}={to_text(value)}" for name, value in file.values.items() if name != "name"]
-    return "" if file.declares else code(*chosen, *values)
+    return code(*chosen, *([] if file.declares else values))
 
 
 def keys_of(group: str, files: list[Choice]) -> Iterator[list[str]]:

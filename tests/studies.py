@@ -34,7 +34,7 @@ CONFIG: dict[str, Any] = {
     "model.name": "mlp", "model.head": "softmax", "model.num_classes": 10, "model.hidden_size": 128,
     "model.hidden_layers": 2, "model.activation": "relu",
     "optimizer.name": "adam", "optimizer.lr": 1e-4, "optimizer.weight_decay": 5e-4,
-    "optimizer.reference_batch_size": None, "optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8,
+    "optimizer.betas": [0.9, 0.999], "optimizer.eps": 1e-8,
     "engine.name": "auto", "trainer.num_epochs": 30, "trainer.loss_threshold": 1.6, "trainer.stop_at_threshold": False,
     "seed": 0, "device": "auto", "num_threads": "auto",
 }  # fmt: skip

@@ -36,7 +36,7 @@ def test_a_recipe_has_as_many_steps_as_its_title_says(recipe):
 
 
 @pytest.mark.parametrize(
-    "thing", ["data set", "model", "optimizer", "engine", "tracker", "launcher", "column", "figure"]
+    "thing", ["data set", "model", "optimizer", "scaling rule", "engine", "tracker", "launcher", "column", "figure"]
 )
 def test_there_is_a_recipe_for_everything_that_can_be_added(thing):
     assert any(re.fullmatch(rf"An? {thing}: \d places?", recipe) for recipe in recipes())

@@ -106,7 +106,9 @@ def test_every_choice_is_in_the_help(program):
 
 @pytest.mark.parametrize(
     "key",
-    sorted(set(re.findall(r"`((?:data|model|optimizer|engine|trainer|tracker|tune)\.[a-z_.]+)(?==|`)", str(TEXT)))),
+    sorted(
+        set(re.findall(r"`((?:data|model|optimizer|scaling|engine|trainer|tracker|tune)\.[a-z_.]+)(?==|`)", str(TEXT)))
+    ),
 )
 def test_every_key_in_the_docs_exists(key):
     assert key in KEYS or key.endswith(".py")

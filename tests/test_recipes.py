@@ -50,7 +50,8 @@ def put(conf: Path, recipe: str, file: str) -> None:
 
 @pytest.fixture
 def conf(tmp_path, monkeypatch) -> Path:
-    """A configuration folder, and the registries, as they are after the first five recipes."""
+    """A configuration folder, and the registries, as they are after the first six recipes."""
+    from digits_sweep.config.scaling import RULES
     from digits_sweep.data import loading
     from digits_sweep.trackers.registry import TRACKERS
     from digits_sweep.training import model
@@ -63,11 +64,14 @@ def conf(tmp_path, monkeypatch) -> Path:
     monkeypatch.setitem(model.MODELS, "coarse", defined("A model", "digits_sweep.training.model"))
     adagrad = defined("An optimizer", "digits_sweep.training.optimizers")
     monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", adagrad)
+    rule = {"lr": defined("A scaling rule", "digits_sweep.config.scaling")}
+    monkeypatch.setitem(RULES, "cube_root", rule)
     monkeypatch.setitem(ENGINES, "plain", defined("An engine", "digits_sweep.training.engines.eager"))
     monkeypatch.setitem(TRACKERS, "csv", defined("A tracker", "digits_sweep.trackers.registry"))
     put(conf, "A data set", "data/two_classes.yaml")
     put(conf, "A model", "model/coarse.yaml")
     put(conf, "An optimizer", "optimizer/adagrad.yaml")
+    put(conf, "A scaling rule", "scaling/cube_root.yaml")
     put(conf, "An engine", "engine/plain.yaml")
     put(conf, "A tracker", "tracker/csv.yaml")
     return conf
@@ -100,6 +104,15 @@ def test_a_model_that_is_no_mlp_is_trained_by_an_engine_that_can(program, conf):
 def test_an_optimizer_is_trained_with(program, conf):
     row = trained(program, conf, "data=mnist_sample", "optimizer=adagrad", "data.batch_size=500")
     assert (row["optimizer"], row["engine"]) == ("adagrad", "eager")
+
+
+def test_a_rule_scales_every_optimizer(program, conf):
+    from digits_sweep.config.plan import plan
+
+    for optimizer, lr in (("adam", 1e-4), ("adagrad", 1e-2)):
+        (run,) = plan(["--config-dir", str(conf), "scaling=cube_root", f"optimizer={optimizer}"]).runs
+        assert run.config.optimizer.lr == pytest.approx(lr * 0.2 ** (1 / 3))
+        assert run.config.scaling.rule == "cube_root"
 
 
 def test_an_engine_trains_and_gives_the_losses_of_the_others(program, conf):

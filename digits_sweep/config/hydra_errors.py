@@ -4,28 +4,27 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from digits_sweep.config.compose import Composer
 from digits_sweep.config.keys import declared
 from digits_sweep.config.launchers import launcher_called
+from digits_sweep.config.schema import RATES
 from digits_sweep.errors import InvalidConfig, not_installed
-
-if TYPE_CHECKING:
-    from digits_sweep.config.compose import Composer
-
 
 KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 KINDS |= {list[str]: "a list [a,b]", list[float]: "a list of numbers [a,b]", type(None): "null"}
 KINDS[list[int]] = "a list of whole numbers [a,b]"
+KINDS[RATES] = "numbers by optimizer, by batch size in quotes, and by key, as in conf/scaling/lesson.yaml"
 # Below this likeness a suggestion would be a guess.
 LEAST_LIKENESS = 0.6
 
 
 @contextmanager
-def explained(overrides: Sequence[str], composer: "Composer") -> Iterator[None]:
+def explained(overrides: Sequence[str], composer: Composer) -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise in the block into `InvalidConfig`; `overrides` are what the user typed."""
     try:
         yield
@@ -37,7 +36,7 @@ def explained(overrides: Sequence[str], composer: "Composer") -> Iterator[None]:
     except MissingConfigException as error:
         raise InvalidConfig(_missing_choice(error, composer)) from error
     except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-        cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+        cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__ or error.__context__
         explanation = _wrong_value(cause, overrides, composer) or _wrong_group(overrides, composer)
         raise InvalidConfig(explanation or _first_line(error)) from error
 
@@ -55,63 +54,74 @@ def _unreadable(override: str) -> str:
     return f"{override}: cannot be read as key=value; quote it, also for the shell: '{key}=\"{inner}\"'"
 
 
-def _missing_choice(error: MissingConfigException, composer: "Composer") -> str:
-    wanted = str(error.missing_cfg_file)
-    group, _, choice = wanted.rpartition("/")
+def _missing_choice(error: MissingConfigException, composer: Composer) -> str:
+    file = str(error.missing_cfg_file)
+    group, _, choice = file.rpartition("/")
     if group == "hydra/launcher" and (extra := launcher_called(choice).extra):
         return f"{group}={choice}: {not_installed('its launcher', extra)}"
     if not error.options:
-        return f"{group or wanted}={choice}: there is no such group; choose among {', '.join(composer.groups())}"
+        return f"{group or file}={choice}: there is no such group; choose among {', '.join(composer.groups())}"
+    if group == "optimizer" and (now := _with_scaling(choice, composer)):
+        return f"{group}={choice}: is now {now}"
     return f"{group}={choice}: there is no such choice; choose {' or '.join(error.options)}"
 
 
-def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer: "Composer") -> str | None:
+def _with_scaling(choice: str, composer: Composer) -> str | None:
+    """Return how a choice of before there was a group `scaling` is typed now: an optimizer and a rule, `adam_sqrt`."""
+    optimizer, _, rule = choice.partition("_")
+    scaling = {"same_rates": "none", "fixed": "none"}.get(rule, rule)
+    is_one = optimizer in composer.options("optimizer") and scaling in composer.options("scaling")
+    return f"optimizer={optimizer} scaling={scaling}" if is_one else None
+
+
+def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer: Composer) -> str | None:
     # The key of a list, not of a value in it.
     key = re.sub(r"\[\d+\]$", "", getattr(cause, "full_key", None) or "")
     if not key:
         return None
+    known = declared()
+    if not key.startswith("tracker."):
+        # What is wrong below a key is wrong with its value.
+        key = next((above for above in known if key.startswith(f"{above}.")), key)
     typed = next((each for each in overrides if re.match(rf"[+~]*{re.escape(key)}[.=]", each)), key)
     if key.startswith("tracker."):
         name = key.split(".")[1]
-        return (
-            f"{typed}: add tracker={name}" if name in composer.options("tracker") else f"{typed}: there is no such key"
-        )
-    known = declared()
-    if key in known and isinstance(cause, ConfigAttributeError | ConfigKeyError):
-        return f"{typed}: there is no such key with this {key.partition('.')[0]}"
+        return f"{typed}: " + (f"add tracker={name}" if name in composer.options("tracker") else "there is no such key")
     if key not in known:
         close = closest(key, [*known, *(composer.groups() if "." not in key else ())])
         return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        return f"{typed}: there is no such key with this {key.partition('.')[0]}"
     kind = known[key].kind
     kinds = [kind] if kind in KINDS else get_args(kind)
     return f"{typed}: must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"
 
 
-def closest(typed: str, known: Sequence[str]) -> str | None:
-    """Return the key of `known` that `typed` most likely stands for, or None if none is near."""
-    likeness, best = max(((_likeness(typed, key), key) for key in known), key=lambda found: found[0])
-    return best if likeness >= LEAST_LIKENESS else None
+def closest(key: str, known: Sequence[str]) -> str | None:
+    """Return the key of `known` that `key` most likely stands for, or None if none is near."""
+    best = max(known, key=lambda other: _likeness(key, other))
+    return best if _likeness(key, best) >= LEAST_LIKENESS else None
 
 
-def _likeness(typed: str, key: str) -> float:
-    """How near two keys are, 0 to 1: by their last parts, by initials (`learning_rate`, `lr`), and as a whole."""
-    group, _, last = typed.rpartition(".")
-    known_group, _, known_last = key.rpartition(".")
-    same_group = 0.05 if group and group == known_group else 0.0
-    initials = "".join(word[:1] for word in re.split("_", last))
-    if last == known_last or (len(initials) > 1 and initials == known_last):
+def _likeness(key: str, other: str) -> float:
+    """Return how near two keys are, 0 to 1: by their last parts, by initials (`learning_rate`, `lr`), as a whole."""
+    group, _, last = key.rpartition(".")
+    other_group, _, other_last = other.rpartition(".")
+    same_group = 0.05 if group and group == other_group else 0.0
+    initials = "".join(word[:1] for word in last.split("_"))
+    if last == other_last or (len(initials) > 1 and initials == other_last):
         return 0.95 + same_group
-    of_last = SequenceMatcher(None, last, known_last).ratio()
-    return max(0.9 * of_last, 0.95 * SequenceMatcher(None, typed, key).ratio()) + same_group
+    of_last = SequenceMatcher(None, last, other_last).ratio()
+    return max(0.9 * of_last, 0.95 * SequenceMatcher(None, key, other).ratio()) + same_group
 
 
-def _wrong_group(overrides: Sequence[str], composer: "Composer") -> str | None:
+def _wrong_group(overrides: Sequence[str], composer: Composer) -> str | None:
     """Return a line for the first override that gives a group something other than the name of a choice."""
-    for each in overrides:
-        group, _, choice = each.lstrip("+").partition("=")
+    for override in overrides:
+        group, _, choice = override.lstrip("+").partition("=")
         options = composer.options(group) if group in composer.groups() else []
         if options and choice not in options:
-            return f"{each}: there is no such choice; choose {' or '.join(options)}"
+            return f"{override}: there is no such choice; choose {' or '.join(options)}"
     return None
 
 

@@ -1,14 +1,27 @@
-"""The roles of keys, how two configurations differ, and how a value is written. Knows neither Hydra nor OmegaConf."""
+"""Questions about keys: their roles, how two configurations differ, and which values break a rule.
+
+Knows neither Hydra nor OmegaConf.
+"""
 
 import re
 from collections.abc import Iterator
-from dataclasses import Field, asdict, dataclass, fields, is_dataclass
-from functools import cache, reduce
-from operator import getitem
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, get_type_hints
 
-from digits_sweep.config.schema import ANYTHING, Config, Role, Rule, config_from, groups, nodes
+from digits_sweep.config.schema import (
+    ANYTHING,
+    Config,
+    Role,
+    Rule,
+    SGDConfig,
+    config_from,
+    groups,
+    kinds_of,
+    softmax_floor,
+)
 from digits_sweep.config.text import to_text
+from digits_sweep.errors import InvalidConfig
 
 # The full name of a key, as a file may have it.
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_./@-]+)*")
@@ -27,22 +40,18 @@ class Key:
 @cache
 def declared() -> dict[str, Key]:
     """Return every key that a run can have, by its full name."""
-    return dict(_declared_in(Config, ""))
+    return {key.name: key for key in _declared_in(Config, "")}
 
 
-def _declared_in(node: type, prefix: str) -> Iterator[tuple[str, Key]]:
-    hints = get_type_hints(node)
-    for each in fields(node):
-        if is_dataclass(hints[each.name]):
-            for choice in nodes(hints[each.name]):
-                yield from _declared_in(choice, f"{prefix}{each.name}.")
+def _declared_in(kind: type, prefix: str) -> Iterator[Key]:
+    hints = get_type_hints(kind)
+    for field in fields(kind):
+        name, hint, metadata = f"{prefix}{field.name}", hints[field.name], field.metadata
+        if is_dataclass(hint):
+            for choice in kinds_of(hint):  # type: ignore[arg-type]
+                yield from _declared_in(choice, f"{name}.")
         else:
-            yield f"{prefix}{each.name}", _key(each, hints[each.name], prefix)
-
-
-def _key(declaration: Field, kind: Any, prefix: str) -> Key:
-    told = declaration.metadata
-    return Key(f"{prefix}{declaration.name}", kind, told.get("rule", ANYTHING), told.get("role", Role.RESULT))
+            yield Key(name, hint, metadata.get("rule", ANYTHING), metadata.get("role", Role.RESULT))
 
 
 def role_of(key: str) -> Role:
@@ -81,7 +90,7 @@ def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def value_of(config: dict[str, Any], key: str) -> Any:
-    """Return the value of `key` in a nested configuration, as `flat` yields it; None if there is none."""
+    """Return the value of `key` in a nested configuration, as `flat` yields it; None if it is not there."""
     value: Any = config
     for name in key.split("."):
         value = value.get(name) if isinstance(value, dict) else None
@@ -99,7 +108,7 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it is null,
     0, false or an empty list now. A key that may grow must not if the learning rate decays, because it says how fast.
     """
-    before, now = results_of(recorded), results_of(asdict(config))
+    before, now = results_of(with_moved_keys(recorded)), results_of(asdict(config))
     decays = config.schedule.decay is not None
     return [
         f"{key} was {to_text(before.get(key))}, is now {to_text(now.get(key))}"
@@ -112,24 +121,74 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
 def as_recorded(config: Config, recorded: dict[str, Any]) -> Config:
     """Return `config` with every key in which the runs of a sweep may differ as `recorded` has it.
 
-    Keys that `recorded` does not know keep their value in `config`. Raises KeyError, AttributeError or TypeError if
-    `recorded` is not the configuration of a run.
+    Keys and groups that `recorded` does not know keep their value in `config`, or get their default. Raises KeyError,
+    AttributeError or TypeError if `recorded` is not the configuration of a run.
     """
     content = asdict(config)
-    for group in groups().keys() & recorded.keys():
-        if recorded[group].keys() != content[group].keys():
-            shared = {name: each for name, each in content[group].items() if holds_for_the_sweep(f"{group}.{name}")}
-            content[group] = recorded[group] | shared
-    for key, value in flat(recorded):
-        if not holds_for_the_sweep(key):
-            *path, name = key.split(".")
-            reduce(getitem, path, content)[name] = value
+    for name, value in with_moved_keys(recorded).items():
+        if name in groups():
+            shared = {key: own for key, own in content[name].items() if holds_for_the_sweep(f"{name}.{key}")}
+            content[name] = {**value, **shared}
+        elif not holds_for_the_sweep(name):
+            content[name] = value
     return config_from(content)
 
 
-def mistakes(config: Config) -> Iterator[str]:
-    """Yield one line for every value that breaks its rule, as `key=value: what would be right`."""
-    known = declared()
-    for key, value in flat(asdict(config)):
-        if key in known and not known[key].rule.holds(value):
-            yield f"{key}={to_text(value)}: {known[key].rule.right}"
+# Keys of `optimizer` in sweeps that were recorded before there was a group `scaling`.
+MOVED_TO_SCALING = ("rule", "reference_batch_size", "reference_lr")
+
+
+def with_moved_keys(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return a recorded configuration with every key in the group that has it now."""
+    optimizer = recorded.get("optimizer")
+    if not isinstance(optimizer, dict) or not any(name in optimizer for name in MOVED_TO_SCALING):
+        return recorded
+    optimizer = dict(optimizer)
+    scaling = {name: optimizer.pop(name) for name in MOVED_TO_SCALING if name in optimizer}
+    return recorded | {"optimizer": optimizer, "scaling": {**scaling, "rates": {}}}
+
+
+def mistakes(settings: Any, prefix: str = "") -> Iterator[str]:
+    """Yield one line for every key of a dataclass that breaks its rule, as `key=value: what would be right`."""
+    for field in fields(settings):
+        value, rule = getattr(settings, field.name), field.metadata.get("rule", ANYTHING)
+        if is_dataclass(value):
+            yield from mistakes(value, f"{prefix}{field.name}.")
+        elif not rule.holds(value):
+            yield f"{prefix}{field.name}={to_text(value)}: {rule.right}"
+
+
+def checked(config: Config) -> Config:
+    """Return `config`. Raises `InvalidConfig` with a line for every value that breaks a rule."""
+    if lines := [*mistakes(config), *_conflicts(config)]:
+        raise InvalidConfig("\n".join(lines))
+    return config
+
+
+def _conflicts(config: Config) -> Iterator[str]:
+    """Yield a line for every two keys that do not go together."""
+    optimizer, schedule, threshold = config.optimizer, config.schedule, config.trainer.loss_threshold
+    if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
+        yield "optimizer.nesterov=true: needs optimizer.momentum above 0"
+    if schedule.final and schedule.decay is None:
+        yield f"schedule.final={to_text(schedule.final)}: needs schedule=linear or schedule=cosine"
+    if (why := _out_of_reach(config, threshold)) is not None:
+        yield f"trainer.loss_threshold={to_text(threshold)}: {why}; choose a larger one, or model.head=logits"
+    evaluation, targets = config.evaluation, asdict(config.evaluation.targets)
+    for name, values in targets.items():
+        if name.endswith("_loss") and values and (why := _out_of_reach(config, min(values))) is not None:
+            yield f"evaluation.targets.{name}={to_text(values)}: {why}; choose larger ones, or model.head=logits"
+    wanted = [f"targets.{name}={to_text(values)}" for name, values in targets.items() if values]
+    if evaluation.stop and not wanted:
+        yield "evaluation.stop=true: needs a target to stop at, such as evaluation.targets.train_loss=[1.6]"
+    if evaluation.every_examples is None and evaluation.per_doubling is None:
+        wanted += ["noise_scale=true"] if evaluation.noise_scale else []
+        yield from (f"evaluation.{each}: a run is never evaluated; add evaluation=fine" for each in wanted)
+
+
+def _out_of_reach(config: Config, loss: float) -> str | None:
+    """Say why a run can never have a loss below `loss`; None if it can."""
+    classes = config.model.num_classes
+    if config.model.head != "softmax" or loss > softmax_floor(classes):
+        return None
+    return f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"

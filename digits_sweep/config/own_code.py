@@ -35,17 +35,17 @@ def imported(group: str, target: str) -> Callable[..., Any]:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        found = reduce(getattr, name.split("."), importlib.import_module(module))
+        function = reduce(getattr, name.split("."), importlib.import_module(module))
     # An import runs code of any kind.
     except Exception as error:
         raise mistake(group, target, "cannot be imported", error) from error
-    if not callable(found):
-        raise InvalidConfig(f"{group}.target={target}: is {type(found).__name__}, must be a class or a function")
-    return found
+    if not callable(function):
+        raise InvalidConfig(f"{group}.target={target}: is {type(function).__name__}, must be a class or a function")
+    return function
 
 
 def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, **offered: Any) -> Any:
-    """Call what `target` names with `first` and `arguments`, and with what of `offered` it has a parameter for.
+    """Call what `target` names with `first`, with `arguments`, and with whatever of `offered` it has a parameter for.
 
     Raises `InvalidConfig` with one line if it takes other arguments, `OwnCodeFailed` if it raises an error.
     """
@@ -54,31 +54,31 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
         signature = inspect.signature(function)
     except ValueError:
         signature = None
-    taken = dict(arguments)
+    keywords = dict(arguments)
     if signature:
         wanted = signature.parameters.keys() - arguments.keys()
-        taken |= {name: value for name, value in offered.items() if name in wanted}
+        keywords |= {name: value for name, value in offered.items() if name in wanted}
         try:
-            signature.bind(*first, **taken)
+            signature.bind(*first, **keywords)
         except TypeError as error:
             takes = f"{target} takes {', '.join(signature.parameters) or 'none'}"
             raise InvalidConfig(f"{group}.arguments={to_text(arguments)}: {error}; {takes}") from error
     try:
-        return function(*first, **taken)
+        return function(*first, **keywords)
     # Code of the user's may raise anything.
     except Exception as error:
         raise mistake(group, target, "fails" if group == "data" else "cannot be built", error) from error
 
 
 def mistake(group: str, target: str, what: str, error: Exception) -> OwnCodeFailed:
-    """Return the line for an error in the user's code, with its place if that is known; a log gets its traceback."""
+    """Return the line for an error in the user's code, with file and line if known; a log gets its traceback."""
     log.info("%s.target=%s: %s", group, target, what, exc_info=error)
     reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return OwnCodeFailed(f"{group}.target={target}: {what} ({type(error).__name__}: {reason}){_place(error)}")
+    return OwnCodeFailed(f"{group}.target={target}: {what} ({type(error).__name__}: {reason}){_where(error)}")
 
 
-def _place(error: Exception) -> str:
-    """Return the file and the line of the user's code that an error comes from; nothing if it is in none."""
+def _where(error: Exception) -> str:
+    """Return the file and the line of the user's code that an error comes from; nothing if it comes from elsewhere."""
     not_theirs = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
@@ -88,17 +88,17 @@ def _place(error: Exception) -> str:
 
 
 def sources(config: Config) -> dict[str, str]:
-    """Return the SHA-256 of the file of every code of the user's own in `config`, by its key (`model.target`).
+    """Return the SHA-256 of every file with code of the user's that `config` names, by its key (`model.target`).
 
-    Files of installed packages are not among them: their versions are in the record. Raises `InvalidConfig` if the
-    code cannot be imported.
+    Files of installed packages are left out: their versions are in the record. Raises `InvalidConfig` if the code
+    cannot be imported.
     """
-    found = {}
+    digests = {}
     for group in GROUPS:
         target = getattr(getattr(config, group), "target", None)
         if target is not None and (file := _file_of(imported(group, target))) is not None:
-            found[f"{group}.target"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
+            digests[f"{group}.target"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return digests
 
 
 def changed_code(config: Config, before: Mapping[str, str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ The plan is what counts: runs are launched from it, `sweep.json` holds it, and a
 depends on the moment (`shuffle()`, `${now:...}`) is resolved here, once.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,14 +16,8 @@ from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from digits_sweep.config.compose import (
-    Composed,
-    Composer,
-    check_working_folder,
-    is_by_batch_size,
-    read_command_line,
-    to_config,
-)
+from digits_sweep.config.command_line import check_working_folder, read_command_line
+from digits_sweep.config.compose import Composed, Composer, composing, is_by_batch_size, to_config
 from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called
@@ -82,11 +77,12 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     """
     line = read_command_line(arguments)
     check_working_folder()
-    with Composer(line.config_dirs) as composer, explained(line.overrides, composer):
-        typed = [composer.parse(text) for text in line.overrides]
-        _refuse(typed)
+    with composing(line.config_dirs) as composer, explained(line.overrides, composer):
+        overrides = [composer.parse(text) for text in line.overrides]
+        for override in overrides:
+            _refuse(override)
         # Without what has several values, and what depends on one that may.
-        common = [each for each in typed if not each.is_sweep_override() and not is_by_batch_size(each)]
+        common = [each for each in overrides if not each.is_sweep_override() and not is_by_batch_size(each)]
         base = composer.composed(common)
         if base.hydra.callbacks:
             raise InvalidConfig(f"hydra.callbacks: {NOT_HERE['hydra.callbacks']}")
@@ -94,15 +90,20 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
         settings = to_config(base.config)
         if line.multirun or base.hydra.mode == RunMode.MULTIRUN:
             of_experiment = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
-            typed = [*map(composer.parse, of_experiment), *typed]
-        elif sweeping := next((each for each in typed if each.is_sweep_override()), None):
-            raise InvalidConfig(f"{sweeping.input_line}: several values are a sweep; add -m")
-        count = _count_runs(typed, settings.max_runs)
+            overrides = [*map(composer.parse, of_experiment), *overrides]
+        elif sweep := next((each for each in overrides if each.is_sweep_override()), None):
+            raise InvalidConfig(f"{sweep.input_line}: several values are a sweep; add -m")
+        most = settings.max_runs
+        count = prod(map(_count, overrides))
+        if not count:
+            raise InvalidConfig("this command has 0 runs: must be at least 1")
+        if count > most:
+            raise InvalidConfig(_too_many(f"{count:,}", most))
         if announce and count >= MANY_RUNS:
             announce(f"planning {count:,} runs")
-        runs = tuple(islice(_planned(composer, typed), settings.max_runs + 1))
-        if len(runs) > settings.max_runs:
-            raise InvalidConfig(_too_many(f"more than {settings.max_runs:,}", settings.max_runs))
+        runs = tuple(islice(_planned(composer, overrides), most + 1))
+        if len(runs) > most:
+            raise InvalidConfig(_too_many(f"more than {most:,}", most))
     _refuse_same_runs(runs)
     _refuse_differing_settings(runs)
     planned = Plan(tuple(arguments), runs, base.hydra)
@@ -112,29 +113,19 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     return planned
 
 
-def _refuse(overrides: Iterable[Override]) -> None:
-    for each in overrides:
-        key = each.key_or_group
-        if instead := next((why for name, why in NOT_HERE.items() if f"{key}.".startswith(f"{name}.")), None):
-            raise InvalidConfig(f"{each.input_line}: {instead}")
-        if each.is_delete():
-            raise InvalidConfig(f"{each.input_line}: no key can be removed; give it another value")
-        if each.is_add() and "/" not in key and not each.is_hydra_override():
-            raise InvalidConfig(f"{each.input_line}: no key can be added; leave out the +")
-        if each.is_sweep_override() and not each.is_discrete_sweep():
-            raise InvalidConfig(f"{each.input_line}: has no list of values; use range(...), or tune")
-        if each.is_sweep_override() and (holds_for_the_sweep(key) or each.is_hydra_override()):
-            raise InvalidConfig(f"{each.input_line}: this holds for a whole sweep; give it one value")
-
-
-def _count_runs(overrides: Iterable[Override], most: int) -> int:
-    """Return the number of runs. Raises `InvalidConfig` if there are none, or more than `most`."""
-    runs = prod(map(_count, overrides))
-    if runs > most:
-        raise InvalidConfig(_too_many(f"{runs:,}", most))
-    if not runs:
-        raise InvalidConfig("this command has 0 runs: must be at least 1")
-    return runs
+def _refuse(override: Override) -> None:
+    """Raise `InvalidConfig` for an override that Hydra knows and this program does not."""
+    key, text = override.key_or_group, override.input_line
+    if instead := next((why for name, why in NOT_HERE.items() if f"{key}.".startswith(f"{name}.")), None):
+        raise InvalidConfig(f"{text}: {instead}")
+    if override.is_delete():
+        raise InvalidConfig(f"{text}: no key can be removed; give it another value")
+    if override.is_add() and "/" not in key and not override.is_hydra_override():
+        raise InvalidConfig(f"{text}: no key can be added; leave out the +")
+    if override.is_sweep_override() and not override.is_discrete_sweep():
+        raise InvalidConfig(f"{text}: has no list of values; use range(...), or tune")
+    if override.is_sweep_override() and (holds_for_the_sweep(key) or override.is_hydra_override()):
+        raise InvalidConfig(f"{text}: this holds for a whole sweep; give it one value")
 
 
 def _too_many(runs: str, most: int) -> str:
@@ -142,7 +133,7 @@ def _too_many(runs: str, most: int) -> str:
 
 
 def _count(override: Override) -> int:
-    """The number of values of an override, without making them: a range may have a hundred million."""
+    """Return the number of values of an override, without making them: a range may have a hundred million."""
     if not override.is_sweep_override():
         return 1
     value = override.value()
@@ -157,15 +148,15 @@ def _planned(composer: Composer, overrides: Sequence[Override], swept: Iterable[
     A choice among the values may have a sweep of its own (`hydra.sweeper.params`): its combinations take its place.
     `swept` are the keys that have several values already.
     """
-    values = {each.get_key_element(): _values(each) for each in overrides}
+    values = {override.get_key_element(): _values(override) for override in overrides}
     swept = dict.fromkeys([*swept, *(each.key_or_group for each in overrides if each.is_sweep_override())])
     for combination in product(*values.values()):
         texts = tuple(f"{key}={value}" for key, value in zip(values, combination, strict=True))
-        typed = [composer.parse(text) for text in texts]
-        composed = composer.composed(typed)
+        single = [composer.parse(text) for text in texts]
+        composed = composer.composed(single)
         params = composed.hydra.sweeper.params or {}
         if own := [composer.parse(f"{key}={value}") for key, value in params.items() if key not in values]:
-            yield from _planned(composer, [*typed, *own], swept)
+            yield from _planned(composer, [*single, *own], swept)
         else:
             yield PlannedRun(_folder(composed, tuple(swept)), to_config(composed.config), texts)
 
@@ -177,14 +168,15 @@ def _values(override: Override) -> list[str]:
 
 
 def _folder(composed: Composed, swept: Sequence[str]) -> str:
+    """Return the name of a run's folder: what is swept, or the batch size."""
     choices, config = composed.hydra.runtime.choices, composed.config
-    found = {key: choices[key] if key in choices else OmegaConf.select(config, key) for key in swept}
-    parts = found or {"data.batch_size": config.data.batch_size}
-    return safe_name("_".join(f"{key.replace('/', '.').rpartition('.')[2]}={to_text(parts[key])}" for key in parts))
+    keys = swept or ("data.batch_size",)
+    parts = {key: choices[key] if key in choices else OmegaConf.select(config, key) for key in keys}
+    return safe_name("_".join(f"{re.split('[./]', key)[-1]}={to_text(value)}" for key, value in parts.items()))
 
 
 def _refuse_differing_settings(runs: Sequence[PlannedRun]) -> None:
-    """One sweep has one outputs folder, one data folder and so on, whatever text makes them."""
+    """Raise `InvalidConfig` if a sweep has two folders of outputs, of data and so on, whatever text makes them."""
     first = dict(flat(asdict(runs[0].config)))
     for run in runs[1:]:
         for key, value in flat(asdict(run.config)):
@@ -194,7 +186,7 @@ def _refuse_differing_settings(runs: Sequence[PlannedRun]) -> None:
 
 
 def _refuse_same_runs(runs: Sequence[PlannedRun]) -> None:
-    """A folder is named after what is swept, exactly: two runs with one name were typed twice."""
+    """Raise `InvalidConfig` if a value was named twice: a folder is named after what is swept, exactly."""
     for folder, times in Counter(run.folder for run in runs).items():
         if times > 1:
             raise InvalidConfig(f"{folder}: {times} runs of this sweep are the same; name every value once")

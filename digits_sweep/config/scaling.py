@@ -4,6 +4,8 @@
 """
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 
 def linear_lr(lr: float, ratio: float) -> float:
@@ -17,7 +19,10 @@ def sqrt_lr(lr: float, ratio: float) -> float:
 
 
 def sqrt_beta(beta: float, ratio: float) -> float:
-    """Return 1 - ratio x (1 - beta), for both betas: the square-root scaling rule for Adam (Malladi et al. 2022)."""
+    """Return 1 - ratio x (1 - beta): the square-root rule for both betas of Adam (Malladi et al. 2022).
+
+    RMSprop's decay of squared gradients, alpha, follows the same formula (the same paper).
+    """
     return 1 - ratio * (1 - beta)
 
 
@@ -50,5 +55,49 @@ def sqrt_lr_decay(weight_decay: float, ratio: float) -> float:
     return weight_decay * math.sqrt(ratio)
 
 
-_ALL = (linear_lr, sqrt_lr, sqrt_beta, sqrt_eps, half_life_beta, same_lr_decay, sqrt_lr_decay)
-FORMULAS = {each.__name__: each for each in _ALL}
+def sqrt_betas(betas: list[float], ratio: float) -> list[float]:
+    """Return both betas by the square-root rule."""
+    return [sqrt_beta(beta, ratio) for beta in betas]
+
+
+def half_life_betas(betas: list[float], ratio: float) -> list[float]:
+    """Return the betas with the half-life of the second moment kept; that of the first stays in iterations."""
+    return [betas[0], half_life_beta(betas[1], ratio)]
+
+
+# What every rule scales, by the name in an optimizer's file: `lr: ${scaled:lr,1e-4}`. An optimizer takes the part of a
+# rule that it has numbers for. A decay that is added to the gradient (L2) is no part of any rule.
+RULES: dict[str, Mapping[str, Callable[[Any, float], Any]]] = {
+    "fixed": {},
+    "linear": {"lr": linear_lr},
+    "sqrt": {
+        "lr": sqrt_lr,
+        "betas": sqrt_betas,
+        "alpha": sqrt_beta,
+        "eps": sqrt_eps,
+        "decoupled_weight_decay": sqrt_lr_decay,
+    },
+    "sqrt_lr": {"lr": sqrt_lr, "decoupled_weight_decay": sqrt_lr_decay},
+    "half_life": {
+        "betas": half_life_betas,
+        "alpha": half_life_beta,
+        "decoupled_weight_decay": same_lr_decay,
+    },
+    "half_life_sqrt": {
+        "lr": sqrt_lr,
+        "betas": half_life_betas,
+        "alpha": half_life_beta,
+        "decoupled_weight_decay": sqrt_lr_decay,
+    },
+}
+
+
+def scaled(rule: str | None, name: str, value: Any, batch_size: int, reference: int | None) -> Any:
+    """Return the number `name` as a rule has it at `batch_size`, where `value` is that of the batch size `reference`.
+
+    It is nan if there is nothing to scale by. What a rule does not scale stays, and everything without a known rule.
+    """
+    formula = RULES.get(rule or "", {}).get(name)
+    if formula is None or batch_size == reference:
+        return value
+    return formula(value, batch_size / reference if reference and reference > 0 and batch_size > 0 else math.nan)

@@ -1,15 +1,19 @@
-"""How a key is declared: its role, and the rule that its value must keep besides its type."""
+"""Every key that a run can have: its type, the rule that its value keeps, its role, and the choices that have it."""
 
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, get_type_hints
+
+from digits_sweep.config.scaling import RULES
 
 # What OmegaConf takes for "no value yet: a YAML file or the command line must give one".
 MISSING: Any = "???"
+NO_DEFAULT = (MISSING, dataclasses.MISSING)
 INFINITY = float("inf")
 
 
@@ -26,7 +30,7 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a key's value, and in words what would be right; whether the value is a folder's path."""
+    """A condition on a key's value, what would be right in words, and whether the value is a folder's path."""
 
     holds: Callable[[Any], bool]
     right: str
@@ -47,17 +51,22 @@ def one_of(*choices: str) -> Rule:
 
 
 def whole_number(least: int, most: int | None = None) -> Rule:
-    """Return the rule that a value is a whole number from `least` up, and at most `most` if given."""
+    """Return the rule that a value is a whole number from `least` up, and at most `most` unless that is None."""
     right = f"must be a whole number from {least} " + ("up" if most is None else f"to {most:,}")
     return Rule(lambda value: value >= least and (most is None or value <= most), right)
 
 
+def number_above(least: float) -> Rule:
+    """Return the rule that a value is a finite number above `least`."""
+    return Rule(lambda value: least < value < INFINITY, f"must be a number above {least:g}")
+
+
 def or_null(rule: Rule) -> Rule:
-    """Return `rule`, kept by null too."""
+    """Return `rule`, which null keeps too."""
     return Rule(lambda value: value is None or rule.holds(value), f"{rule.right}, or null", rule.is_folder)
 
 
-POSITIVE = Rule(lambda value: 0 < value < INFINITY, "must be a number above 0")
+POSITIVE = number_above(0)
 NOT_NEGATIVE = Rule(lambda value: 0 <= value < INFINITY, "must be 0 or a number above it")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be from 0 up to, not including, 1")
 BETAS = Rule(
@@ -73,12 +82,23 @@ TARGET = Rule(
     "must be module:name, such as mine:Network, in the working folder or an installed package",
 )
 SEED = Rule(lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to 2**63 - 1")
+SCALING = Rule(lambda rule: rule is None or rule in RULES, f"choose {' or '.join(RULES)}, or null")
+# More runs of one configuration than anybody waits for.
+MOST_SEEDS = 999
+# Of an even number, the median lies between two runs, one of which may be a miss.
+ODD_SEEDS = Rule(
+    lambda seeds: 1 <= seeds <= MOST_SEEDS and seeds % 2 == 1, f"must be an odd whole number from 1 to {MOST_SEEDS}"
+)
 DEVICE = Rule(
     lambda device: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is not None,
     "choose auto, cpu, cuda, cuda:N or mps",
 )
 # Far above any machine's cores: PyTorch fails late, and without a reason, if it is asked for tens of thousands.
 MOST_THREADS = 1_024
+THREADS = Rule(
+    lambda threads: threads == "auto" or (isinstance(threads, int) and 1 <= threads <= MOST_THREADS),
+    f"must be auto or a whole number from 1 to {MOST_THREADS:,}",
+)
 # Far above any network that is worth training: beyond, PyTorch runs out of numbers, or of time, before it runs out of
 # memory, and a file of a sweep may ask for it.
 MOST_UNITS, MOST_LAYERS = 10**9, 1_000
@@ -88,17 +108,13 @@ CHANNELS = Rule(
     f"must be a list of 1 to 16 whole numbers from 1 to {MOST_CHANNELS:,}",
 )
 KERNEL = Rule(lambda size: 1 <= size <= MOST_KERNEL and size % 2 == 1, f"must be an odd number from 1 to {MOST_KERNEL}")
-THREADS = Rule(
-    lambda threads: threads == "auto" or (isinstance(threads, int) and 1 <= threads <= MOST_THREADS),
-    f"must be auto or a whole number from 1 to {MOST_THREADS:,}",
-)
 
 
 def _is_folder(path: str) -> bool:
     return path.strip() != "" and re.search(r"\$\{|[\0-\x1f\x7f\ud800-\udfff]", path) is None
 
 
-# Where ~ is left, there is no home folder: planning has put the others in its place.
+# A ~ that is left stands for a home folder that does not exist: planning has expanded the others.
 FOLDER = Rule(
     lambda path: _is_folder(path) and not path.startswith("~"),
     "must be the name of a folder, without ${ and control characters; ~ needs a home folder",
@@ -170,14 +186,11 @@ class OwnModelConfig(ModelConfig):
 
 @dataclass
 class OptimizerConfig:
-    """conf/optimizer: what every optimizer has. Two runs whose numbers are the same are one, whatever their rule."""
+    """conf/optimizer: what every optimizer has."""
 
     name: str = key()
     lr: float = key(POSITIVE)
     weight_decay: float = key(NOT_NEGATIVE)
-    rule: str | None = key(role=Role.ORIGIN, default=None)
-    reference_batch_size: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=None)
-    reference_lr: float | None = key(or_null(POSITIVE), Role.ORIGIN, default=None)
 
 
 @dataclass
@@ -220,6 +233,24 @@ class OwnOptimizerConfig(OptimizerConfig):
 
     target: str | None = key(TARGET)
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+# Any in place of float, because OmegaConf takes no whole number for a float so deep in a dictionary.
+RATES = dict[str, dict[str, dict[str, Any]]]
+
+
+@dataclass
+class ScalingConfig:
+    """conf/scaling: how an optimizer's numbers follow from the batch size.
+
+    Runs that come to the same numbers count as one run, even if different rules produced them. `rates` has numbers in
+    place of an optimizer's own: by its name, by the batch size as text, and by key.
+    """
+
+    rule: str | None = key(SCALING, Role.ORIGIN, default=None)
+    reference_batch_size: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=None)
+    reference_lr: float | None = key(or_null(POSITIVE), Role.ORIGIN, default=None)
+    rates: RATES = field(default_factory=dict, metadata={"role": Role.ORIGIN})
 
 
 @dataclass
@@ -278,6 +309,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -294,38 +326,54 @@ class Config:
     max_runs: int = key(whole_number(1), Role.COMMAND)
 
 
-def nodes(group: type) -> Iterator[type]:
-    """Yield a group's dataclass and every dataclass that extends it."""
-    yield group
-    extensions: list[type] = group.__subclasses__()
-    for extension in extensions:
-        yield from nodes(extension)
+# The dataclass of a choice by the group's dataclass and the choice's `name`; a choice that is not here has the keys of
+# its group alone.
+CHOICES: dict[type, dict[str, type]] = {
+    DataConfig: {"own": OwnDataConfig},
+    ModelConfig: {"mlp": MLPConfig, "cnn": CNNConfig, "own": OwnModelConfig},
+    OptimizerConfig: {
+        "adam": AdamConfig,
+        "adamw": AdamConfig,
+        "sgd": SGDConfig,
+        "rmsprop": RMSpropConfig,
+        "muon": MuonConfig,
+        "own": OwnOptimizerConfig,
+    },
+}
 
 
+def kinds_of(group: type) -> list[type]:
+    """Return a group's dataclass, and then the dataclass of every choice that has keys besides."""
+    return list(dict.fromkeys([group, *CHOICES.get(group, {}).values()]))
+
+
+@cache
 def groups() -> dict[str, type]:
     """Return the dataclass of every group of keys, by the group's name."""
-    hints = get_type_hints(Config)
-    return {each.name: hints[each.name] for each in fields(Config) if is_dataclass(hints[each.name])}
+    hints: dict[str, type] = get_type_hints(Config)
+    return {name: hint for name, hint in hints.items() if is_dataclass(hint)}
 
 
 def config_from(content: dict[str, Any]) -> Config:
     """Build a `Config` from the nested dictionary that `dataclasses.asdict` makes of one.
 
-    A group becomes the dataclass that has its keys; those with a default may be missing. Raises KeyError if another
-    key is missing, or if one is unknown.
+    A group becomes the dataclass that `CHOICES` has for its `name`; keys with a default may be missing. Raises KeyError
+    if another key is missing, TypeError if one is unknown.
     """
-    return _node(Config, content)
+    return _built(Config, content)
 
 
-def _node(kind: type, content: dict[str, Any]) -> Any:
-    for node in nodes(kind):
-        known = {each.name for each in fields(node)}
-        needed = {each.name for each in fields(node) if each.default in (MISSING, dataclasses.MISSING)}
-        if needed <= content.keys() <= known:
-            hints = get_type_hints(node)
-            within = {name: _node(hints[name], content[name]) for name in content if is_dataclass(hints[name])}
-            return node(**{**content, **within})
-    raise KeyError(", ".join(content))
+def _built(kind: type, content: dict[str, Any]) -> Any:
+    kind = CHOICES.get(kind, {}).get(content.get("name", ""), kind)
+    hints = get_type_hints(kind)
+    if missing := [each.name for each in fields(kind) if each.default in NO_DEFAULT and each.name not in content]:
+        raise KeyError(", ".join(missing))
+    return kind(
+        **{
+            name: _built(hints[name], value) if is_dataclass(hints.get(name)) else value
+            for name, value in content.items()
+        }
+    )
 
 
 def softmax_floor(num_classes: int) -> float:

@@ -1,4 +1,4 @@
-"""Text: how a value, a name and a folder are written, the same everywhere."""
+"""Text: how a value, a name, a folder and an override are written, the same everywhere."""
 
 import hashlib
 import os
@@ -47,9 +47,9 @@ def safe_name(wanted: str) -> str:
 
 
 def expand_home(text: str) -> str:
-    """Return a path with the home folder in the place of `~` or `~user` at its start.
+    """Return a path with the home folder in place of `~` or `~user` at its start.
 
-    It is returned as it is if that folder is not known: nobody has that name, or there is no home folder at all.
+    The path stays as it is if that folder is not known: nobody has that name, or there is no home folder at all.
     """
     home, slash, below = text.partition("/")
     if not home.startswith("~") or (home == "~" and os.environ.get("HOME") == ""):
@@ -58,3 +58,22 @@ def expand_home(text: str) -> str:
         return str(Path(home).expanduser()).rstrip("/") + slash + below or "/"
     except RuntimeError:
         return text
+
+
+def key_of(override: str) -> str:
+    """Return the key or the group of an override, without `+`, `~` and the value."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def as_override(key: str, value: str) -> str:
+    """Return `key=value` as Hydra reads it, in quotes if the value is more than a plain path."""
+    # Without a slash it may be a number, true or null.
+    is_plain = "/" in value and all(each.isascii() and (each.isalnum() or each in "_./:-") for each in value)
+    return f"{key}={value if is_plain else quoted(value)}"
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a quoted value in Hydra's grammar. An interpolation in it stays one."""
+    # Backslashes count only in front of a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), text)
+    return f"'{escaped}'"

@@ -64,38 +64,20 @@ class Keys(TypedDict, total=False):
     num_epochs: Several[int]
     num_threads: Several[int | str]
     num_workers: Several[int]
-    optimizer: Several[
-        Literal[
-            "adam",
-            "adam_fixed",
-            "adam_half_life",
-            "adam_half_life_sqrt",
-            "adam_linear",
-            "adam_same_rates",
-            "adam_sqrt",
-            "adam_sqrt_lr",
-            "adamw",
-            "adamw_half_life",
-            "adamw_linear",
-            "adamw_sqrt",
-            "muon",
-            "own",
-            "rmsprop",
-            "sgd",
-            "sgd_linear",
-        ]
-    ]
+    optimizer: Several[Literal["adam", "adamw", "muon", "own", "rmsprop", "sgd"]]
     optimizer__arguments: Mapping[str, Any]
     optimizer__target: Several[str | None]
     outputs: Folder
     per_doubling: Several[float | None]
     quiet: bool
+    rates: Mapping[str, Any]
     reference_batch_size: Several[int | None]
     reference_lr: Several[float | None]
     resume: Folder | None
     root: Folder
     rule: Several[str | None]
     scale: Several[str]
+    scaling: Several[Literal["half_life", "half_life_sqrt", "lesson", "linear", "none", "sqrt", "sqrt_lr"]]
     schedule: Several[Literal["constant", "cosine", "linear"]]
     seed: Several[int]
     stop: Several[bool]

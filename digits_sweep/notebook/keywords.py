@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, get_args, get_origin
 
-from digits_sweep.config.compose import CONF, key_of, quoted
+from digits_sweep.config.compose import CONF
 from digits_sweep.config.hydra_errors import closest
 from digits_sweep.config.keys import declared, holds_for_the_sweep
-from digits_sweep.config.text import to_text
+from digits_sweep.config.text import key_of, quoted, to_text
 from digits_sweep.errors import InvalidConfig
 
 # Stands for the dot between the parts of a whole key: `optimizer__lr`.

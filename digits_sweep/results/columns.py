@@ -205,7 +205,7 @@ COLUMNS = (
         "iterations", "Int64", OUTCOME, "iterations that the run has trained",
         _unless_unknown(lambda run: run.iterations),
     ),
-    _key("rule", "string", "optimizer.rule", "rule that scales the rates with the batch size; empty: none"),
+    _key("rule", "string", "scaling.rule", "rule that scales the rates with the batch size; empty: none"),
     _key("scale", "string", "data.scale", "how the images are scaled"),
     _key("head", "string", "model.head", "what the network ends with"),
     _key("hidden_layers", "Int64", "model.hidden_layers", "hidden layers"),

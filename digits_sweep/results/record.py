@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypedDict, TypeVar
 import msgspec
 from msgspec import Meta
 
+from digits_sweep.config.keys import with_moved_keys
 from digits_sweep.errors import NewerFormat, UnreadableRecord
 from digits_sweep.results.files import RECORD_BYTES, decode_json, latest_readable, named, read_file, replace_file
 
@@ -220,6 +221,7 @@ def record_of_format_3(values: dict[str, Any], name: str) -> Record:
     """
     try:
         values = {**values["summary"], **values, "format": FORMAT, "files": {}}
+        values["config"] = with_moved_keys(values["config"])
         return msgspec.convert({key: value for key, value in values.items() if value is not None}, Record)
     except (msgspec.ValidationError, KeyError, TypeError) as error:
         raise UnreadableRecord(f"{name}: not a record of format 3 ({error})") from error

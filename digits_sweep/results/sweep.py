@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from digits_sweep.config.keys import results_of, value_of
+from digits_sweep.config.keys import results_of, value_of, with_moved_keys
 from digits_sweep.config.schema import LOSSES, TargetsConfig
 from digits_sweep.config.text import safe_name
 from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv
@@ -107,7 +107,7 @@ def configs_of_format_3(sweep_dir: Path) -> dict[str, dict[str, Any]]:
         configs: list[dict[str, Any]] | None = None
 
     found = read_json(sweep_dir / MANIFEST_FILE, MANIFEST_BYTES, Configs)
-    return dict(zip(found.runs, found.configs or [], strict=False))
+    return dict(zip(found.runs, map(with_moved_keys, found.configs or []), strict=False))
 
 
 def sweeps_in(outputs: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
-from digits_sweep.config.compose import checked
+from digits_sweep.config.keys import checked
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits

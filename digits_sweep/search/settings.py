@@ -1,15 +1,13 @@
 """What is typed: the keys `critical.` of `conf/critical_batch_size.yaml`, a machine's cost, and the runs' overrides."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
 
-from omegaconf import MISSING
-
-from digits_sweep.config.compose import MOST_SEEDS, key_of, own_keys, read_command_line
-from digits_sweep.config.text import to_text
+from digits_sweep.config.command_line import read_command_line, settings_of
+from digits_sweep.config.schema import MOST_SEEDS, ODD_SEEDS, POSITIVE, Rule, key, number_above, whole_number
+from digits_sweep.config.text import key_of
 from digits_sweep.errors import InvalidConfig
 
 PREFIX, FILE, TARGETS = "critical.", "critical_batch_size.yaml", "evaluation.targets."
@@ -28,17 +26,17 @@ REFUSED = {
 class CriticalConfig:
     """`conf/critical_batch_size.yaml`, typed."""
 
-    lr: float = MISSING
-    reference_batch_size: int = MISSING
-    factor: float = MISSING
-    most_steps: int = MISSING
-    seeds: int = MISSING
-    give_up: float = MISSING
-    confirm: int = MISSING
-    branch: bool = MISSING
-    branch_examples: int = MISSING
-    branch_tolerance: float = MISSING
-    runs: list[str] = MISSING
+    lr: float = key(POSITIVE)
+    reference_batch_size: int = key(whole_number(1))
+    factor: float = key(Rule(lambda value: 1 < value <= 100, "must be a number above 1, at most 100"))
+    most_steps: int = key(whole_number(1, MOST_STEPS))
+    seeds: int = key(ODD_SEEDS)
+    give_up: float = key(number_above(1))
+    confirm: int = key(whole_number(1, MOST_SEEDS))
+    branch: bool = key()
+    branch_examples: int = key(whole_number(1))
+    branch_tolerance: float = key(POSITIVE)
+    runs: list[str] = key()
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,12 @@ def read_settings(arguments: Sequence[str]) -> Typed:
     """Read a command line. Raises `InvalidConfig` with key, value and what would be right."""
     cost, rest = _cost(arguments)
     line = read_command_line(rest)
-    own = [each.removeprefix(PREFIX) for each in line.overrides if each.startswith(PREFIX)]
     resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if key_of(each) == "resume"]
     overrides = [each for each in line.overrides if not each.startswith(PREFIX) and key_of(each) != "resume"]
     for each in overrides:
         if (right := REFUSED.get(key_of(each))) is not None:
             raise InvalidConfig(f"{each}: {right}")
-    settings = _settings(own)
+    settings = settings_of(CriticalConfig, FILE, PREFIX, line.overrides)
     folders = [f"--config-dir={folder}" for folder in line.config_dirs]
     return Typed(
         settings=settings,
@@ -101,29 +98,6 @@ def _cost(arguments: Sequence[str]) -> tuple[Cost | None, list[str]]:
     if not sum(seconds.values()) > 0 or sum(seconds.values()) == float("inf"):
         raise InvalidConfig(f"--cost {' '.join(given)}: must be numbers from 0, not both 0")
     return Cost(**seconds), [*arguments[:place], *arguments[place + 1 + len(given) :]]
-
-
-def _settings(own: Sequence[str]) -> CriticalConfig:
-    settings = own_keys(CriticalConfig, FILE, PREFIX, own)
-    for key, holds, right in _RULES:
-        value = getattr(settings, key)
-        if not holds(value):
-            raise InvalidConfig(f"{PREFIX}{key}={to_text(value)}: must be {right}")
-    return settings
-
-
-_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("lr", lambda value: 0 < value < float("inf"), "a number above 0"),
-    ("reference_batch_size", lambda value: value >= 1, "a whole number from 1"),
-    ("factor", lambda value: 1 < value <= 100, "a number above 1, at most 100"),
-    ("most_steps", lambda value: 1 <= value <= MOST_STEPS, f"a whole number from 1 to {MOST_STEPS}"),
-    # Of an even number, the median lies between two runs, one of which may be a miss.
-    ("seeds", lambda value: 1 <= value <= MOST_SEEDS and value % 2 == 1, f"an odd whole number from 1 to {MOST_SEEDS}"),
-    ("give_up", lambda value: 1 < value < float("inf"), "a number above 1"),
-    ("branch_examples", lambda value: value >= 1, "a whole number from 1"),
-    ("branch_tolerance", lambda value: 0 < value < float("inf"), "a number above 0"),
-    ("confirm", lambda value: 1 <= value <= MOST_SEEDS, f"a whole number from 1 to {MOST_SEEDS}"),
-)
 
 
 def _untyped(defaults: Iterable[str], overrides: Sequence[str]) -> list[str]:

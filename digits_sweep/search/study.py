@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from statistics import fmean
 
-from digits_sweep.config.compose import checked
-from digits_sweep.config.keys import differing
+from digits_sweep.config.keys import checked, differing
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text

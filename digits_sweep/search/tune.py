@@ -13,18 +13,18 @@ from typing import Any
 
 import optuna
 from filelock import FileLock
-from omegaconf import MISSING
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.study import MaxTrialsCallback, Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from digits_sweep.config.compose import MOST_SEEDS, key_of, own_keys, sqlite_address
+from digits_sweep.config.command_line import settings_of
+from digits_sweep.config.compose import sqlite_address
 from digits_sweep.config.keys import role_of
 from digits_sweep.config.plan import Plan, plan
-from digits_sweep.config.schema import Config, Role
-from digits_sweep.config.text import safe_name, to_text
+from digits_sweep.config.schema import MOST_SEEDS, ODD_SEEDS, Config, Role, Rule, key, one_of, whole_number
+from digits_sweep.config.text import key_of, safe_name, to_text
 from digits_sweep.errors import CannotSearch, InvalidConfig
 from digits_sweep.results.columns import cells_of
 from digits_sweep.results.lock import Owner, this_process
@@ -50,21 +50,27 @@ OBJECTIVES = {
 }
 
 
+BOUNDS = Rule(
+    lambda bounds: len(bounds) == 2 and 0 < bounds[0] < bounds[1] < math.inf,
+    "must be two numbers above 0, the smaller one first",
+)
+
+
 @dataclass
 class TuneConfig:
     """`conf/tune.yaml`, typed."""
 
-    objective: str = MISSING
-    trials: int = MISSING
-    seeds: int = MISSING
-    confirm: int = MISSING
-    lr: list[float] = MISSING
-    weight_decay: list[float] = MISSING
-    start_from_lesson: bool = MISSING
-    prune: bool = MISSING
-    seed: int = MISSING
-    study: str | None = MISSING
-    storage: str | None = MISSING
+    objective: str = key(one_of(*OBJECTIVES))
+    trials: int = key(whole_number(1, MOST_TRIALS))
+    seeds: int = key(ODD_SEEDS)
+    confirm: int = key(whole_number(0, MOST_SEEDS))
+    lr: list[float] = key(BOUNDS)
+    weight_decay: list[float] = key(BOUNDS)
+    start_from_lesson: bool = key()
+    prune: bool = key()
+    seed: int = key()
+    study: str | None = key()
+    storage: str | None = key()
 
 
 def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
@@ -74,31 +80,12 @@ def read_settings(arguments: Sequence[str]) -> tuple[TuneConfig, list[str]]:
     """
     if flag := next((argument for argument in arguments if argument.startswith("-")), None):
         raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
-    own = [argument.removeprefix("tune.") for argument in arguments if argument.startswith("tune.")]
     overrides = [argument for argument in arguments if not argument.startswith("tune.")]
-    settings = own_keys(TuneConfig, "tune.yaml", "tune.", own)
-    _check(settings)
+    settings = settings_of(TuneConfig, "tune.yaml", "tune.", arguments)
     for typed in overrides:
         _check_override(typed)
     settings.study = safe_name(settings.study or "_".join([settings.objective, *sorted(overrides)]))
     return settings, overrides
-
-
-def _check(settings: TuneConfig) -> None:
-    if settings.objective not in OBJECTIVES:
-        raise InvalidConfig(f"tune.objective={settings.objective}: choose {' or '.join(OBJECTIVES)}")
-    if not 1 <= settings.trials <= MOST_TRIALS:
-        raise InvalidConfig(f"tune.trials={settings.trials}: must be a whole number from 1 to {MOST_TRIALS:,}")
-    # Of an even number, the median lies between two runs, one of which may have been given up.
-    if not 1 <= settings.seeds <= MOST_SEEDS or settings.seeds % 2 == 0:
-        raise InvalidConfig(f"tune.seeds={settings.seeds}: must be an odd whole number from 1 to {MOST_SEEDS}")
-    if not 0 <= settings.confirm <= MOST_SEEDS:
-        raise InvalidConfig(f"tune.confirm={settings.confirm}: must be a whole number from 0 to {MOST_SEEDS}")
-    for name in SEARCHED:
-        bounds = getattr(settings, name)
-        if len(bounds) != 2 or not 0 < bounds[0] < bounds[1] < float("inf"):
-            right = "must be two numbers above 0, the smaller one first"
-            raise InvalidConfig(f"tune.{name}={to_text(bounds)}: {right}")
 
 
 def _check_override(typed: str) -> None:
@@ -224,9 +211,9 @@ def _differences(study: Study, base: dict[str, Any]) -> Iterator[str]:
         return
     # Before a trial could have several runs it had one.
     before = {"tune.seeds": 1} | before
-    for key in base:
-        if key in before and before[key] != base[key]:
-            yield f"{key} was {to_text(before[key])}, is now {to_text(base[key])}"
+    for name, value in base.items():
+        if name in before and before[name] != value:
+            yield f"{name} was {to_text(before[name])}, is now {to_text(value)}"
 
 
 def _start_lost_ones_again(study: Study) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from digits_sweep.config.compose import as_override, checked, key_of, read_command_line
+from digits_sweep.config.command_line import read_command_line
 from digits_sweep.config.keys import (
     as_recorded,
     changes_results,
+    checked,
     differing,
     flat,
     holds_for_the_sweep,
@@ -30,7 +31,7 @@ from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
 from digits_sweep.config.own_code import GROUPS, changed_code
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config, Role
-from digits_sweep.config.text import to_text
+from digits_sweep.config.text import as_override, key_of, to_text
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, first_lines
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import check_plain, reason_of

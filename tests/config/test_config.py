@@ -1,8 +1,15 @@
-"""What a configuration comes to."""
+"""What a configuration comes to, and what the command shows of it."""
+
+import json
+from dataclasses import asdict
 
 import pytest
 
+from digits_sweep.config.compose import composing, to_config
+from digits_sweep.config.keys import as_recorded, differing
 from digits_sweep.config.plan import plan
+from digits_sweep.config.schema import config_from
+from tests.documents import CHOICES
 
 
 def rates(*arguments: str) -> list[tuple[int, float, float]]:
@@ -18,21 +25,6 @@ def test_the_defaults_are_the_lessons_numbers():
     assert (config.model.hidden_size, config.model.head, config.seed) == (128, "softmax", 42)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["data.batch_size=5"], ["-m", "data.batch_size=5"], ["+experiment/lesson_row=batch_5_lower_rates"]]
-)
-def test_batch_size_5_gets_the_lower_rates_however_it_comes_about(arguments):
-    assert rates(*arguments) == [(5, 1e-6, 5e-6)]
-
-
-def test_a_typed_rate_wins_over_the_lower_one_and_leaves_the_other():
-    assert rates("data.batch_size=5", "optimizer.lr=3e-4") == [(5, 3e-4, 5e-6)]
-
-
-def test_adam_same_rates_is_the_lessons_first_try():
-    assert rates("-m", "data.batch_size=100,5", "optimizer=adam_same_rates") == [(100, 1e-4, 5e-4), (5, 1e-4, 5e-4)]
-
-
 def test_the_lesson_experiment_is_its_four_rows():
     rows = [(100, 1e-4, 5e-4), (20, 1e-4, 5e-4), (5, 1e-6, 5e-6), (5, 1e-4, 5e-4)]
     assert rates("-m", "experiment=lesson") == rows
@@ -44,13 +36,22 @@ def test_an_experiment_can_be_repeated_with_several_seeds():
     assert len(plan(["-m", "experiment=lesson", "seed=0,1,2"]).runs) == 12
 
 
-def test_run_folders_are_named_from_what_is_swept():
-    folders = [run.folder for run in plan(["-m", "data.batch_size=100,20", "seed=7", "model=mlp"]).runs]
-    assert folders == ["batch_size=100", "batch_size=20"]
-
-
 def test_model_mlp_logits_is_the_same_network_without_the_softmax():
     assert plan(["model=mlp_logits"]).runs[0].config.model.head == "logits"
+
+
+def test_every_choice_is_the_same_after_it_was_recorded():
+    """By its `name` a recorded group is known to be of the dataclass that its file chose."""
+    with composing() as composer:
+        for group, name in CHOICES:
+            if "/" in group or group in ("experiment", "tracker"):
+                continue
+            needed = {"own": [f"{group}.target=mine:made"], "emnist_letters": ["trainer.loss_threshold=2.5"]}
+            texts = [f"{group}={name}", *needed.get(name, [])]
+            config = to_config(composer.composed([composer.parse(text) for text in texts]).config)
+            recorded = json.loads(json.dumps(asdict(config)))
+            assert config_from(recorded) == as_recorded(config, recorded) == config, (group, name)
+            assert differing(recorded, config) == []
 
 
 def test_numbers_are_resolved_in_what_cfg_job_prints(program):
@@ -70,9 +71,10 @@ def test_help_is_about_this_program(program):
 def test_help_shows_what_the_command_line_sets_and_the_choices_of_own_folders(program, tmp_path):
     (tmp_path / "mine" / "optimizer").mkdir(parents=True)
     (tmp_path / "mine" / "optimizer" / "slow.yaml").write_text("defaults: [adam]\nlr: 1e-6\n")
-    printed = program("data.batch_size=7", "--help", f"--config-dir={tmp_path / 'mine'}")
-    assert "batch_size: 7" in printed.stdout
-    assert "sgd_linear, slow" in printed.stdout
+    printed = program("data.batch_size=5", "--help", f"--config-dir={tmp_path / 'mine'}")
+    assert "batch_size: 5\n" in printed.stdout
+    assert "lr: 1.0e-06\n  weight_decay: 5.0e-06\n" in printed.stdout
+    assert "sgd, slow" in printed.stdout
 
 
 def test_help_refuses_a_misspelt_key_in_one_line(program):

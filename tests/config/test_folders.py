@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.config.compose import Composer, as_override
+from digits_sweep.config.compose import composing
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
+from digits_sweep.config.text import as_override
 from digits_sweep.errors import InvalidConfig, UnusableRoot
 from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
@@ -34,7 +35,7 @@ def homeless(monkeypatch):
 
 @pytest.fixture(scope="module")
 def composer():
-    with Composer() as entered:
+    with composing() as entered:
         yield entered
 
 

@@ -1,5 +1,6 @@
 """What a key is for, and how its value is written."""
 
+from dataclasses import asdict
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
@@ -75,8 +76,6 @@ def test_a_plain_name_stays_and_names_that_would_be_alike_are_told_apart():
 
 
 def test_a_recorded_run_takes_its_values_from_the_record_and_its_places_from_now():
-    from dataclasses import asdict
-
     recorded = asdict(plan(["optimizer=sgd", "data.batch_size=7", "data.root=/theirs", "outputs=theirs"]).settings)
     restored = as_recorded(plan(["data.root=/mine", "outputs=mine"]).settings, recorded)
     assert (restored.data.batch_size, restored.optimizer.name) == (7, "sgd")

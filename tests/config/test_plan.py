@@ -32,7 +32,6 @@ def refused(*arguments: str) -> str:
         (["-m", "seed=0,1", "model=mlp,mlp_logits"],
          ["seed=0_model=mlp", "seed=0_model=mlp_logits", "seed=1_model=mlp", "seed=1_model=mlp_logits"]),
         (["-m", "model=glob(mlp*)"], ["model=mlp", "model=mlp_logits"]),
-        (["-m", "optimizer=glob(sgd*)"], ["optimizer=sgd", "optimizer=sgd_linear"]),
     ],
 )  # fmt: skip
 def test_a_sweep_is_every_combination_in_hydras_order(arguments, expected):
@@ -62,9 +61,9 @@ def write(path: Path, *params: str) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-@pytest.mark.full
-def test_optimizers_that_come_to_the_same_rates_are_runs_of_their_own():
-    assert len(folders("-m", "optimizer=glob(adam*)", "data.batch_size=100")) == 12
+def test_scalings_that_come_to_the_same_rates_are_runs_of_their_own():
+    names = ["half_life", "half_life_sqrt", "lesson", "linear", "none", "sqrt", "sqrt_lr"]
+    assert folders("-m", "scaling=glob(*)", "data.batch_size=100") == [f"scaling={name}" for name in names]
 
 
 def test_shuffled_values_are_all_there():
@@ -173,3 +172,51 @@ def test_callbacks_of_hydras_are_refused_wherever_they_come_from(tmp_path):
     (tmp_path / "experiment" / "mine.yaml").write_text(callback)
     assert "callbacks are not called" in refused("--config-dir", str(tmp_path), "experiment=mine")
     assert "callbacks are not called" in refused("hydra.callbacks.x._target_=os.getcwd")
+
+
+# A value of its own for every batch size.
+
+
+def rates(*arguments: str) -> dict[str, float]:
+    return {run.folder: run.config.optimizer.lr for run in plan(["-m", *arguments]).runs}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["data.batch_size=100,20,5", "optimizer.lr={100:1e-3,5:1e-4,else:3e-4}"],
+         {"batch_size=100": 1e-3, "batch_size=20": 3e-4, "batch_size=5": 1e-4}),
+        # No value is needed for a batch size that no run has, and the order of the keys does not matter.
+        (["optimizer.lr={100:1e-3,5:1e-4}", "data.batch_size=100,5"], {"batch_size=100": 1e-3, "batch_size=5": 1e-4}),
+        (["data.batch_size=100,20", "optimizer.lr={100:1e-3,20:1e-4},2e-3"],
+         {"batch_size=100_lr=0.001": 1e-3, "batch_size=100_lr=0.002": 2e-3,
+          "batch_size=20_lr=1e-4": 1e-4, "batch_size=20_lr=0.002": 2e-3}),
+    ],
+)  # fmt: skip
+def test_each_batch_size_has_its_rate_and_the_folders_have_the_numbers(arguments, expected):
+    assert rates(*arguments) == expected
+
+
+def test_any_key_may_have_a_value_for_every_batch_size():
+    config = plan(["data.batch_size=5", "trainer.num_epochs={5:3,else:9}", "optimizer.betas={5:[0.8,0.9]}"]).settings
+    assert (config.trainer.num_epochs, config.optimizer.betas) == (3, [0.8, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("optimizer.lr={5:1e-4}", "optimizer.lr={5:0.0001}: has no value for batch size 20; add else:VALUE"),
+        ("optimizer.lr={small:1e-4}", "optimizer.lr={small:0.0001}: give each batch size its value, such as "),
+        ("data.batch_size={5:1}", "data.batch_size={5:1}: give each batch size its value, such as "),
+        ("optimizer.lr={20:-1}", "optimizer.lr=-1: must be a number above 0"),
+        ("optimizer.lr={20:fast}", "optimizer.lr={20:fast}: must be a number"),
+    ],
+)
+def test_what_gives_no_value_for_the_batch_size_is_refused(override, line):
+    assert refused(override).startswith(line)
+
+
+def test_a_wrong_value_in_a_file_of_the_users_is_refused_by_its_key(tmp_path):
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "slow.yaml").write_text("defaults: [adam, _self_]\nlr: fast\n")
+    assert refused(f"--config-dir={tmp_path}", "optimizer=slow") == "optimizer.lr: must be a number"

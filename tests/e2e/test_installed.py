@@ -98,7 +98,7 @@ def test_the_installed_command_prints_its_version(installed, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("optimizer=s", ["optimizer=sgd", "optimizer=sgd_linear"]),
+        ("scaling=sq", ["scaling=sqrt", "scaling=sqrt_lr"]),
         ("data.batch", ["data.batch_size="]),
         ("tracker=t", ["tracker=tensorboard"]),
     ],

@@ -9,7 +9,7 @@ from tests.killing import assert_same_results
 from tests.records import interrupt
 
 SWEEP = (
-    "-m", "data=mnist_sample", "data.batch_size=500", "model.hidden_size=16", "optimizer=adam_same_rates",
+    "-m", "data=mnist_sample", "data.batch_size=500", "model.hidden_size=16", "scaling=none",
     "schedule=constant,cosine", "schedule.warmup_examples=3000", "trainer.num_epochs=2",
 )  # fmt: skip
 DECAYS, STAYS = "schedule=cosine", "schedule=constant"

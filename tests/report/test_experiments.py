@@ -62,7 +62,7 @@ def test_settings_that_change_together_are_one_factor(sweep):
 
 def with_rules(sweep):
     """The linear rule loses 0.1 to batch size 100 in both seeds, the fixed rate wins 0.02."""
-    origin = {"optimizer.reference_batch_size": 100, "optimizer.reference_lr": 1e-4}
+    origin = {"scaling.reference_batch_size": 100, "scaling.reference_lr": 1e-4}
     for seed in range(2):
         for name, size, lr, loss in (("fixed", 100, 1e-4, 1.6), ("fixed", 5, 1e-4, 1.58), ("linear", 5, 5e-6, 1.7)):
             rows = [

@@ -50,7 +50,7 @@ def test_what_is_not_as_usual_is_said_in_the_cell(tmp_path, columns, title, cell
     ("columns", "title", "cells"),
     [
         ({"seed": 1}, "seed", ["0", "1"]),
-        ({"config": {"optimizer.rule": "sqrt"}}, "rule", ["-", "sqrt"]),
+        ({"config": {"scaling.rule": "sqrt"}}, "rule", ["-", "sqrt"]),
         ({"engine": "eager"}, "engine", ["closed_form", "eager"]),
         ({"num_threads": 2}, "num threads", ["1", "2"]),
         ({"config": {"data.scale": "raw"}}, "scale", ["unit", "raw"]),

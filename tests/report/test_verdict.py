@@ -139,7 +139,7 @@ def test_the_loss_at_frozen_weights_comes_before_the_running_loss(tmp_path):
 
 def test_an_identical_run_is_counted_once(tmp_path):
     add_seeds(tmp_path, 100, [100_000])
-    add_seeds(tmp_path, 100, [100_000], name="_sqrt", config={"optimizer.rule": "sqrt"})
+    add_seeds(tmp_path, 100, [100_000], name="_sqrt", config={"scaling.rule": "sqrt"})
     assert "one run:" in verdict_of(tmp_path)
 
 

@@ -21,7 +21,7 @@ def test_a_key_that_some_runs_do_not_have_is_empty_there(tmp_path):
 
 
 def test_network_and_rule_are_columns(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2), config={"optimizer.rule": "sqrt", "model.head": "logits"})
+    add_run(tmp_path, "a", losses_reaching(2), config={"scaling.rule": "sqrt", "model.head": "logits"})
     (row,) = load_sweep(tmp_path).to_dict("records")
     found = {name: row[name] for name in ("rule", "scale", "head", "hidden_layers", "activation")}
     assert found == {"rule": "sqrt", "scale": "unit", "head": "logits", "hidden_layers": 2, "activation": "relu"}

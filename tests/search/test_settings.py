@@ -77,7 +77,7 @@ def test_a_target_that_is_typed_is_the_only_one():
 
 
 def test_numbers_that_follow_from_the_batch_size_may_differ():
-    runs = planned("data.batch_size=5,100", "optimizer=adam_sqrt").runs
+    runs = planned("data.batch_size=5,100", "scaling=sqrt").runs
     assert len({tuple(run.config.optimizer.betas) for run in runs}) == 2
 
 

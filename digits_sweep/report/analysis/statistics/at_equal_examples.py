@@ -65,9 +65,9 @@ def at_equal_examples(study: Study) -> list[AtEqualExamples]:
 
 def _origin(record: Record) -> tuple[int, float] | None:
     """Return the batch size and the rate that a run's rule starts from."""
-    optimizer = record.config.get("optimizer", {})
-    size, lr = optimizer.get("reference_batch_size"), optimizer.get("reference_lr")
-    return (size, lr) if optimizer.get("rule") and size and lr else None
+    scaling = record.config.get("scaling", {})
+    size, lr = scaling.get("reference_batch_size"), scaling.get("reference_lr")
+    return (size, lr) if scaling.get("rule") and size and lr else None
 
 
 def _compared(runs: pd.DataFrame, origins: dict[str, tuple[int, float] | None]) -> Iterator[AtEqualExamples]:

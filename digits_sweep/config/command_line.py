@@ -1,0 +1,116 @@
+"""A command line: its flags and overrides, the keys of commands of their own, and what `--help` prints."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from digits_sweep.config.compose import CONF, composing
+from digits_sweep.config.hydra_errors import explained
+from digits_sweep.config.keys import mistakes
+from digits_sweep.errors import InvalidConfig
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`overrides` as typed; whether they are a sweep (`-m`); folders with configuration of the user's."""
+
+    overrides: list[str]
+    multirun: bool = False
+    config_dirs: tuple[str, ...] = ()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InvalidConfig(f"{message}; python -m digits_sweep --help shows what there is")
+
+
+def read_command_line(arguments: Sequence[str]) -> CommandLine:
+    """Separate flags, wherever they stand, from overrides. Raises `InvalidConfig` for a flag that there is not."""
+    parser = _Parser(prog="python -m digits_sweep", add_help=False, allow_abbrev=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-cd", "--config-dir", action="append", default=[])
+    read = parser.parse_intermixed_args(list(arguments))
+    return CommandLine(read.overrides, read.multirun, tuple(read.config_dir))
+
+
+def check_working_folder() -> None:
+    """Raise `InvalidConfig` if nothing can be composed in the working folder: it is gone, or Hydra cannot name it."""
+    try:
+        working = str(Path.cwd())
+    except FileNotFoundError:
+        raise InvalidConfig("the working folder has been removed; change to another one") from None
+    if "${" in working:
+        raise InvalidConfig(f"the working folder {working} has ${{ in its name, which Hydra replaces; use another one")
+
+
+Settings = TypeVar("Settings")
+
+
+def settings_of(schema: type[Settings], file: str, prefix: str, overrides: Sequence[str]) -> Settings:
+    """Return the keys of a command of its own, such as a search, as its dataclass `schema`.
+
+    Their values are those of the YAML `file` in `conf/`, changed by those `overrides` that begin with `prefix`. Raises
+    `InvalidConfig` for an unknown key, a value of another type, and every value that breaks the rule of its key.
+    """
+    structured = OmegaConf.structured(schema)
+    merged = OmegaConf.merge(structured, OmegaConf.load(CONF / file))
+    for override in overrides:
+        if override.startswith(prefix):
+            try:
+                merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override.removeprefix(prefix)]))
+            except (OmegaConfBaseException, YAMLError) as error:
+                raise InvalidConfig(f"{override}: {str(error).splitlines()[0]}") from error
+    settings: Settings = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    if lines := list(mistakes(settings, prefix)):
+        raise InvalidConfig("\n".join(lines))
+    return settings
+
+
+TEXT = """\
+digits_sweep: if I change the batch size, how long does an epoch take,
+and after how many epochs is the loss below 1.6?
+
+Examples
+  python -m digits_sweep -m data.batch_size=100,20,5
+  python -m digits_sweep -m experiment=lesson
+  python -m digits_sweep -m data.batch_size=100 seed=0,1,2 model=mlp,mlp_logits trainer.num_epochs=5
+
+Groups and their choices (group=choice; several trackers: tracker=[tensorboard,mlflow])
+{groups}
+
+Keys (key=value), as this command line sets them
+{keys}
+What every key means: docs/reference.md. Flags: -m runs a sweep, --cfg job shows the configuration
+with its numbers resolved, --info plugins lists launchers, --hydra-help shows the rest."""
+
+
+def help_text(arguments: Sequence[str]) -> str:
+    """Return the help for a command line; the keys that it shows are as the overrides set them.
+
+    Raises `InvalidConfig` with key, value and what would be right if an override is wrong.
+    """
+    line = read_command_line(arguments)
+    with composing(line.config_dirs) as composer, explained(line.overrides, composer):
+        overrides = [composer.parse(text) for text in line.overrides]
+        keys = composer.composed([each for each in overrides if not each.is_sweep_override()]).config
+    groups = "\n".join(_groups([CONF, *map(Path, line.config_dirs)]))
+    return TEXT.format(groups=groups, keys=OmegaConf.to_yaml(keys))
+
+
+def _groups(folders: Sequence[Path]) -> Iterator[str]:
+    """Yield a line a group. Read from the folders: Hydra composes anew for each group that it is asked for."""
+    choices: dict[str, set[str]] = {}
+    for folder in folders:
+        for file in folder.glob("[!.]*/**/*.yaml"):
+            group = file.parent.relative_to(folder).as_posix()
+            if group.partition("/")[0] != "hydra":
+                choices.setdefault(group, set()).add(file.stem)
+    for group in sorted(choices):
+        yield f"{group}: {', '.join(sorted(choices[group]))}"
