@@ -23,8 +23,8 @@ from digits_sweep.results.environment import describe_environment
 from digits_sweep.sweep.preflight import check
 from digits_sweep.training.device import flush_denormals_from_now_on
 
-# The lesson's first rates at every batch size: how long an epoch takes should not depend on the rates.
-DEFAULTS = ("optimizer=adam_same_rates", "data.batch_size=100,20,5")
+# The same rates at every batch size: how long an epoch takes should not depend on them.
+DEFAULTS = ("scaling=none", "data.batch_size=100,20,5")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
