@@ -1,1 +1,1 @@
-"""The benchmark: seconds per epoch of every engine, beside the lesson's loop and the bare kernels."""
+"""Seconds per epoch of every engine, beside the lesson's loop, JAX and what no engine can do without."""

@@ -1,37 +1,80 @@
-"""`python -m benchmarks`: a table of seconds per epoch, and of two ratios that hold on other machines too."""
+"""`python -m benchmarks [key=value ...]`: time every engine, show the table and write it to `bench.csv`.
 
-import argparse
+Two of its columns are ratios that hold on other machines too: how much faster than the lesson's loop an engine is, and
+how far above the floor. Keys are those of a sweep: `data.batch_size=100,5 num_threads=1`.
+"""
 
-from digits_sweep import __version__
-from digits_sweep.shell import entry_point, stoppable
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
-BATCH_SIZES = (100, 20, 5)
+import pandas as pd
+import torch
+
+from benchmarks.contest import ROUNDS, contest
+from benchmarks.quiet import busy, calibration_seconds
+from digits_sweep.config.plan import plan
+from digits_sweep.config.schema import Config
+from digits_sweep.data.loading import make_ready
+from digits_sweep.errors import DataUnavailable, DigitsSweepError, InvalidConfig
+from digits_sweep.results.environment import describe_environment
+from digits_sweep.sweep.preflight import check
+from digits_sweep.training.device import flush_denormals_from_now_on
+
+# The same rates at every batch size: how long an epoch takes should not depend on them.
+DEFAULTS = ("scaling=none", "data.batch_size=100,20,5")
 
 
-@entry_point
-def main(arguments: list[str]) -> None:
-    """Measure, show the table and write it to `bench.csv`.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure with these overrides, `sys.argv`'s if None; SystemExit has the reason if something cannot be used."""
+    try:
+        bench(sys.argv[1:] if arguments is None else arguments)
+    except (DigitsSweepError, OSError) as error:
+        sys.exit(str(error))
 
-    Ends with SystemExit and the reason if the configuration, the data or the device cannot be used.
+
+def bench(overrides: Sequence[str]) -> None:
+    """Measure at every batch size, show the table and write it to `bench.csv` in the outputs folder.
+
+    Raises `DigitsSweepError` if configuration, data or device cannot be used, OSError if the table cannot be written.
     """
-    chosen = _parser().parse_args(arguments)
-    from benchmarks.table import bench
+    flush_denormals_from_now_on()
+    configs = read_configs(overrides)
+    digits, note = make_ready(configs[0].data, print)
+    if note:
+        raise DataUnavailable(note)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    if why := busy(calibration_seconds(), load, os.cpu_count() or 1):
+        print(f"WARNING: this machine is too busy to believe what follows: {why}")
+    table = pd.DataFrame([row for config in configs for row in contest(config, digits)])
+    # On a GPU nothing has a floor.
+    shown = table.dropna(axis="columns", how="all")
+    print(f"\n{shown.to_string(index=False, float_format='{:.2f}'.format, na_rep='-')}")
+    machine = {key: describe_environment()[key] for key in ("cpu", "cpu_cores")} | {"torch_version": torch.__version__}
+    bench_csv = Path(configs[0].outputs, "bench.csv")
+    bench_csv.parent.mkdir(parents=True, exist_ok=True)
+    table.assign(load_average_before=load, **machine).to_csv(bench_csv, index=False, lineterminator="\n")
+    print(f"\n{machine['cpu']}, {machine['cpu_cores']} cores, torch {torch.__version__}; {bench_csv}")
 
-    with stoppable():
-        bench(chosen.batch_sizes, chosen.overrides)
 
+def read_configs(overrides: Sequence[str]) -> list[Config]:
+    """Return the configuration for every batch size, each with as many epochs as there are rounds.
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description="Time every engine, an epoch each in turn, beside the lesson's loop and the bare kernels.",
-    )
-    parser.add_argument("--version", action="version", version=f"digits_sweep {__version__}")
-    parser.add_argument("overrides", nargs="*", help="keys of the sweep, such as data.root=... or num_threads=1")
-    parser.add_argument(
-        "--batch-sizes", type=int, nargs="+", default=BATCH_SIZES, metavar="N", help="100 20 5 if not given"
-    )
-    return parser
+    Raises `InvalidConfig` if an override cannot be used, or if another key than `data.batch_size` has several values.
+    """
+    planned = plan(["-m", *DEFAULTS, *overrides])
+    configs = [run.config for run in planned.runs]
+    if (engine := planned.settings.engine.name) != "auto":
+        raise InvalidConfig(f"engine={engine}: every engine takes part; leave it out")
+    if len({config.data.batch_size for config in configs}) < len(configs):
+        raise InvalidConfig("only data.batch_size may have several values here")
+    check(planned)
+    return [
+        replace(config, trainer=replace(config.trainer, num_epochs=ROUNDS, stop_at_threshold=False))
+        for config in configs
+    ]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jax import lax
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -23,8 +22,6 @@ from digits_sweep.training.stopwatch import Stopwatch
 # On a machine with a GPU, JAX would compute on it otherwise, and take most of its memory at once.
 jax.config.update("jax_platforms", "cpu")
 
-Parameters = list[tuple[Any, Any]]
-
 
 class JaxEngine:
     """Forward, `jax.grad` and Adam in one `lax.scan` over the batches of an epoch."""
@@ -36,7 +33,7 @@ class JaxEngine:
 
     @staticmethod
     def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
-        if type(model) is not MLP or any(type(each) is not nn.ReLU for each in model.activations):
+        if type(model) is not MLP or any(type(activation) is not nn.ReLU for activation in model.activations):
             return "it is written for model=mlp model.activation=relu"
         # The exact type: AdamW is another step.
         if type(optimizer) is not AdamConfig or optimizer.name != "adam" or device.type != "cpu":
@@ -51,60 +48,55 @@ class JaxEngine:
         self.batch_size = workload.batch_size
         self.images = jnp.asarray(scale(workload.images, workload.scale).flatten(1).numpy())
         self.labels = jnp.asarray(workload.labels.numpy().astype(np.int32))
-        layers = [*model.hidden_layers, model.output]
-        parameters = [
-            (jnp.asarray(each.weight.detach().numpy()), jnp.asarray(each.bias.detach().numpy())) for each in layers
-        ]
-        # Each of them gives its memory to what replaces it, so none may be there twice.
-        moments = [jax.tree.map(jnp.zeros_like, parameters) for _ in range(2)]
-        self.state = (parameters, *moments, jnp.zeros((), jnp.float32))
+        parameters = [jnp.asarray(parameter.detach().numpy()) for parameter in model.parameters()]
+        # An epoch reuses the memory of all three, so each moment needs zeros of its own.
+        first_moments, second_moments = ([jnp.zeros_like(each) for each in parameters] for _ in range(2))
+        self.state = (parameters, first_moments, second_moments, jnp.zeros((), jnp.float32))
         self.run = _compiled(workload.optimizer, isinstance(model.head, nn.Softmax))
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         assert rates is None, "schedules are refused"
         whole = len(order) // self.batch_size * self.batch_size
-        found = []
+        losses = []
         for part in (order[:whole].view(-1, self.batch_size), order[whole:].view(1, -1)):
             if part.numel():
                 rows = jnp.asarray(part.numpy().astype(np.int32))
-                self.state, losses = self.run(self.state, rows, self.images, self.labels)
-                found.append(torch.from_numpy(np.asarray(losses).copy()))
-        return torch.cat(found)
+                self.state, of_part = self.run(self.state, rows, self.images, self.labels)
+                losses.append(torch.from_numpy(np.asarray(of_part).copy()))
+        return torch.cat(losses)
 
 
-def _compiled(optimizer: OptimizerConfig, squashes: bool) -> Any:
+def _compiled(optimizer: OptimizerConfig, has_softmax: bool) -> Any:
     """Return the compiled epoch: (state, rows (batches, size), images, labels) to (state, losses (batches,))."""
     assert isinstance(optimizer, AdamConfig)
-    beta1, beta2 = optimizer.betas
+    lr, decay, eps, (beta1, beta2) = optimizer.lr, optimizer.weight_decay, optimizer.eps, optimizer.betas
 
-    def loss_of(parameters: Parameters, images: Any, labels: Any) -> Any:
+    def loss_of(parameters: list[Any], images: Any, labels: Any) -> Any:
         values = images
-        for weight, bias in parameters[:-1]:
-            values = jax.nn.relu(values @ weight.T + bias)
-        weight, bias = parameters[-1]
+        *hidden, (weight, bias) = zip(parameters[::2], parameters[1::2], strict=True)
+        for hidden_weight, hidden_bias in hidden:
+            values = jax.nn.relu(values @ hidden_weight.T + hidden_bias)
         scores = values @ weight.T + bias
-        scores = jax.nn.softmax(scores) if squashes else scores
+        scores = jax.nn.softmax(scores) if has_softmax else scores
         return -jnp.take_along_axis(jax.nn.log_softmax(scores), labels[:, None], 1).mean()
 
-    def stepped(value: Any, gradient: Any, first: Any, second: Any, step: Any) -> tuple[Any, Any, Any]:
-        """Adam with L2 added to the gradient (Kingma and Ba 2015, algorithm 1), rounded as in PyTorch."""
-        gradient = gradient + optimizer.weight_decay * value
-        first = beta1 * first + (1 - beta1) * gradient
-        second = beta2 * second + (1 - beta2) * gradient * gradient
-        root = jnp.sqrt(second) / jnp.sqrt(1 - beta2**step) + optimizer.eps
-        return value - optimizer.lr / (1 - beta1**step) * first / root, first, second
-
-    def iteration(state: Any, rows: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+    def iteration(state: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+        """Step as Adam with L2 added to the gradient (Kingma and Ba 2015, algorithm 1), rounded as in PyTorch."""
         parameters, firsts, seconds, step = state
-        loss, gradients = jax.value_and_grad(loss_of)(parameters, images[rows], labels[rows])
-        values, form = jax.tree.flatten(parameters)
-        others = map(jax.tree.leaves, (gradients, firsts, seconds))
-        leaves = zip(values, *others, strict=True)
-        new = [stepped(value, slope, first, second, step + 1) for value, slope, first, second in leaves]
-        return (*(jax.tree.unflatten(form, [each[place] for each in new]) for place in range(3)), step + 1), loss
+        step = step + 1
+        loss, gradients = jax.value_and_grad(loss_of)(parameters, images, labels)
+        gradients = jax.tree.map(lambda slope, value: slope + decay * value, gradients, parameters)
+        firsts = jax.tree.map(lambda first, slope: beta1 * first + (1 - beta1) * slope, firsts, gradients)
+        seconds = jax.tree.map(lambda second, slope: beta2 * second + (1 - beta2) * slope**2, seconds, gradients)
+
+        def stepped(value: Any, first: Any, second: Any) -> Any:
+            root = jnp.sqrt(second) / jnp.sqrt(1 - beta2**step) + eps
+            return value - lr / (1 - beta1**step) * first / root
+
+        return (jax.tree.map(stepped, parameters, firsts, seconds), firsts, seconds, step), loss
 
     def epoch(state: Any, rows: Any, images: Any, labels: Any) -> tuple[Any, Any]:
-        return lax.scan(lambda carried, batch: iteration(carried, batch, images, labels), state, rows)
+        return jax.lax.scan(lambda carry, batch: iteration(carry, images[batch], labels[batch]), state, rows)
 
     return jax.jit(epoch, donate_argnums=0)
 

@@ -1,6 +1,5 @@
 """Is this machine quiet enough to time anything? Its load, and a loop that takes the same time when it is alone."""
 
-import os
 import time
 from statistics import median
 
@@ -18,21 +17,21 @@ def calibration_seconds() -> list[float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     values, out = torch.rand(SIZE, SIZE), torch.empty(SIZE, SIZE)
-    found = []
+    seconds = []
     for _ in range(REPETITIONS):
         started = time.perf_counter()
         for _ in range(PRODUCTS):
             torch.mm(values, values, out=out)
-        found.append(time.perf_counter() - started)
+        seconds.append(time.perf_counter() - started)
     torch.set_num_threads(threads)
-    return found
+    return seconds
 
 
 def busy(seconds: list[float], load: float | None, cores: int) -> str | None:
     """Say why timings made now cannot be believed, or return None.
 
     `seconds` are those of `calibration_seconds`, `load` is the number of processes that wanted to run during the last
-    minute on its `cores`; None if the system does not say.
+    minute on the machine's `cores`; None if the system does not say.
     """
     spread = median(seconds) / min(seconds)
     reasons = []
@@ -41,8 +40,3 @@ def busy(seconds: list[float], load: float | None, cores: int) -> str | None:
     if spread > MOST_SPREAD:
         reasons.append(f"a loop that should always take as long takes {spread:.2f} times its best time")
     return " and ".join(reasons) or None
-
-
-def load_average() -> float | None:
-    """Return how many processes wanted to run during the last minute, or None if this system does not say."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -49,9 +49,9 @@ The first trains six runs, the second five; the third gives each batch size its 
 shell; the fourth shows the numbers of a run and trains nothing. The grammar is
 [Hydra](https://hydra.cc)'s. What you type wins over every default and rule."""
 
-COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. Behind the targets are `python -m digits_sweep`,
-`python -m digits_sweep.report`, `python -m benchmarks`, `python -m digits_sweep.tune` and
-`python -m digits_sweep.critical_batch_size`; each has `--help`."""
+COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. The targets call `python -m digits_sweep`,
+`python -m digits_sweep.report` and `python -m digits_sweep.critical_batch_size`, which have `--help` like
+`python -m digits_sweep.tune`, and `python -m benchmarks`."""
 
 
 @dataclass(frozen=True)

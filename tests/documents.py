@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from digits_sweep.config.keys import declared
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / name for name in ("README.md", "README.pt-BR.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [ROOT / name for name in ("README.md", "README.pt-BR.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 TEXT = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -17,7 +17,7 @@ INLINE = r"`([^`\n]+)`"
 
 
 def code_in(text: str) -> list[str]:
-    """Return inline code and indented lines, without what stands behind two spaces and `#`."""
+    """Return inline code and indented lines, without comments (two spaces and `#`)."""
     without_blocks = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
     indented = re.findall(r"^    +(\S.+)$", without_blocks, flags=re.MULTILINE)
     return re.findall(INLINE, without_blocks) + [line.partition("  #")[0].strip() for line in indented]
@@ -28,13 +28,13 @@ ALL_CODE = [code for codes in CODE.values() for code in codes]
 
 
 def commands(module: str) -> list[str]:
-    """Return every command that starts `module`, whichever Python it names; not those cut short with `...`."""
+    """Return every command that starts `module`, whichever Python it names, but for those that end with `...`."""
     pattern = rf"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?python -m {re.escape(module)}( |$)"
     return sorted({code for code in ALL_CODE if re.match(pattern, code) and "..." not in code})
 
 
 def arguments_of(command: str) -> list[str]:
-    """Return what the program in a command is given."""
+    """Return the arguments of the module that a command starts."""
     words = shlex.split(command)
     return words[words.index("-m") + 2 :]
 

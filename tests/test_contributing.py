@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 import digits_sweep
@@ -10,6 +11,7 @@ from tests.documents import INLINE, ROOT, TEXT
 from tests.test_architecture import FLOORS
 
 ARCHITECTURE = TEXT["docs/architecture.md"]
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def recipes() -> dict[str, str]:
@@ -89,3 +91,30 @@ def test_a_clone_is_green_after_the_four_commands_of_contributing():
     assert clone.startswith("git clone ")
     assert enter == "cd digits_sweep"
     assert made == ["make test", "make lint"]
+
+
+WORKFLOW = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+
+
+def test_a_hosted_run_may_read_the_code_and_nothing_else():
+    workflow = yaml.safe_load(WORKFLOW)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert "secrets." not in WORKFLOW
+    assert all(re.search(r"@v\d+$", action) for action in re.findall(r"uses: (\S+)", WORKFLOW))
+
+
+def test_a_hosted_run_has_the_two_commands_of_the_readme_on_every_system():
+    jobs = yaml.safe_load(WORKFLOW)["jobs"]
+    steps = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+    assert steps["make"] == re.findall(r"^    (make sweep|make test) ", TEXT["README.md"], flags=re.MULTILINE)
+    assert "python -m digits_sweep -m data.batch_size=100,20,5" in steps["windows"]
+    assert {job["runs-on"] for job in jobs.values()} == {"${{ matrix.system }}", "windows-latest"}
+    matrix = jobs["make"]["strategy"]["matrix"]
+    assert {*matrix["system"], *(each["system"] for each in matrix["include"])} == {"ubuntu-latest", "macos-latest"}
+
+
+def test_a_hosted_run_has_every_python_that_pyproject_allows_and_may_fail_with_no_other():
+    lowest, above = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', PYPROJECT).groups()
+    job = yaml.safe_load(WORKFLOW)["jobs"]["make"]
+    assert job["strategy"]["matrix"]["python"] == [f"3.{minor}" for minor in range(int(lowest), int(above) + 1)]
+    assert job["continue-on-error"] == f"${{{{ matrix.python == '3.{above}' }}}}"

@@ -13,10 +13,10 @@ from tests.documents import ALL_CODE, CHOICES, CODE, INLINE, KEYS, MAKEFILE, ROO
 README = TEXT["README.md"]
 
 
-def unless_not_installed(what, *arguments):
-    """Call `what`; it may only refuse because a launcher or a tracker is not installed here."""
+def unless_not_installed(function, *arguments):
+    """Call a function. If a launcher or a tracker is not installed here, skip the test."""
     try:
-        return what(*arguments)
+        return function(*arguments)
     except InvalidConfig as refusal:
         if "not installed" not in str(refusal):
             raise
@@ -55,9 +55,16 @@ def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", " ".join(ALL_CODE)))))
 def test_every_module_that_a_command_starts_exists(module):
-    found = importlib.util.find_spec(module)
-    assert found
-    assert not found.submodule_search_locations or importlib.util.find_spec(f"{module}.__main__")
+    spec = importlib.util.find_spec(module)
+    assert spec
+    assert not spec.submodule_search_locations or importlib.util.find_spec(f"{module}.__main__")
+
+
+def test_every_script_that_a_command_starts_exists():
+    scripts = {ROOT / path for code in ALL_CODE for path in re.findall(r"^python (\S+\.py)\b", code)}
+    assert all(script.is_file() for script in scripts)
+    # What the scripts share is not a command.
+    assert {*(ROOT / "docs/findings").glob("*.py")} - scripts == {ROOT / "docs/findings/evidence.py"}
 
 
 def test_the_readme_shows_the_sweep_and_how_to_start_it_without_activating():
@@ -150,12 +157,9 @@ def test_every_page_can_be_reached_from_the_readme(page):
 
 
 def test_every_file_of_the_package_that_the_docs_name_exists():
-    named = re.compile(
-        r"`((?:digits_sweep/)?(?:config|data|training|results|sweep|report|trackers|tune|bench)/[\w./]+\.\w+)`"
-    )
-    found = [(name, path) for name, text in TEXT.items() for path in named.findall(text)]
-    assert len(found) > 30
-    missing = [
-        each for each in found if not any((folder / each[1]).exists() for folder in (ROOT, ROOT / "digits_sweep"))
-    ]
-    assert missing == []
+    rooms = "|".join({path.parent.name for path in (ROOT / "digits_sweep").glob("*/*.py")})
+    pattern = rf"`((?:digits_sweep/)?(?:{rooms})/[\w./]+\.\w+)`"
+    paths = [(page, path) for page, text in TEXT.items() for path in re.findall(pattern, text)]
+    assert len(paths) > 30
+    folders = (ROOT, ROOT / "digits_sweep")
+    assert not [path for path in paths if not any((folder / path[1]).exists() for folder in folders)]

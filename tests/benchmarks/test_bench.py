@@ -24,7 +24,7 @@ def bench(program: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fi
     images, labels = torch.zeros(200, 28, 28, dtype=torch.uint8), torch.arange(200) % 10
     noise = Digits.of("mnist_sample", images, labels, images, labels)
     monkeypatch.setitem(DATASETS, "mnist_sample", DataSet(lambda data, report: noise, train_samples=200))
-    # What is loaded once per process is known by its folder.
+    # A data set is loaded once per process for each folder.
     return lambda *arguments: program(*QUICK, f"data.root={program.folder}", *arguments, module="benchmarks")
 
 
@@ -34,7 +34,7 @@ def table(program: Program) -> pd.DataFrame:
 
 @pytest.mark.full
 def test_every_engine_that_can_train_this_has_a_row_at_every_batch_size(bench, program):
-    finished = bench("--batch-sizes", "100", "50")
+    finished = bench("data.batch_size=100,50")
     assert finished.returncode == 0, finished.stderr
     rows = table(program)
     engines = [name for name in reversed(ENGINES) if name not in GPU_ENGINES]
@@ -54,7 +54,7 @@ def test_every_engine_that_can_train_this_has_a_row_at_every_batch_size(bench, p
 
 @pytest.mark.full
 def test_engines_are_compared_with_the_lessons_loop_and_with_the_bare_kernels(bench, program):
-    bench("--batch-sizes", "100")
+    bench("data.batch_size=100")
     rows = table(program)
     seconds, lesson = rows.seconds_per_epoch, rows[rows.engine == "lesson"]
     assert rows.times_faster_than_lesson.tolist() == pytest.approx((lesson.seconds_per_epoch.item() / seconds).tolist())
@@ -68,13 +68,13 @@ def test_engines_are_compared_with_the_lessons_loop_and_with_the_bare_kernels(be
 def test_jax_takes_part_if_it_is_installed(bench, program, monkeypatch):
     pytest.importorskip("jax")
     monkeypatch.undo()
-    finished = program(*QUICK, "--batch-sizes", "500", module="benchmarks")
+    finished = program(*QUICK, "data.batch_size=500", module="benchmarks")
     assert finished.returncode == 0, finished.stderr
     assert "jax" in table(program).engine.tolist()
 
 
 def test_a_network_without_a_floor_is_timed_without_it(bench, program):
-    finished = bench("model.hidden_layers=1", "model.activation=tanh", "--batch-sizes", "100")
+    finished = bench("model.hidden_layers=1", "model.activation=tanh", "data.batch_size=100")
     assert finished.returncode == 0, finished.stderr
     assert "closed_form: left out, it knows the gradient of model.activation=relu only" in finished.stdout
     assert table(program).engine.tolist() == ["lesson", "eager"]
@@ -86,7 +86,8 @@ def test_a_network_without_a_floor_is_timed_without_it(bench, program):
     ("arguments", "refusal"),
     [
         (["engine=eager"], "engine=eager: every engine takes part; leave it out"),
-        (["--batch-sizes", "201"], "data.batch_size=201: must be at most 200, the number of examples to train on"),
+        (["seed=0,1"], "only data.batch_size may have several values here"),
+        (["data.batch_size=201"], "data.batch_size=201: must be at most 200, the number of examples to train on"),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be a number above 0"),
         (["device=cuda:99"], "device=cuda:99: PyTorch sees"),
         (["data=mnist", "data.mirrors=[]"], "mnist is unavailable: MNIST is not in"),

@@ -1,4 +1,4 @@
-"""The peer in JAX trains what the engines train, or the comparison would be none."""
+"""The peer in JAX trains exactly what the engines train; otherwise the comparison would mean nothing."""
 
 import pytest
 import torch

@@ -18,5 +18,5 @@ from benchmarks.quiet import busy
     ],
 )
 def test_a_busy_machine_is_named_with_the_reason(seconds, load, cores, why):
-    found = busy(seconds, load, cores)
-    assert found == why if why is None else found.startswith(why)
+    reason = busy(seconds, load, cores)
+    assert reason == why if why is None else reason.startswith(why)

@@ -31,7 +31,6 @@ COMMANDS = {
     "configuration": ("digits_sweep", "--cfg", "job"),
     "tune": ("digits_sweep.tune", "data=mnist_sample", "data.batch_size=500", "tune.trials=1", "trainer.num_epochs=1"),
     "report": ("digits_sweep.report", "sweep"),
-    "bench": ("benchmarks", "data=mnist_sample"),
     "trackers": ("digits_sweep.trackers", "sweep"),
 }
 # A handful in `make test`; in `make test-all` everywhere.

@@ -16,6 +16,8 @@ from digits_sweep.trackers.following import Follower, last_figures
 from digits_sweep.trackers.registry import TRACKERS
 from tests.studies import add_run, write_rows
 
+# How a run may stand that was started.
+ENDS = [status for status in Status if status not in (Status.PLANNED, Status.UNKNOWN)]
 STARTED = "2026-01-02T03:04:05+00:00"
 posix = pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
 BEGIN, END = ("begin", "a", None), ("end", "id of a", "completed")
@@ -176,12 +178,12 @@ def test_every_tracker_takes_runs_however_they_end(name, tmp_path, monkeypatch):
         pytest.skip(f"{name} is not installed")
     monkeypatch.chdir(tmp_path)
     sweep = tmp_path / "sweep"
-    for status in set(Status) - {Status.PLANNED, Status.UNKNOWN}:
+    for status in ENDS:
         add_run(sweep, str(status), [1.7, float("nan")], started_at=STARTED, status=status)
     settings = plan([f"tracker={name}", f"outputs={tmp_path}"]).settings.tracker
     assert follow(sweep, **settings) == []
-    before = {status: reported(sweep / status)[name] for status in Status}
-    assert {(each["ended"], each["epochs"]) for each in before.values()} == {(status, 2) for status in Status}
+    before = {status: reported(sweep / status)[name] for status in ENDS}
+    assert {(each["ended"], each["epochs"]) for each in before.values()} == {(status, 2) for status in ENDS}
     # What was reported is found again by its name.
     change(sweep / Status.INTERRUPTED, Status.COMPLETED, [1.7, 1.6, 1.5])
     assert follow(sweep, **settings) == []
@@ -189,10 +191,10 @@ def test_every_tracker_takes_runs_however_they_end(name, tmp_path, monkeypatch):
     assert reported(sweep / Status.INTERRUPTED)[name] == expected
     # A copy of the folder says that it is known by the same name; the tracker's run for the first one stays as it is.
     shutil.copytree(sweep, tmp_path / "sent" / "sweep")
-    for status in set(Status) - {Status.PLANNED, Status.UNKNOWN}:
+    for status in ENDS:
         change(tmp_path / "sent" / "sweep" / status, status, [1.7, 1.6, 1.5, 1.4])
     assert follow(tmp_path / "sent" / "sweep", **settings) == []
-    for status in set(Status) - {Status.PLANNED, Status.UNKNOWN}:
+    for status in ENDS:
         assert reported(tmp_path / "sent" / "sweep" / status)[name]["known_as"] != before[status]["known_as"]
 
 

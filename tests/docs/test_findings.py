@@ -1,0 +1,215 @@
+"""The analyses beside docs/findings.md: what they count in a recorded sweep, what they print and what they draw."""
+
+from importlib import import_module
+
+import pytest
+
+from tests.documents import ROOT
+from tests.studies import add_run, evaluation, finished, losses_reaching
+
+
+@pytest.fixture(autouse=True)
+def folder_of_the_scripts(monkeypatch):
+    """`python docs/findings/rules.py` has its own folder on the path."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "findings"))
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return tmp_path / "sweep"
+
+
+def printed(script, sweep, capsys, svg=None):
+    """The cells of every row of the table that a script prints, and what it prints below."""
+    import_module(script).main(sweep, svg)
+    table, _, below = capsys.readouterr().out.partition("\n\n")
+    _, _, *rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()]
+    return rows, below.strip()
+
+
+def repeated(sweep):
+    """Raw inputs: a digit dies in the first two of three seeds; unit inputs: in none, and the lesson's 7 comes once."""
+    for seed in range(3):
+        add_run(sweep, f"raw_{seed}", losses_reaching(None, 30), seed=seed, batch_size=100, scale="raw",
+                classes_never_predicted=int(seed < 2))  # fmt: skip
+        add_run(sweep, f"unit_{seed}", losses_reaching(7 if seed == 0 else 3, 30), seed=seed, batch_size=100,
+                classes_never_predicted=0)  # fmt: skip
+    finished(sweep)
+
+
+def test_a_row_of_the_lesson_is_counted_at_every_choice_that_it_does_not_state(sweep, capsys):
+    repeated(sweep)
+    rows, _ = printed("lesson_repeated", sweep, capsys)
+    assert rows == [
+        ["100", "1e-4", "all", "none: 3, 3: 2, 7: 1", "1 of 6 (0 to 64 %)", "2 of 6 (4 to 78 %)"],
+        ["100", "1e-4", "scale raw", "none: 3", "0 of 3 (0 to 71 %)", "2 of 3 (9 to 99 %)"],
+        ["100", "1e-4", "scale unit", "3: 2, 7: 1", "1 of 3 (1 to 91 %)", "0 of 3 (0 to 71 %)"],
+    ]
+
+
+def test_of_one_choice_all_runs_are_counted(sweep, capsys):
+    add_run(sweep, "only", losses_reaching(3, 30), batch_size=100, classes_never_predicted=0)
+    finished(sweep)
+    rows, below = printed("lesson_repeated", sweep, capsys)
+    assert rows == [["100", "1e-4", "all", "3: 1", "0 of 1 (0 to 98 %)", "0 of 1 (0 to 98 %)"]]
+    assert not below
+
+
+def test_the_lower_rates_have_no_stated_epoch(sweep, capsys):
+    add_run(sweep, "lower", losses_reaching(None, 30), batch_size=5, lr=1e-6, weight_decay=5e-6)
+    finished(sweep)
+    ((*_, as_stated, _),), _ = printed("lesson_repeated", sweep, capsys)
+    assert as_stated == "not stated"
+
+
+def test_a_seed_has_all_first_epochs_of_the_lesson_only_if_each_came_out_at_one_choice(sweep, capsys):
+    for seed, reached in enumerate([(7, 5, None), (7, 5, 2)]):
+        for size, epoch in zip((100, 20, 5), reached, strict=True):
+            add_run(sweep, f"{size}_{seed}", losses_reaching(epoch, 30), batch_size=size, seed=seed)
+    finished(sweep)
+    _, below = printed("lesson_repeated", sweep, capsys)
+    assert below == "All of the lesson's first epochs in one seed at one choice: 1 of 2 (1 to 99 %)."
+
+
+@pytest.mark.parametrize("columns", [{"dataset": "mnist_sample"}, {"optimizer": "sgd"}, {"loss_threshold": 1.7}])
+def test_runs_that_train_something_else_are_not_counted(sweep, columns):
+    add_run(sweep, "other", losses_reaching(3), batch_size=100, **columns)
+    finished(sweep)
+    with pytest.raises(SystemExit, match="no run here trains what the lesson trains"):
+        import_module("lesson_repeated").main(sweep, None)
+
+
+def test_a_run_that_ended_before_it_could_tell_is_not_counted(sweep, capsys):
+    add_run(sweep, "short", losses_reaching(None, 29), batch_size=100, seed=0)
+    add_run(sweep, "whole", losses_reaching(None, 30), batch_size=100, seed=1)
+    add_run(sweep, "interrupted", losses_reaching(3, 3), batch_size=100, seed=2, status="interrupted")
+    finished(sweep)
+    (row,), _ = printed("lesson_repeated", sweep, capsys)
+    assert row[3] == "none: 1"
+
+
+def test_the_figure_has_a_bar_for_each_first_epoch_and_a_frame_around_the_lessons(sweep, tmp_path, capsys):
+    repeated(sweep)
+    script = import_module("lesson_repeated")
+    values = script.figure(script.lesson_runs(script.ended_runs(sweep)))["data"]["values"]
+    assert {value["epoch"]: value["runs"] for value in values if "epoch" in value} == {"none": 3, "3": 2, "7": 1}
+    assert [value["framed"] for value in values if "framed" in value] == ["7"]
+    printed("lesson_repeated", sweep, capsys, tmp_path / "figure.svg")
+    assert "first epoch below the threshold" in (tmp_path / "figure.svg").read_text()
+
+
+def test_runs_that_differ_in_one_setting_alone_are_pairs(sweep, capsys):
+    repeated(sweep)
+    rows, _ = printed("dead_digits", sweep, capsys)
+    assert rows == [["scale", "raw", "unit", "2 of 3 (9 to 99 %)", "0 of 3 (0 to 71 %)", "2", "0", "0.5"]]
+
+
+def test_settings_that_change_together_are_one(sweep, capsys):
+    for seed in range(2):
+        for model, head in (("mlp", "softmax"), ("mlp_logits", "logits")):
+            add_run(sweep, f"{head}_{seed}", losses_reaching(3), seed=seed, model=model, head=head,
+                    classes_never_predicted=int(head == "softmax"))  # fmt: skip
+    finished(sweep)
+    (row,), _ = printed("dead_digits", sweep, capsys)
+    assert row[:3] == ["model", "mlp", "mlp_logits"]
+
+
+def test_runs_that_differ_in_two_settings_are_no_pair(sweep):
+    for seed, (size, scale) in enumerate([(100, "raw"), (20, "raw"), (100, "unit")]):
+        add_run(sweep, f"{size}_{scale}", losses_reaching(3), batch_size=size, scale=scale, seed=min(seed, 1),
+                classes_never_predicted=seed % 2)  # fmt: skip
+    finished(sweep)
+    with pytest.raises(SystemExit, match="no two runs here differ in one setting alone"):
+        import_module("dead_digits").main(sweep, None)
+
+
+def test_the_figure_has_the_share_of_every_value(sweep, tmp_path, capsys):
+    repeated(sweep)
+    script = import_module("dead_digits")
+    raw, unit = script.figure(script.dead_digits(script.ended_runs(sweep)))["data"]["values"]
+    assert (raw["value"], unit["value"]) == (pytest.approx(2 / 3), 0)
+    printed("dead_digits", sweep, capsys, tmp_path / "figure.svg")
+    svg = (tmp_path / "figure.svg").read_text()
+    assert "scale raw" in svg
+    assert "scale unit" in svg
+
+
+@pytest.fixture(params=["scaling", "optimizer"])
+def with_rules(request, sweep):
+    """The linear rule loses 0.1 to batch size 100 in both seeds, the fixed rate wins 0.02.
+
+    What a rule starts from is among the optimizer's keys in older records.
+    """
+    origin = {f"{request.param}.reference_batch_size": 100, f"{request.param}.reference_lr": 1e-4}
+    for seed in range(2):
+        for name, size, lr, loss in (("fixed", 100, 1e-4, 1.6), ("fixed", 5, 1e-4, 1.58), ("linear", 5, 5e-6, 1.7)):
+            add_evaluated(sweep, f"{name}_{size}_{seed}", size, loss + seed / 1000, seed=seed, lr=lr, rule=name,
+                          config=origin)  # fmt: skip
+    finished(sweep)
+    return sweep
+
+
+def add_evaluated(sweep, name, size, loss, **columns):
+    rows = [
+        evaluation(0, size, train_loss=2.3),
+        evaluation(180_000 // size, size, train_loss=loss, test_error=loss - 1.46),
+    ]
+    add_run(sweep, name, losses_reaching(3, 3), batch_size=size, evaluations=rows, **columns)
+
+
+def test_a_rule_is_compared_with_the_batch_size_that_it_starts_from_seed_by_seed(with_rules, capsys):
+    rows, below = printed("rules", with_rules, capsys)
+    assert [[*row[:4], row[6]] for row in rows] == [
+        ["fixed", "1e-4", "100", "1e-4", "-"],
+        ["fixed", "1e-4", "5", "1e-4", "-0.0200 [-0.0200, -0.0200], above in 0 of 2, p = 0.5"],
+        ["linear", "1e-4", "5", "5e-6", "+0.1000 [+0.1000, +0.1000], above in 2 of 2, p = 0.5"],
+    ]
+    assert rows[2][8].startswith("+10.00% ")
+    assert below == "After 180,000 examples, at frozen weights; medians over the seeds."
+
+
+def test_rates_that_were_tuned_on_other_seeds_are_compared_with_one_another(with_rules, capsys):
+    for size, lr, seed, loss in ((100, 3e-3, 0, 1.51), (5, 3e-4, 0, 1.50), (100, 3e-3, 7, 1.0), (5, 1e-2, 7, 2.0)):
+        add_evaluated(with_rules, f"tuned_{size}_{seed}", size, loss, lr=lr, seed=seed)
+    finished(with_rules)
+    rows, _ = printed("rules", with_rules, capsys)
+    above = {(row[2], row[3]): row[6].partition(" ")[0] for row in rows if row[0] == "-"}
+    assert above == {("100", "3e-3"): "-", ("5", "3e-4"): "-0.0100", ("5", "1e-2"): "-"}
+
+
+def test_runs_that_trained_on_other_numbers_of_examples_are_not_compared(with_rules):
+    add_run(with_rules, "shorter", losses_reaching(1, 1), batch_size=20, evaluations=[evaluation(3_000, 20)])
+    finished(with_rules)
+    with pytest.raises(SystemExit, match="different numbers of examples"):
+        import_module("rules").main(with_rules, None)
+
+
+def test_runs_without_an_evaluation_are_not_compared(sweep):
+    add_run(sweep, "plain", losses_reaching(1, 1))
+    finished(sweep)
+    with pytest.raises(SystemExit, match="plain was not evaluated; run experiment=rules"):
+        import_module("rules").main(sweep, None)
+
+
+def test_evaluated_runs_without_a_rule_are_compared_with_nothing(sweep):
+    for size in (100, 20):
+        add_run(sweep, f"batch_size={size}", losses_reaching(1, 1), batch_size=size,
+                evaluations=[evaluation(60_000 // size, size)])  # fmt: skip
+    finished(sweep)
+    with pytest.raises(SystemExit, match="no rule here has runs at the batch size and the rate that it starts"):
+        import_module("rules").main(sweep, None)
+
+
+def test_an_interval_that_is_clear_of_zero_has_another_color(with_rules, tmp_path, capsys):
+    printed("rules", with_rules, capsys, tmp_path / "figure.svg")
+    svg, colors = (tmp_path / "figure.svg").read_text(), import_module("evidence")
+    assert "fixed, from lr 1e-4" in svg
+    assert "linear, from lr 1e-4" in svg
+    assert colors.ORANGE in svg
+    assert colors.BLUE not in svg
+
+
+@pytest.mark.parametrize("script", ["lesson_repeated", "dead_digits", "rules"])
+def test_a_folder_that_is_no_sweep_is_refused(script, tmp_path):
+    with pytest.raises(SystemExit, match="not a sweep"):
+        import_module(script).main(tmp_path, None)
