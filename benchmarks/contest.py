@@ -9,17 +9,15 @@ from dataclasses import replace
 from importlib.util import find_spec
 from statistics import median
 
-import torch
-from torch import nn
-
 from benchmarks.arithmetic import arithmetic_seconds, throughput
 from benchmarks.floor import BareKernels, bare_kernels
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.errors import not_installed
-from digits_sweep.training.building import BuiltEngine, build_engine, model_on_meta
+from digits_sweep.training.building import BuiltEngine, build_engine, model_on_meta, workload_of
 from digits_sweep.training.device import resolve_device
-from digits_sweep.training.engines import ENGINES, refusal
+from digits_sweep.training.engines import ENGINES
+from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.epochs import Epoch, train
 from digits_sweep.training.model import MLP, build_model
 from digits_sweep.training.schedule import learning_rate_of
@@ -61,7 +59,7 @@ class Contestant:
 
     def take_turn(self) -> None:
         """Train one epoch, and run one of the bare kernels right after it."""
-        self.built.settle()
+        self.built.configure_threads()
         self.seconds.append(next(self.epochs).seconds)
         if self.kernels is not None:
             stopwatch = Stopwatch(self.built.device)
@@ -102,9 +100,7 @@ def _typical(seconds: list[float]) -> float:
     return median(_counted(seconds)) if seconds else math.nan
 
 
-def _jax(
-    config: Config, digits: Digits, model: nn.Module, device: torch.device, report: Callable[[str], None]
-) -> Contestant | None:
+def _jax(config: Config, digits: Digits, workload: Workload, report: Callable[[str], None]) -> Contestant | None:
     """Return JAX as a contestant, if it is installed and computes what is asked for."""
     if find_spec("jax") is None:
         report(f"  batch size {config.data.batch_size}, jax: left out, {not_installed('jax', 'bench')}")
@@ -112,8 +108,8 @@ def _jax(
     # Takes a second to import.
     from benchmarks.jax_engine import JaxEngine, build_jax
 
-    if why := JaxEngine.refusal(model, config.optimizer, device):
-        report(f"  batch size {config.data.batch_size}, jax: left out, {why}")
+    if reason := JaxEngine.refusal(workload):
+        report(f"  batch size {config.data.batch_size}, jax: left out, {reason}")
         return None
     return Contestant(config, digits, build_jax(config, digits))
 
@@ -121,14 +117,15 @@ def _jax(
 def contest(config: Config, digits: Digits, report: Callable[[str], None]) -> list[dict[str, object]]:
     """Let every engine that can train `config` take its turns; return a row for each, the baseline's first."""
     model, device, contestants = model_on_meta(config), resolve_device(config.device), []
+    workload = workload_of(config, digits.train_images, digits.train_labels, model, device)
     batch_size = config.data.batch_size
     for name in reversed(ENGINES):
-        if why := refusal(name, model, config.optimizer, device, config.schedule, digits.is_float, batch_size):
-            report(f"  batch size {batch_size}, {name}: left out, {why}")
+        if reason := ENGINES[name].refusal(workload):
+            report(f"  batch size {batch_size}, {name}: left out, {reason}")
         else:
             own = replace(config, engine=EngineConfig(name))
             contestants.append(Contestant(own, digits, build_engine(own, digits)))
-    if peer := _jax(config, digits, model, device, report):
+    if peer := _jax(config, digits, workload, report):
         contestants.append(peer)
     for number in range(ROUNDS):
         for each in contestants:

@@ -7,7 +7,7 @@ fused Adam step over all parameters, on fixed tensors: no shuffle, no batch, no 
 import torch
 from torch import Tensor, nn
 
-from digits_sweep.training.engines.closed_form import FlatParameters, fused_update
+from digits_sweep.training.engines.closed_form import FlatParameters, FusedUpdate
 from digits_sweep.training.model import MLP
 
 
@@ -22,13 +22,9 @@ class BareKernels:
         self.outputs = [torch.rand(len(images), len(weight)) for weight in self.weights]
         self.deltas = [torch.empty_like(output) for output in self.outputs]
         adam = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=5e-4)
-        self.update_for = fused_update(adam, self._flat(model))
-
-    @staticmethod
-    def _flat(model: MLP) -> FlatParameters:
         flat = FlatParameters(model)
         flat.gradients.normal_(std=1e-3)
-        return flat
+        self.update = FusedUpdate(adam, flat)
 
     @torch.inference_mode()
     def run(self, iterations: int) -> None:
@@ -39,7 +35,7 @@ class BareKernels:
         h1, h2, out = self.outputs
         d1, d2, _ = self.deltas
         w1_t, w2_t, w3_t, out_t, h2_t, h1_t = w1.t(), w2.t(), w3.t(), out.t(), h2.t(), h1.t()
-        images, update = self.images, self.update_for(iterations)
+        images, update = self.images, self.update.steps(iterations)
         for _ in range(iterations):
             mm(images, w1_t, out=h1)
             mm(h1, w2_t, out=h2)

@@ -144,7 +144,7 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
     built = build_engine(config, digits) if before is None else _as_it_started(config, digits, record)
     if before is not None:
         restore(built.engine, before)
-    record.flush_denormal = built.settle()
+    record.flush_denormal = built.configure_threads()
     record.engine_reason = built.reason
     record.own_code = sources(config)
     record.parameters = sum(each.numel() for each in built.engine.model.parameters() if each.requires_grad)
@@ -417,6 +417,6 @@ def _start(job: RunRequest, state: RunState) -> None:
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:
     labels = digits.test_labels.to(built.device)
     evaluation = evaluate(built.engine.model, digits.test_images, labels, how=config.data.scale)
-    record.test_answers = evaluation.answers_per_class
+    record.test_answers = evaluation.predictions_per_class
     record.summary["test_accuracy"] = evaluation.accuracy
     record.summary["classes_never_predicted"] = evaluation.classes_never_predicted

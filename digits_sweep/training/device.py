@@ -1,4 +1,4 @@
-"""The device: which one, its threads, its denormals, its memory."""
+"""The device: which one, its threads, its denormals, its random numbers, its memory."""
 
 import sys
 from collections.abc import Iterator
@@ -48,21 +48,11 @@ def threads_for(num_threads: int | str) -> int:
 def flush_denormals_from_now_on() -> None:
     """Treat float32 numbers below 1.2e-38 as 0 in this thread, and in PyTorch's threads if none is running yet.
 
-    The setting belongs to a thread, and the threads of PyTorch's pool inherit it from the one whose operation first
-    needs them, so this must come before the first operation on a tensor. An engine that wants denormals gets them in
-    the main thread alone.
+    The setting belongs to a thread. The threads of PyTorch's pool inherit it from the thread whose operation needs them
+    first, so call this before the first operation on a tensor. An engine that wants denormals gets them in the main
+    thread alone.
     """
     torch.set_flush_denormal(True)
-
-
-def seed_random_numbers(device: torch.device, seed: int) -> None:
-    """Start PyTorch's global random numbers, of the CPU and of `device`, from `seed` (0 to 2**64 - 1)."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
 
 
 def random_state(device: torch.device) -> list[Tensor]:
@@ -95,18 +85,23 @@ def random_numbers_kept(device: torch.device) -> Iterator[None]:
 
 
 class RandomNumbers:
-    """A stream of PyTorch's global random numbers, which takes their place in a block and goes on in the next one."""
+    """A stream of random numbers that takes the place of PyTorch's global ones in a block, and goes on in the next."""
 
     def __init__(self, device: torch.device, seed: int) -> None:
         """Start the stream of the CPU and of `device` from `seed` (0 to 2**64 - 1)."""
         self.device = device
         with random_numbers_kept(device):
-            seed_random_numbers(device, seed)
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+            elif device.type == "mps":
+                torch.mps.manual_seed(seed)
             self.state = random_state(device)
 
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
-        """Let what draws random numbers in the block draw from this stream, and nothing else notice it."""
+        """Let whatever draws random numbers in the block draw from this stream; the global ones stay as they are."""
         with random_numbers_kept(self.device):
             set_random_state(self.device, self.state)
             yield
@@ -115,7 +110,7 @@ class RandomNumbers:
 
 @contextmanager
 def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Keep every module of `model` in evaluation mode in the block, and its mode and random numbers as they were."""
+    """Put every module of `model` into evaluation mode in the block; restore modes and random numbers after it."""
     modes = {module: module.training for module in model.modules()}
     with random_numbers_kept(device):
         try:
@@ -129,7 +124,7 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
 MB = 1e6
 # Linux counts the most memory that was resident, and starts counting anew if 5 is written here.
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-# What PyTorch's allocator of the CPU says; it has no error of its own.
+# How PyTorch's allocator of the CPU words it, which has no error of its own.
 OF_THE_ALLOCATOR = ("can't allocate memory", "not enough memory")
 
 
@@ -144,18 +139,18 @@ class PeakMemory:
         with suppress(OSError):
             CLEAR.write_text("5")
         if device.type == "cuda":
-            # Nothing is counted before the process has used the device.
+            # Before the process has used the device, nothing is counted.
             torch.cuda.init()
-            # What a run before kept for itself, perhaps one that ran out of memory.
+            # An earlier run may have kept memory for itself, perhaps one that ran out of it.
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
 
     def note(self, summary: dict[str, Any]) -> None:
         """Raise the columns of memory in `summary`, in MB, to what was measured since; what they have may be higher."""
-        found = {"peak_memory_mb": (resident_peak() or 0) / MB}
+        peaks = {"peak_memory_mb": (resident_peak() or 0) / MB}
         if self.device.type == "cuda":
-            found["peak_cuda_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / MB
-        for name, value in found.items():
+            peaks["peak_cuda_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / MB
+        for name, value in peaks.items():
             summary[name] = round(max(value, summary.get(name) or 0.0), 1) or None
 
 
