@@ -5,11 +5,11 @@ All parameters lie in one vector, which the optimizer's fused kernel steps at on
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from digits_sweep.data.digits import scale_in_place, scale_of
 from digits_sweep.training.engines.fused_steps import fused_kernel, moments_of, set_state, unknown_step
@@ -73,13 +73,11 @@ class FusedUpdate:
         if unknown := unknown_step(optimizer):
             raise TypeError(f"no fused step is known for {unknown}")
         (self.group,) = optimizer.param_groups
-        self.counts = type(optimizer) is not SGD
         self.steps_done = flat.values.new_zeros(())
         moments = [flat.new_vector() for _ in moments_of(optimizer)]
         set_state(optimizer, map(flat.views_of, moments), self.steps_done)
-        self.values = _pieces(flat.values)
-        kernel = fused_kernel(optimizer)
-        self.kernel = partial(kernel, self.values, _pieces(flat.gradients), [_pieces(moment) for moment in moments])
+        values, gradients, *of_moments = map(_pieces, (flat.values, flat.gradients, *moments))
+        self.kernel, self.pieces = partial(fused_kernel(optimizer), values, gradients, of_moments), len(values)
 
     def steps(self, iterations: int, rates: Sequence[float] | Tensor | None = None) -> Callable[[], object]:
         """Return what is to be called once in each of the `iterations` that follow.
@@ -87,13 +85,10 @@ class FusedUpdate:
         `rates` has the share of the learning rate for each of them, if it is not the whole one. In a tensor
         (iterations,) on the device of the parameters, they may change after a CUDA graph is captured of the steps.
         """
-        kernel, pieces, lr = self.kernel, len(self.values), self.group["lr"]
-        numbers: Iterator[Tensor] = repeat(self.steps_done)
-        if self.counts:
-            # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
-            ahead = torch.arange(1, iterations + 1, device=self.steps_done.device)
-            numbers = iter((self.steps_done + ahead).unbind())
-            self.steps_done.add_(iterations)
+        kernel, pieces, lr = self.kernel, self.pieces, self.group["lr"]
+        # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
+        numbers = iter((self.steps_done + torch.arange(1, iterations + 1, device=self.steps_done.device)).unbind())
+        self.steps_done.add_(iterations)
         if rates is None:
             return lambda: kernel([next(numbers)] * pieces, lr)
         of_steps = iter((lr * rates).unbind() if isinstance(rates, Tensor) else [lr * share for share in rates])

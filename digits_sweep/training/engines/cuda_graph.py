@@ -50,26 +50,22 @@ class CudaGraphEngine(Engine):
             self.ragged = self._captured(ragged, 1) if ragged else None
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
-        steps = -(-len(order) // self.batch_size)
-        rest = order.to(self.images.device)
+        steps, device = -(-len(order) // self.batch_size), self.images.device
         shares = torch.ones(steps) if rates is None else torch.tensor(rates, dtype=torch.float32)
-        shares = shares.to(self.images.device)
-        losses = torch.empty(steps, device=self.images.device)
-        done = 0
+        rest, shares, losses, done = order.to(device), shares.to(device), torch.empty(steps, device=device), 0
         while done < steps:
             graph = self._next(len(rest))
-            graph.train(rest[: len(graph.rows)], shares[done : done + graph.steps], losses[done : done + graph.steps])
+            of_graph = slice(done, done + graph.steps)
+            graph.train(rest[: len(graph.rows)], shares[of_graph], losses[of_graph])
             rest, done = rest[len(graph.rows) :], done + graph.steps
         return losses
 
     def _next(self, count: int) -> "Captured":
         """Return the graph to train on the next of `count` images with."""
-        if count >= len(self.many.rows):
-            return self.many
-        if count >= self.batch_size:
-            return self.one
-        assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
-        return self.ragged
+        if count < self.batch_size:
+            assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
+            return self.ragged
+        return self.many if count >= len(self.many.rows) else self.one
 
     def _captured(self, size: int, steps: int) -> "Captured":
         """Capture `steps` steps on `size` images each. Weights and moments are as before afterwards."""

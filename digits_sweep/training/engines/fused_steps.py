@@ -92,7 +92,9 @@ class DirectStep:
             and all(group.get("fused") for group in optimizer.param_groups)
             and all(each.device.type == "cpu" and each.dtype == torch.float32 for each in self.parameters)
         )
-        self.kernel: Callable[[list[Tensor]], object] | None = None
+        self.kernel: Kernel | None = None
+        self.numbers: list[Tensor] = []
+        self.moments: list[list[Tensor]] = []
 
     def drop_gradients(self) -> None:
         """Do what `optimizer.zero_grad()` does."""
@@ -104,28 +106,18 @@ class DirectStep:
         if not self.is_direct or len(gradients) < len(self.parameters):
             self.optimizer.step()
             return
-        if self.kernel is None:
-            self.kernel = self._kernel()
+        self.kernel = self.kernel or self._prepared()
+        (group,) = self.optimizer.param_groups
         with torch.no_grad():
-            self.kernel(gradients)
+            if self.numbers:
+                torch._foreach_add_(self.numbers, 1)
+            self.kernel(self.parameters, gradients, self.moments, self.numbers, group["lr"])
 
-    def _kernel(self) -> Callable[[list[Tensor]], object]:
-        """Return what steps by these gradients, one a parameter. A state that is not there yet is zeros."""
-        (group,), state = self.optimizer.param_groups, self.optimizer.state
-        step, counts = fused_kernel(self.optimizer), type(self.optimizer) is not SGD
-        numbers = [state[each].setdefault("step", torch.zeros(())) for each in self.parameters] if counts else []
-        moments = [[self._moment(each, name) for each in self.parameters] for name in moments_of(self.optimizer)]
-
-        def kernel(gradients: list[Tensor]) -> None:
-            if counts:
-                torch._foreach_add_(numbers, 1)
-            # A schedule changes the rate between two steps.
-            step(self.parameters, gradients, moments, numbers, group["lr"])
-
-        return kernel
-
-    def _moment(self, parameter: Tensor, name: str) -> Tensor:
-        state = self.optimizer.state[parameter]
-        if state.get(name) is None:
-            state[name] = torch.zeros_like(parameter)
-        return state[name]
+    def _prepared(self) -> Kernel:
+        """Find the tensors of the optimizer's state, zeros if they are not there yet, and return the kernel."""
+        state, parameters = self.optimizer.state, self.parameters
+        if type(self.optimizer) is not SGD:
+            self.numbers = [state[each].setdefault("step", torch.zeros(())) for each in parameters]
+        for name in moments_of(self.optimizer):
+            self.moments.append([state[each].setdefault(name, torch.zeros_like(each)) for each in parameters])
+        return fused_kernel(self.optimizer)
