@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from digits_sweep.errors import DeviceUnavailable
 
@@ -55,33 +55,26 @@ def flush_denormals_from_now_on() -> None:
     torch.set_flush_denormal(True)
 
 
-def random_state(device: torch.device) -> list[Tensor]:
-    """Return where PyTorch's global random numbers stand, those of the CPU and of `device`."""
-    states = [torch.get_rng_state()]
+def _generators(device: torch.device) -> list[torch.Generator]:
+    """Return PyTorch's global random numbers: the CPU's, and those of `device` if it is a GPU."""
     if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    elif device.type == "mps":
-        states.append(torch.mps.get_rng_state())
-    return states
-
-
-def set_random_state(device: torch.device, states: list[Tensor]) -> None:
-    """Set PyTorch's global random numbers to where they stood when `random_state` returned `states`."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(states[1])
+        torch.cuda.init()
+        return [torch.default_generator, torch.cuda.default_generators[device.index or 0]]
+    if device.type == "mps":
+        return [torch.default_generator, torch.mps._get_default_mps_generator()]
+    return [torch.default_generator]
 
 
 @contextmanager
-def random_numbers_kept(device: torch.device) -> Iterator[None]:
+def _random_numbers_kept(device: torch.device) -> Iterator[None]:
     """Leave PyTorch's global random numbers after the block where they stood before it."""
-    states = random_state(device)
+    generators = _generators(device)
+    states = [generator.get_state() for generator in generators]
     try:
         yield
     finally:
-        set_random_state(device, states)
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 class RandomNumbers:
@@ -90,29 +83,25 @@ class RandomNumbers:
     def __init__(self, device: torch.device, seed: int) -> None:
         """Start the stream of the CPU and of `device` from `seed` (0 to 2**64 - 1)."""
         self.device = device
-        with random_numbers_kept(device):
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                with torch.cuda.device(device):
-                    torch.cuda.manual_seed(seed)
-            elif device.type == "mps":
-                torch.mps.manual_seed(seed)
-            self.state = random_state(device)
+        with _random_numbers_kept(device):
+            self.states = [generator.manual_seed(seed).get_state() for generator in _generators(device)]
 
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
         """Let whatever draws random numbers in the block draw from this stream; the global ones stay as they are."""
-        with random_numbers_kept(self.device):
-            set_random_state(self.device, self.state)
+        generators = _generators(self.device)
+        with _random_numbers_kept(self.device):
+            for generator, state in zip(generators, self.states, strict=True):
+                generator.set_state(state)
             yield
-            self.state = random_state(self.device)
+            self.states = [generator.get_state() for generator in generators]
 
 
 @contextmanager
 def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put every module of `model` into evaluation mode in the block; restore modes and random numbers after it."""
     modes = {module: module.training for module in model.modules()}
-    with random_numbers_kept(device):
+    with _random_numbers_kept(device):
         try:
             model.eval()
             yield

@@ -61,7 +61,7 @@ def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> Gradient
         for some, answers in zip(images.split(portion), labels.split(portion), strict=True):
             squares_of_portion, sums = sums_of(model, some, answers)
             squares += squares_of_portion
-            totals = [total.add_(each) for total, each in zip(totals, sums, strict=True)] if totals else sums
+            totals = [total.add_(sum_) for total, sum_ in zip(totals, sums, strict=True)] if totals else sums
     count = len(images)
     of_mean = math.fsum((total / count).square().sum().item() for total in totals)
     mean_square = squares / count
@@ -100,7 +100,7 @@ def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
 
 def _sums_of_any(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     """Sum over the gradients of the examples, formed one by one, of any network that `torch.func` can differentiate."""
-    parameters = {name: each.detach() for name, each in model.named_parameters() if each.requires_grad}
+    parameters = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     buffers = dict(model.named_buffers())
 
     def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
@@ -108,5 +108,5 @@ def _sums_of_any(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
         return cross_entropy(scores, label.unsqueeze(0))
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")(parameters, images, labels)
-    squares = sum(each.flatten(1).square().sum(1) for each in gradients.values())
-    return squares.cpu().double().sum().item(), [each.sum(0) for each in gradients.values()]
+    squares = sum(gradient.flatten(1).square().sum(1) for gradient in gradients.values())
+    return squares.cpu().double().sum().item(), [gradient.sum(0) for gradient in gradients.values()]

@@ -169,7 +169,7 @@ class Portion:
         self.targets, self.log_scores = new(size * count, classes), new(size * count, classes)
         # What the gradient adds for a label: minus the one-hot row, over the number of images in the batch.
         self.target_of = new(classes, classes).zero_().fill_diagonal_(-1 / size)
-        of_batches = (each.split(size) for each in (self.images, self.targets, self.log_scores))
+        of_batches = (rows.split(size) for rows in (self.images, self.targets, self.log_scores))
         self.batches = [(images, images.t(), targets, log) for images, targets, log in zip(*of_batches, strict=True)]
         self.scores, self.probabilities, self.gradient = (new(size, classes) for _ in range(3))
         self._connect(weights, gradients)
@@ -178,7 +178,7 @@ class Portion:
         """Lay out the operands of every product, layer by layer, in the order in which a step takes them."""
         new, ones = self.scores.new_empty, self.scores.new_ones
         activations = [ones(self.size, weight.shape[1] + 1) for weight in weights[:-1]]
-        hidden = [each[:, :-1] for each in activations]
+        hidden = [activation[:, :-1] for activation in activations]
         # The gradient with respect to what goes into an activation, and into the head.
         deltas = [new(self.size, weight.shape[1]) for weight in weights]
         self.delta, self.slope = deltas[-1], new(self.size, len(weights[-1]) - 1)

@@ -73,8 +73,8 @@ def _load_or_compile(command: list[str], source: Path, name: str) -> ctypes.CDLL
             return None
         folder = base / "digits_sweep" / "native"
         library = folder / name
-        for each in (folder.parent, folder):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (folder.parent, folder):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_out_of_others_reach(folder):
             return None
         if library.exists() and _is_out_of_others_reach(library):
@@ -95,8 +95,8 @@ def _is_out_of_others_reach(path: Path) -> bool:
     if os.name != "posix":
         return True
     real = path.resolve(strict=True)
-    for each in {path, real, *path.parents, *real.parents}:
-        status = each.stat()
+    for above in {path, real, *path.parents, *real.parents}:
+        status = above.stat()
         # In a folder such as /tmp everyone may write, but rename or remove only what is their own.
         shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
         if shared or status.st_uid not in (0, os.geteuid()):

@@ -86,11 +86,11 @@ class DirectStep:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.parameters: list[Tensor] = [each for group in optimizer.param_groups for each in group["params"]]
+        self.parameters: list[Tensor] = [tensor for group in optimizer.param_groups for tensor in group["params"]]
         self.is_direct = (
             unknown_step(optimizer) is None
             and all(group.get("fused") for group in optimizer.param_groups)
-            and all(each.device.type == "cpu" and each.dtype == torch.float32 for each in self.parameters)
+            and all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in self.parameters)
         )
         self.kernel: Kernel | None = None
         self.numbers: list[Tensor] = []
@@ -102,7 +102,7 @@ class DirectStep:
             parameter.grad = None
 
     def __call__(self) -> None:
-        gradients = [each.grad for each in self.parameters if each.grad is not None]
+        gradients = [tensor.grad for tensor in self.parameters if tensor.grad is not None]
         if not self.is_direct or len(gradients) < len(self.parameters):
             self.optimizer.step()
             return
@@ -117,7 +117,7 @@ class DirectStep:
         """Find the tensors of the optimizer's state, zeros if they are not there yet, and return the kernel."""
         state, parameters = self.optimizer.state, self.parameters
         if type(self.optimizer) is not SGD:
-            self.numbers = [state[each].setdefault("step", torch.zeros(())) for each in parameters]
+            self.numbers = [state[tensor].setdefault("step", torch.zeros(())) for tensor in parameters]
         for name in moments_of(self.optimizer):
-            self.moments.append([state[each].setdefault(name, torch.zeros_like(each)) for each in parameters])
+            self.moments.append([state[tensor].setdefault(name, torch.zeros_like(tensor)) for tensor in parameters])
         return fused_kernel(self.optimizer)

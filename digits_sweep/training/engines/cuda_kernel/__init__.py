@@ -251,7 +251,7 @@ class CudaKernelEngine(Engine):
     def _lay_out_layers(self, model: MLP) -> None:
         """Let the kernel read and write the model's weights and the optimizer's state."""
         parameters: list[Tensor] = list(model.parameters())
-        means, squares = ({each: torch.zeros_like(each) for each in parameters} for _ in range(2))
+        means, squares = ({tensor: torch.zeros_like(tensor) for tensor in parameters} for _ in range(2))
         set_state(self.optimizer, (means, squares), self.steps_done)
         for pointers, layer in zip(self.task.layers, [*model.hidden_layers, model.output], strict=True):
             for name, parameter in (("weight", layer.weight), ("bias", layer.bias)):
@@ -334,7 +334,7 @@ def compiled(source: Path, capability: tuple[int, int], options: Sequence[str]) 
     program = c_void_p()
     compiler.nvrtcCreateProgram(byref(program), source.read_bytes(), source.name.encode(), 0, None, None)
     try:
-        lines = (c_char_p * len(arguments))(*(each.encode() for each in arguments))
+        lines = (c_char_p * len(arguments))(*(argument.encode() for argument in arguments))
         if compiler.nvrtcCompileProgram(program, len(arguments), lines):
             log = _bytes_of(compiler.nvrtcGetProgramLogSize, compiler.nvrtcGetProgramLog, program)
             raise EngineRefused(f"CUDA's compiler ended with {log.rstrip(bytes(1)).decode(errors='replace')}")

@@ -19,58 +19,52 @@ from digits_sweep.training.engines.protocol import Engine, Workload, float32_onl
 from digits_sweep.training.optimizers import build_optimizer
 
 
-def integers(*names: str) -> list[tuple[str, Any]]:
-    """Return fields of a C structure."""
-    return [(name, c_int64) for name in names]
-
-
-def pointers(*names: str) -> list[tuple[str, Any]]:
-    """Return fields of a C structure."""
-    return [(name, c_void_p) for name in names]
+def fields(kind: Any, *names: str) -> list[tuple[str, Any]]:
+    """Return fields of a C structure that are all of one kind."""
+    return [(name, kind) for name in names]
 
 
 class Rows(Structure):
     """`struct rows` of layers.h."""
 
-    _fields_ = (*pointers("at"), *integers("stride"))
+    _fields_ = (("at", c_void_p), ("stride", c_int64))
 
 
 class Layer(Structure):
     """`struct layer` of layers.h."""
 
     _fields_ = (
-        *integers("inputs", "width", "height"),
-        *pointers("weights", "transposed", "first", "second", "gradient"),
-        ("values", Rows),
-        ("delta", Rows),
+        *fields(c_int64, "inputs", "width", "height"),
+        *fields(c_void_p, "weights", "transposed", "first", "second", "gradient"),
+        *fields(Rows, "values", "delta"),
     )
 
 
 class Sparse(Structure):
     """`struct sparse` of pixels.h."""
 
-    _fields_ = (*pointers("entries", "starts"), *integers("groups"))
+    _fields_ = (("entries", c_void_p), ("starts", c_void_p), ("groups", c_int64))
 
 
 class Lists(Structure):
     """`struct lists` of pixels.h."""
 
-    _fields_ = (*pointers("entries", "ends"), *integers("room"))
+    _fields_ = (("entries", c_void_p), ("ends", c_void_p), ("room", c_int64))
 
 
 class Task(Structure):
     """`struct task` of train.c."""
 
     _fields_ = (
-        *pointers("images", "labels", "order", "levels", "losses", "shares"),
-        *integers("count", "batch_size", "pixels", "hidden", "classes", "num_layers", "threads", "most"),
-        *integers("squashes", "dense", "adam", "nesterov", "steps_done"),
-        *((name, c_double) for name in ("rate", "beta1", "beta2", "epsilon", "decay", "shrinks")),
-        *pointers("layers"),
+        *fields(c_void_p, "images", "labels", "order", "levels", "losses", "shares"),
+        *fields(c_int64, "count", "batch_size", "pixels", "hidden", "classes", "num_layers", "threads", "most"),
+        *fields(c_int64, "squashes", "dense", "adam", "nesterov", "steps_done"),
+        *fields(c_double, "rate", "beta1", "beta2", "epsilon", "decay", "shrinks"),
+        ("layers", c_void_p),
         ("inputs", Rows * 2),
         ("sparse", Sparse),
         ("lists", Lists),
-        *pointers("image_losses"),
+        ("image_losses", c_void_p),
         ("scratch", Rows),
     )
 
@@ -120,8 +114,8 @@ class NativeEngine(Engine):
         self.model, self.batch_size = workload.mlp, workload.batch_size
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
         self.parameters = FlatParameters(workload.mlp, self.lanes, output_by_columns=False)
-        # Whatever the task below points to.
-        self.kept: list[object] = []
+        # What the task below points to.
+        self.memory: list[object] = []
         self.task = Task(
             batch_size=workload.batch_size,
             most=min(workload.batch_size, CHUNK),
@@ -166,7 +160,7 @@ class NativeEngine(Engine):
 
     def _address(self, tensor: Tensor) -> int:
         """Return where `tensor` lies, and keep it there: C reads and writes it."""
-        self.kept.append(tensor)
+        self.memory.append(tensor)
         return tensor.data_ptr()
 
     def _rows(self, count: int, width: int, one_more: bool = False) -> Rows:
@@ -226,7 +220,7 @@ class NativeEngine(Engine):
                 layer.values = self._rows(task.most, rows - 1, one_more=True)
                 columns = self._rows(width, rows)
                 layer.transposed, layer.height = columns.at, columns.stride
-        self.kept.append(layers)
+        self.memory.append(layers)
         task.layers = cast(pointer(layers), c_void_p)
         task.image_losses = self._address(torch.zeros(task.most, dtype=torch.float64))
         task.scratch = self._rows(task.hidden // self.lanes, task.classes)
