@@ -4,13 +4,11 @@ import os
 
 import pytest
 import torch
-from torch import nn
 
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import DeviceUnavailable
 from digits_sweep.training.building import BuiltEngine, build_engine, engine_for
 from digits_sweep.training.device import resolve_device
-from digits_sweep.training.model import MODELS
 from tests.workloads import settings
 
 
@@ -49,16 +47,6 @@ def test_a_model_is_built_for_the_images_of_its_data():
     engine = built(side=8).engine
     assert engine.model.hidden_layers[0].in_features == 64
     assert torch.isfinite(engine.train(torch.arange(40))).all()
-
-
-def test_a_model_is_a_function_and_a_line_in_the_registry(monkeypatch):
-    def _flat(config: object, image_shape: tuple[int, ...]) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-
-    monkeypatch.setitem(MODELS, "mlp", _flat)
-    engine = built()
-    assert engine.name == "eager"
-    assert torch.isfinite(engine.engine.train(torch.arange(40))).all()
 
 
 # The device

@@ -1,6 +1,7 @@
 """The order of an epoch, the epoch loop and its pauses, with engines that compute nothing and a clock moved by hand."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import accumulate, chain
@@ -63,7 +64,11 @@ def test_a_negative_seed_is_refused():
         epoch_order(-1, 1, 10)
 
 
-# The loop, without pauses
+# The epoch loop
+
+SAMPLES, BATCH = 25, 4
+# 4, 4, 4, 4, 4, 4 and 1 examples.
+PER_EPOCH = 7
 
 
 class Clock:
@@ -77,32 +82,60 @@ class Clock:
         return self.now
 
 
-class Prescribed:
-    """An engine that returns these losses, an epoch after the other."""
+class Counting:
+    """An engine whose loss is a function of the number of the iteration; it keeps the parts and rates that it gets."""
 
-    batch_size = 10
+    batch_size = BATCH
 
-    def __init__(self, *epochs: list[float]) -> None:
-        self.epochs = list(epochs)
+    def __init__(self, loss_of: Callable[[int], float] = float) -> None:
+        self.loss_of, self.parts, self.rates, self.iterations = loss_of, [], [], 0
 
-    def train(self, order, rates):
-        return torch.tensor(self.epochs.pop(0))
+    def train(self, order: Tensor, rates: list[float] | None) -> Tensor:
+        self.parts.append(order.tolist())
+        self.rates.append(rates)
+        before, self.iterations = self.iterations, self.iterations - -len(order) // BATCH
+        return torch.tensor([self.loss_of(number) for number in range(before, self.iterations)])
+
+
+class Pauses:
+    """A callback that keeps what it is called with, and ends the run at `last`."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.last, self.calls = last, []
+
+    def __call__(self, iterations: int, examples: int, seconds: float) -> bool:
+        self.calls.append((iterations, examples, seconds))
+        return iterations == self.last
+
+    @property
+    def points(self) -> list[tuple[int, int]]:
+        return [(iterations, examples) for iterations, examples, _ in self.calls]
+
+
+def evaluated(every_examples: int | None = 10, per_doubling: float | None = None) -> EvaluationConfig:
+    return replace(settings("evaluation=fine").evaluation, every_examples=every_examples, per_doubling=per_doubling)
 
 
 def trainer(num_epochs: int = 2, max_examples: int | None = None, stop_at_threshold: bool = False) -> TrainerConfig:
     return TrainerConfig(num_epochs, 1.6, stop_at_threshold, max_examples)
 
 
-def prescribed(*epochs: list[float], **config: object) -> list[Epoch]:
-    return list(train(Prescribed(*epochs), trainer(len(epochs), **config), 0, 10, Stopwatch(CPU, Clock())))
+def loop(pause=None, evaluation=None, config=None, engine=None, clock=None, **options) -> Iterator[Epoch]:
+    stopwatch, evaluation = Stopwatch(CPU, clock or Clock()), evaluation or evaluated()
+    start = partial(train, engine or Counting(), config or trainer(), 0, SAMPLES, stopwatch)
+    return start(evaluation=evaluation, pause=pause, **options)
+
+
+def run(*arguments, **options) -> list[Epoch]:
+    return list(loop(*arguments, **options))
 
 
 def test_an_epoch_is_timed_from_one_tick_to_the_next_and_what_happens_between_epochs_is_not():
     clock = Clock()
-    epochs = train(Prescribed([2.0], [2.0]), trainer(), 0, 10, Stopwatch(CPU, clock))
+    epochs = loop(clock=clock)
     first = next(epochs)
     clock.now += 100
-    assert [(epoch.seconds, epoch.examples, epoch.complete) for epoch in (first, *epochs)] == [(1.0, 10, True)] * 2
+    assert [(epoch.seconds, epoch.examples, epoch.complete) for epoch in (first, *epochs)] == [(1.0, 25, True)] * 2
 
 
 def test_a_stopwatch_counts_while_it_runs_and_stands_still_in_a_pause():
@@ -127,61 +160,17 @@ def test_mean_and_deviation_weigh_every_iteration_alike():
 @pytest.mark.parametrize(("stop_at_threshold", "epochs"), [(False, 3), (True, 2)])
 def test_training_stops_below_the_threshold_only_if_asked_to(stop_at_threshold, epochs):
     assert torch.tensor(1.6).double() > 1.6, "in float32, 1.6 is not below the threshold"
-    assert len(prescribed([1.6], [1.5], [1.4], stop_at_threshold=stop_at_threshold)) == epochs
+    falling = Counting(lambda number: 1.6 - 0.1 * (number // PER_EPOCH))
+    assert len(run(config=trainer(3, stop_at_threshold=stop_at_threshold), engine=falling)) == epochs
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_training_stops_after_an_epoch_that_diverged(loss):
-    epochs = prescribed([1.7], [1.7, loss], [1.7])
-    assert len(epochs) == 2
-    assert not math.isfinite(epochs[-1].loss_mean)
+    epochs = run(config=trainer(3), engine=Counting(lambda number: loss if number == 9 else 1.7))
+    assert [math.isfinite(epoch.loss_mean) for epoch in epochs] == [True, False]
 
 
-# The loop, with pauses: when it calls, with what, and how it ends a run
-
-SAMPLES = 25
-# 4, 4, 4, 4, 4, 4 and 1 examples.
-PER_EPOCH = 7
-
-
-class Counting:
-    """An engine whose loss is the number of the iteration; it keeps the parts and the rates that it is given."""
-
-    batch_size = 4
-
-    def __init__(self) -> None:
-        self.parts, self.rates, self.iterations = [], [], 0
-
-    def train(self, order: Tensor, rates: list[float] | None) -> Tensor:
-        self.parts.append(order.tolist())
-        self.rates.append(rates)
-        before, self.iterations = self.iterations, self.iterations - -len(order) // 4
-        return torch.arange(before, self.iterations, dtype=torch.float32)
-
-
-class Pauses:
-    """A callback that keeps what it is called with, and ends the run at `last`."""
-
-    def __init__(self, last: int | None = None) -> None:
-        self.last, self.calls = last, []
-
-    def __call__(self, iterations: int, examples: int, seconds: float) -> bool:
-        self.calls.append((iterations, examples, seconds))
-        return iterations == self.last
-
-    @property
-    def points(self) -> list[tuple[int, int]]:
-        return [(iterations, examples) for iterations, examples, _ in self.calls]
-
-
-def evaluated(every_examples: int | None = 10, per_doubling: float | None = None) -> EvaluationConfig:
-    return replace(settings("evaluation=fine").evaluation, every_examples=every_examples, per_doubling=per_doubling)
-
-
-def run(pause=None, evaluation=None, config=None, engine=None, **options) -> list[Epoch]:
-    stopwatch, evaluation = Stopwatch(CPU, Clock()), evaluation or evaluated()
-    loop = partial(train, engine or Counting(), config or trainer(), 0, SAMPLES, stopwatch)
-    return list(loop(evaluation=evaluation, pause=pause, **options))
+# Its pauses: when it calls, with what, and how they end a run
 
 
 def test_it_pauses_before_the_first_step_and_at_or_after_every_multiple():
@@ -215,8 +204,7 @@ def test_an_epochs_seconds_are_the_sum_of_its_parts_and_a_pause_gets_those_of_th
         calls.append(seconds)
         return False
 
-    epochs = train(Counting(), trainer(), 0, SAMPLES, Stopwatch(CPU, clock), evaluation=evaluated(), pause=pause,
-                   seconds_before=0.5)  # fmt: skip
+    epochs = run(pause, clock=clock, seconds_before=0.5)
     assert [epoch.seconds for epoch in epochs] == [3.0, 3.0]
     # A part takes one second, from one tick of the clock to the next.
     assert calls == [0.5, 1.5, 2.5, 4.5, 5.5, 6.5]
@@ -224,8 +212,7 @@ def test_an_epochs_seconds_are_the_sum_of_its_parts_and_a_pause_gets_those_of_th
 
 def test_an_epoch_that_ends_with_a_pause_is_yielded_after_it():
     pauses = Pauses()
-    stopwatch = Stopwatch(CPU, Clock())
-    next(train(Counting(), trainer(), 0, SAMPLES, stopwatch, evaluation=evaluated(25), pause=pauses))
+    next(loop(pauses, evaluated(25)))
     assert pauses.points == [(0, 0), (7, 25)]
 
 
@@ -292,8 +279,8 @@ def trained(name: str, pause=None, first_epoch: int = 1, engine=None, num_epochs
     """The losses of an engine with a network that draws random numbers, and the engine."""
     engine = engine or ENGINES[name](workload(model=dropping_out()))
     evaluation = evaluated(50) if pause else None
-    loop = partial(train, engine, trainer(num_epochs), 0, 203, Stopwatch(CPU), first_epoch)
-    return torch.cat([epoch.losses for epoch in loop(evaluation=evaluation, pause=pause)]), engine
+    epochs = train(engine, trainer(num_epochs), 0, 203, Stopwatch(CPU), first_epoch, evaluation=evaluation, pause=pause)
+    return torch.cat([epoch.losses for epoch in epochs]), engine
 
 
 def dropping_out() -> nn.Module:
@@ -331,12 +318,8 @@ def test_random_layers_draw_the_same_in_a_run_that_is_resumed():
 
 def test_random_layers_draw_other_numbers_in_every_epoch_and_with_every_seed():
     def draws(seed: int) -> list[float]:
-        class Drawing(Counting):
-            def train(self, order, rates):
-                return super().train(order, rates) + torch.rand(())
-
-        epochs = train(Drawing(), trainer(3), seed, SAMPLES, Stopwatch(CPU))
-        return [epoch.losses[0].item() % 1 for epoch in epochs]
+        drawing = Counting(lambda number: torch.rand(()).item())
+        return [epoch.losses[0].item() for epoch in train(drawing, trainer(3), seed, SAMPLES, Stopwatch(CPU))]
 
     assert len({*draws(0), *draws(1)}) == 6
     assert draws(0) == draws(0)

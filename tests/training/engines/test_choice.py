@@ -1,11 +1,12 @@
 """Which engine a run gets: the one asked for, or the fastest that can train it; what an engine refuses, and how."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch import nn, optim
+from torch.optim import AdamW
 
 from digits_sweep.config.schema import ScheduleConfig
 from digits_sweep.data.digits import Digits
@@ -106,48 +107,36 @@ class Wider(MLP):
     """A subclass may compute anything."""
 
 
-KNOWS = "it knows the gradient of"
+CUDA, SGD = {"device": "cuda"}, {"optimizer": workloads.SGD}
+MUON, FINE_ADAM = {"optimizer": optimizer_called("muon")}, {"optimizer": replace(ADAM, eps=1e-30)}
+CONVOLUTION, FLOAT64 = {"model": small_convolution()}, {"model": workload().model.double()}
+KNOWS, PLAIN_STEPS = "it knows the gradient of", "the plain steps of Adam, AdamW and SGD only, not optimizer=muon"
 ADAM_LIMIT = "it knows Adam from optimizer.betas=[..., 0.5] and optimizer.eps=1e-28 up only"
 
 
 @pytest.mark.parametrize(
     ("names", "described", "reason"),
     [
-        ("closed_form native", {"device": "cuda"}, "it computes on the CPU only"),
+        ("closed_form native", CUDA, "it computes on the CPU only"),
         ("closed_form native", {"device": "mps"}, "it computes on the CPU only"),
-        ("cuda_graph cuda_kernel", {}, NO_GPU),
-        ("closed_form native", {"model": small_convolution()}, f"{KNOWS} model=mlp only"),
+        ("closed_form native", CONVOLUTION, f"{KNOWS} model=mlp only"),
         ("closed_form native", {"model": Wider(mlp(), (784,))}, f"{KNOWS} model=mlp only"),
         ("closed_form native", {"activation": "tanh"}, f"{KNOWS} model.activation=relu only"),
-        ("cuda_kernel", {"model": small_convolution(), "device": "cuda"}, f"{KNOWS} model=mlp only"),
-        ("cuda_kernel", {"hidden_layers": 1, "device": "cuda"}, f"{KNOWS} model.hidden_layers=2 only"),
-        ("cuda_kernel", {"activation": "gelu", "device": "cuda"}, f"{KNOWS} model.activation=relu only"),
-        ("cuda_graph", {"model": small_convolution(), "device": "cuda"}, "it captures the step of model=mlp only"),
-        (
-            "cuda_graph",
-            {"optimizer": optimizer_called("muon"), "device": "cuda"},
-            "it captures the plain steps of Adam, AdamW and SGD only, not optimizer=muon",
-        ),
-        (
-            "closed_form native",
-            {"optimizer": optimizer_called("muon")},
-            "it knows the plain steps of Adam, AdamW and SGD only, not optimizer=muon",
-        ),
-        (
-            "cuda_kernel",
-            {"optimizer": workloads.SGD, "device": "cuda"},
-            "it knows the plain steps of Adam and AdamW only, not optimizer=sgd",
-        ),
-        (
-            "cuda_kernel",
-            {"optimizer": replace(ADAM, eps=1e-30), "device": "cuda"},
-            "it knows Adam from optimizer.eps=1e-28 up only",
-        ),
+        ("closed_form native", MUON, f"it knows {PLAIN_STEPS}"),
+        ("native", {"floats": True}, "it reads uint8 images only"),
         ("native", {"optimizer": replace(ADAM, betas=[0.9, 0.4])}, ADAM_LIMIT),
-        ("native", {"optimizer": replace(ADAM, eps=1e-30)}, ADAM_LIMIT),
-        ("native", {"model": workload().model.double()}, "it computes in float32 only"),
-        ("cuda_kernel", {"model": workload().model.double(), "device": "cuda"}, "it computes in float32 only"),
-        ("eager lesson", {"model": small_convolution(), "optimizer": optimizer_called("muon"), "floats": True}, None),
+        ("native", FINE_ADAM, ADAM_LIMIT),
+        ("native", FLOAT64, "it computes in float32 only"),
+        ("cuda_graph cuda_kernel", {}, NO_GPU),
+        ("cuda_graph", CONVOLUTION | CUDA, "it captures the step of model=mlp only"),
+        ("cuda_graph", MUON | CUDA, f"it captures {PLAIN_STEPS}"),
+        ("cuda_kernel", CONVOLUTION | CUDA, f"{KNOWS} model=mlp only"),
+        ("cuda_kernel", {"hidden_layers": 1} | CUDA, f"{KNOWS} model.hidden_layers=2 only"),
+        ("cuda_kernel", {"activation": "gelu"} | CUDA, f"{KNOWS} model.activation=relu only"),
+        ("cuda_kernel", SGD | CUDA, "it knows the plain steps of Adam and AdamW only, not optimizer=sgd"),
+        ("cuda_kernel", FINE_ADAM | CUDA, "it knows Adam from optimizer.eps=1e-28 up only"),
+        ("cuda_kernel", FLOAT64 | CUDA, "it computes in float32 only"),
+        ("eager lesson", CONVOLUTION | MUON | {"floats": True}, None),
     ],
 )
 def test_what_an_engine_cannot_train_it_refuses_in_these_words(names, described, reason):
@@ -164,13 +153,13 @@ class Mine(AdamW):
 
 
 OTHERS = {
-    "Mine": lambda parameters: Mine(parameters),
-    "AdamW with amsgrad": lambda parameters: AdamW(parameters, amsgrad=True),
-    "RMSprop": lambda parameters: RMSprop(parameters),
-    "Adam with amsgrad": lambda parameters: Adam(parameters, amsgrad=True),
-    "Adam with decoupled_weight_decay": lambda parameters: Adam(parameters, decoupled_weight_decay=True),
-    "SGD with dampening and maximize": lambda parameters: SGD(parameters, momentum=0.9, dampening=0.1, maximize=True),
-    "SGD with several groups of parameters": lambda parameters: SGD([{"params": [each]} for each in parameters]),
+    "Mine": Mine,
+    "RMSprop": optim.RMSprop,
+    "AdamW with amsgrad": partial(AdamW, amsgrad=True),
+    "Adam with amsgrad": partial(optim.Adam, amsgrad=True),
+    "Adam with decoupled_weight_decay": partial(optim.Adam, decoupled_weight_decay=True),
+    "SGD with dampening and maximize": partial(optim.SGD, momentum=0.9, dampening=0.1, maximize=True),
+    "SGD with several groups of parameters": lambda parameters: optim.SGD([{"params": [each]} for each in parameters]),
 }
 
 

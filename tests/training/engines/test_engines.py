@@ -1,6 +1,7 @@
 """The contract of all engines: whatever an engine does not refuse, it computes like `eager`, to float32 rounding."""
 
 from functools import cache, partial
+from itertools import product
 
 import pytest
 import torch
@@ -132,42 +133,26 @@ def test_any_batch_size_and_any_cuts_give_the_same_bits_by_the_closed_form(data)
     assert_same_bits(trained("closed_form", workload(3_001, batch_size, **shape), cuts=cuts), uncut)
 
 
-# Any size, scale and shape of images
-
-
-def assert_like_eager(name: str, tolerance: float = TOLERANCE, **described: object) -> None:
-    skip_if_refused(name, workload(**described, device=device_of(name)))
+@pytest.mark.parametrize(
+    "described",
+    [
+        # Any batch size and any hidden size,
+        *({"num_samples": count, "batch_size": size} for count, size in [(53, 1), (203, 7), (1_300, 300)]),
+        *({"hidden_size": size, "hidden_layers": layers} for size, layers in [(1, 1), (1, 3), (33, 1), (512, 2)]),
+        # every scale, and images of any shape and type.
+        *({"scale": scale} for scale in ("unit", "standard", "raw")),
+        *(
+            {"image_shape": shape, "floats": floats, "scale": "standard", "num_samples": 70}
+            for shape, floats in product([(3, 8, 8), (8, 8), (40,), (2, 3, 4, 5)], [False, True])
+        ),
+    ],
+)
+def test_whatever_the_sizes_the_losses_are_those_of_eager(engine_name, described):
+    skip_if_refused(engine_name, workload(**described, device=device_of(engine_name)))
     expected, _ = trained("eager", workload(**described))
-    losses, _ = trained(name, workload(**described, device=device_of(name)))
+    losses, _ = trained(engine_name, workload(**described, device=device_of(engine_name)))
     assert losses.shape == expected.shape
-    assert (losses - expected).abs().max() < tolerance
-
-
-@pytest.mark.parametrize(("num_samples", "batch_size"), [(53, 1), (203, 7), (1_300, 300)])
-def test_any_batch_size_gives_these_losses(engine_name, num_samples, batch_size):
-    assert_like_eager(engine_name, num_samples=num_samples, batch_size=batch_size)
-
-
-@pytest.mark.parametrize(("hidden_size", "hidden_layers"), [(1, 1), (1, 3), (33, 1), (512, 2)])
-def test_any_hidden_size_gives_these_losses(engine_name, hidden_size, hidden_layers):
-    assert_like_eager(engine_name, hidden_size=hidden_size, hidden_layers=hidden_layers)
-
-
-@pytest.mark.parametrize("scaling", ["unit", "standard", "raw"])
-def test_every_scale_reaches_every_engine_alike(engine_name, scaling):
-    assert_like_eager(engine_name, scale=scaling, tolerance=1e-3 if scaling == "raw" else TOLERANCE)
-
-
-@pytest.mark.parametrize("image_shape", [(3, 8, 8), (8, 8), (40,), (2, 3, 4, 5)])
-@pytest.mark.parametrize("floats", [False, True])
-def test_images_of_any_shape_and_type_give_these_losses(engine_name, floats, image_shape):
-    assert_like_eager(engine_name, num_samples=70, scale="standard", floats=floats, image_shape=image_shape)
-
-
-@pytest.mark.parametrize("name", ON_CPU)
-def test_only_the_engine_in_c_refuses_images_that_are_not_uint8(name):
-    reason = ENGINES[name].refusal(workload(floats=True))
-    assert reason == ("it reads uint8 images only" if name == "native" else None)
+    assert (losses - expected).abs().max() < (1e-3 if described.get("scale") == "raw" else TOLERANCE)
 
 
 def test_the_lesson_trains_any_model_like_eager_however_an_epoch_is_cut():
