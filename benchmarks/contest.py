@@ -10,9 +10,9 @@ from benchmarks.floor import arithmetic_seconds, bare_kernels, throughput
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import not_installed
-from digits_sweep.training.building import BuiltEngine, build_engine, model_on_meta
+from digits_sweep.training.building import BuiltEngine, build_engine, model_on_meta, workload_of
 from digits_sweep.training.device import resolve_device
-from digits_sweep.training.engines import ENGINES, refusal
+from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.epochs import train
 from digits_sweep.training.schedule import learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
@@ -37,9 +37,10 @@ def contest(config: Config, digits: Digits) -> list[dict[str, object]]:
 def build_engines(config: Config, digits: Digits) -> Iterator[BuiltEngine]:
     """Yield the engines that can train `config` here, the slowest first and JAX last; print why the others cannot."""
     model, device, batch_size = model_on_meta(config), resolve_device(config.device), config.data.batch_size
+    workload = workload_of(config, digits.train_images, digits.train_labels, model, device)
     for name in reversed(ENGINES):
-        if why := refusal(name, model, config.optimizer, device, config.schedule, digits.is_float, batch_size):
-            print(f"  batch size {batch_size}, {name}: left out, {why}")
+        if reason := ENGINES[name].refusal(workload):
+            print(f"  batch size {batch_size}, {name}: left out, {reason}")
         else:
             yield build_engine(replace(config, engine=EngineConfig(name)), digits)
     if find_spec("jax") is None:
@@ -48,8 +49,8 @@ def build_engines(config: Config, digits: Digits) -> Iterator[BuiltEngine]:
     # Takes a second to import.
     from benchmarks.jax_engine import JaxEngine, build_jax
 
-    if why := JaxEngine.refusal(model, config.optimizer, device):
-        print(f"  batch size {batch_size}, jax: left out, {why}")
+    if reason := JaxEngine.refusal(workload):
+        print(f"  batch size {batch_size}, jax: left out, {reason}")
     else:
         yield build_jax(config, digits)
 
@@ -76,7 +77,7 @@ class Contestant:
 
     def take_turn(self) -> None:
         """Train one epoch, and run one of the bare kernels right after it."""
-        self.built.settle()
+        self.built.configure_threads()
         self.seconds.append(next(self.epochs).seconds)
         if self.kernels is not None:
             stopwatch = Stopwatch(self.built.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.errors import EngineRefused
-from digits_sweep.training.engines.closed_form import FlatParameters, fused_update
+from digits_sweep.training.engines.closed_form import FlatParameters, FusedUpdate
 from digits_sweep.training.engines.compiler import load_library
 from digits_sweep.training.model import MLP, build_model
 
@@ -34,12 +34,12 @@ class BareKernels:
         adam = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=5e-4)
         flat = FlatParameters(model)
         flat.gradients.normal_(std=1e-3)
-        self.update_for = fused_update(adam, flat)
+        self.update = FusedUpdate(adam, flat)
 
     @torch.inference_mode()
     def run(self, iterations: int) -> None:
         """Run the kernels `iterations` times."""
-        mm, images, update = torch.mm, self.images, self.update_for(iterations)
+        mm, images, update = torch.mm, self.images, self.update.steps(iterations)
         w1, w2, w3 = self.weights
         g1, g2, g3 = self.gradients
         h1, h2, out = self.outputs

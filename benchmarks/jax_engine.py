@@ -2,49 +2,46 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam
 
 from digits_sweep.config.schema import AdamConfig, Config, OptimizerConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.training.building import BuiltEngine, workload_of
-from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.model import MLP, build_model
-from digits_sweep.training.optimizers import build_optimizer
+from digits_sweep.training.engines.protocol import Engine, Workload, constant_rate_only, mlp_only, relu_only
+from digits_sweep.training.model import build_model
+from digits_sweep.training.optimizers import build_optimizer, plain_kind
 from digits_sweep.training.stopwatch import Stopwatch
 
 # On a machine with a GPU, JAX would compute on it otherwise, and take most of its memory at once.
 jax.config.update("jax_platforms", "cpu")
 
 
-class JaxEngine:
+def _written_for(workload: Workload) -> str | None:
+    """Refuse what the functions below do not compute. AdamW is another step than Adam."""
+    if mlp_only(workload) or relu_only(workload):
+        return "it is written for model=mlp model.activation=relu"
+    if plain_kind(workload.optimizer) is not Adam or workload.device.type != "cpu":
+        return "it is written for Adam on the CPU"
+    return None
+
+
+class JaxEngine(Engine):
     """Forward, `jax.grad` and Adam in one `lax.scan` over the batches of an epoch."""
 
-    automatic: ClassVar[bool] = False
-    flushes_denormals: ClassVar[bool] = False
-    follows_schedules: ClassVar[bool] = False
-    reads_floats: ClassVar[bool] = True
-
-    @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
-        if type(model) is not MLP or any(type(activation) is not nn.ReLU for activation in model.activations):
-            return "it is written for model=mlp model.activation=relu"
-        # The exact type: AdamW is another step.
-        if type(optimizer) is not AdamConfig or optimizer.name != "adam" or device.type != "cpu":
-            return "it is written for Adam on the CPU"
-        return None
+    automatic = False
+    flushes_denormals = False
+    limits = (_written_for, constant_rate_only)
 
     def __init__(self, workload: Workload) -> None:
-        model = workload.model
-        assert isinstance(model, MLP), "every other model is refused"
-        self.model: nn.Module = model
-        self.optimizer: Optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=False)
+        self.model = model = workload.mlp
+        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=False)
         self.batch_size = workload.batch_size
         self.images = jnp.asarray(scale(workload.images, workload.scale).flatten(1).numpy())
         self.labels = jnp.asarray(workload.labels.numpy().astype(np.int32))
@@ -107,5 +104,5 @@ def build_jax(config: Config, digits: Digits) -> BuiltEngine:
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         model = build_model(config.model, config.seed, image_shape=digits.image_shape)
-        engine = JaxEngine(workload_of(config, digits, model, device))
+        engine = JaxEngine(workload_of(config, digits.train_images, digits.train_labels, model, device))
     return BuiltEngine(engine, "jax", "a peer", device, os.cpu_count() or 1, stopwatch.seconds)

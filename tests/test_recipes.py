@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from torch.optim import Adagrad
 
 from digits_sweep.results.run import read_run
 from tests.commands import Program
@@ -14,11 +15,8 @@ ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
 # What the recipes' code takes for imported at the top of its file.
 IMPORTS = """
 import csv, torch
-from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import ClassVar
-from torch.optim import Adagrad
 from digits_sweep.results.record import EpochRow
 from digits_sweep.results.record import Record
 """
@@ -62,7 +60,7 @@ def conf(tmp_path, monkeypatch) -> Path:
     data = loading.DataSet(defined("A data set", "digits_sweep.data.loading"), train_samples=150)
     monkeypatch.setitem(loading.DATASETS, "two_classes", data)
     monkeypatch.setitem(model.MODELS, "coarse", defined("A model", "digits_sweep.training.model"))
-    adagrad = defined("An optimizer", "digits_sweep.training.optimizers")
+    (adagrad,) = eval(f"{{{code('An optimizer')}}}", {**vars(optimizer), "Adagrad": Adagrad}).values()
     monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", adagrad)
     rule = {"lr": defined("A scaling rule", "digits_sweep.config.scaling")}
     monkeypatch.setitem(RULES, "cube_root", rule)

@@ -9,6 +9,7 @@ from torch import nn
 
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import AdamConfig, Config, MLPConfig, ModelConfig, OptimizerConfig, SGDConfig
+from digits_sweep.training.engines.native import NativeEngine
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MODELS, build_model
 from digits_sweep.training.optimizers import OPTIMIZERS
@@ -16,6 +17,8 @@ from digits_sweep.training.optimizers import OPTIMIZERS
 ADAM = AdamConfig(name="adam", lr=1e-3, weight_decay=5e-4, betas=[0.9, 0.999], eps=1e-8)
 SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=5e-4, momentum=0.9, nesterov=True)
 PLAIN_SGD = SGDConfig(name="sgd", lr=1e-2, weight_decay=0.0, momentum=0.0, nesterov=False)
+# Weights move by exactly the gradient.
+STEP_OF_ONE = replace(PLAIN_SGD, lr=1.0)
 
 # What the registries have but for the user's own, which has no code until it is named.
 KNOWN_MODELS = [name for name in MODELS if name != "own"]
@@ -23,9 +26,6 @@ KNOWN_OPTIMIZERS = [name for name in OPTIMIZERS if name != "own"]
 
 # What computes on an NVIDIA GPU only. Every other engine is tested on the CPU.
 GPU_ENGINES = ("cuda_kernel", "cuda_graph")
-
-# Weights move by exactly the gradient.
-STEP_OF_ONE = SGDConfig(name="sgd", lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False)
 
 
 def device_of(engine: str) -> str:
@@ -45,7 +45,7 @@ def settings(*overrides: str) -> Config:
 
 
 def model_called(name: str, head: str) -> ModelConfig:
-    """A model of the registry as its YAML has it, with the head given."""
+    """A model of the registry as its YAML has it, with this head."""
     return replace(settings(f"model={name}").model, head=head)
 
 
@@ -54,15 +54,10 @@ def optimizer_called(name: str) -> OptimizerConfig:
     return settings(f"optimizer={name}").optimizer
 
 
-def mlp(head: str = "softmax", hidden_size: int = 32, hidden_layers: int = 2, activation: str = "relu") -> MLPConfig:
-    return MLPConfig(
-        name="mlp",
-        head=head,
-        num_classes=10,
-        hidden_size=hidden_size,
-        hidden_layers=hidden_layers,
-        activation=activation,
-    )
+def mlp(**changed: object) -> MLPConfig:
+    """The configuration of a small MLP, but for what is changed."""
+    keys = {"head": "softmax", "num_classes": 10, "hidden_size": 32, "hidden_layers": 2, "activation": "relu"}
+    return MLPConfig(name="mlp", **(keys | changed))
 
 
 def small_convolution() -> nn.Module:
@@ -81,17 +76,26 @@ def workload(
     scale: str = "unit",
     device: str = "cpu",
     model: nn.Module | ModelConfig | None = None,
+    image_shape: tuple[int, ...] = (28, 28),
+    floats: bool = False,
     **shape: object,
 ) -> Workload:
-    """Random images and labels and what to train on them: an MLP of this `shape` if no `model` is given."""
+    """Random images and labels and what to train on them: an MLP of this `shape` if no `model` is given.
+
+    `floats` makes images of float32. Those of (height, width) have one channel.
+    """
     random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (num_samples, *image_shape), generator=random, dtype=torch.uint8)
+    seen = (1, *image_shape) if len(image_shape) == 2 else image_shape
     return Workload(
-        images=torch.randint(0, 256, (num_samples, 28, 28), generator=random, dtype=torch.uint8),
+        images=images / 100 - 1 if floats else images,
         labels=torch.randint(0, 10, (num_samples,), generator=random),
         scale=scale,
-        model=model if isinstance(model, nn.Module) else build_model(model or mlp(**shape), seed=42),
+        model=model if isinstance(model, nn.Module) else build_model(model or mlp(**shape), 42, seen),
         optimizer=optimizer,
         batch_size=batch_size,
         device=torch.device(device),
-        num_workers=0,
     )
+
+
+needs_compiler = pytest.mark.skipif(NativeEngine.refusal(workload()) is not None, reason="there is no C compiler")

@@ -78,7 +78,7 @@ def _loss_after(examples: int, config: Config, digits: Digits, checkpoint: Check
     """Return the frozen training loss after `examples` more examples from a checkpoint."""
     built = build_engine(config, digits)
     restore(built.engine, checkpoint)
-    built.settle()
+    built.configure_threads()
     num_samples = len(digits.train_labels)
     epochs = [epoch_order(config.seed, epoch, num_samples) for epoch in range(1, math.ceil(examples / num_samples) + 1)]
     built.engine.train(torch.cat(epochs)[:examples])

@@ -193,7 +193,7 @@ def _say_end(request: RunRequest, recorded: RecordedRun) -> None:
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:
     labels = digits.test_labels.to(built.device)
     evaluation = evaluate(built.engine.model, digits.test_images, labels, how=config.data.scale)
-    record.test_answers, record.test_accuracy = evaluation.answers_per_class, evaluation.accuracy
+    record.test_answers, record.test_accuracy = evaluation.predictions_per_class, evaluation.accuracy
 
 
 @contextmanager
@@ -245,7 +245,7 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
     built = build_engine(config, digits) if before is None else _as_it_started(config, digits, record)
     if before is not None:
         restore(built.engine, before)
-    record.flush_denormal = built.settle()
+    record.flush_denormal = built.configure_threads()
     record.engine, record.engine_reason = built.name, built.reason
     record.device, record.num_threads = str(built.device), built.num_threads
     record.own_code = sources(config)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
@@ -28,7 +28,7 @@ class BuiltEngine:
     num_threads: int
     seconds_setup: float
 
-    def settle(self) -> bool:
+    def configure_threads(self) -> bool:
         """Set this process to the engine's number of threads and treatment of denormals; return if they are flushed.
 
         PyTorch keeps both for the calling thread or the process, so engines that take turns must each set them again.
@@ -60,13 +60,10 @@ def engine_for(config: Config) -> tuple[str, str]:
     device, model = resolve_device(config.device), model_on_meta(config)
     if config.optimizer.name == "own":
         build_optimizer(config.optimizer, model.parameters(), fused=False)
-    _, floats = images_of(config.data)
-    return _choose(config, model, device, floats)
-
-
-def _choose(config: Config, model: nn.Module, device: torch.device, floats: bool) -> tuple[str, str]:
-    batch_size = config.data.batch_size
-    return choose_engine(config.engine.name, model, config.optimizer, device, config.schedule, floats, batch_size)
+    image_shape, is_float = images_of(config.data)
+    images = torch.empty(0, *image_shape, dtype=torch.float32 if is_float else torch.uint8)
+    labels = torch.empty(0, dtype=torch.int64)
+    return choose_engine(config.engine.name, workload_of(config, images, labels, model, device))
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
@@ -78,20 +75,22 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         model = build_model(config.model, config.seed, digits.image_shape)
-        name, reason = _choose(config, model, device, digits.is_float)
-        engine = ENGINES[name](workload_of(config, digits, model, device))
+        workload = workload_of(config, digits.train_images, digits.train_labels, model, device)
+        name, reason = choose_engine(config.engine.name, workload)
+        engine = ENGINES[name](workload)
     return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds)
 
 
-def workload_of(config: Config, digits: Digits, model: nn.Module, device: torch.device) -> Workload:
-    """Return what an engine is given to train `model` as `config` says."""
+def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module, device: torch.device) -> Workload:
+    """Return what an engine is given to train `model` on `images` and `labels` as `config` says."""
     return Workload(
-        images=digits.train_images,
-        labels=digits.train_labels,
+        images=images,
+        labels=labels,
         scale=config.data.scale,
         model=model,
         optimizer=config.optimizer,
         batch_size=config.data.batch_size,
         device=device,
         num_workers=config.data.num_workers,
+        schedule=config.schedule,
     )

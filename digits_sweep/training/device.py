@@ -1,4 +1,4 @@
-"""The device: which one, its threads, its denormals, its memory."""
+"""The device: which one, its threads, its denormals, its random numbers, its memory."""
 
 import sys
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from digits_sweep.errors import DeviceUnavailable
 
@@ -47,76 +47,60 @@ def threads_for(num_threads: int | str) -> int:
 def flush_denormals_from_now_on() -> None:
     """Treat float32 numbers below 1.2e-38 as 0 in this thread, and in PyTorch's threads if none is running yet.
 
-    The setting belongs to a thread, and the threads of PyTorch's pool inherit it from the one whose operation first
-    needs them, so this must come before the first operation on a tensor. An engine that wants denormals gets them in
-    the main thread alone.
+    The setting belongs to a thread. The threads of PyTorch's pool inherit it from the thread whose operation needs them
+    first, so call this before the first operation on a tensor. An engine that wants denormals gets them in the main
+    thread alone.
     """
     torch.set_flush_denormal(True)
 
 
-def seed_random_numbers(device: torch.device, seed: int) -> None:
-    """Start PyTorch's global random numbers, of the CPU and of `device`, from `seed` (0 to 2**64 - 1)."""
-    torch.default_generator.manual_seed(seed)
+def _generators(device: torch.device) -> list[torch.Generator]:
+    """Return PyTorch's global random numbers: the CPU's, and those of `device` if it is a GPU."""
     if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
-
-
-def random_state(device: torch.device) -> list[Tensor]:
-    """Return where PyTorch's global random numbers stand, those of the CPU and of `device`."""
-    states = [torch.get_rng_state()]
-    if device.type == "cuda":
-        states.append(torch.cuda.get_rng_state(device))
-    elif device.type == "mps":
-        states.append(torch.mps.get_rng_state())
-    return states
-
-
-def set_random_state(device: torch.device, states: list[Tensor]) -> None:
-    """Set PyTorch's global random numbers to where they stood when `random_state` returned `states`."""
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(states[1])
+        torch.cuda.init()
+        return [torch.default_generator, torch.cuda.default_generators[device.index or 0]]
+    if device.type == "mps":
+        return [torch.default_generator, torch.mps._get_default_mps_generator()]
+    return [torch.default_generator]
 
 
 @contextmanager
-def random_numbers_kept(device: torch.device) -> Iterator[None]:
+def _random_numbers_kept(device: torch.device) -> Iterator[None]:
     """Leave PyTorch's global random numbers after the block where they stood before it."""
-    states = random_state(device)
+    generators = _generators(device)
+    states = [generator.get_state() for generator in generators]
     try:
         yield
     finally:
-        set_random_state(device, states)
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
 
 
 class RandomNumbers:
-    """A stream of PyTorch's global random numbers, which takes their place in a block and goes on in the next one."""
+    """A stream of random numbers that takes the place of PyTorch's global ones in a block, and goes on in the next."""
 
     def __init__(self, device: torch.device, seed: int) -> None:
         """Start the stream of the CPU and of `device` from `seed` (0 to 2**64 - 1)."""
         self.device = device
-        with random_numbers_kept(device):
-            seed_random_numbers(device, seed)
-            self.state = random_state(device)
+        with _random_numbers_kept(device):
+            self.states = [generator.manual_seed(seed).get_state() for generator in _generators(device)]
 
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
-        """Let what draws random numbers in the block draw from this stream, and nothing else notice it."""
-        with random_numbers_kept(self.device):
-            set_random_state(self.device, self.state)
+        """Let whatever draws random numbers in the block draw from this stream; the global ones stay as they are."""
+        generators = _generators(self.device)
+        with _random_numbers_kept(self.device):
+            for generator, state in zip(generators, self.states, strict=True):
+                generator.set_state(state)
             yield
-            self.state = random_state(self.device)
+            self.states = [generator.get_state() for generator in generators]
 
 
 @contextmanager
 def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Keep every module of `model` in evaluation mode in the block, and its mode and random numbers as they were."""
+    """Put every module of `model` into evaluation mode in the block; restore modes and random numbers after it."""
     modes = {module: module.training for module in model.modules()}
-    with random_numbers_kept(device):
+    with _random_numbers_kept(device):
         try:
             model.eval()
             yield
@@ -128,7 +112,7 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
 MB = 1e6
 # Linux counts the most memory that was resident, and starts counting anew if 5 is written here.
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-# What PyTorch's allocator of the CPU says; it has no error of its own.
+# How PyTorch's allocator of the CPU words it, which has no error of its own.
 OF_THE_ALLOCATOR = ("can't allocate memory", "not enough memory")
 
 
@@ -143,9 +127,9 @@ class PeakMemory:
         with suppress(OSError):
             CLEAR.write_text("5")
         if device.type == "cuda":
-            # Nothing is counted before the process has used the device.
+            # Before the process has used the device, nothing is counted.
             torch.cuda.init()
-            # What a run before kept for itself, perhaps one that ran out of memory.
+            # An earlier run may have kept memory for itself, perhaps one that ran out of it.
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,17 +80,19 @@ def train(
     Stops early after an epoch that `is_last`, with the first iteration that reaches `trainer.max_examples`, and if
     `pause` returns true: then the last epoch may be incomplete. `pause` is called before the first step of the run, and
     between iterations if `evaluation` asks for it, each time before the epoch is yielded that ends there. An epoch's
-    seconds run from before its shuffle to after its last step, without its pauses. `seconds_before` are those of the
-    epochs before `first_epoch`. Without a `learning_rate` every step has the optimizer's.
+    seconds run from before its shuffle to after its last step, without its pauses; `stopwatch` counts those of the run,
+    from the `seconds_before` of the epochs before `first_epoch` on. Without a `learning_rate` every step has the
+    optimizer's.
     """
     schedule = Schedule(num_samples, engine.batch_size)
     if evaluation and pause:
-        schedule = Schedule(num_samples, engine.batch_size, evaluation.every_examples, evaluation.per_doubling)
-    loop = _Loop(engine, seed, stopwatch, schedule, pause, seconds_before, learning_rate)
+        schedule = replace(schedule, every_examples=evaluation.every_examples, per_doubling=evaluation.per_doubling)
+    stopwatch.seconds = seconds_before
+    loop = _Loop(engine, seed, stopwatch, schedule, pause, learning_rate)
     last = trainer.num_epochs * schedule.iterations_per_epoch
     if trainer.max_examples is not None:
         last = min(last, schedule.iteration_at(trainer.max_examples))
-    if first_epoch == 1 and loop.pauses_before_the_first_step():
+    if first_epoch == 1 and schedule.pauses and loop.pauses_at(0):
         return
     for number in range(first_epoch, math.ceil(last / schedule.iterations_per_epoch) + 1):
         epoch = loop.train(number, last)
@@ -101,10 +103,10 @@ def train(
 
 @dataclass
 class _Loop:
-    """Trains an epoch in parts, pauses between them, and counts the seconds of the epochs so far.
+    """Trains an epoch in parts, and pauses between them.
 
-    Random layers draw from a stream of random numbers that starts anew with every epoch, so that a resumed run draws
-    the same, and that stands still in a pause.
+    Random layers draw from a stream of random numbers. It starts anew with every epoch, so that a resumed run draws the
+    same, and stands still in a pause.
     """
 
     engine: Engine
@@ -112,45 +114,35 @@ class _Loop:
     stopwatch: Stopwatch
     schedule: Schedule
     pause: Pause | None
-    seconds: float
     learning_rate: LearningRate | None
     ended: bool = False
 
-    def pauses_before_the_first_step(self) -> bool:
-        """Pause if the schedule does so, and return whether the run ends there."""
-        return self.schedule.pauses and self._pause(0, self.seconds)
-
     def train(self, number: int, last: int) -> Epoch:
         """Train epoch `number`, at most up to iteration `last` of the run."""
-        start, end = ((number - edge) * self.schedule.iterations_per_epoch for edge in (1, 0))
+        schedule, seconds_before = self.schedule, self.stopwatch.seconds
+        start, end = ((number - edge) * schedule.iterations_per_epoch for edge in (1, 0))
         last = min(last, end)
         random = RandomNumbers(self.stopwatch.device, _seeds(self.seed, number)[1])
-        pauses, order, losses = self.schedule.between(start, last), None, []
-        done, seconds = start, 0.0
+        pauses, order, losses, done = schedule.between(start, last), None, [], start
         for until in dict.fromkeys([*pauses, last]):
             with random.drawn_from(), self.stopwatch.running():
                 if order is None:
-                    order = epoch_order(self.seed, number, self.schedule.num_samples)
-                losses.append(self._train(self._part(order, done - start, until - start), done, until))
-            done, seconds = until, seconds + self.stopwatch.seconds
-            if until in pauses and self._pause(until, self.seconds + seconds):
-                self.ended = True
+                    order = epoch_order(self.seed, number, schedule.num_samples)
+                part = slice(*((iteration - start) * self.engine.batch_size for iteration in (done, until)))
+                rates = self.learning_rate.of_steps(schedule, done, until) if self.learning_rate else None
+                losses.append(self.engine.train(order[part], rates))
+            done = until
+            if until in pauses and self.pauses_at(until):
                 break
-        self.seconds += seconds
-        examples = self.schedule.examples_after(done) - self.schedule.examples_after(start)
+        seconds = self.stopwatch.seconds - seconds_before
+        examples = schedule.examples_after(done) - schedule.examples_after(start)
         return Epoch(number, seconds, torch.cat(losses).cpu(), examples, complete=done == end)
 
-    def _train(self, order: Tensor, after: int, until: int) -> Tensor:
-        if self.learning_rate is None:
-            return self.engine.train(order)
-        return self.engine.train(order, self.learning_rate.of_steps(self.schedule, after, until))
-
-    def _part(self, order: Tensor, after: int, until: int) -> Tensor:
-        return order[after * self.engine.batch_size : until * self.engine.batch_size]
-
-    def _pause(self, iterations: int, seconds: float) -> bool:
+    def pauses_at(self, iterations: int) -> bool:
+        """Pause after so many iterations of the run, and return whether the run ends there."""
         assert self.pause is not None, "without one, the schedule has no pauses"
-        return self.pause(iterations, self.schedule.examples_after(iterations), seconds)
+        self.ended = self.pause(iterations, self.schedule.examples_after(iterations), self.stopwatch.seconds)
+        return self.ended
 
 
 def is_last(loss_mean: float, trainer: TrainerConfig) -> bool:

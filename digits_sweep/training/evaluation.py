@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits, scale
-from digits_sweep.results.record import EvaluationRow
 from digits_sweep.training.device import frozen
 from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
 
@@ -27,7 +26,7 @@ class Evaluation:
     loss: float
     correct: int
     predictions_per_class: list[int]
-    labels_per_class: list[int] | None = None
+    labels_per_class: list[int]
 
     @property
     def count(self) -> int:
@@ -47,19 +46,12 @@ class Evaluation:
     @property
     def classes_never_predicted(self) -> int:
         """The classes among the labels that are never predicted; of ten, each keeps the loss about 0.1 higher."""
-        labels = self.labels_per_class or [1] * len(self.predictions_per_class)
-        return sum(count == 0 < there for count, there in zip(self.predictions_per_class, labels, strict=True))
-
-    @property
-    def answers_per_class(self) -> list[int]:
-        """The former name of `predictions_per_class`."""
-        return self.predictions_per_class
+        pairs = zip(self.predictions_per_class, self.labels_per_class, strict=True)
+        return sum(predictions == 0 < labels for predictions, labels in pairs)
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, images: Tensor, labels: Tensor, batch_size: int | None = None, how: str | None = None
-) -> Evaluation:
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, how: str | None = None) -> Evaluation:
     """Evaluate on `images` (n, channels, height, width) float32 and `labels` (n,) int64, both on the model's device.
 
     If `how` is given, `images` are as in `Digits`, on any device: they are scaled as it says (see `scale`) and moved a
@@ -67,10 +59,10 @@ def evaluate(
 
     Layers that behave differently in training, such as dropout, are in evaluation mode meanwhile.
     """
-    batch_size = batch_size or max(1, min(PORTION, PIXELS // images[0].numel()))
+    portion = max(1, min(PORTION, PIXELS // images[0].numel()))
     losses, correct, predicted = [], 0, torch.zeros(0, dtype=torch.int64)
     with frozen(model, labels.device):
-        for some, answers in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        for some, answers in zip(images.split(portion), labels.split(portion), strict=True):
             scores = model(some if how is None else scale(some, how).to(labels.device))
             # Summed in float64, which not every device has.
             losses.append(cross_entropy(scores, answers, reduction="none").cpu().double().sum().item())
@@ -84,33 +76,17 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Measurements:
-    """A model on its evaluator's digits. `noise` is None if it is not asked for."""
+    """A model on its evaluator's digits. `noise` is None if the configuration does not ask for it."""
 
     train: Evaluation
     test: Evaluation
     noise: GradientNoise | None
 
-    def row(self, iterations: int, examples: int, seconds: float) -> EvaluationRow:
-        """Return the row of `evaluations.csv` for a run that has trained so much, as yet without its running loss."""
-        return EvaluationRow(
-            iterations=iterations,
-            examples=examples,
-            seconds=seconds,
-            train_loss=self.train.loss,
-            train_error=self.train.error,
-            test_loss=self.test.loss,
-            test_error=self.test.error,
-            classes_never_predicted=self.test.classes_never_predicted,
-            gradient_squared_norm=self.noise.squared_norm if self.noise else None,
-            gradient_trace=self.noise.trace if self.noise else None,
-            noise_scale=self.noise.scale if self.noise else None,
-        )
-
 
 class Evaluator:
     """Measure models on fixed digits of a data set, the same for every run of a sweep.
 
-    They are held in float32 on the device: 3 kB for an image of 28 x 28.
+    The digits are held in float32 on the device: 3 kB for an image of 28 x 28.
     """
 
     def __init__(self, config: EvaluationConfig, digits: Digits, how: str, device: torch.device) -> None:

@@ -11,7 +11,6 @@ of m is |G|^2 + tr(Sigma). Solved for the two, as in appendix A.1 there with bat
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -51,9 +50,18 @@ def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> Gradient
     Both lie on the model's device; n is 2 or more. Nothing of the model changes: layers are in evaluation mode, and
     gradients that its parameters hold stay. Raises what `torch.func` raises if it cannot differentiate the model.
     """
-    sums_of, portion = (_sums_of_mlp, PORTION) if type(model) is MLP else (_sums_of_any, _portion(model))
+    if type(model) is MLP:
+        sums_of, portion = _sums_of_mlp, PORTION
+    else:
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        sums_of, portion = _sums_of_any, max(1, MOST_NUMBERS // max(1, parameters))
+    squares = 0.0
+    totals: list[Tensor] = []
     with frozen(model, images.device):
-        squares, totals = _summed(sums_of, model, images.split(portion), labels.split(portion))
+        for some, answers in zip(images.split(portion), labels.split(portion), strict=True):
+            squares_of_portion, sums = sums_of(model, some, answers)
+            squares += squares_of_portion
+            totals = [total.add_(sum_) for total, sum_ in zip(totals, sums, strict=True)] if totals else sums
     count = len(images)
     of_mean = math.fsum((total / count).square().sum().item() for total in totals)
     mean_square = squares / count
@@ -61,21 +69,6 @@ def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> Gradient
         squared_norm=(count * of_mean - mean_square) / (count - 1),
         trace=(mean_square - of_mean) / (1 - 1 / count),
     )
-
-
-def _summed(
-    sums_of: Callable[[nn.Module, Tensor, Tensor], Sums],
-    model: nn.Module,
-    images: tuple[Tensor, ...],
-    labels: tuple[Tensor, ...],
-) -> Sums:
-    squares = 0.0
-    totals: list[Tensor] = []
-    for image_portion, label_portion in zip(images, labels, strict=True):
-        of_portion, sums = sums_of(model, image_portion, label_portion)
-        squares += of_portion
-        totals = [total.add_(each) for total, each in zip(totals, sums, strict=True)] if totals else sums
-    return squares, totals
 
 
 def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
@@ -98,17 +91,16 @@ def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
             values = step(output)
         # The sum, because each output belongs to one example: its gradient is that of the example's own loss.
         deltas = torch.autograd.grad(cross_entropy(values, labels, reduction="sum"), outputs)
-    squares = sum(
-        (given.square().sum(1) + 1) * delta.square().sum(1) for given, delta in zip(inputs, deltas, strict=True)
-    )
+    pairs = list(zip(inputs, deltas, strict=True))
+    squares = sum((values.square().sum(1) + 1) * delta.square().sum(1) for values, delta in pairs)
     assert isinstance(squares, Tensor)
-    weights = [delta.t() @ given for given, delta in zip(inputs, deltas, strict=True)]
+    weights = [delta.t() @ values for values, delta in pairs]
     return squares.cpu().double().sum().item(), [*weights, *(delta.sum(0) for delta in deltas)]
 
 
 def _sums_of_any(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     """Sum over the gradients of the examples, formed one by one, of any network that `torch.func` can differentiate."""
-    parameters = {name: each.detach() for name, each in model.named_parameters() if each.requires_grad}
+    parameters = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     buffers = dict(model.named_buffers())
 
     def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
@@ -116,9 +108,5 @@ def _sums_of_any(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
         return cross_entropy(scores, label.unsqueeze(0))
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")(parameters, images, labels)
-    squares = sum(each.flatten(1).square().sum(1) for each in gradients.values())
-    return squares.cpu().double().sum().item(), [each.sum(0) for each in gradients.values()]
-
-
-def _portion(model: nn.Module) -> int:
-    return max(1, MOST_NUMBERS // max(1, sum(parameter.numel() for parameter in model.parameters())))
+    squares = sum(gradient.flatten(1).square().sum(1) for gradient in gradients.values())
+    return squares.cpu().double().sum().item(), [gradient.sum(0) for gradient in gradients.values()]

@@ -33,17 +33,14 @@ def build_head(name: str) -> nn.Module:
 class MLP(nn.Module):
     """A multilayer perceptron: Linear + activation pairs (`features`), a Linear layer (`output`) and a `head`."""
 
-    def __init__(
-        self, in_features: int, hidden_size: int, hidden_layers: int, num_classes: int, activation: str, head: str
-    ) -> None:
+    def __init__(self, config: MLPConfig, image_shape: tuple[int, ...]) -> None:
         super().__init__()
-        sizes = [in_features] + [hidden_size] * hidden_layers
         layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise(sizes):
-            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+        for fan_in, fan_out in pairwise([prod(image_shape)] + [config.hidden_size] * config.hidden_layers):
+            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[config.activation]()]
         self.features = nn.Sequential(*layers)
-        self.output: nn.Linear = nn.Linear(hidden_size, num_classes)
-        self.head = build_head(head)
+        self.output: nn.Linear = nn.Linear(config.hidden_size, config.num_classes)
+        self.head = build_head(config.head)
 
     @property
     def hidden_layers(self) -> list[nn.Linear]:
@@ -63,63 +60,30 @@ class MLP(nn.Module):
 class CNN(nn.Module):
     """A convolutional network: convolutions, each halved in height and width, then two Linear layers and a `head`."""
 
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        channels: list[int],
-        kernel_size: int,
-        hidden_size: int,
-        num_classes: int,
-        activation: str,
-        head: str,
-    ) -> None:
+    def __init__(self, config: CNNConfig, image_shape: tuple[int, ...]) -> None:
+        """Raise `InvalidConfig` if there is nothing left of an image after the last convolution."""
         super().__init__()
+        size, halvings = " x ".join(map(str, image_shape)), len(config.channels)
+        if len(image_shape) != 3:
+            raise InvalidConfig(f"model=cnn: needs images of channels x height x width, not {size}")
         colors, height, width = image_shape
+        most = min(height, width).bit_length() - 1
+        if halvings > most:
+            right = f"must be at most {most}, because each halves images of {size}"
+            raise InvalidConfig(f"model.channels={to_text(config.channels)}: {right}")
         layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise([colors, *channels]):
-            layers += [nn.Conv2d(fan_in, fan_out, kernel_size, padding=kernel_size // 2), ACTIVATIONS[activation]()]
-            layers.append(nn.MaxPool2d(2))
-        left = (height >> len(channels)) * (width >> len(channels))
+        for fan_in, fan_out in pairwise([colors, *config.channels]):
+            layers.append(nn.Conv2d(fan_in, fan_out, config.kernel_size, padding=config.kernel_size // 2))
+            layers += [ACTIVATIONS[config.activation](), nn.MaxPool2d(2)]
         self.features = nn.Sequential(*layers)
-        self.hidden = nn.Sequential(nn.Linear(channels[-1] * left, hidden_size), ACTIVATIONS[activation]())
-        self.output: nn.Linear = nn.Linear(hidden_size, num_classes)
-        self.head = build_head(head)
+        left = config.channels[-1] * (height >> halvings) * (width >> halvings)
+        self.hidden = nn.Sequential(nn.Linear(left, config.hidden_size), ACTIVATIONS[config.activation]())
+        self.output: nn.Linear = nn.Linear(config.hidden_size, config.num_classes)
+        self.head = build_head(config.head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map `images` (batch, channels, height, width) float32 to scores (batch, num_classes)."""
         return self.head(self.output(self.hidden(self.features(images).flatten(1))))
-
-
-def _mlp(config: MLPConfig, image_shape: tuple[int, ...]) -> nn.Module:
-    return MLP(
-        prod(image_shape),
-        config.hidden_size,
-        config.hidden_layers,
-        config.num_classes,
-        config.activation,
-        config.head,
-    )
-
-
-def _cnn(config: CNNConfig, image_shape: tuple[int, ...]) -> nn.Module:
-    """Raise `InvalidConfig` if there is nothing left of an image after the last convolution."""
-    found = " x ".join(map(str, image_shape))
-    if len(image_shape) != 3:
-        raise InvalidConfig(f"model=cnn: needs images of channels x height x width, not {found}")
-    channels, height, width = image_shape
-    most = min(height, width).bit_length() - 1
-    if len(config.channels) > most:
-        right = f"must be at most {most}, because each halves images of {found}"
-        raise InvalidConfig(f"model.channels={to_text(config.channels)}: {right}")
-    return CNN(
-        (channels, height, width),
-        config.channels,
-        config.kernel_size,
-        config.hidden_size,
-        config.num_classes,
-        config.activation,
-        config.head,
-    )
 
 
 def _linear(config: ModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
@@ -129,8 +93,7 @@ def _linear(config: ModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
 def _own(config: OwnModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
     """Raise `InvalidConfig` if it makes no network, or one without a score for every class."""
     target = str(config.target)
-    offered = {"num_classes": config.num_classes, "image_shape": image_shape}
-    network = called("model", target, config.arguments, **offered)
+    network = called("model", target, config.arguments, num_classes=config.num_classes, image_shape=image_shape)
     if not isinstance(network, nn.Module):
         raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
     try:
@@ -139,8 +102,8 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
     except Exception as error:
         raise mistake("model", target, f"fails on images of {' x '.join(map(str, image_shape))}", error) from error
     if shape != (2, config.num_classes):
-        found, right = (" x ".join(map(str, each)) for each in (shape, (2, config.num_classes)))
-        raise InvalidConfig(f"model.target={target}: gives {found} scores for 2 images, must be {right}")
+        scores, right = (" x ".join(map(str, sizes)) for sizes in (shape, (2, config.num_classes)))
+        raise InvalidConfig(f"model.target={target}: gives {scores} scores for 2 images, must be {right}")
     network.train()
     return network if config.head == "logits" else nn.Sequential(network, build_head(config.head))
 
@@ -149,7 +112,7 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
 # (channels, height, width). Initial weights come from PyTorch's global random numbers, which are seeded before.
 ModelBuilder = Callable[[Any, tuple[int, ...]], nn.Module]
 
-MODELS: dict[str, ModelBuilder] = {"mlp": _mlp, "cnn": _cnn, "linear": _linear, "own": _own}
+MODELS: dict[str, ModelBuilder] = {"mlp": MLP, "cnn": CNN, "linear": _linear, "own": _own}
 
 
 def build_model(config: ModelConfig, seed: int, image_shape: tuple[int, ...] = (1, 28, 28)) -> nn.Module:

@@ -62,7 +62,7 @@ class Schedule:
         if self.per_doubling is None:
             return []
         doublings = math.log2(max(after, 1)), math.log2(max(until, 1))
-        first, last = (math.floor(each * self.per_doubling) for each in doublings)
+        first, last = (math.floor(number * self.per_doubling) for number in doublings)
         return [math.ceil(2 ** (number / self.per_doubling)) for number in range(max(0, first - 1), last + 2)]
 
 

@@ -1,4 +1,4 @@
-"""The epoch timer: a monotonic clock, with the device's work finished at both ends."""
+"""A clock of training: it stands still in pauses, and the device's work is finished whenever it starts or stops."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,21 +16,31 @@ def synchronize(device: torch.device) -> None:
 
 
 class Stopwatch:
-    """Measure the seconds that a block takes on a device.
+    """Counts, in `seconds`, the time between its starts and its stops.
 
     `clock` returns seconds and never goes back; tests inject their own.
     """
 
     def __init__(self, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.device = device
-        self.clock = clock
+        self.device, self.clock = device, clock
         self.seconds = 0.0
+        self._started: float | None = None
+
+    def start(self) -> None:
+        """Let it run."""
+        synchronize(self.device)
+        self._started = self.clock()
+
+    def stop(self) -> None:
+        """Let it stand; nothing happens if it stands already."""
+        synchronize(self.device)
+        if self._started is not None:
+            self.seconds += self.clock() - self._started
+        self._started = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Set `seconds` to what the block took, the device synchronized before the first and after the last tick."""
-        synchronize(self.device)
-        start = self.clock()
+        """Let it run while the block does."""
+        self.start()
         yield
-        synchronize(self.device)
-        self.seconds = self.clock() - start
+        self.stop()

@@ -7,7 +7,7 @@ pytest.importorskip("jax")
 
 from benchmarks.jax_engine import JaxEngine
 from digits_sweep.training.engines import ENGINES
-from tests.workloads import ADAM, SGD, mlp, optimizer_called, workload
+from tests.workloads import SGD, optimizer_called, workload
 
 pytestmark = pytest.mark.full
 
@@ -26,9 +26,9 @@ def test_it_computes_on_the_cpu_on_a_machine_with_a_gpu_too():
 
 @pytest.mark.parametrize("optimizer", [SGD, optimizer_called("adamw")])
 def test_another_optimizer_is_refused(optimizer):
-    assert JaxEngine.refusal(workload().model, optimizer, torch.device("cpu"))
-    assert JaxEngine.refusal(workload().model, ADAM, torch.device("cpu")) is None
+    assert JaxEngine.refusal(workload(optimizer=optimizer)) == "it is written for Adam on the CPU"
+    assert JaxEngine.refusal(workload()) is None
 
 
 def test_another_network_is_refused():
-    assert JaxEngine.refusal(workload(model=mlp(activation="tanh")).model, ADAM, torch.device("cpu"))
+    assert JaxEngine.refusal(workload(activation="tanh")) == "it is written for model=mlp model.activation=relu"

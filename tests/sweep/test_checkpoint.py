@@ -42,7 +42,7 @@ def epoch(trained, number: int) -> torch.Tensor:
 @pytest.mark.parametrize("name", [on_this_machine(name) for name in ENGINES])
 @pytest.mark.parametrize("optimizer", [ADAM, SGD, PLAIN_SGD])
 def test_an_engine_restored_from_a_checkpoint_goes_on_bit_for_bit(name, optimizer):
-    if refusal := ENGINES[name].refusal(workload().model, optimizer, torch.device(device_of(name)), 20):
+    if refusal := ENGINES[name].refusal(workload(optimizer=optimizer, device=device_of(name))):
         pytest.skip(f"{name}: {refusal}")
     undisturbed = engine(name, optimizer)
     epoch(undisturbed, 1)

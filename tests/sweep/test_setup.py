@@ -12,9 +12,9 @@ from digits_sweep.sweep.run import run
 from digits_sweep.training.engines.native import NativeEngine
 from tests.commands import Program
 from tests.killing import losses, weights
-from tests.workloads import ADAM, workload
+from tests.workloads import workload
 
-COMPILES = NativeEngine.refusal(workload().model, ADAM, workload().device) is None
+COMPILES = NativeEngine.refusal(workload()) is None
 needs_compiler = pytest.mark.skipif(not COMPILES, reason="there is no C compiler")
 KEYS = ("data=mnist_sample", "data.batch_size=1500", "model.hidden_size=2", "device=cpu")
 NO_COMPILER = "no_such_compiler"

@@ -1,13 +1,16 @@
-"""When a run pauses: at which iterations, whatever epoch it is resumed after."""
+"""Functions of the examples so far: when a run pauses, and the learning rate of every step."""
 
 import math
 from itertools import chain, pairwise
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from digits_sweep.training.schedule import Schedule
+from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
+from digits_sweep.training.schedule import LearningRate, ScaledRates, Schedule, is_constant, learning_rate_of
 
 EVERY = st.one_of(st.none(), st.integers(1, 400))
 DOUBLING = st.one_of(st.none(), st.floats(0.1, 50))
@@ -44,15 +47,9 @@ def test_so_many_examples_are_reached_at_the_first_iteration_that_has_trained_on
 @given(schedule=schedules(every=st.integers(1, 400), doubling=st.none()), epochs=st.integers(1, 4))
 def test_a_run_pauses_at_the_first_iteration_at_or_after_every_multiple(schedule, epochs):
     until = epochs * schedule.iterations_per_epoch
-    examples = by_hand(schedule, until)
-    expected = [
-        iteration
-        for iteration in range(1, until + 1)
-        if examples[iteration] // schedule.every_examples > examples[iteration - 1] // schedule.every_examples
-    ]
+    multiples = [examples // schedule.every_examples for examples in by_hand(schedule, until)]
+    expected = [number for number, (one, next_one) in enumerate(pairwise(multiples), start=1) if next_one > one]
     assert schedule.between(0, until) == expected
-    for point in expected:
-        assert examples[point] % schedule.every_examples < schedule.batch_size
 
 
 @given(schedule=schedules(every=st.none(), doubling=st.floats(0.1, 50)), until=st.integers(1, 900))
@@ -86,12 +83,74 @@ def test_both_kinds_of_pauses_are_those_of_the_one_and_of_the_other(schedule, un
     assert schedule.between(0, until) == sorted({*multiples, *doublings})
 
 
-def test_without_a_key_there_is_no_pause():
-    assert not Schedule(60_000, 100).pauses
-    assert Schedule(60_000, 100).between(0, 10**6) == []
+@pytest.mark.parametrize("keys", [{}, {"every_examples": 3_000}, {"per_doubling": 6.0}])
+def test_a_run_pauses_only_with_one_of_the_keys(keys):
+    assert Schedule(60_000, 100, **keys).pauses == bool(keys)
+    assert bool(Schedule(60_000, 100, **keys).between(0, 600)) == bool(keys)
 
 
-@pytest.mark.parametrize("keys", [{"every_examples": 3_000}, {"per_doubling": 6.0}])
-def test_with_one_there_are_some(keys):
-    assert Schedule(60_000, 100, **keys).pauses
-    assert Schedule(60_000, 100, **keys).between(0, 600)
+# The learning rate: in examples, so that it means the same at every batch size
+
+
+def rate(total: int = 1_000, **schedule: object) -> LearningRate:
+    return LearningRate(ScheduleConfig(**schedule), total)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shares"),
+    [
+        ({"decay": "linear"}, {0: 1, 250: 0.75, 500: 0.5, 1_000: 0}),
+        ({"decay": "linear", "final": 0.2}, {0: 1, 500: 0.6, 1_000: 0.2, 5_000: 0.2}),
+        ({"decay": "cosine"}, {0: 1, 250: (1 + math.sqrt(0.5)) / 2, 500: 0.5, 1_000: 0}),
+        ({"decay": "cosine", "final": 0.2}, {0: 1, 500: 0.6, 1_000: 0.2}),
+        ({"warmup_examples": 200}, {0: 0, 50: 0.25, 200: 1, 1_000: 1}),
+        ({"decay": "linear", "warmup_examples": 200}, {100: 0.5, 200: 1, 600: 0.5, 1_000: 0}),
+        ({"decay": "cosine", "warmup_examples": 200}, {100: 0.5, 200: 1, 600: 0.5, 1_000: 0}),
+        ({"decay": "linear", "warmup_examples": 2_000}, {1_000: 0.5}),
+    ],
+)
+def test_the_rate_rises_during_the_warm_up_falls_until_the_last_example_and_stays_there(schedule, shares):
+    assert {examples: rate(**schedule).at(examples) for examples in shares} == pytest.approx(shares)
+
+
+def test_a_step_has_the_rate_of_the_middle_of_its_batch_and_the_smaller_last_batch_of_its_own():
+    steps = rate(total=100, decay="linear").of_steps(Schedule(50, 20), 0, 6)
+    assert steps == pytest.approx([0.9, 0.7, 0.55, 0.4, 0.2, 0.05])
+
+
+@given(batch_size=st.integers(1, 100), warmup=st.integers(0, 3).map(lambda number: number * 100))
+def test_every_batch_size_trains_its_examples_with_one_rate_on_average(batch_size, warmup):
+    """The sum of batch size x rate is the same, as long as no batch spans the end of the warm-up."""
+    iterations = Schedule(100, batch_size)
+    last = 10 * iterations.iterations_per_epoch
+    shares = rate(total=1_000, decay="linear", warmup_examples=warmup).of_steps(iterations, 0, last)
+    sizes = [end - start for start, end in pairwise(by_hand(iterations, last))]
+    assert math.fsum(map(math.prod, zip(sizes, shares, strict=True))) == pytest.approx(500)
+
+
+@given(cut=st.integers(0, 60), decay=st.sampled_from(["linear", "cosine", None]))
+def test_the_rates_of_a_part_are_those_of_the_whole(cut, decay):
+    schedule, iterations = rate(decay=decay, warmup_examples=77), Schedule(50, 7)
+    whole = schedule.of_steps(iterations, 0, 60)
+    assert schedule.of_steps(iterations, 0, cut) + schedule.of_steps(iterations, cut, 60) == whole
+
+
+@pytest.mark.parametrize(("max_examples", "total"), [(None, 300), (250, 250), (999, 300)])
+def test_the_last_example_is_that_of_the_last_epoch_or_the_most_that_a_run_trains_on(max_examples, total):
+    trainer = TrainerConfig(3, 1.6, False, max_examples)
+    assert learning_rate_of(ScheduleConfig(decay="cosine"), trainer, 100).total_examples == total
+    assert learning_rate_of(ScheduleConfig(), trainer, 100) is None
+
+
+def test_a_constant_rate_has_neither_decay_nor_warm_up():
+    assert is_constant(ScheduleConfig())
+    assert not is_constant(ScheduleConfig(warmup_examples=1))
+
+
+def test_rates_are_shares_of_the_first_ones_even_after_a_state_was_loaded():
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.ones(1))]}, {"params": [], "lr": 0.5}], lr=0.1)
+    rates = ScaledRates(optimizer)
+    rates.set(0.5)
+    optimizer.load_state_dict(optimizer.state_dict())
+    rates.set(0.2)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.02, 0.1])

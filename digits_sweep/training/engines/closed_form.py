@@ -1,66 +1,98 @@
-"""All parameters of an MLP in one vector, and the optimizer's step on it as one fused kernel."""
+"""The MLP's training by the formula, on preallocated tensors: what autograd would compute, without its graph.
+
+All parameters lie in one vector, which the optimizer's fused kernel steps at once.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
-from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale_in_place, scale_of
-from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.engines.fused_steps import fused_kernel, moments_of, set_state, unknown_step
+from digits_sweep.training.engines.protocol import Engine, Workload, cpu_only, mlp_only, plain_steps_only, relu_only
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizers import build_optimizer, fused_kernel, steps_plainly, unknown_step
+from digits_sweep.training.optimizers import build_optimizer
 
 
 class FlatParameters:
     """Move the weights and biases of `model` into one vector, `values`, that they become views of.
 
     Every Linear layer is a block in it, (in_features + 1, out_features): its transposed weight above its bias. So one
-    product with inputs that end with a column of ones covers both, forward and backward. The hidden layers' blocks
-    lie in the vector row by row, the output layer's column by column: products are faster along the long side.
-    `gradients` is a vector of the same length and order.
+    product with inputs that end with a column of ones covers both, forward and backward. The blocks lie in the vector
+    row by row, that of the output layer column by column if `output_by_columns`: products are faster along the long
+    side. Numbers of units are rounded up to a multiple of `lanes`; what is padding is 0 and stays 0. `gradients` is a
+    vector of the same length and order.
     """
 
-    def __init__(self, model: MLP) -> None:
+    def __init__(self, model: MLP, lanes: int = 1, output_by_columns: bool = True) -> None:
         self.layers: list[nn.Linear] = [*model.hidden_layers, model.output]
-        like, length = model.output.weight.data, sum(parameter.numel() for parameter in model.parameters())
-        self.values, self.gradients = like.new_zeros(length), like.new_zeros(length)
+        self.output_by_columns = output_by_columns
+        units = [-(-layer.out_features // lanes) * lanes for layer in self.layers]
+        self.shapes = [(above + 1, width) for above, width in pairwise([self.layers[0].in_features, *units])]
+        self.values, self.gradients = self.new_vector(), self.new_vector()
         for parameter, view in self.views_of(self.values).items():
             parameter.data = view.copy_(parameter.data)
 
+    def new_vector(self) -> Tensor:
+        """Return a vector of zeros with an element for every weight."""
+        return self.layers[-1].weight.data.new_zeros(sum(rows * width for rows, width in self.shapes))
+
     def blocks_of(self, vector: Tensor) -> list[Tensor]:
         """Return every layer's part of `vector`, (in_features + 1, out_features), the one next to the images first."""
-        shapes = [(layer.in_features + 1, layer.out_features) for layer in self.layers]
-        *hidden, output = vector.split([rows * columns for rows, columns in shapes])
-        blocks = [part.view(shape) for part, shape in zip(hidden, shapes, strict=False)]
-        return [*blocks, output.view(shapes[-1][::-1]).t()]
+        *hidden, output = vector.split([rows * width for rows, width in self.shapes])
+        blocks = [part.view(shape) for part, shape in zip(hidden, self.shapes, strict=False)]
+        rows, width = self.shapes[-1]
+        return [*blocks, output.view(width, rows).t() if self.output_by_columns else output.view(rows, width)]
 
     def views_of(self, vector: Tensor) -> dict[Tensor, Tensor]:
         """Return every parameter's part of `vector`, in the parameter's shape."""
         views: dict[Tensor, Tensor] = {}
         for layer, block in zip(self.layers, self.blocks_of(vector), strict=True):
-            views |= {layer.weight: block[:-1].t(), layer.bias: block[-1]}
+            used = block[:, : layer.out_features]
+            views |= {layer.weight: used[: layer.in_features].t(), layer.bias: used[-1]}
         return views
 
 
 # PyTorch's fused kernels take up to 36 tensors at once; a tensor of less than 65,536 elements has one block of threads.
 PIECES = 32
 
-# Shares of the learning rate: numbers, or (iterations,) float32.
-Shares = Sequence[float] | Tensor
 
+class FusedUpdate:
+    """Steps `flat.values` by `flat.gradients` as `optimizer.step()` would, without its bookkeeping.
 
-class UpdateFor(Protocol):
-    """Called with the number of iterations that follow; what it returns is called once in each of them.
-
-    `rates` has the share of the learning rate for each of them, if it is not the whole one. In a tensor on the device
-    of the parameters, they may change after a CUDA graph is captured of what is returned.
+    The kernels are those that `fused=True` selects. What they keep from step to step lies in the optimizer's own
+    state, as views, so that `state_dict()` is what it would be after as many `optimizer.step()`.
     """
 
-    def __call__(self, iterations: int, rates: Shares | None = None) -> Callable[[], object]: ...
+    def __init__(self, optimizer: Optimizer, flat: FlatParameters) -> None:
+        """Raise TypeError if the optimizer's step is not exactly that of plain Adam, AdamW or SGD."""
+        if unknown := unknown_step(optimizer):
+            raise TypeError(f"no fused step is known for {unknown}")
+        (self.group,) = optimizer.param_groups
+        self.steps_done = flat.values.new_zeros(())
+        moments = [flat.new_vector() for _ in moments_of(optimizer)]
+        set_state(optimizer, map(flat.views_of, moments), self.steps_done)
+        values, gradients, *of_moments = map(_pieces, (flat.values, flat.gradients, *moments))
+        self.kernel, self.pieces = partial(fused_kernel(optimizer), values, gradients, of_moments), len(values)
+
+    def steps(self, iterations: int, rates: Sequence[float] | Tensor | None = None) -> Callable[[], object]:
+        """Return what is to be called once in each of the `iterations` that follow.
+
+        `rates` has the share of the learning rate for each of them, if it is not the whole one. In a tensor
+        (iterations,) on the device of the parameters, they may change after a CUDA graph is captured of the steps.
+        """
+        kernel, pieces, lr = self.kernel, self.pieces, self.group["lr"]
+        # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
+        numbers = iter((self.steps_done + torch.arange(1, iterations + 1, device=self.steps_done.device)).unbind())
+        self.steps_done.add_(iterations)
+        if rates is None:
+            return lambda: kernel([next(numbers)] * pieces, lr)
+        of_steps = iter((lr * rates).unbind() if isinstance(rates, Tensor) else [lr * share for share in rates])
+        return lambda: kernel([next(numbers)] * pieces, next(of_steps))
 
 
 def _pieces(vector: Tensor) -> list[Tensor]:
@@ -70,118 +102,34 @@ def _pieces(vector: Tensor) -> list[Tensor]:
     return list(vector.split(-(-len(vector) // (4 * PIECES)) * 4))
 
 
-def _learning_rates(lr: float, rates: Shares) -> Iterator[float | Tensor]:
-    if isinstance(rates, Tensor):
-        return iter((lr * rates).unbind())
-    return (lr * share for share in rates)
-
-
-def fused_update(optimizer: Optimizer, flat: FlatParameters) -> UpdateFor:
-    """Return how to step `flat.values` by `flat.gradients` as `optimizer.step()` would, without its bookkeeping.
-
-    The kernels are those that `fused=True` selects. What they keep from step to step lies in the optimizer's own
-    state, as views, so that after these iterations `state_dict()` is what it would be after as many `optimizer.step()`.
-    Raises TypeError if the optimizer's step is not exactly that of plain Adam, AdamW or SGD.
-    """
-    if unknown := unknown_step(optimizer):
-        raise TypeError(f"no fused step is known for {unknown}")
-    return FUSED_UPDATES[type(optimizer)](optimizer, flat)
-
-
-def _adam(optimizer: Adam, flat: FlatParameters) -> UpdateFor:
-    """Step as Adam or, if that is what `optimizer` is, as AdamW, which differs in the kernel alone."""
-    (group,) = optimizer.param_groups
-    means, squares, done = torch.zeros_like(flat.values), torch.zeros_like(flat.values), flat.values.new_zeros(())
-    square_of = flat.views_of(squares)
-    for parameter, mean in flat.views_of(means).items():
-        optimizer.state[parameter] = {"step": done, "exp_avg": mean, "exp_avg_sq": square_of[parameter]}
-    values = _pieces(flat.values)
-    kernel = partial(fused_kernel(optimizer), values, *map(_pieces, (flat.gradients, means, squares)), [])
-
-    def update_for(iterations: int, rates: Shares | None = None) -> Callable[[], object]:
-        # Every step of Adam needs its number. Counting up on a tensor would be one more operation in every step.
-        numbers = iter((done + torch.arange(1, iterations + 1, device=done.device)).unbind())
-        done.add_(iterations)
-        if rates is None:
-            return lambda: kernel([next(numbers)] * len(values))
-        of_steps = _learning_rates(group["lr"], rates)
-        return lambda: kernel([next(numbers)] * len(values), lr=next(of_steps))
-
-    return update_for
-
-
-def _sgd(optimizer: SGD, flat: FlatParameters) -> UpdateFor:
-    (group,) = optimizer.param_groups
-    momenta: list[Tensor] = []
-    if group["momentum"]:
-        vector = torch.zeros_like(flat.values)
-        momenta = _pieces(vector)
-        for parameter, momentum in flat.views_of(vector).items():
-            optimizer.state[parameter] = {"momentum_buffer": momentum}
-    update = partial(fused_kernel(optimizer), _pieces(flat.values), _pieces(flat.gradients), momenta)
-
-    def update_for(iterations: int, rates: Shares | None = None) -> Callable[[], object]:
-        if rates is None:
-            return update
-        of_steps = _learning_rates(group["lr"], rates)
-        return lambda: update(lr=next(of_steps))
-
-    return update_for
-
-
-FUSED_UPDATES: dict[type[Optimizer], Callable[[Any, FlatParameters], UpdateFor]] = {
-    Adam: _adam,
-    AdamW: _adam,
-    SGD: _sgd,
-}
-
-
 # Images brought into the order and converted at a time: few enough to be in the cache still when their batch is trained
 # on. All of them in float32 would be four times the memory.
 PORTION = 1_000
 
 
-class ClosedFormEngine:
+class ClosedFormEngine(Engine):
     """Forward, backward and step on preallocated tensors, for ReLU networks on the CPU."""
 
-    automatic: ClassVar[bool] = True
-    flushes_denormals: ClassVar[bool] = True
-    follows_schedules: ClassVar[bool] = True
-    reads_floats: ClassVar[bool] = True
-
-    @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
-        if device.type != "cpu":
-            return "it computes on the CPU only"
-        # Exact types: a subclass may compute something else.
-        if type(model) is not MLP:
-            return "it knows the gradient of model=mlp only"
-        if any(type(activation) is not nn.ReLU for activation in model.activations):
-            return "it knows the gradient of model.activation=relu only"
-        if not steps_plainly(optimizer):
-            return f"it knows the plain steps of Adam, AdamW and SGD only, not optimizer={optimizer.name}"
-        return None
+    limits = (cpu_only, mlp_only, relu_only, plain_steps_only)
 
     def __init__(self, workload: Workload) -> None:
-        model = workload.model
-        assert isinstance(model, MLP), "every other model is refused"
-        self.model: nn.Module = model
-        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
-        self.labels = workload.labels
-        flat = FlatParameters(model)
-        self.update_for = fused_update(self.optimizer, flat)
-        self.images = workload.images.flatten(1)
-        self.batch_size, squashes = workload.batch_size, isinstance(model.head, nn.Softmax)
+        self.model = workload.mlp
+        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
+        self.images, self.labels = workload.images.flatten(1), workload.labels
+        self.batch_size = workload.batch_size
         self.full_batches, ragged = divmod(len(self.images), self.batch_size)
-        make = partial(Portion, flat, squashes, scale_of(workload.images, workload.scale))
-        self.full = make(self.batch_size, max(1, PORTION // self.batch_size))
-        self.ragged = make(ragged, 1) if ragged else None
+        flat = FlatParameters(workload.mlp)
+        self.update = FusedUpdate(self.optimizer, flat)
+        squashes = isinstance(workload.mlp.head, nn.Softmax)
+        portion_of = partial(Portion, flat, squashes, scale_of(workload.images, workload.scale))
+        self.full = portion_of(self.batch_size, max(1, PORTION // self.batch_size))
+        self.ragged = portion_of(ragged, 1) if ragged else None
         # How many full batches of the present epoch are trained on.
         self.position = 0
 
     @torch.inference_mode()
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
-        update = self.update_for(-(-len(order) // self.batch_size), rates)
+        update = self.update.steps(-(-len(order) // self.batch_size), rates)
         losses = []
         for portion, first, rows in self._portions(order):
             portion.fill(first, self.images, self.labels, rows)
@@ -221,7 +169,7 @@ class Portion:
         self.targets, self.log_scores = new(size * count, classes), new(size * count, classes)
         # What the gradient adds for a label: minus the one-hot row, over the number of images in the batch.
         self.target_of = new(classes, classes).zero_().fill_diagonal_(-1 / size)
-        of_batches = (each.split(size) for each in (self.images, self.targets, self.log_scores))
+        of_batches = (rows.split(size) for rows in (self.images, self.targets, self.log_scores))
         self.batches = [(images, images.t(), targets, log) for images, targets, log in zip(*of_batches, strict=True)]
         self.scores, self.probabilities, self.gradient = (new(size, classes) for _ in range(3))
         self._connect(weights, gradients)
@@ -230,7 +178,7 @@ class Portion:
         """Lay out the operands of every product, layer by layer, in the order in which a step takes them."""
         new, ones = self.scores.new_empty, self.scores.new_ones
         activations = [ones(self.size, weight.shape[1] + 1) for weight in weights[:-1]]
-        hidden = [each[:, :-1] for each in activations]
+        hidden = [activation[:, :-1] for activation in activations]
         # The gradient with respect to what goes into an activation, and into the head.
         deltas = [new(self.size, weight.shape[1]) for weight in weights]
         self.delta, self.slope = deltas[-1], new(self.size, len(weights[-1]) - 1)
@@ -244,10 +192,10 @@ class Portion:
 
     def fill(self, first: int, images: Tensor, labels: Tensor, rows: Tensor) -> None:
         """Copy in the images and labels at `rows` (n,) int64, from batch `first` on."""
-        place = slice(first * self.size, first * self.size + len(rows))
+        filled = slice(first * self.size, first * self.size + len(rows))
         # The last column stays 1: the bias's input.
-        scale_in_place(self.images[place, :-1].copy_(images.index_select(0, rows)), self.how)
-        torch.index_select(self.target_of, 0, labels[rows], out=self.targets[place])
+        scale_in_place(self.images[filled, :-1].copy_(images.index_select(0, rows)), self.how)
+        torch.index_select(self.target_of, 0, labels[rows], out=self.targets[filled])
 
     def train(self, first: int, count: int, update: Callable[[], object]) -> Tensor:
         """Step on `count` batches from `first` on; return the loss of each, (count,)."""
@@ -268,8 +216,8 @@ class Portion:
                 through_relu(delta_below, hidden)
             mm(images_t, first_delta, out=first_gradient)
             update()
-        place = slice(first * self.size, (first + count) * self.size)
-        losses = self.log_scores[place] * self.targets[place]
+        trained = slice(first * self.size, (first + count) * self.size)
+        losses = self.log_scores[trained] * self.targets[trained]
         return losses.view(count, -1).sum(1)
 
     def _through_relu(self, delta: Tensor, output: Tensor) -> None:

@@ -31,12 +31,12 @@ def load_library(source: Path) -> ctypes.CDLL:
 
     It is compiled once for each compiler, processor and text, and kept in the user's cache folder; if it cannot be kept
     there, every process compiles it in a temporary folder. Raises `EngineRefused` if there is no compiler or it cannot
-    compile this. A process finds out once.
+    compile this. A process asks the compiler once.
     """
-    found = _found(source, tuple(find_compiler()))
-    if isinstance(found, str):
-        raise EngineRefused(found)
-    return found
+    library = _library_or_reason(source, tuple(find_compiler()))
+    if isinstance(library, str):
+        raise EngineRefused(library)
+    return library
 
 
 def find_compiler() -> list[str]:
@@ -51,11 +51,11 @@ def find_compiler() -> list[str]:
 
 
 @cache
-def _found(source: Path, compiler: tuple[str, ...]) -> ctypes.CDLL | str:
-    """Return the library that this compiler makes, or why there is none."""
+def _library_or_reason(source: Path, compiler: tuple[str, ...]) -> ctypes.CDLL | str:
+    """Return the library that this compiler makes, or why it makes none."""
     try:
         command, name = _prepared(source, compiler)
-        if (folder := _cache_folder()) and (library := _load_or_compile(command, source, folder / name)):
+        if library := _load_or_compile(command, source, name):
             return library
         with tempfile.TemporaryDirectory() as temporary:
             return _compile(command, source, Path(temporary, name))
@@ -65,20 +65,25 @@ def _found(source: Path, compiler: tuple[str, ...]) -> ctypes.CDLL | str:
         return f"what the C compiler makes cannot be loaded ({error})"
 
 
-def _load_or_compile(command: list[str], source: Path, library: Path) -> ctypes.CDLL | None:
-    """Return the library in the cache, compiled if it is not there, or None if this folder cannot keep it."""
-    folder = library.parent
+def _load_or_compile(command: list[str], source: Path, name: str) -> ctypes.CDLL | None:
+    """Return the library in the user's cache folder, compiled if it is not there; None if it cannot be kept there."""
     try:
-        for each in (folder.parent, folder):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        if not base.is_absolute():
+            return None
+        folder = base / "digits_sweep" / "native"
+        library = folder / name
+        for path in (folder.parent, folder):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_out_of_others_reach(folder):
             return None
         if library.exists() and _is_out_of_others_reach(library):
             with suppress(OSError):  # It is damaged, or of another system that shares this home.
                 return ctypes.CDLL(str(library))
         return _compile(command, source, library)
-    except (EngineRefused, OSError):
-        # The folder is read-only or full, or nothing in it may be executed. If it is the text, the next try says so.
+    except (EngineRefused, OSError, RuntimeError):
+        # The folder is read-only or full, nothing in it may be executed, or the user has no home. If it is the text,
+        # the next try says so.
         return None
 
 
@@ -90,22 +95,13 @@ def _is_out_of_others_reach(path: Path) -> bool:
     if os.name != "posix":
         return True
     real = path.resolve(strict=True)
-    for each in {path, real, *path.parents, *real.parents}:
-        found = each.stat()
+    for above in {path, real, *path.parents, *real.parents}:
+        status = above.stat()
         # In a folder such as /tmp everyone may write, but rename or remove only what is their own.
-        shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
-        if shared or found.st_uid not in (0, os.geteuid()):
+        shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+        if shared or status.st_uid not in (0, os.geteuid()):
             return False
     return True
-
-
-def _cache_folder() -> Path | None:
-    """Return the user's folder for compiled code, or None if the user has none."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return None
-    return base / "digits_sweep" / "native" if base.is_absolute() else None
 
 
 def _prepared(source: Path, compiler: tuple[str, ...]) -> tuple[list[str], str]:

@@ -7,53 +7,41 @@ buffers, so that training on an order consists of copies into them and replays a
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale, scale_of
-from digits_sweep.training.engines.closed_form import PORTION, FlatParameters, Portion, fused_update
-from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizers import build_optimizer, steps_plainly
+from digits_sweep.training.engines.closed_form import PORTION, FlatParameters, FusedUpdate, Portion
+from digits_sweep.training.engines.protocol import Engine, Workload, cuda_only, mlp_only, plain_steps_only
+from digits_sweep.training.optimizers import build_optimizer
 
 # Train on the images at these places, (steps * batch,), with these shares of the learning rate, (steps,); return the
 # loss of every step, (steps,).
 Steps = Callable[[Tensor, Tensor], Tensor]
 
 
-class CudaGraphEngine:
+class CudaGraphEngine(Engine):
     """Graphs of many full batches, of one, and of the smaller last one, if there is one."""
 
-    automatic: ClassVar[bool] = True
-    flushes_denormals: ClassVar[bool] = True
-    follows_schedules: ClassVar[bool] = True
-    reads_floats: ClassVar[bool] = True
-
-    @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
-        if device.type != "cuda":
-            return "it needs an NVIDIA GPU"
+    limits = (
+        cuda_only,
         # Whether another model can be captured shows only when it is tried, and not always by an error.
-        if type(model) is not MLP:
-            return "it captures the step of model=mlp only"
+        partial(mlp_only, does="captures the step"),
         # Warming up is undone by setting the optimizer's state to zero, which is where these start.
-        if not steps_plainly(optimizer):
-            return f"it captures the plain steps of Adam, AdamW and SGD only, not optimizer={optimizer.name}"
-        return None
+        partial(plain_steps_only, does="captures"),
+    )
 
     def __init__(self, workload: Workload) -> None:
         device = workload.device
-        self.model: nn.Module = workload.model.to(device)
-        assert isinstance(self.model, MLP), "every other model is refused"
+        self.model = self.mlp = workload.mlp.to(device)
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True, capturable=True)
         self.images, self.labels = workload.images.to(device), workload.labels.to(device)
         self.scale, self.batch_size = scale_of(workload.images, workload.scale), workload.batch_size
-        self.flat = FlatParameters(self.model)
-        self.update_for = fused_update(self.optimizer, self.flat)
+        self.flat = FlatParameters(self.mlp)
+        self.update = FusedUpdate(self.optimizer, self.flat)
         full_batches, ragged = divmod(len(self.images), self.batch_size)
         with torch.cuda.device(device):
             many = max(1, min(full_batches, PORTION // self.batch_size))
@@ -62,26 +50,22 @@ class CudaGraphEngine:
             self.ragged = self._captured(ragged, 1) if ragged else None
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
-        steps = -(-len(order) // self.batch_size)
-        rest = order.to(self.images.device)
+        steps, device = -(-len(order) // self.batch_size), self.images.device
         shares = torch.ones(steps) if rates is None else torch.tensor(rates, dtype=torch.float32)
-        shares = shares.to(self.images.device)
-        losses = torch.empty(steps, device=self.images.device)
-        done = 0
+        rest, shares, losses, done = order.to(device), shares.to(device), torch.empty(steps, device=device), 0
         while done < steps:
             graph = self._next(len(rest))
-            graph.train(rest[: len(graph.rows)], shares[done : done + graph.steps], losses[done : done + graph.steps])
+            of_graph = slice(done, done + graph.steps)
+            graph.train(rest[: len(graph.rows)], shares[of_graph], losses[of_graph])
             rest, done = rest[len(graph.rows) :], done + graph.steps
         return losses
 
     def _next(self, count: int) -> "Captured":
         """Return the graph to train on the next of `count` images with."""
-        if count >= len(self.many.rows):
-            return self.many
-        if count >= self.batch_size:
-            return self.one
-        assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
-        return self.ragged
+        if count < self.batch_size:
+            assert self.ragged is not None, "a batch is smaller only at the end of an epoch"
+            return self.ragged
+        return self.many if count >= len(self.many.rows) else self.one
 
     def _captured(self, size: int, steps: int) -> "Captured":
         """Capture `steps` steps on `size` images each. Weights and moments are as before afterwards."""
@@ -90,36 +74,33 @@ class CudaGraphEngine:
         # In place, because the graph holds these very tensors: every moment starts at zero.
         self.flat.values.copy_(weights)
         for state in self.optimizer.state.values():
-            for kept in state.values():
-                if isinstance(kept, Tensor):
-                    kept.zero_()
+            for tensor in state.values():
+                tensor.zero_()
         return captured
 
     def _steps_of(self, size: int, steps: int) -> Steps:
-        model = self.model
-        assert isinstance(model, MLP), "every other model is refused"
-        if any(type(activation) is not nn.ReLU for activation in model.activations):
+        if any(type(activation) is not nn.ReLU for activation in self.mlp.activations):
             return self._by_autograd
         # Images lie a multiple of 16 bytes apart, so that every batch is multiplied by the same kernels.
-        inputs = model.hidden_layers[0].in_features + 1
-        portion = Portion(self.flat, isinstance(model.head, nn.Softmax), self.scale, size, steps, -inputs % 4)
+        inputs = self.mlp.hidden_layers[0].in_features + 1
+        portion = Portion(self.flat, isinstance(self.mlp.head, nn.Softmax), self.scale, size, steps, -inputs % 4)
         images = self.images.flatten(1)
 
         @torch.inference_mode()
         def written_out(rows: Tensor, rates: Tensor) -> Tensor:
             portion.fill(0, images, self.labels, rows)
-            return portion.train(0, steps, self.update_for(steps, rates))
+            return portion.train(0, steps, self.update.steps(steps, rates))
 
         return written_out
 
     def _by_autograd(self, rows: Tensor, rates: Tensor) -> Tensor:
         images, labels = scale(self.images[rows], self.scale), self.labels[rows]
-        losses, update = [], self.update_for(len(rates), rates)
+        losses, update = [], self.update.steps(len(rates), rates)
         gradients = self.flat.views_of(self.flat.gradients)
         for batch, of_batch in zip(images.chunk(len(rates)), labels.chunk(len(rates)), strict=True):
             loss = cross_entropy(self.model(batch), of_batch)
-            for view, found in zip(gradients.values(), torch.autograd.grad(loss, list(gradients)), strict=True):
-                view.copy_(found)
+            for view, gradient in zip(gradients.values(), torch.autograd.grad(loss, list(gradients)), strict=True):
+                view.copy_(gradient)
             with torch.no_grad():
                 update()
             losses.append(loss.detach())

@@ -1,14 +1,18 @@
-"""What every engine is given, and what it must do."""
+"""The contract of engines: what they are given, what they cannot train, and what they do."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from digits_sweep.config.schema import OptimizerConfig
+from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
+from digits_sweep.training.model import MLP
+from digits_sweep.training.optimizers import plain_kind
+from digits_sweep.training.schedule import is_constant
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Workload:
     """What is to be trained, and on what.
 
     `images` (n, height, width) or (n, ...), uint8 or float32, and `labels` (n,) int64 lie on the CPU; `model` is on the
-    CPU with its initial weights.
+    CPU with its initial weights. While a sweep is planned, n is 0 and `model` is on the meta device, without weights.
     """
 
     images: Tensor
@@ -27,39 +31,95 @@ class Workload:
     batch_size: int
     device: torch.device
     num_workers: int = 0
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    @property
+    def mlp(self) -> MLP:
+        """The model, for engines that refuse every other one."""
+        assert isinstance(self.model, MLP), "every other model is refused"
+        return self.model
 
 
-class Engine(Protocol):
-    """How an epoch is computed. All engines see the same batches and give the same losses, up to float32 rounding.
+# Returns why an engine cannot train a workload, or None if it can. It may look at types and shapes, never at weights or
+# images, because there are none while a sweep is planned.
+Limit = Callable[[Workload], str | None]
 
-    An engine is built from a `Workload`. What it needs once (moving the images, compiling, capturing) belongs into its
-    constructor, which is timed apart from the epochs.
-    """
+
+def cpu_only(workload: Workload) -> str | None:
+    """Refuse every device but the CPU."""
+    return None if workload.device.type == "cpu" else "it computes on the CPU only"
+
+
+def cuda_only(workload: Workload) -> str | None:
+    """Refuse every device but an NVIDIA GPU."""
+    return None if workload.device.type == "cuda" else "it needs an NVIDIA GPU"
+
+
+def uint8_only(workload: Workload) -> str | None:
+    """Refuse images of another type than uint8."""
+    return None if workload.images.dtype is torch.uint8 else "it reads uint8 images only"
+
+
+def float32_only(workload: Workload) -> str | None:
+    """Refuse an MLP whose weights are not float32."""
+    return None if workload.mlp.output.weight.dtype is torch.float32 else "it computes in float32 only"
+
+
+def constant_rate_only(workload: Workload) -> str | None:
+    """Refuse every schedule that changes the learning rate."""
+    return None if is_constant(workload.schedule) else "it trains with schedule=constant only"
+
+
+def mlp_only(workload: Workload, does: str = "knows the gradient") -> str | None:
+    """Refuse every model but an MLP; a subclass too, because it may compute something else."""
+    return None if type(workload.model) is MLP else f"it {does} of model=mlp only"
+
+
+def relu_only(workload: Workload) -> str | None:
+    """Refuse an MLP with another activation than ReLU."""
+    if all(type(activation) is nn.ReLU for activation in workload.mlp.activations):
+        return None
+    return "it knows the gradient of model.activation=relu only"
+
+
+def plain_steps_only(
+    workload: Workload, does: str = "knows", kinds: tuple[str, ...] = ("Adam", "AdamW", "SGD")
+) -> str | None:
+    """Refuse every optimizer that does not step exactly as PyTorch's plain ones of these `kinds` do."""
+    kind = plain_kind(workload.optimizer)
+    if kind and kind.__name__ in kinds:
+        return None
+    known = f"{', '.join(kinds[:-1])} and {kinds[-1]}"
+    return f"it {does} the plain steps of {known} only, not optimizer={workload.optimizer.name}"
+
+
+class Engine(ABC):
+    """How an epoch is computed. All engines see the same batches and give the same losses, up to float32 rounding."""
+
+    # Whether `engine=auto` may take it; if not, only its name does.
+    automatic: ClassVar[bool] = True
+    # Whether float32 numbers below 1.2e-38 are taken as 0: same losses, without the slow arithmetic of denormals.
+    flushes_denormals: ClassVar[bool] = True
+    # What it cannot train. The first limit with a reason is the one that a user reads.
+    limits: ClassVar[tuple[Limit, ...]] = ()
 
     model: nn.Module
     optimizer: Optimizer
     batch_size: int
-    # Whether `engine=auto` may take it; if not, only its name does.
-    automatic: ClassVar[bool]
-    # Whether float32 numbers below 1.2e-38 are taken as 0: same losses, without the slow arithmetic of denormals.
-    flushes_denormals: ClassVar[bool]
-    # Whether `train` can be given `rates`. If not, the engine is refused for every schedule but the constant one.
-    follows_schedules: ClassVar[bool]
-    # Whether images may be float32. If not, the engine is refused for all that are not uint8.
-    reads_floats: ClassVar[bool]
 
-    @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
-        """Return why this engine cannot train `model` with `optimizer` on `device`, or None if it can.
+    @classmethod
+    def refusal(cls, workload: Workload) -> str | None:
+        """Return why this engine cannot train `workload`, or None if it can."""
+        return next(filter(None, (limit(workload) for limit in cls.limits)), None)
 
-        `batch_size` is the number of images in a full batch.
+    @abstractmethod
+    def __init__(self, workload: Workload) -> None:
+        """Prepare to train `workload`, which is not refused.
 
-        Asked while planning too, with a model on the meta device: look at types and shapes, never at weights.
+        What is needed once (moving the images, compiling, capturing) belongs here: it is timed apart from the epochs.
         """
-        ...
 
-    def __init__(self, workload: Workload) -> None: ...
-
+    @abstractmethod
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         """Train on the images at `order` (k,) int64, an epoch's order or a part of one, `batch_size` at a time.
 
@@ -68,4 +128,3 @@ class Engine(Protocol):
         Losses, weights and optimizer state are bit for bit the same however an epoch is cut. `rates` has, for every
         iteration, the share of the optimizer's learning rate to step with; without it, all steps have the whole rate.
         """
-        ...

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.epochs import epoch_order
@@ -30,46 +29,42 @@ HEADS = ("softmax", "logits")
 # Of 100 images: one that divides them, one that leaves a smaller last batch, and all of them.
 BATCH_SIZES = (20, 30, 100)
 OPTIONS = {"faster": ADAM, "nesterov": SGD, "no momentum": PLAIN_SGD}
+OPTIMIZERS = (*KNOWN_OPTIMIZERS, *OPTIONS)
 CASES = [
     *product(KNOWN_MODELS, KNOWN_OPTIMIZERS, HEADS, BATCH_SIZES),
     *product(["mlp"], OPTIONS, HEADS, [30]),
 ]
 
 
-def skip_if_refused(name: str, given: Workload) -> None:
-    if refusal := ENGINES[name].refusal(given.model, given.optimizer, given.device, given.batch_size):
-        pytest.skip(f"{name}: {refusal}")
-
-
-def optimizer_for(name: str) -> OptimizerConfig:
-    return OPTIONS.get(name) or optimizer_called(name)
-
-
 def case(model: str, optimizer: str, head: str, batch_size: int, device: str = "cpu") -> Workload:
-    return workload(100, batch_size, optimizer_for(optimizer), model=model_called(model, head), device=device)
+    """100 images, and a model and an optimizer by their names."""
+    config = OPTIONS.get(optimizer) or optimizer_called(optimizer)
+    return workload(100, batch_size, config, model=model_called(model, head), device=device)
 
 
-def trained(name: str, given: Workload, epochs: int = 2) -> tuple[Tensor, Engine]:
-    """The loss of every iteration, and the engine after them."""
-    engine = ENGINES[name](given)
-    losses = [engine.train(epoch_order(0, epoch, len(given.images))).cpu() for epoch in range(1, epochs + 1)]
-    return torch.cat(losses), engine
+def skip_if_refused(name: str, given: Workload) -> None:
+    if reason := ENGINES[name].refusal(given):
+        pytest.skip(f"{name}: {reason}")
 
 
-def trained_in_parts(name: str, given: Workload, cuts: Sequence[int]) -> tuple[Tensor, Engine]:
-    """As `trained` for two epochs, each cut after so many batches."""
-    engine, num_samples = ENGINES[name](given), len(given.images)
-    ends = [0, *(min(cut * given.batch_size, num_samples) for cut in cuts), num_samples]
-    losses = [
-        engine.train(epoch_order(0, epoch, num_samples)[start:end]).cpu()
-        for epoch in (1, 2)
-        for start, end in pairwise(ends)
-        if end > start
-    ]
+def trained(
+    name: str, given: Workload, epochs: int = 2, cuts: Sequence[int] = (), rates: list[float] | None = None
+) -> tuple[Tensor, Engine]:
+    """The loss of every iteration, and the engine after them.
+
+    Every epoch is cut after so many batches, and has these shares of the learning rate.
+    """
+    engine, size, num_samples, losses = ENGINES[name](given), given.batch_size, len(given.images), []
+    ends = [0, *(min(cut * size, num_samples) for cut in cuts), num_samples]
+    for epoch, (start, end) in product(range(1, epochs + 1), pairwise(ends)):
+        if end > start:
+            part = epoch_order(0, epoch, num_samples)[start:end]
+            losses.append(engine.train(part, rates and rates[start // size : -(-end // size)]).cpu())
     return torch.cat(losses), engine
 
 
 def tensors_in(engine: Engine) -> dict[tuple[int, str], Tensor]:
+    """What the optimizer keeps, by parameter and name."""
     states = engine.optimizer.state_dict()["state"]
     return {
         (parameter, name): value.cpu()

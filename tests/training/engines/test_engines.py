@@ -5,8 +5,11 @@ from itertools import product
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines import ENGINES
@@ -16,7 +19,7 @@ from digits_sweep.training.optimizers import build_optimizer
 from tests.training.engines.contract import (
     CASES,
     HEADS,
-    OPTIONS,
+    OPTIMIZERS,
     TOLERANCE,
     assert_same_bits,
     case,
@@ -26,25 +29,29 @@ from tests.training.engines.contract import (
 )
 from tests.workloads import KNOWN_OPTIMIZERS, device_of, small_convolution, workload
 
+# Shares of the learning rate that rise and fall again, for the four batches of an epoch.
+RATES = [0.25, 0.5, 1.0, 0.5]
+ON_CPU = [name for name in ENGINES if device_of(name) == "cpu"]
+
 
 @cache
-def trained_eagerly(*described: object) -> tuple[Tensor, Engine]:
-    return trained("eager", case(*described))
+def trained_eagerly(*described: object, scheduled: bool = False) -> tuple[Tensor, Engine]:
+    return trained("eager", case(*described), rates=RATES if scheduled else None)
 
 
-def assert_same_weights(engine: Engine, eager: Engine, tolerance: float) -> None:
-    weights, expected = engine.model.state_dict(), eager.model.state_dict()
-    assert weights.keys() == expected.keys()
-    assert all((weights[name].cpu() - expected[name]).abs().max() < tolerance for name in expected)
+def assert_like_weights(engine: Engine, eager: Engine, lr: float = 1e-3) -> None:
+    """Every weight agrees to a tenth of a step."""
+    for weight, expected in zip(engine.model.state_dict().values(), eager.model.state_dict().values(), strict=True):
+        assert (weight.cpu() - expected).abs().max() < min(1e-4, lr / 10)
 
 
-def assert_same_state(engine: Engine, eager: Engine) -> None:
+def assert_like_state(engine: Engine, eager: Engine) -> None:
     """Every tensor that the optimizer keeps agrees to a ten-thousandth of its largest value."""
-    state, expected = tensors_in(engine), tensors_in(eager)
-    assert state.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert state[name].shape == tensor.shape, name
-        assert (state[name] - tensor).abs().max() <= 1e-4 * tensor.abs().max(), name
+    state, expected_state = tensors_in(engine), tensors_in(eager)
+    assert state.keys() == expected_state.keys()
+    for name, expected in expected_state.items():
+        assert state[name].shape == expected.shape, name
+        assert (state[name] - expected).abs().max() <= 1e-4 * expected.abs().max(), name
 
 
 @pytest.mark.sampled(7)
@@ -56,54 +63,108 @@ def test_whatever_an_engine_does_not_refuse_it_computes_like_eager(engine_name, 
     losses, engine = trained(engine_name, given)
     assert losses.shape == expected.shape
     assert (losses - expected).abs().max() < TOLERANCE
-    assert_same_weights(engine, eager, tolerance=min(1e-4, given.optimizer.lr / 10))
-    assert_same_state(engine, eager)
+    assert_like_weights(engine, eager, given.optimizer.lr)
+    assert_like_state(engine, eager)
 
 
-@pytest.mark.parametrize(("optimizer", "head", "batch_size"), list(product([*KNOWN_OPTIMIZERS, *OPTIONS], HEADS, [30])))
-def test_eager_has_the_losses_of_the_textbook_loop(optimizer, head, batch_size):
-    given = case("mlp", optimizer, head, batch_size)
+@pytest.mark.parametrize("scheduled", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_eager_has_the_losses_of_the_textbook_loop(optimizer, head, scheduled):
+    given = case("mlp", optimizer, head, 30)
     steps = build_optimizer(given.optimizer, given.model.parameters(), fused=False)
+    rates = LambdaLR(steps, lambda step: RATES[step % 4] if scheduled else 1.0)
     images, expected = scale(given.images, given.scale), []
     for epoch in (1, 2):
-        for batch in epoch_order(0, epoch, len(images)).split(batch_size):
+        for batch in epoch_order(0, epoch, len(images)).split(30):
             loss = cross_entropy(given.model(images[batch]), given.labels[batch])
             steps.zero_grad()
             loss.backward()
             steps.step()
+            rates.step()
             expected.append(loss.item())
-    losses, _ = trained_eagerly("mlp", optimizer, head, batch_size)
+    losses, _ = trained_eagerly("mlp", optimizer, head, 30, scheduled=scheduled)
     assert (losses - torch.tensor(expected)).abs().max() < TOLERANCE
 
 
-def assert_like_eager(name: str, tolerance: float = TOLERANCE, **described: object) -> None:
-    skip_if_refused(name, workload(**described, device=device_of(name)))
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_engine_steps_with_the_rates_of_a_schedule_however_an_epoch_is_cut(engine_name, optimizer):
+    given = partial(case, "mlp", optimizer, "softmax", 30, device_of(engine_name))
+    skip_if_refused(engine_name, given())
+    expected, eager = trained_eagerly("mlp", optimizer, "softmax", 30, scheduled=True)
+    losses, engine = trained(engine_name, given(), rates=RATES)
+    assert (losses - expected).abs().max() < TOLERANCE
+    assert_like_weights(engine, eager, given().optimizer.lr)
+    assert_like_state(engine, eager)
+    assert_same_bits(trained(engine_name, given(), cuts=[1, 3], rates=RATES), (losses, engine))
+
+
+@pytest.mark.parametrize("optimizer", KNOWN_OPTIMIZERS)
+def test_whole_rates_in_every_step_give_the_bits_of_no_schedule(engine_name, optimizer):
+    given = partial(case, "mlp", optimizer, "softmax", 20, device_of(engine_name))
+    skip_if_refused(engine_name, given())
+    assert_same_bits(trained(engine_name, given(), rates=[1.0] * 5), trained(engine_name, given()))
+
+
+# However an epoch is cut, an engine computes the same bits
+
+
+@pytest.mark.sampled(11)
+@pytest.mark.parametrize(("model", "optimizer", "head", "batch_size"), CASES)
+def test_however_an_epoch_is_cut_an_engine_computes_the_same_bits(engine_name, model, optimizer, head, batch_size):
+    given = partial(case, model, optimizer, head, batch_size, device_of(engine_name))
+    skip_if_refused(engine_name, given())
+    uncut = trained(engine_name, given())
+    # After which batches of at most five; beyond the last one, there is no cut.
+    for cuts in ([1], [2, 3], [1, 2, 3, 4]):
+        assert_same_bits(trained(engine_name, given(), cuts=cuts), uncut)
+
+
+@pytest.mark.full
+@settings(max_examples=15)
+@given(data=st.data())
+def test_any_batch_size_and_any_cuts_give_the_same_bits_by_the_closed_form(data):
+    """Some 3,000 images: more than it brings into order at a time."""
+    batch_size = data.draw(st.sampled_from([7, 30, 100, 333, 1_700]))
+    cuts = sorted(data.draw(st.sets(st.integers(1, 3_001 // batch_size), max_size=5)))
+    shape = {"hidden_size": data.draw(st.sampled_from([1, 5, 32])), "head": data.draw(st.sampled_from(HEADS))}
+    uncut = trained("closed_form", workload(3_001, batch_size, **shape))
+    assert_same_bits(trained("closed_form", workload(3_001, batch_size, **shape), cuts=cuts), uncut)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        # Any batch size and any hidden size,
+        *({"num_samples": count, "batch_size": size} for count, size in [(53, 1), (203, 7), (1_300, 300)]),
+        *({"hidden_size": size, "hidden_layers": layers} for size, layers in [(1, 1), (1, 3), (33, 1), (512, 2)]),
+        # every scale, and images of any shape and type.
+        *({"scale": scale} for scale in ("unit", "standard", "raw")),
+        *(
+            {"image_shape": shape, "floats": floats, "scale": "standard", "num_samples": 70}
+            for shape, floats in product([(3, 8, 8), (8, 8), (40,), (2, 3, 4, 5)], [False, True])
+        ),
+    ],
+)
+def test_whatever_the_sizes_the_losses_are_those_of_eager(engine_name, described):
+    skip_if_refused(engine_name, workload(**described, device=device_of(engine_name)))
     expected, _ = trained("eager", workload(**described))
-    losses, _ = trained(name, workload(**described, device=device_of(name)))
+    losses, _ = trained(engine_name, workload(**described, device=device_of(engine_name)))
     assert losses.shape == expected.shape
-    assert (losses - expected).abs().max() < tolerance
+    assert (losses - expected).abs().max() < (1e-3 if described.get("scale") == "raw" else TOLERANCE)
 
 
-@pytest.mark.parametrize(("num_samples", "batch_size"), [(53, 1), (203, 7), (1_300, 300)])
-def test_any_batch_size_gives_these_losses(engine_name, num_samples, batch_size):
-    assert_like_eager(engine_name, num_samples=num_samples, batch_size=batch_size)
-
-
-@pytest.mark.parametrize(("hidden_size", "hidden_layers"), [(1, 1), (1, 3), (33, 1), (512, 2)])
-def test_any_hidden_size_gives_these_losses(engine_name, hidden_size, hidden_layers):
-    assert_like_eager(engine_name, hidden_size=hidden_size, hidden_layers=hidden_layers)
-
-
-@pytest.mark.parametrize("scaling", ["unit", "standard", "raw"])
-def test_every_scale_reaches_every_engine_alike(engine_name, scaling):
-    assert_like_eager(engine_name, scale=scaling, tolerance=1e-3 if scaling == "raw" else TOLERANCE)
-
-
-def test_the_lesson_trains_any_model_like_eager():
+def test_the_lesson_trains_any_model_like_eager_however_an_epoch_is_cut():
     expected, eager = trained("eager", workload(model=small_convolution()))
     losses, lesson = trained("lesson", workload(model=small_convolution()))
     assert (losses - expected).abs().max() < TOLERANCE
-    assert_same_weights(lesson, eager, tolerance=1e-4)
+    assert_like_weights(lesson, eager)
+    for name, uncut in (("eager", (expected, eager)), ("lesson", (losses, lesson))):
+        assert_same_bits(trained(name, workload(model=small_convolution()), cuts=[1, 4]), uncut)
+
+
+# What an engine leaves alone
 
 
 def test_building_an_engine_leaves_the_initial_weights_as_they_are(engine_name):
@@ -113,7 +174,7 @@ def test_building_an_engine_leaves_the_initial_weights_as_they_are(engine_name):
         assert torch.equal(built.cpu(), initial)
 
 
-@pytest.mark.parametrize("name", ["eager", "lesson"])
+@pytest.mark.parametrize("name", ON_CPU)
 def test_training_draws_no_random_numbers_of_its_own(name):
     before = torch.get_rng_state()
     trained(name, workload())

@@ -1,8 +1,11 @@
-"""The engine in C, on images of which most pixels are 0, as digits are, and on others: exact, or refused."""
+"""The engine in C, on images of which most pixels are 0, as digits are, and on others: exact, and within its memory."""
 
 import copy
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,18 +15,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from digits_sweep.data.digits import scale
-from digits_sweep.training.engines.closed_form import ClosedFormEngine
-from digits_sweep.training.engines.native import NativeEngine
+from digits_sweep.training.engines import ENGINES
+from digits_sweep.training.engines.native import SOURCE, NativeEngine
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.epochs import epoch_order
-from digits_sweep.training.model import MLP
-from tests.training.engines.contract import assert_same_bits, trained_in_parts
-from tests.workloads import ADAM, PLAIN_SGD, SGD, STEP_OF_ONE, workload
+from tests.training.engines import contract
+from tests.training.engines.contract import TOLERANCE, assert_same_bits, tensors_in
+from tests.workloads import ADAM, PLAIN_SGD, SGD, STEP_OF_ONE, needs_compiler, workload
 
-CPU = torch.device("cpu")
-needs_compiler = pytest.mark.skipif(
-    NativeEngine.refusal(workload().model, ADAM, CPU) is not None, reason="there is no C compiler"
-)
 pytestmark = needs_compiler
 
 OPTIMIZERS = {
@@ -45,46 +44,36 @@ def digits_like(num_samples: int = 203, batch_size: int = 20, of_zeros: float = 
 def trained(name: str, given: Workload, cuts: Sequence[int] = (), threads: int = 1) -> tuple[Tensor, Engine]:
     """The losses of two epochs, each cut after so many batches, and the engine after them."""
     torch.set_num_threads(threads)
-    found = trained_in_parts(name, given, cuts)
+    result = contract.trained(name, given, cuts=cuts)
     torch.set_num_threads(1)
-    return found
-
-
-def everything(engine: Engine) -> list[Tensor]:
-    """Weights and optimizer state."""
-    states = engine.optimizer.state_dict()["state"].values()
-    return [*engine.model.state_dict().values(), *(tensor for state in states for tensor in state.values())]
+    return result
 
 
 @settings(max_examples=60)
 @given(
     batch=st.integers(1, 9),
+    scaling=st.sampled_from(["unit", "standard", "raw"]),
+    of_zeros=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    pixels=st.sampled_from([1, 127, 128, 256, 257, 784]),
     hidden_size=st.integers(1, 40),
     hidden_layers=st.integers(1, 3),
     head=st.sampled_from(["softmax", "logits"]),
-    scaling=st.sampled_from(["unit", "standard", "raw"]),
-    zeros=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
-    classes=st.sampled_from([2, 10, 16, 33]),
-    pixels=st.sampled_from([1, 127, 128, 256, 257, 784]),
-    seed=st.integers(0, 2**31),
+    num_classes=st.sampled_from([2, 10, 16, 33]),
 )
-def test_a_step_is_autograds_gradient(batch, hidden_size, hidden_layers, head, scaling, zeros, classes, pixels, seed):
-    torch.manual_seed(seed)
-    model = MLP(pixels, hidden_size, hidden_layers, classes, "relu", head)
-    given = digits_like(batch, batch, zeros, optimizer=STEP_OF_ONE, scale=scaling)
-    images = given.images.flatten(1)[:, :pixels].unsqueeze(1).contiguous()
-    given = replace(given, model=model, images=images, labels=given.labels % classes)
-    initial = [parameter.detach().clone() for parameter in model.parameters()]
-    inputs, exact = scale(given.images, scaling), copy.deepcopy(model).double()
-    cross_entropy(exact(inputs.double()), given.labels).backward()
-    gradients = [parameter.grad.float() for parameter in exact.parameters()]
+def test_a_step_is_autograds_gradient(batch, scaling, of_zeros, pixels, num_classes, **shape):
+    shape |= {"image_shape": (1, 1, pixels), "num_classes": num_classes}
+    given = digits_like(batch, batch, of_zeros, optimizer=STEP_OF_ONE, scale=scaling, **shape)
+    given = replace(given, labels=given.labels % num_classes)
+    inputs, before = scale(given.images, scaling), copy.deepcopy(given.model).double()
+    cross_entropy(before(inputs.double()), given.labels).backward()
     NativeEngine(given).train(torch.arange(batch))
-    for parameter, before, gradient in zip(model.parameters(), initial, gradients, strict=True):
+    for parameter, exact in zip(given.model.parameters(), before.parameters(), strict=True):
         # Weights of up to 1 are rounded to 6e-8 before the step and after it. A saturated softmax leaves the rounding
         # of several numbers of up to 1 in its gradient, as it does in autograd's in float32, and raw inputs multiply it
         # by up to 255.
-        tolerance = 1e-6 + 2e-6 * gradient.abs().max().item() + 5e-7 * inputs.abs().max().item()
-        torch.testing.assert_close(before - parameter.detach(), gradient, rtol=1e-4, atol=tolerance)
+        tolerance = 1e-6 + 2e-6 * exact.grad.abs().max().item() + 5e-7 * inputs.abs().max().item()
+        step = exact.detach().float() - parameter.detach()
+        torch.testing.assert_close(step, exact.grad.float(), rtol=1e-4, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -94,9 +83,20 @@ def test_digits_train_as_with_the_closed_form(name, batch_size):
     optimizer = OPTIMIZERS[name]
     expected, closed_form = trained("closed_form", digits_like(300, batch_size, optimizer=optimizer))
     losses, native = trained("native", digits_like(300, batch_size, optimizer=optimizer))
-    assert (losses - expected).abs().max() < 2e-5
-    for tensor, of_closed_form in zip(everything(native), everything(closed_form), strict=True):
-        assert (tensor - of_closed_form).abs().max() <= 1e-3 * of_closed_form.abs().max()
+    assert (losses - expected).abs().max() < TOLERANCE
+    for one, other in (
+        (native.model.state_dict(), closed_form.model.state_dict()),
+        map(tensors_in, (native, closed_form)),
+    ):
+        for name, tensor in other.items():
+            assert (one[name] - tensor).abs().max() <= 1e-3 * tensor.abs().max()
+
+
+@pytest.mark.parametrize("betas", [[0.0, 0.5], [0.3, 0.9], [0.99, 0.99]])
+def test_any_other_betas_step_as_torchs_do(betas):
+    expected, _ = trained("closed_form", digits_like(optimizer=replace(ADAM, betas=betas)))
+    losses, _ = trained("native", digits_like(optimizer=replace(ADAM, betas=betas)))
+    assert (losses - expected).abs().max() < TOLERANCE
 
 
 SHAPES = [{}, {"hidden_size": 200, "hidden_layers": 3}, {"hidden_size": 33, "hidden_layers": 1, "head": "logits"}]
@@ -105,12 +105,12 @@ SHAPES = [{}, {"hidden_size": 200, "hidden_layers": 3}, {"hidden_size": 33, "hid
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("batch_size", "scaling"), [(5, "unit"), (150, "unit"), (5, "standard"), (300, "standard")])
 def test_any_number_of_threads_gives_the_same_bits(batch_size, scaling, shape):
-    def given() -> Workload:
-        return digits_like(301, batch_size, scale=scaling, **shape)
-
-    alone = trained("native", given())
-    for threads in (2, 3, 64):
-        assert_same_bits(trained("native", given(), threads=threads), alone)
+    alone, *others = (
+        trained("native", digits_like(301, batch_size, scale=scaling, **shape), threads=threads)
+        for threads in (1, 2, 3, 64)
+    )
+    for together in others:
+        assert_same_bits(together, alone)
 
 
 @settings(max_examples=25)
@@ -131,32 +131,19 @@ def test_more_images_than_are_computed_in_one_call_give_the_same_bits(monkeypatc
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_a_resumed_run_gives_the_same_bits(optimizer):
-    losses, engine = trained("native", digits_like(optimizer=optimizer))
-    before = NativeEngine(digits_like(optimizer=optimizer))
+@pytest.mark.parametrize("began", ["native", "closed_form"])
+def test_what_either_engine_began_is_continued_to_the_bits_of_the_engine_in_c(began, optimizer):
+    expected, engine = trained("native", digits_like(optimizer=optimizer))
+    before, resumed = (ENGINES[name](digits_like(optimizer=optimizer)) for name in (began, "native"))
     first = before.train(epoch_order(0, 1, 203))
-    resumed = NativeEngine(digits_like(optimizer=optimizer))
-    restore_from(before, resumed)
+    resumed.model.load_state_dict(before.model.state_dict())
+    state = tensors_in(before)
+    for name, tensor in tensors_in(resumed).items():
+        tensor.copy_(state[name])
     second = resumed.train(epoch_order(0, 2, 203))
-    assert_same_bits((torch.cat([first, second]), resumed), (losses, engine))
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_what_the_closed_form_began_can_be_continued(optimizer):
-    expected, _ = trained("closed_form", digits_like(optimizer=optimizer))
-    before = ClosedFormEngine(digits_like(optimizer=optimizer))
-    before.train(epoch_order(0, 1, 203))
-    resumed = NativeEngine(digits_like(optimizer=optimizer))
-    restore_from(before, resumed)
-    assert (resumed.train(epoch_order(0, 2, 203)) - expected[11:]).abs().max() < 2e-5
-
-
-def restore_from(before: Engine, engine: Engine) -> None:
-    state = {number: dict(each) for number, each in before.optimizer.state_dict()["state"].items()}
-    engine.model.load_state_dict(before.model.state_dict())
-    for number, kept in engine.optimizer.state_dict()["state"].items():
-        for name, tensor in kept.items():
-            tensor.copy_(state[number][name])
+    if began == "native":
+        assert_same_bits((torch.cat([first, second]), resumed), (expected, engine))
+    assert (torch.cat([first, second]) - expected).abs().max() < TOLERANCE
 
 
 def test_what_pads_the_weights_stays_zero():
@@ -195,9 +182,72 @@ def test_pytorchs_default_type_is_of_no_importance():
         torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("betas", [[0.0, 0.5], [0.3, 0.9], [0.99, 0.99]])
-def test_any_other_betas_step_as_torchs_do(betas):
-    optimizer = replace(ADAM, betas=betas)
-    expected, _ = trained("closed_form", digits_like(optimizer=optimizer))
-    losses, _ = trained("native", digits_like(optimizer=optimizer))
-    assert (losses - expected).abs().max() < 2e-5
+# It reads nothing outside of what it is given
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "text"),
+    [
+        (torch.tensor([0, 203]), IndexError, "order must be from 0 to 202"),
+        (torch.tensor([-1, 0]), IndexError, "order must be from 0 to 202"),
+        (torch.arange(20, dtype=torch.int32), TypeError, "order must be int64, not torch.int32"),
+    ],
+)
+def test_no_image_outside_the_data_set_is_read(order, error, text):
+    with pytest.raises(error, match=f"^{text}$"):
+        NativeEngine(workload()).train(order)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "text"),
+    [
+        (
+            {"images": torch.zeros(203, 28, 28)},
+            TypeError,
+            "images must be uint8 and labels int64, not torch.float32 and",
+        ),
+        ({"labels": torch.zeros(203, dtype=torch.int32)}, TypeError, "images must be uint8 and labels int64"),
+        ({"labels": torch.full((203,), 10)}, IndexError, "labels must be from 0 to 9"),
+        ({"labels": torch.zeros(202, dtype=torch.int64)}, ValueError, "every image must have a label"),
+        ({"images": torch.zeros(203, 27, 28, dtype=torch.uint8)}, ValueError, "as many pixels as the model has inputs"),
+    ],
+)
+def test_nothing_is_read_that_is_not_there(changed, error, text):
+    with pytest.raises(error, match=text):
+        NativeEngine(replace(workload(), **changed))
+
+
+def test_the_c_code_is_part_of_the_package():
+    assert SOURCE.is_file()
+
+
+TRAINING = """
+import torch
+from tests.training.engines.test_native import OPTIMIZERS, digits_like, trained
+for scale in ("unit", "standard"):
+    for batch_size in (1, 7, 150):
+        for hidden_size, hidden_layers, head in ((33, 3, "softmax"), (1, 1, "logits")):
+            shape = {"hidden_size": hidden_size, "hidden_layers": hidden_layers, "head": head}
+            for number, optimizer in enumerate(OPTIMIZERS.values()):
+                given = digits_like(160, batch_size, scale=scale, optimizer=optimizer, **shape)
+                losses, _ = trained("native", given, threads=(1, 3)[number % 2])
+                assert losses.isfinite().all()
+print("trained")
+"""
+
+
+@pytest.mark.full
+def test_nothing_outside_its_memory_is_touched_and_nothing_undefined_is_done(monkeypatch):
+    """Under the compiler's sanitizers: addresses, and what C leaves undefined."""
+    checks = "-fsanitize=address,undefined"
+    runtimes = [
+        subprocess.run(["cc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    if not all(Path(runtime).is_absolute() for runtime in runtimes):
+        pytest.skip("this compiler has no sanitizers")
+    monkeypatch.setenv("CC", f"cc {checks} -fno-sanitize-recover=all -fno-omit-frame-pointer")
+    monkeypatch.setenv("LD_PRELOAD", " ".join(runtimes))
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
+    finished = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (0, "trained\n"), finished.stderr

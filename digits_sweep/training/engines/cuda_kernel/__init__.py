@@ -1,25 +1,39 @@
-"""How a network lies on the chip: which block has which units, and what a block holds."""
+"""The engine in one CUDA kernel: how a network lies on the chip, and what is handed to `epoch.cu`."""
 
 import ctypes
 from collections.abc import Callable, Sequence
 from ctypes import Structure, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_void_p
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from digits_sweep.config.schema import AdamConfig, OptimizerConfig
+from digits_sweep.config.schema import AdamConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.errors import EngineRefused
-from digits_sweep.training.engines.protocol import Workload
+from digits_sweep.training.engines.fused_steps import set_state
+from digits_sweep.training.engines.protocol import (
+    Engine,
+    Workload,
+    cuda_only,
+    float32_only,
+    mlp_only,
+    plain_steps_only,
+    relu_only,
+)
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizers import build_optimizer, steps_plainly
+from digits_sweep.training.optimizers import build_optimizer
 
+SOURCE = Path(__file__).parent / "epoch.cu"
+# In the padding of weights, 0 is divided by epsilon over the rate, which must not be 0 in float32.
+LEAST_EPS, LEAST_RATE = 1e-28, 1e-30
+# Images converted at a time.
+PORTION = 5_000
 # Of 256, 416 and 512, these were the fastest on an H100, by a twentieth at batch size 5 and a seventh at 20.
 THREADS = 416
 # A class is computed by a lane of a warp.
@@ -44,7 +58,6 @@ class Layout:
     capability: tuple[int, int]
     multiprocessors: int
     most_shared: int
-    threads: int = THREADS
 
     @classmethod
     def of(cls, model: MLP, batch_size: int, device: torch.device) -> "Layout":
@@ -89,16 +102,16 @@ class Layout:
         """The size of `Shared` in memory.cuh."""
         units, long = self.units, self.wide + 4
         of_an_image = 2 * self.row + 2 * long + self.wide + (self.classes + 3) // 4 * 4 + units
-        of_an_image += self.threads // 32 * units + 1
+        of_an_image += THREADS // 32 * units + 1
         weights = units * (long + self.wide) + self.classes * long
         return 4 * (self.batch_size * of_an_image + weights)
 
     @property
     def registers(self) -> int:
         """The registers of a thread that hold weights and moments."""
-        long, fours = self.wide + 4, -(-self.row // (4 * self.threads))
+        long, fours = self.wide + 4, -(-self.row // (4 * THREADS))
         elements = (self.units * long, self.units * self.wide, self.classes * long)
-        return 12 * self.units * fours + 2 * sum(-(-count // self.threads) for count in elements)
+        return 12 * self.units * fours + 2 * sum(-(-count // THREADS) for count in elements)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -109,7 +122,7 @@ class Layout:
             "HIDDEN": self.hidden,
             "CLASSES": self.classes,
             "UNITS": self.units,
-            "THREADS": self.threads,
+            "THREADS": THREADS,
             "SQUASHES": int(self.squashes),
             "SHARED_BYTES": self.shared_bytes,
         }
@@ -126,6 +139,137 @@ class Layout:
         if self.shared_bytes > self.most_shared:
             return f"a batch of {self.batch_size} does not fit on the chip"
         return None
+
+
+class Layer(Structure):
+    """`Layer` in memory.cuh."""
+
+    _fields_ = [
+        (name, c_void_p) for name in ("weight", "bias", "weight_mean", "bias_mean", "weight_square", "bias_square")
+    ]
+
+
+class Task(Structure):
+    """`Task` in memory.cuh."""
+
+    _fields_ = [
+        ("layers", Layer * 3),
+        *((name, c_void_p) for name in ("images", "labels", "order", "rates", "losses", "sent")),
+        ("count", c_int),
+        *((name, c_float) for name in ("decay", "one_minus_beta1", "beta2", "one_minus_beta2")),
+    ]
+
+
+def _two_layers_only(workload: Workload) -> str | None:
+    """Refuse an MLP with another number of hidden layers."""
+    return None if len(workload.mlp.hidden_layers) == 2 else "it knows the gradient of model.hidden_layers=2 only"
+
+
+def _divides_well(workload: Workload) -> str | None:
+    """Refuse an Adam whose epsilon would be 0 in float32."""
+    adam = workload.optimizer
+    assert isinstance(adam, AdamConfig), "every other optimizer is refused"
+    return None if adam.eps >= LEAST_EPS else f"it knows Adam from optimizer.eps={LEAST_EPS} up only"
+
+
+def _fits(workload: Workload) -> str | None:
+    """Refuse a machine without CUDA's libraries, and what has no room on its GPU."""
+    try:
+        load_compiler()
+        load_driver()
+        return Layout.of(workload.mlp, workload.batch_size, workload.device).refusal()
+    except EngineRefused as refused:
+        return str(refused)
+
+
+class CudaKernelEngine(Engine):
+    """Forward, backward and step of two hidden layers in one kernel for as many steps as there are."""
+
+    limits = (
+        cuda_only,
+        mlp_only,
+        _two_layers_only,
+        relu_only,
+        partial(plain_steps_only, kinds=("Adam", "AdamW")),
+        _divides_well,
+        float32_only,
+        _fits,
+    )
+
+    def __init__(self, workload: Workload) -> None:
+        device = workload.device
+        self.model = model = workload.mlp.to(device)
+        self.batch_size = workload.batch_size
+        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
+        self.steps_done = torch.zeros(())
+        self.layout = layout = Layout.of(model, self.batch_size, device)
+        code = compiled(SOURCE, layout.capability, layout.options)
+        self.kernel = Kernel(code, "train", layout.shared_bytes, device)
+        self.images = _rows(workload, layout)
+        self.labels = workload.labels.to(device)
+        self.sent = torch.zeros(2, self.batch_size, layout.wide, dtype=torch.int64, device=device)
+        self.task = Task(images=self.images.data_ptr(), sent=self.sent.data_ptr())
+        self._lay_out_layers(model)
+
+    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
+        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < len(self.images):
+            raise IndexError(f"order must be from 0 to {len(self.images) - 1}")
+        task, device, steps = self.task, self.images.device, -(-len(order) // self.batch_size)
+        order = order.to(device).contiguous()
+        labels, losses = self.labels[order], torch.empty(steps, device=device)
+        of_steps = torch.from_numpy(self._rates(steps, rates)).to(device)
+        task.order, task.labels, task.count = order.data_ptr(), labels.data_ptr(), len(order)
+        task.rates, task.losses = of_steps.data_ptr(), losses.data_ptr()
+        if not steps:
+            return losses
+        # Numbers of earlier steps must not be taken for those of these.
+        self.sent.zero_()
+        self.kernel(self.layout.blocks, THREADS, task)
+        self.steps_done += steps
+        return losses
+
+    def _rates(self, steps: int, shares: Sequence[float] | None) -> Any:
+        """Return what a step's weight - mean / (root * a + b) needs, (steps, 4) float32: a, b, and the decay of AdamW.
+
+        With rate r, Adam's step is r mean / c1 / (root / sqrt(c2) + epsilon), c1 and c2 the moments' corrections
+        (Kingma and Ba 2015, algorithm 1).
+        """
+        (group,) = self.optimizer.param_groups
+        (beta1, beta2), decoupled = group["betas"], type(self.optimizer) is AdamW
+        number = float(self.steps_done) + np.arange(1, steps + 1)
+        rate = group["lr"] * (np.ones(steps) if shares is None else np.asarray(shares, np.float64))
+        task = self.task
+        task.decay = 0.0 if decoupled else group["weight_decay"]
+        task.one_minus_beta1, task.beta2, task.one_minus_beta2 = 1 - beta1, beta2, 1 - beta2
+        size = np.maximum(rate / (1 - beta1**number), LEAST_RATE)
+        terms = np.zeros((steps, 4), np.float32)
+        terms[:, 0] = 1 / (size * np.sqrt(1 - beta2**number))
+        terms[:, 1] = group["eps"] / size
+        terms[:, 2] = 1 - rate * group["weight_decay"] * decoupled
+        return terms
+
+    def _lay_out_layers(self, model: MLP) -> None:
+        """Let the kernel read and write the model's weights and the optimizer's state."""
+        parameters: list[Tensor] = list(model.parameters())
+        means, squares = ({tensor: torch.zeros_like(tensor) for tensor in parameters} for _ in range(2))
+        set_state(self.optimizer, (means, squares), self.steps_done)
+        for pointers, layer in zip(self.task.layers, [*model.hidden_layers, model.output], strict=True):
+            for name, parameter in (("weight", layer.weight), ("bias", layer.bias)):
+                setattr(pointers, name, parameter.data_ptr())
+                setattr(pointers, f"{name}_mean", means[parameter].data_ptr())
+                setattr(pointers, f"{name}_square", squares[parameter].data_ptr())
+
+
+def _rows(workload: Workload, layout: Layout) -> Tensor:
+    """Return the images as the kernel reads them: a row is an image, a 1 for the bias, and zeros.
+
+    A portion is converted at a time: all images are four times as large in float32.
+    """
+    rows = torch.zeros(len(workload.images), layout.row, device=workload.device)
+    for images, of_images in zip(workload.images.split(PORTION), rows.split(PORTION), strict=True):
+        of_images[:, : layout.pixels] = scale(images, workload.scale).flatten(1).to(workload.device)
+    rows[:, layout.pixels] = 1
+    return rows
 
 
 # CUfunction_attribute: how much shared memory a block may be given when it starts.
@@ -185,13 +329,13 @@ def compiled(source: Path, capability: tuple[int, int], options: Sequence[str]) 
     Raises `EngineRefused` with the compiler's message.
     """
     compiler = load_compiler()
-    given = [f"--gpu-architecture=sm_{capability[0]}{capability[1]}", "--std=c++17", "-ftz=true", *options]
-    given.append(f"--include-path={source.parent}")
+    arguments = [f"--gpu-architecture=sm_{capability[0]}{capability[1]}", "--std=c++17", "-ftz=true", *options]
+    arguments.append(f"--include-path={source.parent}")
     program = c_void_p()
     compiler.nvrtcCreateProgram(byref(program), source.read_bytes(), source.name.encode(), 0, None, None)
     try:
-        lines = (c_char_p * len(given))(*(each.encode() for each in given))
-        if compiler.nvrtcCompileProgram(program, len(given), lines):
+        lines = (c_char_p * len(arguments))(*(argument.encode() for argument in arguments))
+        if compiler.nvrtcCompileProgram(program, len(arguments), lines):
             log = _bytes_of(compiler.nvrtcGetProgramLogSize, compiler.nvrtcGetProgramLog, program)
             raise EngineRefused(f"CUDA's compiler ended with {log.rstrip(bytes(1)).decode(errors='replace')}")
         return _bytes_of(compiler.nvrtcGetCUBINSize, compiler.nvrtcGetCUBIN, program)
@@ -205,136 +349,3 @@ def _bytes_of(size_of: Callable[..., object], copy: Callable[..., object], progr
     room = ctypes.create_string_buffer(size.value)
     copy(program, room)
     return room.raw
-
-
-SOURCE = Path(__file__).parent / "epoch.cu"
-# In the padding of weights, 0 is divided by epsilon over the rate, which must not be 0 in float32.
-LEAST_EPS, LEAST_RATE = 1e-28, 1e-30
-# Images converted at a time.
-PORTION = 5_000
-
-
-class Layer(Structure):
-    """`Layer` in memory.cuh."""
-
-    _fields_ = [
-        (name, c_void_p) for name in ("weight", "bias", "weight_mean", "bias_mean", "weight_square", "bias_square")
-    ]
-
-
-class Task(Structure):
-    """`Task` in memory.cuh."""
-
-    _fields_ = [
-        ("layers", Layer * 3),
-        *((name, c_void_p) for name in ("images", "labels", "order", "rates", "losses", "sent")),
-        ("count", c_int),
-        *((name, c_float) for name in ("decay", "one_minus_beta1", "beta2", "one_minus_beta2")),
-    ]
-
-
-class CudaKernelEngine:
-    """Forward, backward and step of two hidden layers in one kernel for as many steps as there are."""
-
-    automatic: ClassVar[bool] = True
-    flushes_denormals: ClassVar[bool] = True
-    follows_schedules: ClassVar[bool] = True
-    reads_floats: ClassVar[bool] = True
-
-    @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
-        if device.type != "cuda":
-            return "it needs an NVIDIA GPU"
-        # Exact types: a subclass may compute something else.
-        if type(model) is not MLP:
-            return "it knows the gradient of model=mlp only"
-        if len(model.hidden_layers) != 2:
-            return "it knows the gradient of model.hidden_layers=2 only"
-        if any(type(activation) is not nn.ReLU for activation in model.activations):
-            return "it knows the gradient of model.activation=relu only"
-        if not isinstance(optimizer, AdamConfig) or not steps_plainly(optimizer):
-            return f"it knows the plain steps of Adam and AdamW only, not optimizer={optimizer.name}"
-        if optimizer.eps < LEAST_EPS:
-            return f"it knows Adam from optimizer.eps={LEAST_EPS} up only"
-        if model.output.weight.dtype is not torch.float32:
-            return "it computes in float32 only"
-        try:
-            load_compiler()
-            load_driver()
-            return Layout.of(model, batch_size, device).refusal()
-        except EngineRefused as refused:
-            return str(refused)
-
-    def __init__(self, workload: Workload) -> None:
-        model, device = workload.model.to(workload.device), workload.device
-        assert isinstance(model, MLP), "every other model is refused"
-        self.model: nn.Module = model
-        self.batch_size = workload.batch_size
-        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
-        self.steps_done = torch.zeros(())
-        self.layout = layout = Layout.of(model, self.batch_size, device)
-        code = compiled(SOURCE, layout.capability, layout.options)
-        self.kernel = Kernel(code, "train", layout.shared_bytes, device)
-        self.images = _rows(workload, layout)
-        self.labels = workload.labels.to(device)
-        self.sent = torch.zeros(2, self.batch_size, layout.wide, dtype=torch.int64, device=device)
-        self.task = Task(images=self.images.data_ptr(), sent=self.sent.data_ptr())
-        self._lay_out_layers(model)
-
-    def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
-        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < len(self.images):
-            raise IndexError(f"order must be from 0 to {len(self.images) - 1}")
-        task, device, steps = self.task, self.images.device, -(-len(order) // self.batch_size)
-        order = order.to(device).contiguous()
-        labels, losses = self.labels[order], torch.empty(steps, device=device)
-        of_steps = torch.from_numpy(self._rates(steps, rates)).to(device)
-        task.order, task.labels, task.count = order.data_ptr(), labels.data_ptr(), len(order)
-        task.rates, task.losses = of_steps.data_ptr(), losses.data_ptr()
-        if not steps:
-            return losses
-        # Numbers of earlier steps must not be taken for those of these.
-        self.sent.zero_()
-        self.kernel(self.layout.blocks, self.layout.threads, task)
-        self.steps_done += steps
-        return losses
-
-    def _rates(self, steps: int, shares: Sequence[float] | None) -> Any:
-        """Return what a step's weight - mean / (root * a + b) needs, (steps, 4) float32: a, b, and the decay of AdamW.
-
-        With rate r, Adam's step is r mean / c1 / (root / sqrt(c2) + epsilon), c1 and c2 the moments' corrections
-        (Kingma and Ba 2015, algorithm 1).
-        """
-        (group,) = self.optimizer.param_groups
-        (beta1, beta2), decoupled = group["betas"], type(self.optimizer) is AdamW
-        number = float(self.steps_done) + np.arange(1, steps + 1)
-        rate = group["lr"] * (np.ones(steps) if shares is None else np.asarray(shares, np.float64))
-        task = self.task
-        task.decay = 0.0 if decoupled else group["weight_decay"]
-        task.one_minus_beta1, task.beta2, task.one_minus_beta2 = 1 - beta1, beta2, 1 - beta2
-        size = np.maximum(rate / (1 - beta1**number), LEAST_RATE)
-        found = np.zeros((steps, 4), np.float32)
-        found[:, 0] = 1 / (size * np.sqrt(1 - beta2**number))
-        found[:, 1] = group["eps"] / size
-        found[:, 2] = 1 - rate * group["weight_decay"] * decoupled
-        return found
-
-    def _lay_out_layers(self, model: MLP) -> None:
-        """Let the kernel read and write the model's weights and the optimizer's state."""
-        for place, layer in zip(self.task.layers, [*model.hidden_layers, model.output], strict=True):
-            for name, parameter in (("weight", layer.weight), ("bias", layer.bias)):
-                mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
-                self.optimizer.state[parameter] = {"step": self.steps_done, "exp_avg": mean, "exp_avg_sq": square}
-                for suffix, tensor in (("", parameter), ("_mean", mean), ("_square", square)):
-                    setattr(place, name + suffix, tensor.data_ptr())
-
-
-def _rows(workload: Workload, layout: Layout) -> Tensor:
-    """Return the images as the kernel reads them: a row is an image, a 1 for the bias, and zeros.
-
-    A portion is converted at a time: all images are four times as large in float32.
-    """
-    rows = torch.zeros(len(workload.images), layout.row, device=workload.device)
-    for images, of_images in zip(workload.images.split(PORTION), rows.split(PORTION), strict=True):
-        of_images[:, : layout.pixels] = scale(images, workload.scale).flatten(1).to(workload.device)
-    rows[:, layout.pixels] = 1
-    return rows

@@ -42,4 +42,4 @@ struct Shared {
     float rows[UNITS][LONG], columns[UNITS][WIDE], output[CLASSES][LONG];
     float sums[WARPS][BATCH * UNITS], losses[BATCH];
 };
-static_assert(sizeof(Shared) == SHARED_BYTES, "layout.py counts it too");
+static_assert(sizeof(Shared) == SHARED_BYTES, "Layout in __init__.py counts it too");

@@ -1,113 +1,72 @@
-"""The structures in which the engine tells C what to compute, and where."""
+"""The engine in C: what is handed to `train.c`, which has the formula, and what keeps C within its memory."""
 
 from collections.abc import Sequence
 from ctypes import Structure, byref, c_double, c_int64, c_void_p, cast, pointer
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from digits_sweep.config.schema import AdamConfig, OptimizerConfig
+from digits_sweep.config.schema import AdamConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.errors import EngineRefused
-from digits_sweep.training.engines.closed_form import ClosedFormEngine
+from digits_sweep.training.engines.closed_form import ClosedFormEngine, FlatParameters
 from digits_sweep.training.engines.compiler import find_compiler, load_library
-from digits_sweep.training.engines.protocol import Workload
-from digits_sweep.training.model import MLP
+from digits_sweep.training.engines.fused_steps import set_state
+from digits_sweep.training.engines.protocol import Engine, Workload, float32_only, uint8_only
 from digits_sweep.training.optimizers import build_optimizer
 
 
-def integers(*names: str) -> list[tuple[str, Any]]:
-    """Return fields of a C structure."""
-    return [(name, c_int64) for name in names]
-
-
-def pointers(*names: str) -> list[tuple[str, Any]]:
-    """Return fields of a C structure."""
-    return [(name, c_void_p) for name in names]
+def fields(kind: Any, *names: str) -> list[tuple[str, Any]]:
+    """Return fields of a C structure that are all of one kind."""
+    return [(name, kind) for name in names]
 
 
 class Rows(Structure):
     """`struct rows` of layers.h."""
 
-    _fields_ = (*pointers("at"), *integers("stride"))
+    _fields_ = (("at", c_void_p), ("stride", c_int64))
 
 
 class Layer(Structure):
     """`struct layer` of layers.h."""
 
     _fields_ = (
-        *integers("inputs", "width", "height"),
-        *pointers("weights", "transposed", "first", "second", "gradient"),
-        ("values", Rows),
-        ("delta", Rows),
+        *fields(c_int64, "inputs", "width", "height"),
+        *fields(c_void_p, "weights", "transposed", "first", "second", "gradient"),
+        *fields(Rows, "values", "delta"),
     )
 
 
 class Sparse(Structure):
     """`struct sparse` of pixels.h."""
 
-    _fields_ = (*pointers("entries", "starts"), *integers("groups"))
+    _fields_ = (("entries", c_void_p), ("starts", c_void_p), ("groups", c_int64))
 
 
 class Lists(Structure):
     """`struct lists` of pixels.h."""
 
-    _fields_ = (*pointers("entries", "ends"), *integers("room"))
+    _fields_ = (("entries", c_void_p), ("ends", c_void_p), ("room", c_int64))
 
 
 class Task(Structure):
     """`struct task` of train.c."""
 
     _fields_ = (
-        *pointers("images", "labels", "order", "levels", "losses", "shares"),
-        *integers("count", "batch_size", "pixels", "hidden", "classes", "num_layers", "threads", "most"),
-        *integers("squashes", "dense", "adam", "nesterov", "steps_done"),
-        *((name, c_double) for name in ("rate", "beta1", "beta2", "epsilon", "decay", "shrinks")),
-        *pointers("layers"),
+        *fields(c_void_p, "images", "labels", "order", "levels", "losses", "shares"),
+        *fields(c_int64, "count", "batch_size", "pixels", "hidden", "classes", "num_layers", "threads", "most"),
+        *fields(c_int64, "squashes", "dense", "adam", "nesterov", "steps_done"),
+        *fields(c_double, "rate", "beta1", "beta2", "epsilon", "decay", "shrinks"),
+        ("layers", c_void_p),
         ("inputs", Rows * 2),
         ("sparse", Sparse),
         ("lists", Lists),
-        *pointers("image_losses"),
+        ("image_losses", c_void_p),
         ("scratch", Rows),
     )
-
-
-class PaddedParameters:
-    """Move the weights and biases of `model` into one vector, `values`, that they become views of.
-
-    A layer's block in it is (inputs + 1, width): the width is the number of outputs, and beyond the first layer the
-    inputs are the number of inputs, both rounded up to a multiple of `lanes`. The last row is the bias; what is padding
-    is 0 and stays 0.
-    """
-
-    def __init__(self, model: MLP, lanes: int) -> None:
-        self.layers: list[nn.Linear] = [*model.hidden_layers, model.output]
-        padded = [self.layers[0].in_features, *(-(-layer.out_features // lanes) * lanes for layer in self.layers)]
-        self.shapes = [(inputs + 1, width) for inputs, width in pairwise(padded)]
-        self.values = self.new_vector()
-        for parameter, view in self.views_of(self.values).items():
-            parameter.data = view.copy_(parameter.data)
-
-    def new_vector(self) -> Tensor:
-        """Return a vector of zeros with a place for every weight."""
-        return torch.zeros(sum(rows * width for rows, width in self.shapes), dtype=torch.float32)
-
-    def blocks_of(self, vector: Tensor) -> list[Tensor]:
-        """Return every layer's part of `vector`, (inputs + 1, width), the one next to the images first."""
-        parts = vector.split([rows * width for rows, width in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-
-    def views_of(self, vector: Tensor) -> dict[Tensor, Tensor]:
-        """Return every parameter's part of `vector`, in the parameter's shape."""
-        views: dict[Tensor, Tensor] = {}
-        for layer, block in zip(self.layers, self.blocks_of(vector), strict=True):
-            used = block[:, : layer.out_features]
-            views |= {layer.weight: used[: layer.in_features].t(), layer.bias: used[-1]}
-        return views
 
 
 SOURCE = Path(__file__).parent / "train.c"
@@ -122,54 +81,48 @@ DENSE = 0.4
 LEAST_BETA2, LEAST_EPS = 0.5, 1e-28
 
 
-class NativeEngine:
+def _rounds_well(workload: Workload) -> str | None:
+    """Refuse an Adam whose moments C would round badly."""
+    adam = workload.optimizer
+    if isinstance(adam, AdamConfig) and (adam.betas[1] < LEAST_BETA2 or adam.eps < LEAST_EPS):
+        return f"it knows Adam from optimizer.betas=[..., {LEAST_BETA2}] and optimizer.eps={LEAST_EPS} up only"
+    return None
+
+
+def _compiles(workload: Workload) -> str | None:
+    """Refuse a machine that cannot compile C; while planning, one without a compiler: what it makes is known later."""
+    try:
+        if workload.mlp.output.weight.is_meta:
+            find_compiler()
+        else:
+            load_library(SOURCE)
+    except EngineRefused as refused:
+        return str(refused)
+    return None
+
+
+class NativeEngine(Engine):
     """Forward, backward and step in C, for ReLU networks on the CPU."""
 
-    automatic: ClassVar[bool] = True
-    flushes_denormals: ClassVar[bool] = True
-    follows_schedules: ClassVar[bool] = True
     # It has a table of what each of the 256 levels of a pixel is to the network.
-    reads_floats: ClassVar[bool] = False
-
-    @staticmethod
-    def refusal(model: nn.Module, optimizer: OptimizerConfig, device: torch.device, batch_size: int = 1) -> str | None:
-        # The same networks and optimizers.
-        if refusal := ClosedFormEngine.refusal(model, optimizer, device):
-            return refusal
-        if isinstance(optimizer, AdamConfig) and (optimizer.betas[1] < LEAST_BETA2 or optimizer.eps < LEAST_EPS):
-            return f"it knows Adam from optimizer.betas=[..., {LEAST_BETA2}] and optimizer.eps={LEAST_EPS} up only"
-        weight: Tensor = model.get_submodule("output").weight  # type: ignore[assignment]
-        if weight.dtype is not torch.float32:
-            return "it computes in float32 only"
-        try:
-            # While planning it is enough that there is a compiler: what it makes is known when a run starts.
-            if weight.is_meta:
-                find_compiler()
-            else:
-                load_library(SOURCE)
-        except EngineRefused as refused:
-            return str(refused)
-        return None
+    limits = (uint8_only, *ClosedFormEngine.limits, _rounds_well, float32_only, _compiles)
 
     def __init__(self, workload: Workload) -> None:
-        model = workload.model
-        assert isinstance(model, MLP), "every other model is refused"
-        _check(workload, model)
+        _check(workload)
         self.library = load_library(SOURCE)
         self.lanes: int = self.library.lanes()
-        self.model: nn.Module = model
-        self.batch_size = workload.batch_size
-        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
-        self.parameters = PaddedParameters(model, self.lanes)
-        # Whatever the task below points to.
-        self.kept: list[object] = []
+        self.model, self.batch_size = workload.mlp, workload.batch_size
+        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
+        self.parameters = FlatParameters(workload.mlp, self.lanes, output_by_columns=False)
+        # What the task below points to.
+        self.memory: list[object] = []
         self.task = Task(
             batch_size=workload.batch_size,
             most=min(workload.batch_size, CHUNK),
-            squashes=isinstance(model.head, nn.Softmax),
-            classes=model.output.out_features,
+            squashes=isinstance(workload.mlp.head, nn.Softmax),
+            classes=workload.mlp.output.out_features,
+            adam=isinstance(workload.optimizer, AdamConfig),
         )
-        self.steps_done = self._lay_out_optimizer(isinstance(workload.optimizer, AdamConfig))
         self._lay_out_images(workload)
         self._lay_out_layers()
 
@@ -182,11 +135,10 @@ class NativeEngine:
         shares = torch.ones(len(losses), dtype=torch.float64)
         if rates is not None:
             shares.copy_(torch.tensor(rates, dtype=torch.float64))
-        calls = order.contiguous().split(max(1, CALL // self.batch_size) * self.batch_size)
-        done = 0
-        for part in calls:
-            self._train(part, losses[done:], shares[done:])
-            done += -(-len(part) // self.batch_size)
+        steps = max(1, CALL // self.batch_size)
+        parts = order.contiguous().split(steps * self.batch_size), losses.split(steps), shares.split(steps)
+        for part in zip(*parts, strict=True):
+            self._train(*part)
         return losses
 
     def _train(self, order: Tensor, losses: Tensor, shares: Tensor) -> None:
@@ -201,53 +153,40 @@ class NativeEngine:
         if task.adam:
             (task.beta1, task.beta2), task.epsilon = group["betas"], group["eps"]
             task.steps_done = int(self.steps_done)
-            self.steps_done += -(-len(order) // self.batch_size)
+            self.steps_done += len(losses)
         else:
             task.beta1, task.nesterov = group["momentum"], group["nesterov"]
         self.library.train(byref(task))
 
-    def _kept(self, tensor: Tensor) -> int:
-        self.kept.append(tensor)
+    def _address(self, tensor: Tensor) -> int:
+        """Return where `tensor` lies, and keep it there: C reads and writes it."""
+        self.memory.append(tensor)
         return tensor.data_ptr()
 
-    def _rows(self, count: int, width: int, one_more: bool = False) -> tuple[Rows, Tensor]:
-        """Return room for `count` rows of `width` floats and, if asked for, a 1 after them.
+    def _rows(self, count: int, width: int, one_more: bool = False) -> Rows:
+        """Return room for `count` rows of `width` floats and, with `one_more`, a 1 after them.
 
         The rows are an odd number of cache lines apart, so that a column of them spreads over the whole cache.
         """
         room = torch.zeros(count, (-(-(width + one_more) // 16) | 1) * 16, dtype=torch.float32)
         if one_more:
             room[:, width] = 1
-        return Rows(self._kept(room), room.stride(0)), room[:, :width]
-
-    def _lay_out_optimizer(self, adam: bool) -> Tensor:
-        """Make the optimizer's state views of the vectors that C computes in; return its number of steps."""
-        done, (first, second, gradient) = torch.zeros(()), (self.parameters.new_vector() for _ in range(3))
-        self.vectors = {"weights": self.parameters.values, "first": first, "second": second, "gradient": gradient}
-        self.task.adam = adam
-        of_first, of_second = self.parameters.views_of(first), self.parameters.views_of(second)
-        for parameter in self.model.parameters():
-            if adam:
-                moments = {"exp_avg": of_first[parameter], "exp_avg_sq": of_second[parameter]}
-                self.optimizer.state[parameter] = {"step": done, **moments}
-            elif self.optimizer.param_groups[0]["momentum"]:
-                self.optimizer.state[parameter] = {"momentum_buffer": of_first[parameter]}
-        return done
+        return Rows(self._address(room), room.stride(0))
 
     def _lay_out_images(self, workload: Workload) -> None:
         task = self.task
         images, self.num_images = workload.images.flatten(1).contiguous(), len(workload.images)
-        task.images, task.labels = self._kept(images), self._kept(workload.labels.contiguous())
+        task.images, task.labels = self._address(images), self._address(workload.labels.contiguous())
         task.pixels = pixels = images.shape[1]
         # What each level of a pixel is to the network, and at last what the bias is multiplied by.
         levels = torch.ones(257, dtype=torch.float32)
         levels[:256] = scale(torch.arange(256, dtype=torch.uint8).view(256, 1, 1), workload.scale).flatten()
-        task.levels = self._kept(levels)
+        task.levels = self._address(levels)
         share = float(images[:1_000].count_nonzero()) / images[:1_000].numel()
         task.dense = bool(levels[0] != 0) or share > DENSE
         if task.dense:
             for side in range(2):
-                task.inputs[side] = self._rows(task.most, pixels, one_more=True)[0]
+                task.inputs[side] = self._rows(task.most, pixels, one_more=True)
         else:
             self._list_pixels(images)
 
@@ -257,38 +196,42 @@ class NativeEngine:
         groups = pixels // GROUP + 1
         entries = torch.empty(int(images.count_nonzero()) + count, dtype=torch.int16)
         starts = torch.empty(count * groups + 1, dtype=torch.int64)
-        sparse = self.task.sparse = Sparse(self._kept(entries), self._kept(starts), groups)
+        sparse = self.task.sparse = Sparse(self._address(entries), self._address(starts), groups)
         self.library.list_pixels(sparse, c_void_p(images.data_ptr()), c_int64(count), c_int64(pixels))
         rows, room = pixels + 1, self.task.most
         of_chunk, ends = torch.empty(rows, room, dtype=torch.int16), torch.empty(rows, dtype=torch.int64)
-        self.task.lists = Lists(self._kept(of_chunk), self._kept(ends), room)
+        self.task.lists = Lists(self._address(of_chunk), self._address(ends), room)
 
     def _lay_out_layers(self) -> None:
-        task, shapes = self.task, self.parameters.shapes
-        task.hidden, task.num_layers = shapes[0][1], len(shapes)
-        blocks = {name: self.parameters.blocks_of(vector) for name, vector in self.vectors.items()}
-        layers = (Layer * len(shapes))()
-        for number, (layer, (rows, width)) in enumerate(zip(layers, shapes, strict=True)):
+        """Let C compute in the model's weights and the optimizer's state."""
+        task, flat, self.steps_done = self.task, self.parameters, torch.zeros(())
+        first, second = flat.new_vector(), flat.new_vector()
+        set_state(self.optimizer, map(flat.views_of, (first, second)), self.steps_done)
+        self.vectors = {"weights": flat.values, "first": first, "second": second, "gradient": flat.gradients}
+        blocks = {name: flat.blocks_of(vector) for name, vector in self.vectors.items()}
+        task.hidden, task.num_layers = flat.shapes[0][1], len(flat.shapes)
+        layers = (Layer * len(flat.shapes))()
+        for number, (layer, (rows, width)) in enumerate(zip(layers, flat.shapes, strict=True)):
             layer.inputs, layer.width = rows, width
-            layer.delta, _ = self._rows(task.most, width)
+            layer.delta = self._rows(task.most, width)
             for name, of_layers in blocks.items():
                 setattr(layer, name, of_layers[number].data_ptr())
             if number:
-                layer.values, _ = self._rows(task.most, rows - 1, one_more=True)
-                columns, _ = self._rows(width, rows)
+                layer.values = self._rows(task.most, rows - 1, one_more=True)
+                columns = self._rows(width, rows)
                 layer.transposed, layer.height = columns.at, columns.stride
-        self.kept.append(layers)
+        self.memory.append(layers)
         task.layers = cast(pointer(layers), c_void_p)
-        task.image_losses = self._kept(torch.zeros(task.most, dtype=torch.float64))
-        task.scratch, _ = self._rows(task.hidden // self.lanes, task.classes)
+        task.image_losses = self._address(torch.zeros(task.most, dtype=torch.float64))
+        task.scratch = self._rows(task.hidden // self.lanes, task.classes)
 
 
-def _check(workload: Workload, model: MLP) -> None:
+def _check(workload: Workload) -> None:
     """Raise TypeError, ValueError or IndexError if C would read outside of what `workload` holds."""
-    images, labels, classes = workload.images, workload.labels, model.output.out_features
+    images, labels, model = workload.images, workload.labels, workload.mlp
     if images.dtype is not torch.uint8 or labels.dtype is not torch.int64:
         raise TypeError(f"images must be uint8 and labels int64, not {images.dtype} and {labels.dtype}")
     if len(labels) != len(images) or images[0].numel() != model.hidden_layers[0].in_features:
         raise ValueError("every image must have a label, and as many pixels as the model has inputs")
-    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise IndexError(f"labels must be from 0 to {classes - 1}")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < model.output.out_features:
+        raise IndexError(f"labels must be from 0 to {model.output.out_features - 1}")

@@ -1,16 +1,23 @@
-"""What the eager engine leaves out for small networks: an optimizer's bookkeeping, and oneDNN's preparations."""
+"""What engines leave out for small networks: an optimizer's bookkeeping, autograd's graph, oneDNN's preparations."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from digits_sweep.training.engines.eager import DirectStep, EagerEngine, are_small, without_onednn
+from digits_sweep.data.digits import scale_in_place
+from digits_sweep.training.engines.closed_form import ClosedFormEngine
+from digits_sweep.training.engines.eager import EagerEngine, has_small_convolutions
+from digits_sweep.training.engines.fused_steps import DirectStep
+from digits_sweep.training.model import build_model
 from digits_sweep.training.optimizers import build_optimizer
 from digits_sweep.training.schedule import ScaledRates
-from tests.workloads import ADAM, PLAIN_SGD, SGD, optimizer_called, small_convolution, workload
+from tests.workloads import ADAM, PLAIN_SGD, SGD, STEP_OF_ONE, mlp, optimizer_called, small_convolution, workload
 
 CONFIGS = {"adam": ADAM, "adamw": optimizer_called("adamw"), "sgd": SGD, "plain sgd": PLAIN_SGD}
 
@@ -31,9 +38,8 @@ def test_a_direct_step_has_the_bits_of_the_optimizers_own(config):
             rates.set(share)
             (step if is_direct else optimizer.step)()
         assert len(calls) == (0 if is_direct else 4)
-        kept = [each for state in optimizer.state_dict()["state"].values() for each in state.values()]
-        states.append([*model.state_dict().values(), *(each for each in kept if each is not None)])
-    assert len(states[0]) == len(states[1])
+        kept = [tensor for state in optimizer.state_dict()["state"].values() for tensor in state.values()]
+        states.append([*model.state_dict().values(), *(tensor for tensor in kept if tensor is not None)])
     assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
 
 
@@ -59,6 +65,24 @@ def test_an_optimizer_that_is_not_known_to_end_in_that_kernel_steps_by_itself(ma
     assert len(calls) == 3
 
 
+@settings(max_examples=60)
+@given(
+    batch=st.integers(1, 9),
+    hidden_size=st.integers(1, 12),
+    hidden_layers=st.integers(1, 3),
+    head=st.sampled_from(["softmax", "logits"]),
+    seed=st.integers(0, 2**31),
+)
+def test_the_closed_form_is_autograds_gradient_in_float64(batch, seed, **shape):
+    model = build_model(mlp(**shape), seed).double()
+    given = workload(num_samples=batch, batch_size=batch, optimizer=STEP_OF_ONE, model=copy.deepcopy(model))
+    cross_entropy(model(scale_in_place(given.images.unsqueeze(1).double(), "unit")), given.labels).backward()
+    ClosedFormEngine(given).train(torch.arange(batch))
+    for parameter, before in zip(given.model.parameters(), model.parameters(), strict=True):
+        step = before.detach() - parameter.detach()
+        torch.testing.assert_close(step, before.grad, rtol=1e-10, atol=1e-13)
+
+
 def convolutions(**options: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, **options), nn.Flatten())
 
@@ -74,28 +98,22 @@ def convolutions(**options: int) -> nn.Module:
     ],
     ids=["small", "large", "grouped", "none"],
 )
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 def test_convolutions_are_small_by_their_multiplications(model, batch_size, small):
     model, images = nn.Sequential(nn.Dropout(0.5), model).train(), torch.rand(50, 1, 8, 8)
     before = torch.get_rng_state()
-    assert are_small(model, images, batch_size) == small
+    assert has_small_convolutions(model, images, batch_size) == small
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(module.training and not module._forward_hooks for module in model.modules())
+    assert all(module.training for module in model.modules())
 
 
-def test_onednn_is_as_it_was_after_an_error():
-    before = torch.backends.mkldnn.enabled
-    with pytest.raises(ZeroDivisionError), without_onednn(True):
-        1 / int(torch.backends.mkldnn.enabled)
-    assert torch.backends.mkldnn.enabled == before
-
-
-def test_small_convolutions_have_the_losses_of_onednn():
-    given = workload(40, 4)
-    losses = []
+def test_small_convolutions_have_the_losses_of_onednn_which_is_as_it_was_after_an_error():
+    losses, onednn = [], torch.backends.mkldnn.enabled
     for small in (True, False):
-        engine = EagerEngine(replace(given, model=small_convolution()))
-        assert engine.is_small == torch.backends.mkldnn.is_available()
+        engine = EagerEngine(replace(workload(40, 4), model=small_convolution()))
+        assert engine.is_small
         engine.is_small = small
         losses.append(torch.cat([engine.train(torch.arange(40)) for _ in range(2)]))
+        with pytest.raises(IndexError):
+            engine.train(torch.tensor([40]))
+        assert torch.backends.mkldnn.enabled == onednn
     assert (losses[0] - losses[1]).abs().max() < 2e-5

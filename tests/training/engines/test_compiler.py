@@ -1,0 +1,237 @@
+"""C code is compiled when it is first needed, once for each compiler, processor and text, or refused in words."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from digits_sweep.errors import EngineRefused
+from digits_sweep.training.engines import choose_engine, compiler
+from digits_sweep.training.engines.compiler import load_library
+from digits_sweep.training.engines.native import NativeEngine
+from tests.workloads import workload
+
+CC = shutil.which("cc")
+needs_cc = pytest.mark.skipif(CC is None, reason="there is no C compiler")
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="only POSIX has such owners and modes")
+
+
+@pytest.fixture(autouse=True)
+def new_process(tmp_path, monkeypatch) -> Iterator[None]:
+    """What is known of compilers is forgotten before and after every test, and the cache folder is empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("CC", raising=False)
+    compiler._library_or_reason.cache_clear()
+    yield
+    compiler._library_or_reason.cache_clear()
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """A C file that includes another, and returns 7."""
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "seven.h").write_text("#define SEVEN 7\n")
+    (tmp_path / "text" / "seven.c").write_text('#include "seven.h"\nint seven(void) { return SEVEN; }\n')
+    return tmp_path / "text" / "seven.c"
+
+
+def loaded_by_another_process(source: Path) -> int:
+    """As if in another process: nothing is known, and the cache folder is as it was left."""
+    compiler._library_or_reason.cache_clear()
+    return load_library(source).seven()
+
+
+def libraries(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "cache" / "digits_sweep" / "native").iterdir())
+
+
+def command(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+@needs_cc
+def test_it_is_compiled_once_and_kept_in_the_cache_folder(source, tmp_path, monkeypatch):
+    assert loaded_by_another_process(source) == 7
+    (library,) = libraries(tmp_path)
+    assert library.suffix == ".so"
+    monkeypatch.setattr(compiler, "_compile", lambda *_: pytest.fail("compiled again"))
+    assert loaded_by_another_process(source) == 7
+
+
+@needs_cc
+def test_another_text_compiler_or_processor_is_compiled_for_anew(source, tmp_path, monkeypatch):
+    """What the compiler defines for the processor that it runs on is all that is known of the processor."""
+    loaded_by_another_process(source)
+    (source.parent / "seven.h").write_text("#define SEVEN 8\n")
+    assert loaded_by_another_process(source) == 8
+    monkeypatch.setenv("CC", "cc -DOTHER")
+    assert loaded_by_another_process(source) == 8
+    other = command(tmp_path / "other", f'case "$*" in *-dM*) echo "#define __AVX9__";; *) exec {CC} "$@";; esac')
+    monkeypatch.setenv("CC", other)
+    assert loaded_by_another_process(source) == 8
+    command(tmp_path / "other", f'exec {CC} "$@"')
+    assert loaded_by_another_process(source) == 8
+    assert len(libraries(tmp_path)) == 5
+
+
+@needs_cc
+def test_a_damaged_library_is_compiled_anew(source, tmp_path):
+    loaded_by_another_process(source)
+    (library,) = libraries(tmp_path)
+    library.unlink()  # It is mapped into this process.
+    library.write_bytes(b"\x7fELF")
+    assert loaded_by_another_process(source) == 7
+    assert library.stat().st_size > 1_000
+
+
+@needs_cc
+@pytest.mark.parametrize("base", ["a file", "relative", "no home"])
+def test_without_a_cache_folder_it_is_compiled_in_a_temporary_one(base, source, tmp_path, monkeypatch):
+    """A file stands in for a home that cannot be written to: the superuser can write anywhere."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    if base == "no home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", no_home)
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file") if base == "a file" else "relative")
+    assert loaded_by_another_process(source) == 7
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "relative").exists()
+
+
+@needs_cc
+@pytest.mark.full
+def test_processes_that_start_together_all_get_it_and_leave_one_file(source, tmp_path):
+    program = (
+        "import sys, pathlib; from digits_sweep.training.engines.compiler import load_library;"
+        "print(load_library(pathlib.Path(sys.argv[1])).seven())"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, str(source)], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert [process.communicate()[0].strip() for process in started] == ["7"] * 4
+    assert len(libraries(tmp_path)) == 1
+
+
+# Only what nobody else could have put there is loaded from the cache folder
+
+
+@needs_cc
+@needs_posix
+@pytest.mark.parametrize("open_to_others", ["cache", "cache/digits_sweep", "cache/digits_sweep/native"])
+def test_a_folder_that_others_may_write_in_is_neither_loaded_from_nor_written_to(open_to_others, source, tmp_path):
+    loaded_by_another_process(source)
+    (library,) = libraries(tmp_path)
+    library.unlink()
+    library.write_bytes(b"from somebody else")
+    (tmp_path / open_to_others).chmod(0o777)
+    assert loaded_by_another_process(source) == 7
+    assert library.read_bytes() == b"from somebody else"
+
+
+@needs_cc
+@needs_posix
+def test_a_library_that_others_may_write_is_compiled_anew(source, tmp_path):
+    loaded_by_another_process(source)
+    (library,) = libraries(tmp_path)
+    library.chmod(0o770)
+    before = library.stat().st_ino
+    assert loaded_by_another_process(source) == 7
+    assert library.stat().st_ino != before
+
+
+@needs_cc
+@needs_posix
+def test_others_may_not_write_what_is_kept(source, tmp_path):
+    (tmp_path / "cache").mkdir(0o700)
+    before = os.umask(0)
+    try:
+        loaded_by_another_process(source)
+    finally:
+        os.umask(before)
+    (library,) = libraries(tmp_path)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (library, library.parent)] == [0o700, 0o700]
+
+
+# Without a compiler
+
+
+def test_without_a_compiler_the_closed_form_is_taken_and_the_reason_is_recorded(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    name, reason = choose_engine("auto", workload())
+    assert name == "closed_form"
+    assert "not native: no C compiler (cc) on this machine" in reason
+    with pytest.raises(EngineRefused, match=r"^engine=native: no C compiler \(cc\) on this machine; engine=auto picks"):
+        choose_engine("native", workload())
+
+
+@needs_cc
+def test_what_a_compiler_reports_is_the_reason(source, tmp_path):
+    source.write_text("int seven(void) { return EIGHT; }\n")
+    with pytest.raises(EngineRefused, match=r"^cc cannot compile it: .*seven.c:1:.* error: .*EIGHT"):
+        load_library(source)
+    assert libraries(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "#!/bin/sh\necho error: what is native? >&2; exit 1",
+            "knows neither -march=native nor -mcpu=native: error: what is",
+        ),
+        ("\x00\x01", "does not run: "),
+    ],
+    ids=["it does not know its processor", "it is no program"],
+)
+def test_a_compiler_that_cannot_compile_is_refused(text, reason, source, tmp_path, monkeypatch):
+    monkeypatch.setenv("CC", command(tmp_path / "odd", ""))
+    (tmp_path / "odd").write_text(text)
+    with pytest.raises(EngineRefused) as refused:
+        load_library(source)
+    assert str(refused.value).startswith(f"{tmp_path}/odd {reason}")
+
+
+def test_a_command_that_cannot_be_read_is_refused(source, monkeypatch):
+    monkeypatch.setenv("CC", "'cc")
+    with pytest.raises(EngineRefused, match=r"^CC='cc is not a command \(No closing quotation\)$"):
+        load_library(source)
+
+
+@needs_cc
+def test_planning_runs_no_compiler_and_a_process_asks_it_once(monkeypatch):
+    fail = lambda *_, **__: pytest.fail("a compiler was run")  # noqa: E731
+    with monkeypatch.context() as planning:
+        planning.setattr(subprocess, "run", fail)
+        assert choose_engine("auto", planned())[0] == "native"
+    assert NativeEngine.refusal(workload()) is None
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert NativeEngine.refusal(workload()) is None
+
+
+def test_planning_knows_that_there_is_no_compiler(monkeypatch):
+    monkeypatch.setenv("CC", "no_such_compiler -O1")
+    name, reason = choose_engine("auto", planned())
+    assert name == "closed_form"
+    assert "not native: no C compiler (no_such_compiler -O1) on this machine" in reason
+
+
+def planned():
+    return replace(workload(), model=workload().model.to("meta"))
