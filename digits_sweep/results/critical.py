@@ -4,14 +4,15 @@ They are `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch
 """
 
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any
+
+import msgspec
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import RECORD_BYTES, check_values, read_file, reason_of, replace_file
+from digits_sweep.results.files import RECORD_BYTES, read_file, reason_of, replace_file
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
 BRANCHES = "branches.csv"
@@ -47,6 +48,10 @@ BRANCHES_TYPES: dict[str, Any] = {
 }
 
 
+Number = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 @dataclass(frozen=True)
 class Check:
     """The batch size that the answer names, run: steps on fresh seeds beside the steps that the fit expects.
@@ -54,13 +59,13 @@ class Check:
     `median`, `low` and `high` are None if they are infinite: the goal was not reached. It is no part of the fit.
     """
 
-    batch_size: int
-    lr: float | None
-    seeds: int
-    expected: float
-    median: float | None
-    low: float | None
-    high: float | None
+    batch_size: Count
+    lr: Number | None
+    seeds: Count
+    expected: Number
+    median: Number | None
+    low: Number | None
+    high: Number | None
 
 
 @dataclass(frozen=True)
@@ -75,21 +80,21 @@ class Answer:
     """
 
     target: str
-    threshold: float
-    s_min: float | None = None
-    e_min: float | None = None
-    b_crit: float | None = None
-    b_crit_low: float | None = None
-    b_crit_high: float | None = None
+    threshold: Number
+    s_min: Number | None = None
+    e_min: Number | None = None
+    b_crit: Number | None = None
+    b_crit_low: Number | None = None
+    b_crit_high: Number | None = None
     leave_one_out: dict[str, float | None] | None = None
     residuals: dict[str, float] | None = None
     reason: str | None = None
-    seconds_per_iteration: float | None = None
-    seconds_per_example: float | None = None
+    seconds_per_iteration: Number | None = None
+    seconds_per_example: Number | None = None
     cost_is_given: bool = False
-    soonest_batch_size: float | None = None
-    examples_more: float | None = None
-    noise_scale_at_target: float | None = None
+    soonest_batch_size: Number | None = None
+    examples_more: Number | None = None
+    noise_scale_at_target: Number | None = None
     check: Check | None = None
 
 
@@ -102,41 +107,6 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 def read_answers(folder: Path) -> list[Answer]:
     """Read `critical_batch_size.json`. Raises `UnreadableRecord` if it holds something else than answers."""
     try:
-        found = json.loads(read_file(folder / ANSWERS, RECORD_BYTES).decode("utf-8"))
-        if not isinstance(found, list):
-            raise TypeError("not a list of answers")
-        check_values({"answers": found})
-        return [_answer(each) for each in found]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return msgspec.json.decode(read_file(folder / ANSWERS, RECORD_BYTES), type=list[Answer])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnreadableRecord(f"{ANSWERS}: {reason_of(error)}") from error
-
-
-def _answer(content: dict[str, Any]) -> Answer:
-    if content.get("check") is not None:
-        content = content | {"check": _checked(Check(**content["check"]))}
-    return _checked(Answer(**content))
-
-
-def _checked(node: Any) -> Any:
-    """Return `node`. Raises TypeError if a value is not of its field's type, or is a number below 0."""
-    hints = get_type_hints(type(node))
-    for each in fields(node):
-        value, kind = getattr(node, each.name), hints[each.name]
-        if value is None and type(None) in get_args(kind):
-            continue
-        if kind in _DICTIONARIES:
-            holds = isinstance(value, dict) and all(part is None or _is_number(part) for part in value.values())
-        elif kind in (float, float | None):
-            holds = _is_number(value) and value >= 0
-        else:
-            holds = isinstance(value, kind)
-        if not holds:
-            raise TypeError(f"{each.name} is not what belongs there")
-    return node
-
-
-_DICTIONARIES = (dict[str, float] | None, dict[str, float | None] | None)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

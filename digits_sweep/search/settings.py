@@ -1,27 +1,32 @@
-"""What is typed: the keys `critical.` of `conf/critical_batch_size.yaml`, a machine's cost, and the runs' overrides."""
+"""What is typed for a search, its own keys (`critical.`, `tune.`) and those of its runs, and which runs that means."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 from omegaconf import MISSING
 
 from digits_sweep.config.compose import MOST_SEEDS, key_of, own_keys, read_command_line
-from digits_sweep.config.text import to_text
+from digits_sweep.config.plan import Plan, PlannedRun, plan
+from digits_sweep.config.schema import Config
+from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import InvalidConfig
 
-PREFIX, FILE, TARGETS = "critical.", "critical_batch_size.yaml", "evaluation.targets."
-MOST_STEPS = 40
-COST = re.compile(r"(iteration|example)=([0-9.]+(?:e[+-]?\d+)?)(s|ms|us)?", re.IGNORECASE)
-UNITS = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
-# Keys of a sweep that mean nothing here, with what to do instead.
-REFUSED = {
-    "optimizer.lr": "this is what is searched; critical.lr=LR is the middle of the grid",
-    "dry_run": "which runs there are depends on what the first of them result in; leave it out",
-    "fail_fast": "a run that fails or diverges is a miss; leave it out",
+SIZE, TARGETS = "data.batch_size", "evaluation.targets."
+# The keys of an optimizer that `tune` tries values of.
+SEARCHED = ("lr", "weight_decay")
+# What `tune` can minimize, and the column of `summary.csv` that holds it.
+OBJECTIVES = {
+    "examples_to_threshold": "examples_to_threshold",
+    "iterations_to_threshold": "iterations_to_threshold",
+    "seconds_to_threshold": "seconds_to_threshold",
+    "epochs_to_threshold": "first_epoch_below_threshold",
+    "final_loss": "final_loss",
 }
+# Far above what any search needs.
+MOST_TRIALS, MOST_STEPS = 100_000, 40
 
 
 @dataclass
@@ -35,10 +40,202 @@ class CriticalConfig:
     seeds: int = MISSING
     give_up: float = MISSING
     confirm: int = MISSING
+    cost: dict[str, Any] | None = MISSING
     branch: bool = MISSING
     branch_examples: int = MISSING
     branch_tolerance: float = MISSING
     runs: list[str] = MISSING
+
+
+@dataclass
+class TuneConfig:
+    """`conf/tune.yaml`, typed."""
+
+    objective: str = MISSING
+    trials: int = MISSING
+    seeds: int = MISSING
+    confirm: int = MISSING
+    lr: list[float] = MISSING
+    weight_decay: list[float] = MISSING
+    start_from_lesson: bool = MISSING
+    prune: bool = MISSING
+    seed: int = MISSING
+    study: str | None = MISSING
+    storage: str | None = MISSING
+
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Typed(Generic[Settings]):
+    """A command line: its settings, what it resumes, and a plan with a run for every batch size.
+
+    `command` is what was typed, without `resume`, which is the folder, `latest` or None; `arguments` plan the runs.
+    """
+
+    settings: Settings
+    resume: str | None
+    command: list[str]
+    arguments: list[str]
+    planned: Plan
+
+    def names(self, key: str) -> bool:
+        """Return whether a key or a group is typed."""
+        return any(key_of(each) == key for each in self.command)
+
+
+def read_critical(arguments: Sequence[str]) -> Typed[CriticalConfig]:
+    """Read and plan the command line of a study, the smallest batch size first.
+
+    Raises `InvalidConfig` with key, value and what would be right.
+    """
+    for each in arguments:
+        # A shell that expands braces makes two words of one cost.
+        if each == "--cost" or re.match(r"critical\.cost=(?!\{|null$)", each):
+            raise InvalidConfig(f"{each}: {RIGHT_COST}")
+    settings, resume, command, overrides = _read(arguments, CriticalConfig, "critical_batch_size.yaml", "critical.")
+    for each in overrides:
+        if key_of(each) == "optimizer.lr":
+            raise InvalidConfig(f"{each}: this is what is searched; critical.lr=LR is the middle of the grid")
+    cost_of(settings)
+    arguments = ["-m", *_untyped(settings.runs, overrides), *overrides]
+    planned = plan(arguments)
+    if texts := _swept(planned, overrides, SIZE):
+        raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
+    goals_of(planned.settings)
+    runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
+    return Typed(settings, resume, command, arguments, replace(planned, runs=runs))
+
+
+def read_tune(arguments: Sequence[str]) -> Typed[TuneConfig]:
+    """Read and plan the command line of a search with Optuna. Raises `InvalidConfig` as `read_critical` does."""
+    if flag := next((each for each in arguments if each in ("-m", "--multirun")), None):
+        raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
+    settings, resume, command, overrides = _read(arguments, TuneConfig, "tune.yaml", "tune.")
+    for each in overrides:
+        group, _, name = key_of(each).partition(".")
+        if group == "optimizer" and name in SEARCHED:
+            raise InvalidConfig(f"{each}: this is what is searched; tune.{name}=[low,high] sets between what")
+    if resume is not None:
+        raise InvalidConfig(f"resume={resume}: not for a search; the same command resumes it")
+    # How runs are started and watched makes no other study.
+    of_runs = [each for each in overrides if not each.startswith(("-", "hydra", "tracker", "quiet="))]
+    settings.study = safe_name(settings.study or "_".join([settings.objective, *sorted(of_runs)]))
+    planned = plan(["-m", *overrides])
+    if texts := _swept(planned, overrides):
+        raise InvalidConfig(f"{texts}: is a sweep of {len(planned.runs)} runs; a search needs one value of every key")
+    return Typed(settings, None, command, ["-m", *overrides], planned)
+
+
+def _swept(planned: Plan, overrides: Sequence[str], *allowed: str) -> str:
+    """Return what was typed for the keys that have several values, but for those that may; nothing if there are none."""
+    values = [{key_of(text): text for text in run.overrides} for run in planned.runs]
+    swept = {key for each in values for key in each if len({other.get(key) for other in values}) > 1} - {*allowed}
+    return " ".join([each for each in overrides if key_of(each) in swept] or overrides) if swept else ""
+
+
+def plan_batch_size(arguments: Sequence[str], batch_size: int) -> PlannedRun:
+    """Return the run of a batch size that was not typed. Raises `InvalidConfig` as `plan` does."""
+    (run,) = plan([*(each for each in arguments if key_of(each) != SIZE), f"{SIZE}={batch_size}"]).runs
+    return run
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A target, such as `train_error`, and the threshold that it must fall below."""
+
+    target: str
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"{self.target.replace('_', ' ')} < {to_text(self.threshold)}"
+
+
+def goals_of(config: Config) -> list[Goal]:
+    """Return every goal of a run. Raises `InvalidConfig` if it has none."""
+    targets = config.evaluation.targets
+    goals = [Goal(each.name, value) for each in fields(targets) for value in getattr(targets, each.name)]
+    if not goals:
+        raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
+    return goals
+
+
+@cache
+def lesson_rates() -> tuple[dict[str, float], ...]:
+    """Return what the runs of `experiment=lesson` have for the searched keys, every combination once."""
+    optimizers = [run.config.optimizer for run in plan(["experiment=lesson"]).runs]
+    rates = [{name: getattr(optimizer, name) for name in SEARCHED} for optimizer in optimizers]
+    return tuple(each for index, each in enumerate(rates) if each not in rates[:index])
+
+
+# Keys of a sweep that mean nothing in a search, with what to do instead.
+REFUSED = {
+    "dry_run": "which runs there are depends on what the first of them result in; leave it out",
+    "fail_fast": "a search says itself what a run that fails means; leave it out",
+}
+
+
+def _read(
+    arguments: Sequence[str], schema: type[Settings], file: str, prefix: str
+) -> tuple[Settings, str | None, list[str], list[str]]:
+    """Return the settings, what is resumed, what was typed without that, and the overrides of the runs."""
+    line = read_command_line(arguments)
+    own = [each for each in line.overrides if each.startswith(prefix)]
+    overrides = [each for each in line.overrides if not each.startswith(prefix) and key_of(each) != "resume"]
+    for each in overrides:
+        if (right := REFUSED.get(key_of(each))) is not None:
+            raise InvalidConfig(f"{each}: {right}")
+    settings = own_keys(schema, file, prefix, [each.removeprefix(prefix) for each in own])
+    for key, (holds, right) in RULES.items():
+        if key.startswith(prefix) and not holds(value := getattr(settings, key.removeprefix(prefix))):
+            raise InvalidConfig(f"{key}={to_text(value)}: {right}")
+    resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if key_of(each) == "resume"]
+    folders = [f"--config-dir={folder}" for folder in line.config_dirs]
+    command = [*folders, *(each for each in line.overrides if key_of(each) != "resume")]
+    return settings, resumes[-1] if resumes else None, command, [*folders, *overrides]
+
+
+def _number(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: least <= value <= most, f"must be a whole number from {least} to {most:,}"
+
+
+# Of an even number of seeds, the median lies between two runs, one of which may be a miss.
+_ODD = (
+    lambda value: 1 <= value <= MOST_SEEDS and value % 2 == 1,
+    f"must be an odd whole number from 1 to {MOST_SEEDS}",
+)
+_WHOLE = (lambda value: value >= 1, "must be a whole number from 1")
+_POSITIVE = (lambda value: 0 < value < float("inf"), "must be a number above 0")
+_BOUNDS = (
+    lambda value: len(value) == 2 and 0 < value[0] < value[1] < float("inf"),
+    "must be two numbers above 0, the smaller one first",
+)
+RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "critical.lr": _POSITIVE,
+    "critical.reference_batch_size": _WHOLE,
+    "critical.factor": (lambda value: 1 < value <= 100, "must be a number above 1, at most 100"),
+    "critical.most_steps": _number(1, MOST_STEPS),
+    "critical.seeds": _ODD,
+    "critical.give_up": (lambda value: 1 < value < float("inf"), "must be a number above 1"),
+    "critical.confirm": _number(1, MOST_SEEDS),
+    "critical.branch_examples": _WHOLE,
+    "critical.branch_tolerance": _POSITIVE,
+    "tune.objective": (lambda value: value in OBJECTIVES, f"choose {' or '.join(OBJECTIVES)}"),
+    "tune.trials": _number(1, MOST_TRIALS),
+    "tune.seeds": _ODD,
+    "tune.confirm": _number(0, MOST_SEEDS),
+    "tune.lr": _BOUNDS,
+    "tune.weight_decay": _BOUNDS,
+}
+
+
+def _untyped(defaults: Iterable[str], overrides: Sequence[str]) -> list[str]:
+    """Return the default overrides whose key is not typed. Whoever types a target means no other than those typed."""
+    typed = {key_of(each) for each in overrides}
+    own_targets = any(key.startswith(TARGETS) for key in typed)
+    kept = [each for each in defaults if key_of(each) not in typed]
+    return [f"{key_of(each)}=[]" if own_targets and each.startswith(TARGETS) else each for each in kept]
 
 
 @dataclass(frozen=True)
@@ -49,86 +246,29 @@ class Cost:
     example: float
 
 
-@dataclass(frozen=True)
-class Typed:
-    """A command line: its settings, what it resumes, the cost that it gives, and the arguments that plan its runs.
+RIGHT_COST = "type 'critical.cost={iteration:20us,example:0.5us}', in quotes because of the shell"
+UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
-    `command` is what was typed, without `resume`, which is the folder, `latest` or None.
+
+def cost_of(settings: CriticalConfig) -> Cost | None:
+    """Return the costs in `critical.cost`, each in seconds or with `ms` or `us` behind it; None if it is null.
+
+    Raises `InvalidConfig` if something else is typed.
     """
-
-    settings: CriticalConfig
-    resume: str | None
-    cost: Cost | None
-    command: list[str]
-    arguments: list[str]
-
-
-def read_settings(arguments: Sequence[str]) -> Typed:
-    """Read a command line. Raises `InvalidConfig` with key, value and what would be right."""
-    cost, rest = _cost(arguments)
-    line = read_command_line(rest)
-    own = [each.removeprefix(PREFIX) for each in line.overrides if each.startswith(PREFIX)]
-    resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if key_of(each) == "resume"]
-    overrides = [each for each in line.overrides if not each.startswith(PREFIX) and key_of(each) != "resume"]
-    for each in overrides:
-        if (right := REFUSED.get(key_of(each))) is not None:
-            raise InvalidConfig(f"{each}: {right}")
-    settings = _settings(own)
-    folders = [f"--config-dir={folder}" for folder in line.config_dirs]
-    return Typed(
-        settings=settings,
-        resume=resumes[-1] if resumes else None,
-        cost=cost,
-        command=[*folders, *(each for each in line.overrides if key_of(each) != "resume")],
-        arguments=["-m", *folders, *_untyped(settings.runs, overrides), *overrides],
-    )
+    if settings.cost is None:
+        return None
+    typed = f"critical.cost={to_text(settings.cost)}"
+    # YAML takes a colon without a space behind it for a part of the name.
+    parts = dict(f"{name}:{value}".split(":")[:2] for name, value in settings.cost.items())
+    if parts.keys() != {"iteration", "example"}:
+        raise InvalidConfig(f"{typed}: {RIGHT_COST}")
+    cost = Cost(**{name: _seconds(text) for name, text in parts.items()})
+    if not 0 < cost.iteration + cost.example < float("inf"):
+        raise InvalidConfig(f"{typed}: must be numbers from 0, not both 0; {RIGHT_COST}")
+    return cost
 
 
-def _cost(arguments: Sequence[str]) -> tuple[Cost | None, list[str]]:
-    """Take `--cost iteration=119us example=8.4us` out of a command line."""
-    if "--cost" not in arguments:
-        return None, list(arguments)
-    place = list(arguments).index("--cost")
-    given = list(takewhile(lambda each: each.startswith(("iteration=", "example=")), arguments[place + 1 :]))
-    found = {match[1]: match for each in given if (match := COST.fullmatch(each))}
-    if len(found) < 2 or len(given) > 2:
-        example = "--cost iteration=119us example=8.4us"
-        raise InvalidConfig(f"--cost {' '.join(given)}: give both in seconds, or with ms or us behind: {example}")
-    try:
-        seconds = {name: float(match[2]) * UNITS[match[3] and match[3].lower()] for name, match in found.items()}
-    except ValueError as error:
-        raise InvalidConfig(f"--cost {' '.join(given)}: {error}") from error
-    if not sum(seconds.values()) > 0 or sum(seconds.values()) == float("inf"):
-        raise InvalidConfig(f"--cost {' '.join(given)}: must be numbers from 0, not both 0")
-    return Cost(**seconds), [*arguments[:place], *arguments[place + 1 + len(given) :]]
-
-
-def _settings(own: Sequence[str]) -> CriticalConfig:
-    settings = own_keys(CriticalConfig, FILE, PREFIX, own)
-    for key, holds, right in _RULES:
-        value = getattr(settings, key)
-        if not holds(value):
-            raise InvalidConfig(f"{PREFIX}{key}={to_text(value)}: must be {right}")
-    return settings
-
-
-_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("lr", lambda value: 0 < value < float("inf"), "a number above 0"),
-    ("reference_batch_size", lambda value: value >= 1, "a whole number from 1"),
-    ("factor", lambda value: 1 < value <= 100, "a number above 1, at most 100"),
-    ("most_steps", lambda value: 1 <= value <= MOST_STEPS, f"a whole number from 1 to {MOST_STEPS}"),
-    # Of an even number, the median lies between two runs, one of which may be a miss.
-    ("seeds", lambda value: 1 <= value <= MOST_SEEDS and value % 2 == 1, f"an odd whole number from 1 to {MOST_SEEDS}"),
-    ("give_up", lambda value: 1 < value < float("inf"), "a number above 1"),
-    ("branch_examples", lambda value: value >= 1, "a whole number from 1"),
-    ("branch_tolerance", lambda value: 0 < value < float("inf"), "a number above 0"),
-    ("confirm", lambda value: 1 <= value <= MOST_SEEDS, f"a whole number from 1 to {MOST_SEEDS}"),
-)
-
-
-def _untyped(defaults: Iterable[str], overrides: Sequence[str]) -> list[str]:
-    """Return the default overrides whose key is not typed. Whoever types a target means no other than those typed."""
-    typed = {key_of(each) for each in overrides}
-    own_targets = any(key.startswith(TARGETS) for key in typed)
-    kept = [each for each in defaults if key_of(each) not in typed]
-    return [f"{key_of(each)}=[]" if own_targets and each.startswith(TARGETS) else each for each in kept]
+def _seconds(text: str) -> float:
+    """Return a time such as `20us` in seconds; NaN if it is none."""
+    found = re.fullmatch(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)(s|ms|us)?", text.strip(), re.IGNORECASE)
+    return float(found[1]) * UNITS[(found[2] or "").lower()] if found else float("nan")

@@ -1,117 +1,349 @@
-"""From what is typed to runs: one plan of all batch sizes, and the run of every trial."""
+"""A study: the runs of a search in a folder, trained wave after wave, and `study.json`, what it is to find out."""
 
-import math
+import json
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
 from statistics import fmean
+from typing import Annotated, Any, Protocol, TypeVar
 
-from digits_sweep.config.compose import checked
-from digits_sweep.config.keys import differing
-from digits_sweep.config.plan import Plan, PlannedRun, plan
-from digits_sweep.config.schema import Config
-from digits_sweep.config.text import to_text
-from digits_sweep.errors import CannotResume, InvalidConfig
+import msgspec
+
+from digits_sweep.config.keys import differing, flat, results_of
+from digits_sweep.config.launchers import SUBMITIT_FOLDER
+from digits_sweep.config.plan import Plan, PlannedRun
+from digits_sweep.config.text import expand_home, to_text
+from digits_sweep.errors import CannotResume, CannotSearch, NewerFormat, UnreadableRecord
 from digits_sweep.report.analysis.sentences.formatting import counted, seconds
-from digits_sweep.results.record import RECORD_FILE, EvaluationRow, Record, Status
-from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
-from digits_sweep.results.targets import targets_of
-from digits_sweep.search.grid import BatchSize, Outcome, Rules, Trial
-from digits_sweep.search.settings import CriticalConfig
+from digits_sweep.results.files import (
+    RECORD_BYTES,
+    check_plain,
+    make_folder,
+    read_file,
+    reason_of,
+    remove_leftovers,
+    replace_file,
+    run_folders,
+)
+from digits_sweep.results.lock import only_writer
+from digits_sweep.results.record import RECORD_FILE, EpochRow, EvaluationRow, Record, Status
+from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
 from digits_sweep.shell import Screen
+from digits_sweep.sweep.launch import launch
+from digits_sweep.sweep.resume import is_finished
+from digits_sweep.sweep.session import Launch, claim_folder, datasets
+from digits_sweep.trackers.following import report_to_trackers
 
-SIZE = "data.batch_size"
+STUDY_FILE, FORMAT = "study.json", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFile:
+    """`study.json`: what a study is asked to find out.
+
+    `settings` are the search's own keys, `configs` the keys of its runs that may change a result, by their batch size.
+    `checked` is the batch size that is run to check the answer of a goal, by the goal: it follows from measured
+    seconds, which are not the same twice. `counter` is one more than that of the studies that were there before.
+    """
+
+    format: int = FORMAT
+    started_at: str
+    counter: int = 0
+    settings: dict[str, Any]
+    configs: dict[str, dict[str, Any]]
+    checked: dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**31)]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Goal:
-    """A target, such as `train_error`, and the threshold that it must fall below."""
+class Request:
+    """The study that is typed: what it is asked to find out, and the folder that it is in or will be.
 
-    target: str
-    threshold: float
-
-    def __str__(self) -> str:
-        return f"{self.target.replace('_', ' ')} < {to_text(self.threshold)}"
-
-
-def goals_of(config: Config) -> list[Goal]:
-    """Return every goal of a run. Raises `InvalidConfig` if it has none, or is never evaluated."""
-    targets = config.evaluation.targets
-    goals = [Goal(each.name, value) for each in fields(targets) for value in getattr(targets, each.name)]
-    if not goals:
-        raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
-    return goals
-
-
-def plan_batch_sizes(arguments: Sequence[str]) -> Plan:
-    """Return a plan with a run for every batch size, the smallest first.
-
-    Raises `InvalidConfig` if a key is wrong, or if another key than the batch size has several values.
+    Without a `folder` it gets one of its own in `parent`. `name` is what names it in messages, `resume=FOLDER` for
+    example, `prefix` stands before its settings there.
     """
-    planned = plan(arguments)
-    values = [{text.partition("=")[0]: text for text in run.overrides} for run in planned.runs]
-    swept = {key for each in values for key in each if len({other.get(key) for other in values}) > 1} - {SIZE}
-    if swept:
-        texts = " ".join(each for each in arguments if each.lstrip("+").partition("=")[0] in swept) or ", ".join(swept)
-        raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
-    return replace(planned, runs=tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size)))
+
+    asked: StudyFile
+    parent: Path
+    folder: Path | None
+    name: str
+    prefix: str
 
 
-def plan_batch_size(arguments: Sequence[str], batch_size: int) -> PlannedRun:
-    """Return the run of a batch size that was not typed. Raises `InvalidConfig` as `plan_batch_sizes` does."""
-    others = [each for each in arguments if not each.startswith(f"{SIZE}=")]
-    (run,) = plan([*others, f"{SIZE}={batch_size}"]).runs
-    return run
+def study_file(settings: dict[str, Any], runs: Sequence[PlannedRun], searched: Collection[str]) -> StudyFile:
+    """Return what a study that starts now is asked to find out.
 
-
-def learning_rate(settings: CriticalConfig, batch_size: int, exponent: int) -> float:
-    """Return the rate of the grid at `exponent`: centred on the square-root rule, four digits long."""
-    middle = settings.lr * math.sqrt(batch_size / settings.reference_batch_size)
-    return float(f"{middle * settings.factor**exponent:.4g}")
-
-
-def planned_run(base: PlannedRun, settings: CriticalConfig, trial: Trial) -> PlannedRun:
-    """Return the run of a trial; `base` is that of its batch size.
-
-    Raises `InvalidConfig` if its seed or its rate is too large.
+    `runs` has one for every batch size; a study looks for their keys in `searched`, `optimizer.lr` for example.
     """
-    config, size = base.config, base.config.data.batch_size
-    lr, seed = learning_rate(settings, size, trial.exponent), config.seed + trial.place
-    limits = [config.trainer.max_examples] if config.trainer.max_examples is not None else []
-    limits += [math.ceil(trial.most_iterations * size)] if math.isfinite(trial.most_iterations) else []
-    config = replace(
-        config,
-        seed=seed,
-        optimizer=replace(config.optimizer, lr=lr),
-        trainer=replace(config.trainer, max_examples=min(limits, default=None)),
-        evaluation=replace(config.evaluation, noise_scale=config.evaluation.noise_scale or trial.measures_noise),
-    )
-    return PlannedRun(f"batch_size={size}_lr={to_text(lr)}_seed={seed}", checked(config), base.overrides)
+    configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in runs}
+    kept = {size: {key: value for key, value in each.items() if key not in searched} for size, each in configs.items()}
+    return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=kept)
 
 
-def outcomes(sweep: RecordedSweep, run: PlannedRun, goals: Sequence[Goal]) -> list[Outcome] | None:
-    """Return what a recorded run means for every goal; None if it has not ended, or cannot be read.
+def write_study(folder: Path, study: StudyFile) -> None:
+    """Write `study.json`. Raises OSError if it cannot be written."""
+    replace_file(folder / STUDY_FILE, json.dumps(asdict(study), indent=2) + "\n")
 
-    A run that diverged or failed is a miss. Raises `CannotResume` if another run was recorded in its place.
+
+def read_study(folder: Path) -> StudyFile:
+    """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
+    try:
+        study = msgspec.json.decode(read_file(folder / STUDY_FILE, RECORD_BYTES), type=StudyFile)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise UnreadableRecord(f"{STUDY_FILE}: not a study ({reason_of(error)})") from error
+    if study.format != FORMAT:
+        newer = study.format > FORMAT
+        raise (NewerFormat if newer else UnreadableRecord)(f"{STUDY_FILE}: its format {study.format} is not known here")
+    return study
+
+
+def studies_in(parent: Path) -> list[tuple[int, str, Path]]:
+    """Return counter, start and folder of every study in a folder, the one that was started first first."""
+    found = []
+    for name in run_folders(parent)[0]:
+        try:
+            study = read_study(parent / name)
+        except UnreadableRecord:
+            continue
+        found.append((study.counter, study.started_at, parent / name))
+    return sorted(found)
+
+
+def find_study(resume: str, parent: Path) -> Path:
+    """Return the folder that `resume=` names, `latest` being the study in `parent` that was started last.
+
+    Raises `CannotResume` if there is no study.
     """
-    record = sweep.records.get(run.folder)
-    if record is None or run.folder in sweep.misfits or record.status is Status.INTERRUPTED:
+    try:
+        if resume != "latest":
+            read_study(folder := Path(expand_home(resume)))
+            return folder
+        if found := studies_in(parent):
+            return found[-1][-1]
+        raise UnreadableRecord(f"{parent}: no study here yet")
+    except UnreadableRecord as error:
+        raise CannotResume(f"resume={resume}: {error}") from error
+
+
+def refuse_another(request: Request, before: StudyFile) -> None:
+    """Raise `CannotResume` with a line for everything in which the study `before` is not the one that is typed."""
+    if found := list(dict.fromkeys(_differences(request, before))):
+        raise CannotResume("\n".join(f"{request.name}: {line}" for line in found))
+
+
+def _differences(request: Request, before: StudyFile) -> Iterator[str]:
+    now = request.asked
+    if before.configs.keys() != now.configs.keys():
+        sizes = [",".join(each.configs) for each in (before, now)]
+        yield f"data.batch_size was {sizes[0]}, is now {sizes[1]}"
+        return
+    pairs = [(request.prefix, before.settings, now.settings)]
+    pairs += [("", before.configs[size], config) for size, config in now.configs.items()]
+    for prefix, old, new in pairs:
+        was = dict(flat(old))
+        for key in dict.fromkeys([*new, *was]):
+            if was.get(key) != new.get(key):
+                yield f"{prefix}{key} was {to_text(was.get(key))}, is now {to_text(new.get(key))}"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What is recorded of a run; `row` has its cells of `summary.csv`, `misfit` what does not fit its record."""
+
+    name: str
+    record: Record
+    history: list[EpochRow]
+    evaluations: list[EvaluationRow]
+    misfit: str | None
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Its cells of `summary.csv` by column name."""
+        return self.record.summary
+
+
+def recorded_runs(sweep: RecordedSweep) -> Iterator[RecordedRun]:
+    """Yield the runs of a sweep that have started and can be read, in the sweep's order."""
+    yield from (recorded_run(sweep, name) for name in sweep.records)
+
+
+def recorded_run(sweep: RecordedSweep, name: str) -> RecordedRun:
+    """Return a run of a sweep. Raises KeyError if it has not started or cannot be read."""
+    misfit = sweep.misfits.get(name)
+    return RecordedRun(name, sweep.records[name], sweep.histories[name], sweep.evaluations[name], misfit)
+
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Search(Protocol[Key, Value]):
+    """What is searched for. It remembers nothing: which runs come next is a pure function of what others resulted in.
+
+    A run has a key, such as its batch size, rate and seed, and a value, what it resulted in.
+    """
+
+    def next_runs(self, results: Mapping[Key, Value]) -> dict[Key, PlannedRun]:
+        """Return the wave of runs to make next, which do not depend on one another; none if the search is done."""
+
+    def outcome(self, run: PlannedRun, recorded: RecordedRun) -> Value:
+        """Return what a run that has ended means."""
+
+    def least_left(self, known: Collection[Key]) -> Mapping[int, int]:
+        """Return how many runs come at least after those that are known, by their batch size."""
+
+
+class Stopped(SystemExit):
+    """A command that was stopped, or whose wave was not trained to its end: its exit code, and the runs left of it."""
+
+    def __init__(self, code: int, unfinished: Sequence[str] = ()) -> None:
+        super().__init__(code)
+        self.unfinished = unfinished
+
+
+class Study:
+    """The runs of a search in its folder, which is that of a sweep.
+
+    `failure_is_a_miss`: a run that fails has not reached its goal; otherwise it ends the search.
+    """
+
+    def __init__(self, planned: Plan, sweep: RecordedSweep, choices: list[DatasetChoice], screen: Screen) -> None:
+        self.planned, self.sweep, self.choices, self.screen = planned, sweep, choices, screen
+        self.failure_is_a_miss = False
+        self.progress = Progress(sweep)
+        manifest = sweep.manifest
+        self.configs = dict(zip(manifest.runs, manifest.configs, strict=True)) if manifest else {}
+
+    @property
+    def folder(self) -> Path:
+        return self.sweep.folder
+
+    def search(
+        self, search: Search[Key, Value], after_a_wave: Callable[[dict[Key, Value]], None] = lambda results: None
+    ) -> dict[Key, Value]:
+        """Train wave after wave until nothing is left to do; return what all runs resulted in.
+
+        A wave follows from the results of the waves before it, so that a study which is resumed, or has more workers,
+        makes the same runs. Raises what `train` raises.
+        """
+        results: dict[Key, Value] = {}
+        while wave := search.next_runs(results):
+            later = search.least_left({*results, *wave})
+            self.train(list(wave.values()), lambda left, later=later: self.progress.announce(left, later))  # type: ignore
+            for key, run in wave.items():
+                recorded = self.ended(run)
+                assert recorded is not None, "a wave was trained to its end"
+                results[key] = search.outcome(run, recorded)
+            after_a_wave(results)
+        return results
+
+    def train(
+        self, runs: Sequence[PlannedRun], announce: Callable[[Sequence[PlannedRun]], str], launch: Launch = launch
+    ) -> None:
+        """Train those of `runs` to their end that have not ended; `announce` returns the line that says so.
+
+        Raises `Stopped` if that is stopped, `CannotSearch` if a run fails and that is no miss, `CannotResume` if
+        another run was recorded in the place of one.
+        """
+        left = [run for run in runs if self.ended(run) is None]
+        if left:
+            self._write_manifest(left)
+            self.screen.say(announce(left))
+            code = launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
+            self.sweep.refresh()
+            self.progress.finished()
+            unfinished = [run.folder for run in left if self.ended(run) is None]
+            if not code and (failed := [name for name in unfinished if self._has_failed(name)]):
+                raise CannotSearch(f"{failed[0]} failed: {recorded_run(self.sweep, failed[0]).record.error_line}")
+            if code or unfinished:
+                raise Stopped(code or 1, unfinished)
+        for run in runs:
+            if self._has_failed(run.folder):
+                reason = recorded_run(self.sweep, run.folder).record.error_line or "no reason recorded"
+                self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {reason}")
+
+    def _has_failed(self, name: str) -> bool:
+        return name in self.sweep.records and recorded_run(self.sweep, name).record.status is Status.FAILED
+
+    def ended(self, run: PlannedRun) -> RecordedRun | None:
+        """Return what is recorded of a run that has ended as planned; None if it is to be trained, or trained on.
+
+        Raises `CannotResume` if another run was recorded in its place.
+        """
+        if run.folder not in self.sweep.records:
+            return None
+        recorded = recorded_run(self.sweep, run.folder)
+        record = recorded.record
+        if record.config and (found := differing(record.config, run.config)):
+            raise CannotResume(f"{self.folder / run.folder}: {'; '.join(found)}")
+        is_over = is_finished(record, run.config) or (self.failure_is_a_miss and record.status is Status.FAILED)
+        return recorded if is_over and recorded.misfit is None else None
+
+    def publish(self) -> None:
+        """Write the tables of all runs that are recorded, as a sweep does at its end."""
+        self.sweep.refresh()
+        try:
+            publish_summary(self.sweep, self.planned.outputs)
+        except OSError as error:
+            self.screen.say(f"ERROR: summary.csv is as it was: {error}")
+
+    def _write_manifest(self, runs: Sequence[PlannedRun]) -> None:
+        """Write `sweep.json` with every run so far, before any of them starts: launchers take them from there."""
+        before = self.sweep.manifest
+        self.configs |= {run.folder: asdict(run.config) for run in runs}
+        now = Manifest(
+            command=list(self.planned.command),
+            runs=list(self.configs),
+            configs=list(self.configs.values()),
+            datasets=self.choices,
+            id=before.id if before else secrets.token_hex(8),
+            started_at=before.started_at if before else datetime.now(timezone.utc).isoformat(),
+        )
+        write_manifest(self.folder, now)
+        self.sweep.refresh()
+
+
+@contextmanager
+def opened(request: Request, planned: Plan, screen: Screen) -> Iterator[Study]:
+    """Open the study that is typed, or start it: this process alone writes in its folder in the block.
+
+    Raises `CannotResume` if another study lies there, `FolderInUse` if another process has it, `DataUnavailable` or
+    `UnusableRoot` if its data cannot be had or has changed, OSError if it cannot be written.
+    """
+    folder = request.folder
+    earlier = _earlier(request, folder) if folder else None
+    choices = datasets(planned, earlier, screen)
+    folder = folder or claim_folder(request.parent)
+    make_folder(folder)
+    with only_writer(folder):
+        if earlier:
+            remove_leftovers(folder)
+            screen.say(f"resuming {folder}")
+        else:
+            counters = [counter for counter, _, _ in studies_in(request.parent)]
+            write_study(folder, replace(request.asked, counter=1 + max(counters, default=0)))
+        study = Study(planned, RecordedSweep(folder), choices, screen)
+        with report_to_trackers(planned.settings.tracker, folder, screen.say):
+            try:
+                yield study
+            finally:
+                study.publish()
+
+
+def _earlier(request: Request, folder: Path) -> RecordedSweep | None:
+    """Return the study in a folder, None if there is none yet. Raises `CannotResume` if it is not the one typed."""
+    if not (folder / STUDY_FILE).exists() and not run_folders(folder)[0]:
         return None
-    if record.config and (found := differing(record.config, run.config)):
-        raise CannotResume(f"{sweep.folder / run.folder}: {'; '.join(found)}")
-    return [_outcome(record, sweep.evaluations[run.folder], goal) for goal in goals]
-
-
-def _outcome(record: Record, rows: Sequence[EvaluationRow], goal: Goal) -> Outcome:
-    values = [value for row in rows if math.isfinite(value := getattr(row, goal.target))]
-    trained = int(record.summary.get("iterations") or 0)
-    best = min(values, default=math.inf)
-    if record.status is not Status.COMPLETED:
-        return Outcome(math.inf, best, trained)
-    (found,) = targets_of("", {goal.target: [goal.threshold]}, rows)
-    return Outcome(math.inf if found.iterations is None else found.iterations, best, trained)
+    try:
+        before = read_study(folder)
+        check_plain(folder, unused=SUBMITIT_FOLDER)
+    except UnreadableRecord as error:
+        raise CannotResume(f"{request.name}: {folder}: {error}") from error
+    refuse_another(request, before)
+    return RecordedSweep(folder)
 
 
 class Progress:
@@ -128,41 +360,39 @@ class Progress:
     def announce(self, runs: Sequence[PlannedRun], later: Mapping[int, int]) -> str:
         """Return the line of a wave of `runs`; `later` counts the least runs that follow, by batch size."""
         self.wave += 1
-        self._started, self._before = time.monotonic(), sum(self._took().values())
+        took = self._took()
+        self._started, self._before = time.monotonic(), sum(sum(each) for each in took.values())
         sizes = dict.fromkeys(run.config.data.batch_size for run in runs)
         what = "; ".join(f"{size} at {_rates(size, runs)}" for size in sizes)
-        return f"wave {self.wave}, batch size {what}: {counted(len(runs), 'run')}{self._how_long(runs, later)}"
+        return f"wave {self.wave}, batch size {what}: {counted(len(runs), 'run')}{self._how_long(took, runs, later)}"
 
     def finished(self) -> None:
         """Note that the wave has been trained."""
-        wall, own = time.monotonic() - self._started, sum(self._took().values()) - self._before
+        wall, own = time.monotonic() - self._started, sum(sum(each) for each in self._took().values()) - self._before
         self.speed = max(1.0, own / wall) if wall > 0 else 1.0
 
-    def _how_long(self, runs: Sequence[PlannedRun], later: Mapping[int, int]) -> str:
-        took = self._took()
+    def _how_long(self, took: dict[int, list[float]], runs: Sequence[PlannedRun], later: Mapping[int, int]) -> str:
         if not took:
             return ""
-        by_size: dict[int, list[float]] = {}
-        for name, each in took.items():
-            by_size.setdefault(int(self.sweep.records[name].summary.get("batch_size", 0)), []).append(each)
-        overall = fmean(took.values())
-        means = {size: fmean(each) for size, each in by_size.items()}
+        means = {size: fmean(each) for size, each in took.items()}
+        overall = fmean(each for of_size in took.values() for each in of_size)
         now = sum(means.get(run.config.data.batch_size, overall) for run in runs) / self.speed
         rest = sum(count * means.get(size, overall) for size, count in later.items()) / self.speed
         return f", about {_duration(now)}; {_duration(now + rest)} or more until the end"
 
-    def _took(self) -> dict[str, float]:
-        """The seconds from the start of every recorded run to its last record; starts are recorded to the second."""
-        found = {}
-        for name, record in self.sweep.records.items():
+    def _took(self) -> dict[int, list[float]]:
+        """The seconds from the start of every recorded run to its last record, by batch size."""
+        found: dict[int, list[float]] = {}
+        for run in recorded_runs(self.sweep):
             try:
-                started = datetime.fromisoformat(str(record.summary.get("started_at")))
-                ended = (self.sweep.folder / name / RECORD_FILE).stat().st_mtime
+                started = datetime.fromisoformat(str(run.row.get("started_at")))
+                ended = (self.sweep.folder / run.name / RECORD_FILE).stat().st_mtime
             except (ValueError, OSError):
                 continue
-            # A run that was resumed another day did not take that long.
-            if not record.resumed_after:
-                found[name] = max(0.0, ended - started.timestamp() - 0.5)
+            # A run that was resumed another day did not take that long. Starts are recorded to the second.
+            if not run.record.resumed_after:
+                took = max(0.0, ended - started.timestamp() - 0.5)
+                found.setdefault(int(run.row.get("batch_size", 0)), []).append(took)
         return found
 
 
@@ -175,113 +405,4 @@ def _rates(size: int, runs: Sequence[PlannedRun]) -> str:
     for run in runs:
         if run.config.data.batch_size == size:
             rates[run.config.optimizer.lr] = rates.get(run.config.optimizer.lr, 0) + 1
-    return ", ".join(f"lr {to_text(lr)} ({counted(seeds, 'seed')})" for lr, seeds in rates.items())
-
-
-# Trains the runs of a plan in a sweep's folder; returns the exit code.
-Launch = Callable[[Plan, RecordedSweep, Screen], int]
-Found = dict[tuple[int, int], list[Outcome]]
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A command that was stopped, or whose wave was not trained to its end: its exit code, and the runs left of it."""
-
-    code: int
-    unfinished: list[str]
-
-
-class Study:
-    """The runs of a study in its folder. `results` has what they resulted in, by batch size."""
-
-    def __init__(
-        self,
-        planned: Plan,
-        settings: CriticalConfig,
-        goals: list[Goal],
-        sweep: RecordedSweep,
-        datasets: list[DatasetChoice],
-        screen: Screen,
-        launch: Launch,
-    ) -> None:
-        self.planned, self.settings, self.goals = planned, settings, goals
-        self.sweep, self.datasets, self.screen, self.launch = sweep, datasets, screen, launch
-        self.rules = Rules(settings.seeds, settings.confirm, settings.give_up, settings.most_steps)
-        self.progress = Progress(sweep)
-        self.results: dict[int, Found] = {}
-        self.runs: dict[str, PlannedRun] = {}
-        self.trials: dict[str, Trial] = {}
-
-    def search(self, bases: Sequence[PlannedRun], after_a_wave: Callable[[], None]) -> Stop | None:
-        """Train wave after wave until nothing is left to do at the batch sizes of `bases`.
-
-        Return why it has stopped before that; None if all is done. Raises what `launch` raises.
-        """
-        for base in bases:
-            self.results.setdefault(base.config.data.batch_size, {})
-        while wave := self._wave(bases):
-            if stop := self._train([run for run, _ in wave]):
-                return stop
-            for run, trial in wave:
-                found = outcomes(self.sweep, run, self.goals)
-                assert found is not None, "a wave was trained to its end"
-                size = run.config.data.batch_size
-                self.results[size][trial.exponent, trial.place] = found
-                self._warn(run)
-            after_a_wave()
-        return None
-
-    def at(self, batch_size: int) -> BatchSize:
-        """Return the search at a batch size as far as it has come."""
-        return BatchSize(self.rules, len(self.goals), self.results[batch_size])
-
-    def _wave(self, bases: Sequence[PlannedRun]) -> list[tuple[PlannedRun, Trial]]:
-        """Return the next runs of all batch sizes, the longest first: workers that share them end together."""
-        wave = []
-        for base in bases:
-            for trial in self.at(base.config.data.batch_size).next_trials():
-                run = planned_run(base, self.settings, trial)
-                wave.append((run, trial))
-                self.runs[run.folder], self.trials[run.folder] = run, trial
-        return wave
-
-    def _train(self, wave: Sequence[PlannedRun]) -> Stop | None:
-        left = self._unfinished(wave)
-        if not left:
-            return None
-        self._write_manifest()
-        self.screen.say(self.progress.announce(left, self._later(left)))
-        code = self.launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
-        self.sweep.refresh()
-        self.progress.finished()
-        unfinished = [run.folder for run in self._unfinished(wave)]
-        return Stop(code or 1, unfinished) if code or unfinished else None
-
-    def _unfinished(self, wave: Sequence[PlannedRun]) -> list[PlannedRun]:
-        return [run for run in wave if outcomes(self.sweep, run, self.goals) is None]
-
-    def _write_manifest(self) -> None:
-        """Write `sweep.json` with every run so far, before any of them starts: launchers take them from there."""
-        before = self.sweep.manifest
-        configs = [asdict(run.config) for run in self.runs.values()]
-        now = Manifest(list(self.planned.command), list(self.runs), configs, self.datasets)
-        if before:
-            now = replace(now, id=before.id, started_at=before.started_at)
-        write_manifest(self.sweep.folder, now if before else replace(now, id=secrets.token_hex(8)))
-        self.sweep.refresh()
-
-    def _later(self, wave: Sequence[PlannedRun]) -> dict[int, int]:
-        """How many runs follow at least, by batch size: fresh seeds, at one rate if it is not known at how many."""
-        in_wave = [(run.config.data.batch_size, self.trials[run.folder].place) for run in wave]
-        later = {}
-        for size, found in self.results.items():
-            fresh = sum(place >= self.rules.seeds for _, place in found)
-            fresh += sum(each == size and place >= self.rules.seeds for each, place in in_wave)
-            later[size] = max(0, self.rules.confirm - fresh)
-        return later
-
-    def _warn(self, run: PlannedRun) -> None:
-        record = self.sweep.records[run.folder]
-        if record.status is Status.FAILED:
-            reason = record.error_line or "no reason recorded"
-            self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {reason}")
+    return ", ".join(f"lr {to_text(float(f'{lr:.4g}'))} ({counted(seeds, 'seed')})" for lr, seeds in rates.items())

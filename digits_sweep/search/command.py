@@ -1,0 +1,163 @@
+"""The command of a search: what is typed, the folder that it opens or resumes, its workers, and how it ends."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from digits_sweep import __version__
+from digits_sweep.errors import CannotSearch, DigitsSweepError, not_installed
+from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated, command, die_on_signal, write_line
+
+if TYPE_CHECKING:
+    from digits_sweep.config.plan import Plan
+    from digits_sweep.search.settings import Typed
+    from digits_sweep.search.study import Request, Study
+
+# A worker with torch, its data and a small network takes so much memory; more workers than these gain nothing.
+WORKER_BYTES, MOST_WORKERS = 700 * 2**20, 8
+
+
+class Part(Protocol):
+    """What a search adds to the command; `is_timed` if its runs are compared by seconds."""
+
+    module: str
+    is_timed: bool
+    typed: "Typed"
+    request: "Request"
+
+    def conduct(self, study: "Study") -> None:
+        """Search and answer. Raises `Stopped` or KeyboardInterrupt if that is stopped, else a `DigitsSweepError`."""
+
+    def resumed_by(self, folder: Path) -> list[str]:
+        """Return what is typed beside the same command to resume the study in a folder."""
+
+
+def run_search(name: str, about: str, arguments: Sequence[str] | None) -> None:
+    """Run the search `tune` or `critical_batch_size` (`sys.argv` if `arguments` are None); `about` is for `--help`.
+
+    Raises SystemExit with an exit code other than 0, or with a message, if it is stopped, fails or is refused.
+    """
+    with command(arguments):
+        arguments = sys.argv[1:] if arguments is None else list(arguments)
+        if "--version" in arguments:
+            write_line(f"digits_sweep {__version__}")
+            return
+        if {"-h", "--help"} & set(arguments):
+            _show_help(name, about)
+            return
+        try:
+            part = _part(name, arguments)
+            code = _execute(part, Screen())
+        except (DigitsSweepError, OSError) as error:
+            sys.exit(str(error))
+        if code:
+            sys.exit(code)
+
+
+def _show_help(name: str, about: str) -> None:
+    with die_on_signal():
+        from digits_sweep.config.compose import CONF
+    keys, prefix = (CONF / f"{name}.yaml").read_text(encoding="utf-8"), name.partition("_")[0]
+    resumes = "resume=latest, or resume=FOLDER, with the same command" if prefix == "critical" else "The same command"
+    write_line(f"{about}\n\nIts keys are {prefix}.KEY=VALUE:\n\n{keys}\n{resumes} resumes a study.")
+    write_line("Every other key is one of the runs: python -m digits_sweep --help")
+
+
+def _part(name: str, arguments: Sequence[str]) -> Part:
+    """Read the command line. What takes seconds to import (torch, pandas, Optuna) comes after: mistakes wait less."""
+    with die_on_signal():
+        from digits_sweep.search.settings import read_critical, read_tune
+    if name == "critical_batch_size":
+        studied = read_critical(arguments)
+        with die_on_signal():
+            from digits_sweep.search.critical import Critical
+        return Critical(studied)
+    searched = read_tune(arguments)
+    if find_spec("optuna") is None:
+        raise CannotSearch(not_installed("optuna", "optuna"))
+    with die_on_signal():
+        from digits_sweep.search.tune import Tune
+    return Tune(searched)
+
+
+def _execute(part: Part, screen: Screen) -> int:
+    """Conduct a search in its folder, say how it has ended, and return the exit code.
+
+    A goal that no run reaches is a result: the code is 0. Raises a `DigitsSweepError` or OSError if the search is
+    refused or results cannot be written.
+    """
+    with die_on_signal():
+        from digits_sweep.search.study import Stopped, opened
+        from digits_sweep.sweep import preflight
+    preflight.check(part.typed.planned)
+    planned = side_by_side(part, screen)
+    stop: Stopped | None = None
+    with opened(part.request, planned, screen) as study:
+        try:
+            part.conduct(study)
+        except Stopped as stopped:
+            stop = stopped
+        except KeyboardInterrupt as signal:
+            stop = Stopped(TERMINATED if isinstance(signal, Terminated) else INTERRUPTED)
+    screen.say(f"this study {study.folder}")
+    if stop is None:
+        return 0
+    screen.say(f"not completed: {', '.join(stop.unfinished)}" if stop.unfinished else "stopped")
+    again = shlex.join([*part.typed.command, *part.resumed_by(study.folder)])
+    screen.say(f"resume with: cd {shlex.quote(str(Path.cwd()))} && python -m {part.module} {again}")
+    return int(stop.code or 1)
+
+
+def side_by_side(part: Part, screen: Screen) -> "Plan":
+    """Return the plan of a search with a worker for every core, as far as memory goes, unless a launcher is typed.
+
+    Runs follow one another if they are compared by their seconds, and on a GPU, which they would share.
+    """
+    with die_on_signal():
+        from omegaconf import open_dict
+
+        from digits_sweep.training.device import resolve_device, threads_for
+    planned = part.typed.planned
+    settings = planned.settings
+    workers = workers_here(threads_for(settings.num_threads))
+    is_cpu = resolve_device(settings.device).type == "cpu"
+    if part.is_timed or part.typed.names("hydra/launcher") or workers < 2 or not is_cpu:
+        return planned
+    if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+        missing = not_installed("hydra-joblib-launcher", "joblib")
+        screen.say(f"one run after the other; {workers} at a time need a package: {missing}")
+        return planned
+    from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
+
+    with open_dict(planned.hydra):
+        planned.hydra.launcher = JobLibLauncherConf(n_jobs=workers)
+        planned.hydra.runtime.choices["hydra/launcher"] = "joblib"
+    screen.say(f"{workers} runs at a time; hydra/launcher=basic: one after the other")
+    return planned
+
+
+def workers_here(num_threads: int) -> int:
+    """Return how many runs of so many threads this process can train at a time."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        # Not every system says which cores are this process's own.
+        cores = os.cpu_count() or 1
+    return max(1, min(cores // num_threads, free_memory() // WORKER_BYTES, MOST_WORKERS))
+
+
+def free_memory() -> int:
+    """Return how many bytes this machine, or this container, can still give; a terabyte if it does not say."""
+    free = [2**40]
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
+    with suppress(OSError, ValueError):
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free.append(limit - used)
+    return max(0, min(free))
