@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -11,12 +10,10 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.text import to_text
-from digits_sweep.errors import as_csv
 from digits_sweep.report.analysis.curves.cost import fitted_costs
 from digits_sweep.report.analysis.sentences.formatting import rounded
 from digits_sweep.report.analysis.statistics.replicates import Estimate, estimate
 from digits_sweep.results.critical import STEPS_TYPES, TUNING_TYPES, Answer, Check
-from digits_sweep.results.files import replace_file
 from digits_sweep.search.fit import Fit, Steps, fit_steps
 from digits_sweep.search.grid import BatchSize
 from digits_sweep.search.settings import Cost, Goal
@@ -67,11 +64,6 @@ def steps_table(sizes: Sizes, goals: Sequence[Goal]) -> pd.DataFrame:
 def _fresh_steps(at: BatchSize, goal: int) -> Estimate:
     values = [outcome.iterations for outcome in at.fresh(goal)]
     return estimate(values) if values else NEVER
-
-
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Replace a CSV file by a table. Raises OSError if it cannot be written."""
-    replace_file(path, as_csv(table))
 
 
 def shown(goal: Goal, steps: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

@@ -9,11 +9,13 @@ from digits_sweep.config.compose import as_override, checked
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig
 from digits_sweep.config.text import to_text
+from digits_sweep.errors import as_csv
 from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
+from digits_sweep.results.files import replace_file
 from digits_sweep.results.record import Status
 from digits_sweep.results.targets import targets_of
 from digits_sweep.search.answers import (
@@ -25,7 +27,6 @@ from digits_sweep.search.answers import (
     shown,
     steps_table,
     tuning_table,
-    write_table,
 )
 from digits_sweep.search.branches import branches
 from digits_sweep.search.grid import BatchSize, Outcome, Trial
@@ -103,10 +104,10 @@ class Grid:
             found.append(Outcome(iterations, best, trained, noise))
         return found
 
-    def least_left(self, known: Collection[Key]) -> dict[int, int]:
+    def least_left(self, known: Collection[Key]) -> int:
         """Return how many runs follow at least: fresh seeds, at one rate as long as it is not known at how many."""
         fresh = [size for size, _, place in known if place >= self.rules.seeds]
-        return {size: max(0, self.rules.confirm - fresh.count(size)) for size in self.bases}
+        return sum(max(0, self.rules.confirm - fresh.count(size)) for size in self.bases)
 
 
 class Critical:
@@ -139,11 +140,11 @@ class Critical:
         seed = self.typed.planned.settings.seed
         results = study.search(
             self.grid,
-            lambda so_far: write_table(folder / TUNING, tuning_table(self.grid.sizes(so_far), goals, seed)),
+            lambda so_far: replace_file(folder / TUNING, as_csv(tuning_table(self.grid.sizes(so_far), goals, seed))),
         )
         sizes = self.grid.sizes(results)
         steps = steps_table(sizes, goals)
-        write_table(folder / STEPS, steps)
+        replace_file(folder / STEPS, as_csv(steps))
         for goal in goals:
             study.screen.table(*shown(goal, steps))
         found = self._answers(study, sizes)
@@ -189,7 +190,11 @@ class Critical:
             return measured_cost(searched)
         runs = list(self._cost_runs())
         line = f"the cost of an iteration is measured by {len(runs)} short runs, one after the other"
-        study.train(runs, lambda left: line, lambda *of_study: launch_in_process(*of_study[:2], Screen(quiet=True)))
+        study.train(
+            runs,
+            lambda left: line,
+            lambda planned, sweep, screen: launch_in_process(planned, sweep, Screen(quiet=True)),
+        )
         return measured_cost(recorded for run in runs if (recorded := study.ended(run)))
 
     def _cost_runs(self) -> Iterator[PlannedRun]:
@@ -212,7 +217,7 @@ class Critical:
         start = self.grid.run(smallest, Trial(winner, settings.seeds))
         study.screen.say(f"branches of {start.folder}, {settings.branch_examples:,} examples each")
         table = branches(study, start, max(sizes), settings)
-        write_table(study.folder / BRANCHES, table)
+        replace_file(study.folder / BRANCHES, as_csv(table))
         if summary := branches_of(table):
             study.screen.say(branch_sentence(summary))
 

@@ -6,22 +6,25 @@ pair of rates; its runs differ in their seeds, known by their place: how far a s
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from digits_sweep.search.settings import SEARCHED, TuneConfig
+from digits_sweep.config.compose import checked
+from digits_sweep.config.plan import PlannedRun
+from digits_sweep.search.settings import OBJECTIVES, SEARCHED, TuneConfig
+from digits_sweep.search.study import RecordedRun
 
-Rates = Mapping[str, float]
 # So many trials are tried side by side, whatever the number of workers: the answer must not depend on that.
 AT_ONCE = 4
-# Of a last loss, trials are compared after these shares of their epochs, as soon as there are so many to compare with.
+# Last losses are compared after these shares of the epochs too, with those of the trials before, if there are so many.
 SHARES, LEAST_TRIALS = (0.25, 0.5), 5
 
 
@@ -32,7 +35,7 @@ class Outcome:
     `losses` are the mean losses of its epochs. One that `is_over` has no further epoch to train.
     """
 
-    rates: Rates
+    rates: Mapping[str, float]
     value: float
     examples: float
     losses: Sequence[float]
@@ -40,117 +43,145 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run to make: its trial and the place of its seed, its rates, and where it is given up or compared."""
-
-    trial: int
-    place: int
-    rates: Rates
-    most_examples: float
-    num_epochs: int
-
-
-@dataclass(frozen=True)
 class Trial:
-    """A trial as far as its runs have come, in the order of their seeds; `seeds` is how many it has at most."""
+    """A trial as far as its runs have come, in the order of their seeds; `seeds` is how many it may have."""
 
     number: int
-    outcomes: Sequence[Outcome]
+    rates: Mapping[str, float]
     seeds: int
-
-    @cached_property
-    def rates(self) -> Rates:
-        return self.outcomes[0].rates
+    outcomes: Sequence[Outcome] = ()
 
     @cached_property
     def values(self) -> list[float]:
         return [each.value for each in self.outcomes if each.is_over]
 
     @property
-    def is_complete(self) -> bool:
-        return len(self.values) == self.seeds
-
-    @cached_property
     def value(self) -> float:
-        """The median; of a trial without all of its runs, one that the worse half of them may bring it to."""
+        """The median; of a trial without all of its runs, what the worse half of them may bring it to."""
         return sorted(self.values)[len(self.values) // 2] if self.values else math.inf
 
-    @cached_property
+    @property
     def examples(self) -> float:
         """The examples that the median took."""
-        return sorted(each.examples for each in self.outcomes)[self.seeds // 2]
+        return sorted(each.examples for each in self.outcomes)[len(self.outcomes) // 2]
+
+    @property
+    def has_reached(self) -> bool:
+        """Whether all of its runs were made and their median is finite."""
+        return len(self.values) == self.seeds and math.isfinite(self.value)
 
 
-# By the number of the trial and the place of the seed.
-Results = Mapping[tuple[int, int], Outcome]
+# A run, by the number of its trial and the place of its seed.
+Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Proposals:
-    """The search as far as `results` go; `first` are the rates that are tried before Optuna is asked."""
+class Rates:
+    """The search for rates as far as `results` go; `base` is every run but for them, `first` are tried unasked.
+
+    `started` returns the configuration of a run that has started, by its folder: it keeps its rates and its limit,
+    whatever is typed, and whichever version of Optuna is installed, now.
+    """
 
     rules: TuneConfig
-    first: Sequence[Rates]
-    num_epochs: int
-    may_pause: bool
-    results: Results
+    base: PlannedRun
+    first: Sequence[Mapping[str, float]]
+    started: Callable[[str], dict[str, Any] | None]
+    results: Mapping[Key, Outcome] = field(default_factory=dict)
 
     @cached_property
     def trials(self) -> list[Trial]:
         """All trials in their order."""
         outcomes: dict[int, list[Outcome]] = {}
-        for (number, _), outcome in sorted(self.results.items(), key=lambda item: item[0]):
-            outcomes.setdefault(number, []).append(outcome)
-        return [Trial(number, each, self.rules.seeds) for number, each in outcomes.items()]
+        for number, place in sorted(self.results):
+            outcomes.setdefault(number, []).append(self.results[number, place])
+        return [Trial(number, each[0].rates, self.rules.seeds, each) for number, each in outcomes.items()]
 
     @cached_property
     def best(self) -> Trial | None:
         """The trial with the least median, of equal ones the first; None if there is none that is finite."""
-        finite = (each for each in self.trials if each.is_complete and math.isfinite(each.value))
-        return min(finite, key=lambda each: each.value, default=None)
+        return min((each for each in self.trials if each.has_reached), key=lambda each: each.value, default=None)
 
     def is_given_up(self, trial: Trial) -> bool:
-        """Return whether a trial of a search that is done has no median because others are better."""
-        return self.rules.prune and self.best is not None and not (trial.is_complete and math.isfinite(trial.value))
+        """Return whether a trial of a search that is done has no median because another one is better."""
+        return self.rules.prune and self.best is not None and not trial.has_reached
 
-    def next_runs(self) -> list[Run]:
+    def next_runs(self, results: Mapping[Key, Outcome]) -> dict[Key, PlannedRun]:
         """Return the runs to make next, which do not depend on one another; none if the search is done."""
-        runs = [run for trial in self.trials for run in self._further(trial)]
-        number = len(self.trials)
+        now = replace(self, results=results)
+        runs = [further for trial in now.trials if (further := now._further(trial))]
+        number = len(now.trials)
         # As long as nothing says when a run is worse than the best one, every one of them may train to its end.
-        at_once = AT_ONCE if self.best or not self.rules.prune else 1
-        count = min(at_once - len({run.trial for run in runs}), self.rules.trials - number)
+        at_once = AT_ONCE if now.best or not self.rules.prune else 1
+        count = min(at_once - len(runs), self.rules.trials - number)
         given = self.first[number : number + max(0, count)]
-        for index, rates in enumerate([*given, *self._proposed(count - len(given))]):
-            runs += self._further(Trial(number + index, [], self.rules.seeds), rates)
-        return runs
+        rates = [*given, *now._proposed(count - len(given))]
+        runs += [now._further(Trial(number + index, each, self.rules.seeds)) for index, each in enumerate(rates)]
+        return {key: run for further in runs for key, run in further.items()}
 
-    def _further(self, trial: Trial, rates: Rates | None = None) -> list[Run]:
+    def outcome(self, run: PlannedRun, recorded: RecordedRun) -> Outcome:
+        """Return what a run resulted in, as far as it is planned: it may have trained on in a later wave."""
+        losses = [epoch.loss_mean for epoch in recorded.history[: run.config.trainer.num_epochs]]
+        rates = {name: getattr(run.config.optimizer, name) for name in SEARCHED}
+        if self.rules.objective == "final_loss":
+            value = _finite(losses[-1] if losses else None)
+            is_over = len(losses) >= self.base.config.trainer.num_epochs or math.isinf(value)
+            return Outcome(rates, value, math.inf, losses, is_over)
+        value = _finite(recorded.row.get(OBJECTIVES[self.rules.objective]))
+        examples = recorded.row.get("examples_to_threshold")
+        if self.rules.objective == "epochs_to_threshold":
+            examples = value * recorded.row["train_samples"]
+        return Outcome(rates, value, _finite(examples), losses, is_over=True)
+
+    def least_left(self, known: Collection[Key]) -> int:
+        """Return how many runs follow at least: enough of every trial to give it up, and the fresh seeds."""
+        seeds = self.rules.seeds // 2 + 1 if self.rules.prune else self.rules.seeds
+        return (self.rules.trials - len({trial for trial, _ in known})) * seeds + self.rules.confirm
+
+    def run(
+        self, trial: Trial, place: int, most_examples: float = math.inf, num_epochs: int | None = None
+    ) -> PlannedRun:
+        """Return a run of a trial. What comes after the threshold counts for the last loss only: others end there."""
+        config = self.base.config
+        trainer, seed, rates = config.trainer, config.seed + place, dict(trial.rates)
+        first, own = (self.started(f"trial_{trial.number:04d}_seed={each}") for each in (config.seed, seed))
+        if first:
+            rates = {name: first["optimizer"][name] for name in SEARCHED}
+        limit = min(most_examples, trainer.max_examples or math.inf)
+        trainer = replace(
+            trainer,
+            num_epochs=num_epochs or trainer.num_epochs,
+            max_examples=own["trainer"]["max_examples"] if own else math.ceil(limit) if math.isfinite(limit) else None,
+            stop_at_threshold=trainer.stop_at_threshold or self.rules.objective != "final_loss",
+        )
+        optimizer = replace(config.optimizer, **rates)  # type: ignore[arg-type]
+        config = checked(replace(config, seed=seed, optimizer=optimizer, trainer=trainer))
+        return PlannedRun(f"trial_{trial.number:04d}_seed={seed}", config, self.base.overrides)
+
+    def _further(self, trial: Trial) -> dict[Key, PlannedRun]:
         """Return the fewest runs that can decide whether a trial's median is below the best one."""
-        rates = rates or trial.rates
-        if self._is_worse(trial):
-            return []
+        if self._is_worse_so_far(trial):
+            return {}
         if (epochs := self._pause(trial)) is not None:
-            return [Run(trial.number, 0, rates, math.inf, epochs)]
-        best, limit = (self.best.value, self.best.examples) if self.best else (math.inf, math.inf)
-        first, last = len(trial.values), self.rules.seeds
-        if self.rules.prune and self.best:
-            worse = sum(value >= best for value in trial.values)
-            last = min(last, first + max(0, last // 2 + 1 - worse))
-        limit = limit if self.rules.prune and self.rules.objective != "final_loss" else math.inf
-        return [Run(trial.number, place, rates, limit, self.num_epochs) for place in range(first, last)]
+            return {(trial.number, 0): self.run(trial, 0, num_epochs=epochs)}
+        done, last, limit = len(trial.values), self.rules.seeds, math.inf
+        if self.rules.prune and (best := self.best):
+            worse = sum(value >= best.value for value in trial.values)
+            last = min(last, done + max(0, self.rules.seeds // 2 + 1 - worse))
+            limit = best.examples
+        return {(trial.number, place): self.run(trial, place, limit) for place in range(done, last)}
 
     def _pause(self, trial: Trial) -> int | None:
-        """Return after how many epochs a trial's first run is compared next; None if it trains to its end."""
-        if not (self.may_pause and self.rules.prune and self.rules.objective == "final_loss"):
-            return None
-        if trial.number < LEAST_TRIALS or trial.values:
+        """Return after how many epochs the last loss of a trial's first run is compared next; None for at its end."""
+        # A rate that decays ends with the epochs: a run cannot train fewer of them first.
+        is_compared = self.rules.objective == "final_loss" and self.base.config.schedule.decay is None
+        if not self.rules.prune or not is_compared or trial.number < LEAST_TRIALS or trial.values:
             return None
         trained = len(trial.outcomes[0].losses) if trial.outcomes else 0
-        pauses = (math.ceil(share * self.num_epochs) for share in SHARES)
-        return next((epochs for epochs in pauses if trained < epochs < self.num_epochs), None)
+        epochs = self.base.config.trainer.num_epochs
+        return next((each for share in SHARES if trained < (each := math.ceil(share * epochs)) < epochs), None)
 
-    def _is_worse(self, trial: Trial) -> bool:
+    def _is_worse_so_far(self, trial: Trial) -> bool:
         """Return whether a trial's first run pauses with a loss above the median of the trials before it."""
         if not trial.outcomes or trial.outcomes[0].is_over:
             return False
@@ -159,7 +190,7 @@ class Proposals:
         there = [each[len(losses) - 1] for each in others if len(each) >= len(losses)]
         return len(there) >= LEAST_TRIALS and losses[-1] > median(there)
 
-    def _proposed(self, count: int) -> list[Rates]:
+    def _proposed(self, count: int) -> list[dict[str, float]]:
         """Tell Optuna what the trials resulted in, and ask for more; those asked for together know of one another."""
         if count <= 0:
             return []
@@ -181,3 +212,8 @@ class Proposals:
         """Return the range of a rate, wide enough for what was tried: the bounds may have been others then."""
         bounds = (*getattr(self.rules, name), *tried)
         return FloatDistribution(min(bounds), max(bounds), log=True)
+
+
+def _finite(value: Any) -> float:
+    """Return a number, infinity for one that is missing or no number: the run diverged or did not get there."""
+    return math.inf if value is None or not math.isfinite(float(value)) else float(value)

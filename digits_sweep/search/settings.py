@@ -129,7 +129,7 @@ def read_tune(arguments: Sequence[str]) -> Typed[TuneConfig]:
 
 
 def _swept(planned: Plan, overrides: Sequence[str], *allowed: str) -> str:
-    """Return what was typed for the keys that have several values, but for those that may; nothing if there are none."""
+    """Return what was typed for the keys that have several values and may not; nothing if there are none."""
     values = [{key_of(text): text for text in run.overrides} for run in planned.runs]
     swept = {key for each in values for key in each if len({other.get(key) for other in values}) > 1} - {*allowed}
     return " ".join([each for each in overrides if key_of(each) in swept] or overrides) if swept else ""

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
@@ -30,7 +29,7 @@ from digits_sweep.results.files import (
     run_folders,
 )
 from digits_sweep.results.lock import only_writer
-from digits_sweep.results.record import RECORD_FILE, EpochRow, EvaluationRow, Record, Status
+from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status
 from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch
@@ -192,8 +191,8 @@ class Search(Protocol[Key, Value]):
     def outcome(self, run: PlannedRun, recorded: RecordedRun) -> Value:
         """Return what a run that has ended means."""
 
-    def least_left(self, known: Collection[Key]) -> Mapping[int, int]:
-        """Return how many runs come at least after those that are known, by their batch size."""
+    def least_left(self, known: Collection[Key]) -> int:
+        """Return how many runs come at least after those that are known."""
 
 
 class Stopped(SystemExit):
@@ -213,7 +212,7 @@ class Study:
     def __init__(self, planned: Plan, sweep: RecordedSweep, choices: list[DatasetChoice], screen: Screen) -> None:
         self.planned, self.sweep, self.choices, self.screen = planned, sweep, choices, screen
         self.failure_is_a_miss = False
-        self.progress = Progress(sweep)
+        self._waves, self._trained, self._seconds = 0, 0, 0.0
         manifest = sweep.manifest
         self.configs = dict(zip(manifest.runs, manifest.configs, strict=True)) if manifest else {}
 
@@ -232,7 +231,7 @@ class Study:
         results: dict[Key, Value] = {}
         while wave := search.next_runs(results):
             later = search.least_left({*results, *wave})
-            self.train(list(wave.values()), lambda left, later=later: self.progress.announce(left, later))  # type: ignore
+            self.train(list(wave.values()), lambda left, later=later: self._announced(left, later))  # type: ignore[misc]
             for key, run in wave.items():
                 recorded = self.ended(run)
                 assert recorded is not None, "a wave was trained to its end"
@@ -252,9 +251,10 @@ class Study:
         if left:
             self._write_manifest(left)
             self.screen.say(announce(left))
+            started = time.monotonic()
             code = launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
+            self._trained, self._seconds = self._trained + len(left), self._seconds + time.monotonic() - started
             self.sweep.refresh()
-            self.progress.finished()
             unfinished = [run.folder for run in left if self.ended(run) is None]
             if not code and (failed := [name for name in unfinished if self._has_failed(name)]):
                 raise CannotSearch(f"{failed[0]} failed: {recorded_run(self.sweep, failed[0]).record.error_line}")
@@ -264,6 +264,17 @@ class Study:
             if self._has_failed(run.folder):
                 reason = recorded_run(self.sweep, run.folder).record.error_line or "no reason recorded"
                 self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {reason}")
+
+    def _announced(self, runs: Sequence[PlannedRun], later: int) -> str:
+        """Return the line of a wave, and how long it and at least `later` runs take, as the runs so far took."""
+        self._waves += 1
+        sizes = dict.fromkeys(run.config.data.batch_size for run in runs)
+        what = "; ".join(f"{size} at {_rates(size, runs)}" for size in sizes)
+        line = f"wave {self._waves}, batch size {what}: {counted(len(runs), 'run')}"
+        if not self._trained:
+            return line
+        now, until_the_end = (count * self._seconds / self._trained for count in (len(runs), len(runs) + later))
+        return f"{line}, about {_duration(now)}; {_duration(until_the_end)} or more until the end"
 
     def _has_failed(self, name: str) -> bool:
         return name in self.sweep.records and recorded_run(self.sweep, name).record.status is Status.FAILED
@@ -344,56 +355,6 @@ def _earlier(request: Request, folder: Path) -> RecordedSweep | None:
         raise CannotResume(f"{request.name}: {folder}: {error}") from error
     refuse_another(request, before)
     return RecordedSweep(folder)
-
-
-class Progress:
-    """Counts waves, and estimates what is left from what the recorded runs took.
-
-    `speed` is how many times faster than one after the other the runs of this command went: launchers run them side by
-    side.
-    """
-
-    def __init__(self, sweep: RecordedSweep) -> None:
-        self.sweep, self.speed, self.wave = sweep, 1.0, 0
-        self._started, self._before = time.monotonic(), 0.0
-
-    def announce(self, runs: Sequence[PlannedRun], later: Mapping[int, int]) -> str:
-        """Return the line of a wave of `runs`; `later` counts the least runs that follow, by batch size."""
-        self.wave += 1
-        took = self._took()
-        self._started, self._before = time.monotonic(), sum(sum(each) for each in took.values())
-        sizes = dict.fromkeys(run.config.data.batch_size for run in runs)
-        what = "; ".join(f"{size} at {_rates(size, runs)}" for size in sizes)
-        return f"wave {self.wave}, batch size {what}: {counted(len(runs), 'run')}{self._how_long(took, runs, later)}"
-
-    def finished(self) -> None:
-        """Note that the wave has been trained."""
-        wall, own = time.monotonic() - self._started, sum(sum(each) for each in self._took().values()) - self._before
-        self.speed = max(1.0, own / wall) if wall > 0 else 1.0
-
-    def _how_long(self, took: dict[int, list[float]], runs: Sequence[PlannedRun], later: Mapping[int, int]) -> str:
-        if not took:
-            return ""
-        means = {size: fmean(each) for size, each in took.items()}
-        overall = fmean(each for of_size in took.values() for each in of_size)
-        now = sum(means.get(run.config.data.batch_size, overall) for run in runs) / self.speed
-        rest = sum(count * means.get(size, overall) for size, count in later.items()) / self.speed
-        return f", about {_duration(now)}; {_duration(now + rest)} or more until the end"
-
-    def _took(self) -> dict[int, list[float]]:
-        """The seconds from the start of every recorded run to its last record, by batch size."""
-        found: dict[int, list[float]] = {}
-        for run in recorded_runs(self.sweep):
-            try:
-                started = datetime.fromisoformat(str(run.row.get("started_at")))
-                ended = (self.sweep.folder / run.name / RECORD_FILE).stat().st_mtime
-            except (ValueError, OSError):
-                continue
-            # A run that was resumed another day did not take that long. Starts are recorded to the second.
-            if not run.record.resumed_after:
-                took = max(0.0, ended - started.timestamp() - 0.5)
-                found.setdefault(int(run.row.get("batch_size", 0)), []).append(took)
-        return found
 
 
 def _duration(value: float) -> str:

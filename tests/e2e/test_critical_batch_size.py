@@ -113,7 +113,8 @@ def test_a_run_that_was_changed_is_named(copied):
         shutil.rmtree(path.parent)
     finished = copied(*QUICK, "resume=latest", module=MODULE)
     assert finished.returncode == 0, finished.stderr
-    assert "1 run, about" in finished.stdout
+    assert "wave 1" in finished.stdout
+    assert "1 run" in finished.stdout
 
 
 @pytest.mark.full

@@ -102,7 +102,7 @@ def test_a_stopped_one_goes_on_in_the_very_run_by_the_line_that_it_prints(progra
     assert "resuming" in finished.stdout
     table = load_sweep(folder_of(program))
     assert set(table["status"]) == {"completed"}
-    assert list(table["resumes"])[0] <= 1
+    assert table["resumes"].iloc[0] <= 1
 
 
 def test_a_second_process_is_refused_as_in_the_folder_of_a_sweep(program):
