@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from digits_sweep import __version__
 from digits_sweep.errors import CannotSearch, DigitsSweepError, not_installed
@@ -15,26 +15,11 @@ from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated, comm
 
 if TYPE_CHECKING:
     from digits_sweep.config.plan import Plan
-    from digits_sweep.search.settings import Typed
-    from digits_sweep.search.study import Request, Study
+    from digits_sweep.search.critical import Critical
+    from digits_sweep.search.tune import Tune
 
 # A worker with torch, its data and a small network takes so much memory; more workers than these gain nothing.
 WORKER_BYTES, MOST_WORKERS = 700 * 2**20, 8
-
-
-class Part(Protocol):
-    """What a search adds to the command; `is_timed` if its runs are compared by seconds."""
-
-    module: str
-    is_timed: bool
-    typed: "Typed"
-    request: "Request"
-
-    def conduct(self, study: "Study") -> None:
-        """Search and answer. Raises `Stopped` or KeyboardInterrupt if that is stopped, else a `DigitsSweepError`."""
-
-    def resumed_by(self, folder: Path) -> list[str]:
-        """Return what is typed beside the same command to resume the study in a folder."""
 
 
 def run_search(name: str, about: str, arguments: Sequence[str] | None) -> None:
@@ -68,7 +53,7 @@ def _show_help(name: str, about: str) -> None:
     write_line("Every other key is one of the runs: python -m digits_sweep --help")
 
 
-def _part(name: str, arguments: Sequence[str]) -> Part:
+def _part(name: str, arguments: Sequence[str]) -> "Critical | Tune":
     """Read the command line. What takes seconds to import (torch, pandas, Optuna) comes after: mistakes wait less."""
     with die_on_signal():
         from digits_sweep.search.settings import read_critical, read_tune
@@ -85,7 +70,7 @@ def _part(name: str, arguments: Sequence[str]) -> Part:
     return Tune(searched)
 
 
-def _execute(part: Part, screen: Screen) -> int:
+def _execute(part: "Critical | Tune", screen: Screen) -> int:
     """Conduct a search in its folder, say how it has ended, and return the exit code.
 
     A goal that no run reaches is a result: the code is 0. Raises a `DigitsSweepError` or OSError if the search is
@@ -97,7 +82,7 @@ def _execute(part: Part, screen: Screen) -> int:
     preflight.check(part.typed.planned)
     planned = side_by_side(part, screen)
     stop: Stopped | None = None
-    with opened(part.request, planned, screen) as study:
+    with opened(part.folder, part.parent, planned, screen) as study:
         try:
             part.conduct(study)
         except Stopped as stopped:
@@ -113,7 +98,7 @@ def _execute(part: Part, screen: Screen) -> int:
     return int(stop.code or 1)
 
 
-def side_by_side(part: Part, screen: Screen) -> "Plan":
+def side_by_side(part: "Critical | Tune", screen: Screen) -> "Plan":
     """Return the plan of a search with a worker for every core, as far as memory goes, unless a launcher is typed.
 
     Runs follow one another if they are compared by their seconds, and on a GPU, which they would share.

@@ -1,21 +1,27 @@
 """The study of the critical batch size: its runs, its tables, and what they mean for the choice of a batch size."""
 
+import json
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
 
 from digits_sweep.config.compose import as_override, checked
+from digits_sweep.config.keys import flat, results_of
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig
-from digits_sweep.config.text import to_text
-from digits_sweep.errors import as_csv
+from digits_sweep.config.text import expand_home, to_text
+from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, as_csv
 from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
-from digits_sweep.results.files import replace_file
+from digits_sweep.results.files import RECORD_BYTES, read_file, reason_of, replace_file, run_folders
 from digits_sweep.results.record import Status
 from digits_sweep.results.targets import targets_of
 from digits_sweep.search.answers import (
@@ -31,16 +37,7 @@ from digits_sweep.search.answers import (
 from digits_sweep.search.branches import branches
 from digits_sweep.search.grid import BatchSize, Outcome, Trial
 from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Typed, cost_of, goals_of, plan_batch_size
-from digits_sweep.search.study import (
-    RecordedRun,
-    Request,
-    Study,
-    find_study,
-    read_study,
-    recorded_runs,
-    study_file,
-    write_study,
-)
+from digits_sweep.search.study import RecordedRun, Study, recorded_runs
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch_in_process
 
@@ -110,24 +107,116 @@ class Grid:
         return sum(max(0, self.rules.confirm - fresh.count(size)) for size in self.bases)
 
 
-class Critical:
-    """The study of the critical batch size; see `command.Part`."""
+STUDY_FILE, FORMAT = "study.json", 1
 
-    module = "digits_sweep.critical_batch_size"
-    is_timed = False
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFile:
+    """`study.json`: what a study is asked to find out.
+
+    `settings` are the keys `critical.`, `configs` the keys of each batch size that may change a result.
+    `checked` is the batch size that is run to check the answer of a goal, by the goal: it follows from measured
+    seconds, which are not the same twice. `counter` is one more than that of the studies that were there before.
+    """
+
+    format: int = FORMAT
+    started_at: str
+    counter: int = 0
+    settings: dict[str, Any]
+    configs: dict[str, dict[str, Any]]
+    checked: dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**31)]] = field(default_factory=dict)
+
+
+def study_file(typed: Typed[CriticalConfig]) -> StudyFile:
+    """Return what a study that starts now is asked to find out."""
+    # Branches start from runs that are there anyway, and costs say what runs mean: both may be asked for later.
+    later = ("runs", "cost", "branch", "branch_examples", "branch_tolerance")
+    settings = {key: value for key, value in asdict(typed.settings).items() if key not in later}
+    configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in typed.planned.runs}
+    for config in configs.values():
+        del config["optimizer.lr"]
+    return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=configs)
+
+
+def write_study(folder: Path, study: StudyFile) -> None:
+    """Write `study.json`. Raises OSError if it cannot be written."""
+    replace_file(folder / STUDY_FILE, json.dumps(asdict(study), indent=2) + "\n")
+
+
+def read_study(folder: Path) -> StudyFile:
+    """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
+    try:
+        study = msgspec.json.decode(read_file(folder / STUDY_FILE, RECORD_BYTES), type=StudyFile)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise UnreadableRecord(f"{STUDY_FILE}: not a study ({reason_of(error)})") from error
+    if study.format != FORMAT:
+        newer = study.format > FORMAT
+        raise (NewerFormat if newer else UnreadableRecord)(f"{STUDY_FILE}: its format {study.format} is not known here")
+    return study
+
+
+def studies_in(parent: Path) -> list[tuple[int, str, Path]]:
+    """Return counter, start and folder of every study in a folder, the one that was started first first."""
+    found = []
+    for name in run_folders(parent)[0]:
+        try:
+            study = read_study(parent / name)
+        except UnreadableRecord:
+            continue
+        found.append((study.counter, study.started_at, parent / name))
+    return sorted(found)
+
+
+def find_study(resume: str, parent: Path) -> Path:
+    """Return the folder that `resume=` names, `latest` being the study in `parent` that was started last.
+
+    Raises `CannotResume` if there is no study.
+    """
+    try:
+        if resume != "latest":
+            read_study(folder := Path(expand_home(resume)))
+            return folder
+        if found := studies_in(parent):
+            return found[-1][-1]
+        raise UnreadableRecord(f"{parent}: no study here yet")
+    except UnreadableRecord as error:
+        raise CannotResume(f"resume={resume}: {error}") from error
+
+
+def refuse_another(folder: Path, before: StudyFile, now: StudyFile) -> None:
+    """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one that is typed."""
+    if found := list(dict.fromkeys(_differences(before, now))):
+        raise CannotResume("\n".join(f"resume={folder}: {line}" for line in found))
+
+
+def _differences(before: StudyFile, now: StudyFile) -> Iterator[str]:
+    if before.configs.keys() != now.configs.keys():
+        sizes = [",".join(each.configs) for each in (before, now)]
+        yield f"data.batch_size was {sizes[0]}, is now {sizes[1]}"
+        return
+    pairs = [("critical.", before.settings, now.settings)]
+    pairs += [("", before.configs[size], config) for size, config in now.configs.items()]
+    for prefix, old, new in pairs:
+        was = dict(flat(old))
+        for key in dict.fromkeys([*new, *was]):
+            if was.get(key) != new.get(key):
+                yield f"{prefix}{key} was {to_text(was.get(key))}, is now {to_text(new.get(key))}"
+
+
+class Critical:
+    """The study of the critical batch size, for `command`; `is_timed`: its runs are compared by their seconds."""
+
+    module, is_timed = "digits_sweep.critical_batch_size", False
 
     def __init__(self, typed: Typed[CriticalConfig]) -> None:
-        """Raises `CannotResume` if there is no study to resume."""
-        self.typed = typed
+        """Raises `CannotResume` if there is no study to resume, or if it is another one."""
+        self.typed, self.asked = typed, study_file(typed)
         bases = {run.config.data.batch_size: run for run in typed.planned.runs}
         self.grid = Grid(typed.settings, goals_of(typed.planned.settings), bases)
-        # Branches start from runs that are there anyway, and costs say what runs mean: both may be asked for later.
-        later = ("runs", "cost", "branch", "branch_examples", "branch_tolerance")
-        own = {key: value for key, value in asdict(typed.settings).items() if key not in later}
-        parent = typed.planned.outputs / "critical_batch_size"
-        folder = find_study(typed.resume, parent) if typed.resume else None
-        asked = study_file(own, typed.planned.runs, ["optimizer.lr"])
-        self.request = Request(asked, parent, folder, f"resume={folder}", "critical.")
+        self.parent = typed.planned.outputs / "critical_batch_size"
+        self.folder = find_study(typed.resume, self.parent) if typed.resume else None
+        if self.folder:
+            refuse_another(self.folder, read_study(self.folder), self.asked)
 
     def resumed_by(self, folder: Path) -> list[str]:
         """Return what is typed beside the same command to resume the study."""
@@ -136,6 +225,9 @@ class Critical:
     def conduct(self, study: Study) -> None:
         """Count the steps to every goal, say what they mean, and run the batch size that is called soonest."""
         study.failure_is_a_miss = True
+        if not self.folder:
+            counters = [counter for counter, _, _ in studies_in(self.parent)]
+            write_study(study.folder, replace(self.asked, counter=1 + max(counters, default=0)))
         goals, folder = self.grid.goals, study.folder
         seed = self.typed.planned.settings.seed
         results = study.search(

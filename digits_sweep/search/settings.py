@@ -1,16 +1,14 @@
 """What is typed for a search, its own keys (`critical.`, `tune.`) and those of its runs, and which runs that means."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, Generic, TypeVar
 
-from omegaconf import MISSING
-
 from digits_sweep.config.compose import MOST_SEEDS, key_of, own_keys, read_command_line
 from digits_sweep.config.plan import Plan, PlannedRun, plan
-from digits_sweep.config.schema import Config
+from digits_sweep.config.schema import INFINITY, POSITIVE, Config, Rule, key, one_of, whole_number
 from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import InvalidConfig
 
@@ -27,41 +25,50 @@ OBJECTIVES = {
 }
 # Far above what any search needs.
 MOST_TRIALS, MOST_STEPS = 100_000, 40
+# Of an even number of seeds, the median lies between two runs, one of which may be a miss.
+ODD_SEEDS = Rule(
+    lambda seeds: 1 <= seeds <= MOST_SEEDS and seeds % 2 == 1, f"must be an odd whole number from 1 to {MOST_SEEDS}"
+)
+ABOVE_ONE = Rule(lambda value: 1 < value < INFINITY, "must be a number above 1")
+BOUNDS = Rule(
+    lambda bounds: len(bounds) == 2 and 0 < bounds[0] < bounds[1] < INFINITY,
+    "must be two numbers above 0, the smaller one first",
+)
 
 
 @dataclass
 class CriticalConfig:
     """`conf/critical_batch_size.yaml`, typed."""
 
-    lr: float = MISSING
-    reference_batch_size: int = MISSING
-    factor: float = MISSING
-    most_steps: int = MISSING
-    seeds: int = MISSING
-    give_up: float = MISSING
-    confirm: int = MISSING
-    cost: dict[str, Any] | None = MISSING
-    branch: bool = MISSING
-    branch_examples: int = MISSING
-    branch_tolerance: float = MISSING
-    runs: list[str] = MISSING
+    lr: float = key(POSITIVE)
+    reference_batch_size: int = key(whole_number(1))
+    factor: float = key(Rule(lambda value: 1 < value <= 100, "must be a number above 1, at most 100"))
+    most_steps: int = key(whole_number(1, MOST_STEPS))
+    seeds: int = key(ODD_SEEDS)
+    give_up: float = key(ABOVE_ONE)
+    confirm: int = key(whole_number(1, MOST_SEEDS))
+    cost: dict[str, Any] | None = key()
+    branch: bool = key()
+    branch_examples: int = key(whole_number(1))
+    branch_tolerance: float = key(POSITIVE)
+    runs: list[str] = key()
 
 
 @dataclass
 class TuneConfig:
     """`conf/tune.yaml`, typed."""
 
-    objective: str = MISSING
-    trials: int = MISSING
-    seeds: int = MISSING
-    confirm: int = MISSING
-    lr: list[float] = MISSING
-    weight_decay: list[float] = MISSING
-    start_from_lesson: bool = MISSING
-    prune: bool = MISSING
-    seed: int = MISSING
-    study: str | None = MISSING
-    storage: str | None = MISSING
+    objective: str = key(one_of(*OBJECTIVES))
+    trials: int = key(whole_number(1, MOST_TRIALS))
+    seeds: int = key(ODD_SEEDS)
+    confirm: int = key(whole_number(0, MOST_SEEDS))
+    lr: list[float] = key(BOUNDS)
+    weight_decay: list[float] = key(BOUNDS)
+    start_from_lesson: bool = key()
+    prune: bool = key()
+    seed: int = key()
+    study: str | None = key()
+    storage: str | None = key()
 
 
 Settings = TypeVar("Settings")
@@ -80,9 +87,9 @@ class Typed(Generic[Settings]):
     arguments: list[str]
     planned: Plan
 
-    def names(self, key: str) -> bool:
-        """Return whether a key or a group is typed."""
-        return any(key_of(each) == key for each in self.command)
+    def names(self, group: str) -> bool:
+        """Return whether a group, or a key, is typed."""
+        return any(key_of(each) == group for each in self.command)
 
 
 def read_critical(arguments: Sequence[str]) -> Typed[CriticalConfig]:
@@ -181,53 +188,20 @@ def _read(
 ) -> tuple[Settings, str | None, list[str], list[str]]:
     """Return the settings, what is resumed, what was typed without that, and the overrides of the runs."""
     line = read_command_line(arguments)
-    own = [each for each in line.overrides if each.startswith(prefix)]
+    own = [each.removeprefix(prefix) for each in line.overrides if each.startswith(prefix)]
     overrides = [each for each in line.overrides if not each.startswith(prefix) and key_of(each) != "resume"]
-    for each in overrides:
-        if (right := REFUSED.get(key_of(each))) is not None:
-            raise InvalidConfig(f"{each}: {right}")
-    settings = own_keys(schema, file, prefix, [each.removeprefix(prefix) for each in own])
-    for key, (holds, right) in RULES.items():
-        if key.startswith(prefix) and not holds(value := getattr(settings, key.removeprefix(prefix))):
-            raise InvalidConfig(f"{key}={to_text(value)}: {right}")
+    for override in overrides:
+        if (right := REFUSED.get(key_of(override))) is not None:
+            raise InvalidConfig(f"{override}: {right}")
+    settings = own_keys(schema, file, prefix, own)
+    for each in fields(schema):  # type: ignore[arg-type]
+        rule, value = each.metadata["rule"], getattr(settings, each.name)
+        if not rule.holds(value):
+            raise InvalidConfig(f"{prefix}{each.name}={to_text(value)}: {rule.right}")
     resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if key_of(each) == "resume"]
     folders = [f"--config-dir={folder}" for folder in line.config_dirs]
     command = [*folders, *(each for each in line.overrides if key_of(each) != "resume")]
     return settings, resumes[-1] if resumes else None, command, [*folders, *overrides]
-
-
-def _number(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: least <= value <= most, f"must be a whole number from {least} to {most:,}"
-
-
-# Of an even number of seeds, the median lies between two runs, one of which may be a miss.
-_ODD = (
-    lambda value: 1 <= value <= MOST_SEEDS and value % 2 == 1,
-    f"must be an odd whole number from 1 to {MOST_SEEDS}",
-)
-_WHOLE = (lambda value: value >= 1, "must be a whole number from 1")
-_POSITIVE = (lambda value: 0 < value < float("inf"), "must be a number above 0")
-_BOUNDS = (
-    lambda value: len(value) == 2 and 0 < value[0] < value[1] < float("inf"),
-    "must be two numbers above 0, the smaller one first",
-)
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "critical.lr": _POSITIVE,
-    "critical.reference_batch_size": _WHOLE,
-    "critical.factor": (lambda value: 1 < value <= 100, "must be a number above 1, at most 100"),
-    "critical.most_steps": _number(1, MOST_STEPS),
-    "critical.seeds": _ODD,
-    "critical.give_up": (lambda value: 1 < value < float("inf"), "must be a number above 1"),
-    "critical.confirm": _number(1, MOST_SEEDS),
-    "critical.branch_examples": _WHOLE,
-    "critical.branch_tolerance": _POSITIVE,
-    "tune.objective": (lambda value: value in OBJECTIVES, f"choose {' or '.join(OBJECTIVES)}"),
-    "tune.trials": _number(1, MOST_TRIALS),
-    "tune.seeds": _ODD,
-    "tune.confirm": _number(0, MOST_SEEDS),
-    "tune.lr": _BOUNDS,
-    "tune.weight_decay": _BOUNDS,
-}
 
 
 def _untyped(defaults: Iterable[str], overrides: Sequence[str]) -> list[str]:

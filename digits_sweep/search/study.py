@@ -1,33 +1,21 @@
-"""A study: the runs of a search in a folder, trained wave after wave, and `study.json`, what it is to find out."""
+"""A study: the runs of a search in a folder, which is that of a sweep, trained wave after wave."""
 
-import json
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import msgspec
-
-from digits_sweep.config.keys import differing, flat, results_of
+from digits_sweep.config.keys import differing
 from digits_sweep.config.launchers import SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun
-from digits_sweep.config.text import expand_home, to_text
-from digits_sweep.errors import CannotResume, CannotSearch, NewerFormat, UnreadableRecord
+from digits_sweep.config.text import to_text
+from digits_sweep.errors import CannotResume, CannotSearch, UnreadableRecord
 from digits_sweep.report.analysis.sentences.formatting import counted, seconds
-from digits_sweep.results.files import (
-    RECORD_BYTES,
-    check_plain,
-    make_folder,
-    read_file,
-    reason_of,
-    remove_leftovers,
-    replace_file,
-    run_folders,
-)
+from digits_sweep.results.files import check_plain, make_folder, remove_leftovers, run_folders
 from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status
 from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
@@ -36,116 +24,6 @@ from digits_sweep.sweep.launch import launch
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.session import Launch, claim_folder, datasets
 from digits_sweep.trackers.following import report_to_trackers
-
-STUDY_FILE, FORMAT = "study.json", 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyFile:
-    """`study.json`: what a study is asked to find out.
-
-    `settings` are the search's own keys, `configs` the keys of its runs that may change a result, by their batch size.
-    `checked` is the batch size that is run to check the answer of a goal, by the goal: it follows from measured
-    seconds, which are not the same twice. `counter` is one more than that of the studies that were there before.
-    """
-
-    format: int = FORMAT
-    started_at: str
-    counter: int = 0
-    settings: dict[str, Any]
-    configs: dict[str, dict[str, Any]]
-    checked: dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**31)]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Request:
-    """The study that is typed: what it is asked to find out, and the folder that it is in or will be.
-
-    Without a `folder` it gets one of its own in `parent`. `name` is what names it in messages, `resume=FOLDER` for
-    example, `prefix` stands before its settings there.
-    """
-
-    asked: StudyFile
-    parent: Path
-    folder: Path | None
-    name: str
-    prefix: str
-
-
-def study_file(settings: dict[str, Any], runs: Sequence[PlannedRun], searched: Collection[str]) -> StudyFile:
-    """Return what a study that starts now is asked to find out.
-
-    `runs` has one for every batch size; a study looks for their keys in `searched`, `optimizer.lr` for example.
-    """
-    configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in runs}
-    kept = {size: {key: value for key, value in each.items() if key not in searched} for size, each in configs.items()}
-    return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=kept)
-
-
-def write_study(folder: Path, study: StudyFile) -> None:
-    """Write `study.json`. Raises OSError if it cannot be written."""
-    replace_file(folder / STUDY_FILE, json.dumps(asdict(study), indent=2) + "\n")
-
-
-def read_study(folder: Path) -> StudyFile:
-    """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
-    try:
-        study = msgspec.json.decode(read_file(folder / STUDY_FILE, RECORD_BYTES), type=StudyFile)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise UnreadableRecord(f"{STUDY_FILE}: not a study ({reason_of(error)})") from error
-    if study.format != FORMAT:
-        newer = study.format > FORMAT
-        raise (NewerFormat if newer else UnreadableRecord)(f"{STUDY_FILE}: its format {study.format} is not known here")
-    return study
-
-
-def studies_in(parent: Path) -> list[tuple[int, str, Path]]:
-    """Return counter, start and folder of every study in a folder, the one that was started first first."""
-    found = []
-    for name in run_folders(parent)[0]:
-        try:
-            study = read_study(parent / name)
-        except UnreadableRecord:
-            continue
-        found.append((study.counter, study.started_at, parent / name))
-    return sorted(found)
-
-
-def find_study(resume: str, parent: Path) -> Path:
-    """Return the folder that `resume=` names, `latest` being the study in `parent` that was started last.
-
-    Raises `CannotResume` if there is no study.
-    """
-    try:
-        if resume != "latest":
-            read_study(folder := Path(expand_home(resume)))
-            return folder
-        if found := studies_in(parent):
-            return found[-1][-1]
-        raise UnreadableRecord(f"{parent}: no study here yet")
-    except UnreadableRecord as error:
-        raise CannotResume(f"resume={resume}: {error}") from error
-
-
-def refuse_another(request: Request, before: StudyFile) -> None:
-    """Raise `CannotResume` with a line for everything in which the study `before` is not the one that is typed."""
-    if found := list(dict.fromkeys(_differences(request, before))):
-        raise CannotResume("\n".join(f"{request.name}: {line}" for line in found))
-
-
-def _differences(request: Request, before: StudyFile) -> Iterator[str]:
-    now = request.asked
-    if before.configs.keys() != now.configs.keys():
-        sizes = [",".join(each.configs) for each in (before, now)]
-        yield f"data.batch_size was {sizes[0]}, is now {sizes[1]}"
-        return
-    pairs = [(request.prefix, before.settings, now.settings)]
-    pairs += [("", before.configs[size], config) for size, config in now.configs.items()]
-    for prefix, old, new in pairs:
-        was = dict(flat(old))
-        for key in dict.fromkeys([*new, *was]):
-            if was.get(key) != new.get(key):
-                yield f"{prefix}{key} was {to_text(was.get(key))}, is now {to_text(new.get(key))}"
 
 
 @dataclass(frozen=True)
@@ -248,8 +126,11 @@ class Study:
         another run was recorded in the place of one.
         """
         left = [run for run in runs if self.ended(run) is None]
+        self.configs |= {
+            run.folder: asdict(run.config) for run in runs if run in left or run.folder not in self.configs
+        }
         if left:
-            self._write_manifest(left)
+            self._write_manifest()
             self.screen.say(announce(left))
             started = time.monotonic()
             code = launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
@@ -301,10 +182,9 @@ class Study:
         except OSError as error:
             self.screen.say(f"ERROR: summary.csv is as it was: {error}")
 
-    def _write_manifest(self, runs: Sequence[PlannedRun]) -> None:
+    def _write_manifest(self) -> None:
         """Write `sweep.json` with every run so far, before any of them starts: launchers take them from there."""
         before = self.sweep.manifest
-        self.configs |= {run.folder: asdict(run.config) for run in runs}
         now = Manifest(
             command=list(self.planned.command),
             runs=list(self.configs),
@@ -318,24 +198,21 @@ class Study:
 
 
 @contextmanager
-def opened(request: Request, planned: Plan, screen: Screen) -> Iterator[Study]:
-    """Open the study that is typed, or start it: this process alone writes in its folder in the block.
+def opened(folder: Path | None, parent: Path, planned: Plan, screen: Screen) -> Iterator[Study]:
+    """Open the study in `folder`, or start one there or, without one, in a folder of its own in `parent`.
 
-    Raises `CannotResume` if another study lies there, `FolderInUse` if another process has it, `DataUnavailable` or
-    `UnusableRoot` if its data cannot be had or has changed, OSError if it cannot be written.
+    This process alone writes there in the block. At its end, whatever that is, the tables of all runs are written.
+    Raises `CannotResume` if something there is no plain file, `FolderInUse` if another process has it,
+    `DataUnavailable` or `UnusableRoot` if its data cannot be had or has changed, OSError if it cannot be written.
     """
-    folder = request.folder
-    earlier = _earlier(request, folder) if folder else None
+    earlier = RecordedSweep(folder) if folder and folder.exists() and _holds_runs(folder) else None
     choices = datasets(planned, earlier, screen)
-    folder = folder or claim_folder(request.parent)
+    folder = folder or claim_folder(parent)
     make_folder(folder)
     with only_writer(folder):
         if earlier:
             remove_leftovers(folder)
             screen.say(f"resuming {folder}")
-        else:
-            counters = [counter for counter, _, _ in studies_in(request.parent)]
-            write_study(folder, replace(request.asked, counter=1 + max(counters, default=0)))
         study = Study(planned, RecordedSweep(folder), choices, screen)
         with report_to_trackers(planned.settings.tracker, folder, screen.say):
             try:
@@ -344,17 +221,13 @@ def opened(request: Request, planned: Plan, screen: Screen) -> Iterator[Study]:
                 study.publish()
 
 
-def _earlier(request: Request, folder: Path) -> RecordedSweep | None:
-    """Return the study in a folder, None if there is none yet. Raises `CannotResume` if it is not the one typed."""
-    if not (folder / STUDY_FILE).exists() and not run_folders(folder)[0]:
-        return None
+def _holds_runs(folder: Path) -> bool:
+    """Return whether a study has runs. Raises `CannotResume` if something there is no plain file."""
     try:
-        before = read_study(folder)
         check_plain(folder, unused=SUBMITIT_FOLDER)
     except UnreadableRecord as error:
-        raise CannotResume(f"{request.name}: {folder}: {error}") from error
-    refuse_another(request, before)
-    return RecordedSweep(folder)
+        raise CannotResume(f"{folder}: {error}") from error
+    return bool(run_folders(folder)[0])
 
 
 def _duration(value: float) -> str:

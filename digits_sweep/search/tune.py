@@ -16,14 +16,14 @@ from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotSearch
 from digits_sweep.search.optuna import Rates, Trial
 from digits_sweep.search.settings import SEARCHED, TuneConfig, Typed, lesson_rates
-from digits_sweep.search.study import Request, Study, opened, recorded_run, study_file
+from digits_sweep.search.study import Study, opened, recorded_run
 
 # So many of the best trials are shown.
 BEST = 5
 
 
 class Tune:
-    """The search with Optuna; see `command.Part`."""
+    """The search with Optuna, for `command`; `is_timed`: its runs are compared by their seconds."""
 
     module = "digits_sweep.tune"
 
@@ -33,10 +33,8 @@ class Tune:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.typed, self.settings, self.name = typed, typed.settings, str(typed.settings.study)
         self.is_timed = self.settings.objective == "seconds_to_threshold"
-        own = {name: getattr(self.settings, name) for name in ("objective", "seeds")}
-        asked = study_file(own, typed.planned.runs, [f"optimizer.{name}" for name in SEARCHED])
-        parent = typed.planned.outputs / "tune"
-        self.request = Request(asked, parent, parent / self.name, f"tune.study={self.name}", "tune.")
+        self.parent = typed.planned.outputs / "tune"
+        self.folder = self.parent / self.name
         if self.settings.storage:
             with storage(self.settings.storage, self.name):
                 pass
@@ -71,7 +69,7 @@ class Tune:
     def _confirmed(self, study: Study, best: Trial) -> str:
         """Train the best rates with seeds that no trial had, in a folder of their own, and say what they give."""
         folder = study.folder.with_name(f"{study.folder.name}_confirmed")
-        with opened(replace(self.request, folder=folder), study.planned, study.screen) as fresh:
+        with opened(folder, self.parent, study.planned, study.screen) as fresh:
             rates = self._rates(fresh)
             runs = [rates.run(best, self.settings.seeds + place) for place in range(self.settings.confirm)]
             fresh.train(runs, lambda left: f"trial {best.number} again, on {len(left)} fresh seeds")

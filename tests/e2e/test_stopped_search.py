@@ -27,7 +27,7 @@ SEARCHES = {
 
 
 def folder_of(program: Program) -> Path:
-    found = [path.parent for path in program.outputs.glob("*/*/study.json")]
+    found = [path.parent for path in program.outputs.glob("*/*/sweep.json")]
     (folder,) = (folder for folder in found if not folder.name.endswith("_confirmed"))
     return folder
 

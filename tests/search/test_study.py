@@ -6,9 +6,16 @@ import pytest
 
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord
 from digits_sweep.search import command
-from digits_sweep.search.critical import Critical
+from digits_sweep.search.critical import (
+    STUDY_FILE,
+    StudyFile,
+    find_study,
+    read_study,
+    refuse_another,
+    study_file,
+    write_study,
+)
 from digits_sweep.search.settings import read_critical
-from digits_sweep.search.study import STUDY_FILE, StudyFile, find_study, read_study, refuse_another, write_study
 
 STUDY = StudyFile(started_at="2026", settings={"seeds": 5}, configs={"5": {"seed": 0}}, checked={"x": 50}, counter=3)
 
@@ -74,20 +81,20 @@ def test_a_study_that_is_not_there_is_refused(tmp_path, name):
         (["seed=1"], "seed was 42, is now 1"),
     ],
 )
-def test_a_study_takes_no_runs_of_another_configuration(typed, difference):
+def test_a_study_takes_no_runs_of_another_configuration(tmp_path, typed, difference):
     sizes = [] if "batch_size" in typed[0] else ["data.batch_size=5,100"]
-    before, now = (Critical(read_critical(each)).request for each in (["data.batch_size=5,100"], [*sizes, *typed]))
-    with pytest.raises(CannotResume, match=f"^{now.name}: {difference}$"):
-        refuse_another(now, before.asked)
+    before, now = (study_file(read_critical(each)) for each in (["data.batch_size=5,100"], [*sizes, *typed]))
+    with pytest.raises(CannotResume, match=f"^resume={tmp_path}: {difference}$"):
+        refuse_another(tmp_path, before, now)
 
 
 @pytest.mark.parametrize(
     "typed",
     ["outputs=elsewhere", "data.num_workers=0", "critical.branch=true", "critical.cost={iteration:1us,example:1us}"],
 )
-def test_places_and_what_is_made_of_the_runs_are_no_other_study(typed):
-    before, now = (Critical(read_critical(["data.batch_size=5,100", *each])).request for each in ([], [typed]))
-    refuse_another(now, before.asked)
+def test_places_and_what_is_made_of_the_runs_are_no_other_study(tmp_path, typed):
+    before, now = (study_file(read_critical(["data.batch_size=5,100", *each])) for each in ([], [typed]))
+    refuse_another(tmp_path, before, now)
 
 
 @pytest.mark.parametrize(
