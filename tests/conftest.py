@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from tests.commands import Program
+from tests.mirror import load_mnist
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -85,10 +86,8 @@ def mnist_archives() -> Path:
 @pytest.fixture(scope="session")
 def mnist_root(mnist_archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data.root that MNIST has been unpacked into."""
-    from digits_sweep.data.published import load_mnist
-
     root = tmp_path_factory.mktemp("mnist")
-    load_mnist(root, [mnist_archives.as_uri()], timeout_seconds=10, report=lambda line: None)
+    load_mnist(root, mnist_archives.as_uri())
     return root
 
 

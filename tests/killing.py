@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from digits_sweep.shell import CODES
 from tests.commands import Program
@@ -41,8 +42,7 @@ def losses(run_dir: Path) -> list[tuple[str, str, str]]:
 
 def weights(run_dir: Path) -> list[torch.Tensor]:
     """Return all that the last checkpoint holds of model and optimizer."""
-    kept = torch.load(run_dir / "checkpoint.pt", weights_only=True)
-    return [*kept["model"].values(), *(each for state in kept["optimizer"].values() for each in state.values())]
+    return list(load_file(run_dir / "checkpoint.safetensors").values())
 
 
 def assert_same_run(run_dir: Path, expected: Path) -> None:

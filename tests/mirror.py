@@ -5,44 +5,51 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 ARCHIVES = (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS)
 
 
-@dataclass
-class Mirror:
-    """`downloads` counts requests by file name; setting `gate` releases the answers that are `held`."""
+class Mirror(ThreadingHTTPServer):
+    """Serves `folder` during a `with` block; `faults` says, by file name, what goes wrong with it.
 
-    folder: Path
-    faults: Mapping[str, "Fault"]
-    address: str = ""
-    downloads: Counter[str] = field(default_factory=Counter)
-    gate: threading.Event = field(default_factory=threading.Event)
+    `downloads` counts requests by file name. Setting `gate` releases the answers that are `held`.
+    """
+
+    def __init__(self, folder: Path, faults: Mapping[str, "Fault"]) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.address = f"http://127.0.0.1:{self.server_port}/"
+        self.folder, self.faults = folder, faults
+        self.downloads: Counter[str] = Counter()
+        self.gate = threading.Event()
+
+    def __enter__(self) -> "Mirror":
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.gate.set()
+        self.shutdown()
+        self.server_close()
 
 
 class Answer(BaseHTTPRequestHandler):
-    def __init__(self, mirror: Mirror, *connection: object) -> None:
-        self.mirror = mirror
-        super().__init__(*connection)
+    server: Mirror
 
     def do_GET(self) -> None:
         name = Path(self.path).name
-        # torchvision first asks where an address leads to: a GET with this header, whose answer it does not read.
-        is_probe = self.headers.get("Method") == "HEAD"
-        self.mirror.downloads[name] += not is_probe
-        fault = self.mirror.faults.get(name, intact)
+        self.server.downloads[name] += 1
         with suppress(ConnectionError):
-            fault(self, b"" if is_probe else (self.mirror.folder / name).read_bytes())
+            self.server.faults.get(name, intact)(self, (self.server.folder / name).read_bytes())
 
-    def start(self, body: bytes) -> None:
+    def start(self, **headers: object) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -53,7 +60,7 @@ Fault = Callable[[Answer, bytes], None]
 
 
 def intact(answer: Answer, body: bytes) -> None:
-    answer.start(body)
+    answer.start(Content_Length=len(body))
     answer.wfile.write(body)
 
 
@@ -65,60 +72,37 @@ def closed_without_an_answer(answer: Answer, body: bytes) -> None:
     answer.close_connection = True
 
 
-def stalled(answer: Answer, body: bytes) -> None:
-    answer.start(body)
+def truncated(answer: Answer, body: bytes) -> None:
+    answer.start(Content_Length=len(body))
     answer.wfile.write(body[: len(body) // 2])
-    if body:
-        answer.mirror.gate.wait()
+
+
+def stalled(answer: Answer, body: bytes) -> None:
+    truncated(answer, body)
+    answer.server.gate.wait()
 
 
 def held(answer: Answer, body: bytes) -> None:
-    if body:
-        answer.mirror.gate.wait()
+    answer.server.gate.wait()
     intact(answer, body)
-
-
-def truncated(answer: Answer, body: bytes) -> None:
-    answer.start(body)
-    answer.wfile.write(body[: len(body) // 2])
 
 
 def flipped(answer: Answer, body: bytes) -> None:
     middle = len(body) // 2
-    intact(answer, body[:middle] + bytes(byte ^ 1 for byte in body[middle : middle + 1]) + body[middle + 1 :])
+    intact(answer, body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :])
 
 
 def dripping(answer: Answer, body: bytes) -> None:
     """A byte every 20 ms: never silent for long, never done."""
-    answer.start(body)
-    for byte in body:
-        answer.wfile.write(bytes([byte]))
-        if answer.mirror.gate.wait(0.02):
-            return
+    answer.start(Content_Length=len(body))
+    while not answer.server.gate.wait(0.02):
+        answer.wfile.write(body[:1])
 
 
 def endless(answer: Answer, body: bytes) -> None:
-    """Never silent, never done, and without a length."""
-    answer.send_response(200)
-    answer.end_headers()
-    while not answer.mirror.gate.is_set():
+    answer.start()
+    while not answer.server.gate.is_set():
         answer.wfile.write(bytes(2**20))
-
-
-@contextmanager
-def mirror(folder: Path, faults: Mapping[str, Fault] | None = None) -> Iterator[Mirror]:
-    """Serve `folder` until the block ends; `faults` says, by file name, what goes wrong with it."""
-    serving = Mirror(folder, faults or {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Answer, serving)) as server:
-        serving.address = f"http://127.0.0.1:{server.server_port}/"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield serving
-        finally:
-            serving.gate.set()
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager
@@ -129,6 +113,8 @@ def nobody_there() -> Iterator[str]:
         yield f"http://127.0.0.1:{bound_but_not_listening.getsockname()[1]}/"
 
 
-def names(folder: Path) -> set[str]:
-    """The names in a folder."""
-    return {path.name for path in folder.iterdir()}
+def load_mnist(root: Path, *mirrors: str) -> Any:
+    """Load MNIST from `root`, or from the mirrors if it is not there."""
+    from digits_sweep.data.published import MNIST, load_published
+
+    return load_published(MNIST, root, mirrors, timeout_seconds=60, report=lambda line: None)

@@ -1,21 +1,26 @@
 """Sweeps on disk as this program leaves them, written without any training: for tests of what reads them."""
 
+import zlib
 from collections.abc import Sequence
-from hashlib import sha256
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from digits_sweep.report.analysis.study import Study, load_study
-from digits_sweep.results.columns import COLUMNS, fill
+from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.losses import LOSSES_FILE, Losses
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
+    HISTORY_FILE,
     EpochRow,
     EvaluationRow,
     Record,
     Status,
-    first_epoch_below,
-    write_evaluations,
-    write_history,
+    Written,
+    header_of,
+    rows_as_csv,
     write_record,
 )
 from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
@@ -59,37 +64,67 @@ def add_run(
     `config` has keys by their full name, such as `data.scale`; a None there removes the key. `columns` has cells of the
     run's row; the configuration agrees with them.
     """
-    keys = {each.keys[0]: columns[each.name] for each in COLUMNS if each.keys and each.name in columns}
+    keys = {column.keys[0]: columns[column.name] for column in COLUMNS if column.keys and column.name in columns}
     flat = {key: value for key, value in (CONFIG | keys | (config or {})).items() if value is not None}
-    history = [EpochRow(number, loss, 0.05, seconds, 60_000 / seconds) for number, loss in enumerate(losses, 1)]
+    samples = columns.get("train_samples", 60_000)
+    per_epoch = -(-samples // flat["data.batch_size"])
+    if "final_loss" in columns:
+        losses = [*losses[:-1], columns["final_loss"]]
+    history = [
+        EpochRow(number, loss, 0.05, seconds, samples / seconds, True, number * per_epoch, number * samples)
+        for number, loss in enumerate(losses, 1)
+    ]
     record = Record(
         number=len(list(sweep.glob("*/record.json"))),
         status=Status(status),
         error=error,
-        environments=[ENVIRONMENT],
-        test_answers=list(test_answers),
+        environments=[ENVIRONMENT | ({"torch": columns["torch_version"]} if "torch_version" in columns else {})],
+        test_answers=_answers(test_answers, columns.get("classes_never_predicted", 0)),
         resumed_after=list(resumed_after),
         config=_nested(flat),
-        summary={
-            **{"dataset": "mnist", "train_samples": 60_000, "engine": "closed_form", "device": "cpu", "num_threads": 1},
-            **{"iterations_per_epoch": -(-60_000 // flat["data.batch_size"]), "test_accuracy": 0.95},
-            "concurrent_runs": 1,
-            "iterations": len(losses) * -(-60_000 // flat["data.batch_size"]),
-        },
+        **{"dataset": "mnist", "train_samples": samples, "engine": "closed_form", "device": "cpu", "num_threads": 1}
+        | {"test_accuracy": 0.95}
+        | {name: value for name, value in columns.items() if name in FACTS},
     )
-    if (reached := first_epoch_below(history, flat["trainer.loss_threshold"])) is not None:
-        # The running loss crosses with the end of that epoch.
-        record.summary["iterations_to_threshold"] = reached * record.summary["iterations_per_epoch"]
-        record.summary["examples_to_threshold"] = reached * 60_000
-    fill(record, history)
-    record.summary |= columns
-    (sweep / name).mkdir(parents=True)
-    write_history(sweep / name, history)
+    run_dir = sweep / name
+    run_dir.mkdir(parents=True)
+    write_rows(run_dir / HISTORY_FILE, EpochRow, history)
+    crossing = _crossing(losses, flat["trainer.loss_threshold"], per_epoch, columns)
+    np.save(run_dir / LOSSES_FILE, _losses(len(losses) * per_epoch, crossing))
     if evaluations:
-        write_evaluations(sweep / name, evaluations)
-        path = sweep / name / EVALUATIONS_FILE
-        record.files[EVALUATIONS_FILE] = {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes()).hexdigest()}
-    write_record(sweep / name, record)
+        write_rows(run_dir / EVALUATIONS_FILE, EvaluationRow, evaluations)
+    write_record(run_dir, record)
+
+
+FACTS = {each.name for each in fields(Record)} - {"status", "error", "config"}
+
+
+def _answers(answers: Sequence[int], never: int) -> list[int]:
+    """Predictions of each class, of which so many are never predicted."""
+    return [0] * never + list(answers)[never:]
+
+
+def _crossing(losses: Sequence[float], threshold: float, per_epoch: int, columns: dict[str, Any]) -> int | None:
+    """The iteration at which the running loss is to cross: as the columns say, or with the end of the first epoch."""
+    if "iterations_to_threshold" in columns:
+        return columns["iterations_to_threshold"]
+    reached = next((number for number, loss in enumerate(losses, 1) if loss < threshold), None)
+    return reached and reached * per_epoch
+
+
+def _losses(count: int, crossing: int | None) -> Losses:
+    """Losses whose running loss falls below any threshold with iteration `crossing`, from 1, and not before."""
+    made = np.full(count, 2.3, dtype="<f4")
+    if crossing:
+        made[crossing - 1] = -1e9
+    return made
+
+
+def write_rows(path: Path, kind: type, rows: Sequence[Any]) -> Written:
+    """Write a file of rows, and return how much that is."""
+    content = header_of(kind) + rows_as_csv(rows)
+    path.write_bytes(content)
+    return Written(len(content), zlib.crc32(content))
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +145,7 @@ def finished(
     sweep.mkdir(parents=True, exist_ok=True)
     runs = [*sorted(path.parent.name for path in sweep.glob("*/record.json")), *not_started]
     choice = DatasetChoice("mnist", "mnist_sample" if note else "mnist", "abc", note)
-    write_manifest(sweep, Manifest(list(command), runs, [{}] * len(runs), [choice]))
+    write_manifest(sweep, Manifest(list(command), runs, [choice]))
     publish_summary(RecordedSweep(sweep), sweep.parent)
     return load_study(sweep)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from digits_sweep.results.record import read_record
+from digits_sweep.results.run import read_run
 from tests.commands import Program
 
 ARCHITECTURE = Path(__file__).parent.parent / "docs" / "architecture.md"
@@ -139,7 +139,7 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
     (sweep,) = program.sweeps()
     assert row.index[-1] == "worst_loss"
     assert row["worst_loss"] >= row["final_loss"]
-    assert read_record(sweep / "batch_size=500").summary["worst_loss"] == pytest.approx(row["worst_loss"])
+    assert read_run(sweep / "batch_size=500").row["worst_loss"] == pytest.approx(row["worst_loss"])
 
 
 def test_a_figure_is_on_the_page(program, conf, monkeypatch):

@@ -51,7 +51,7 @@ class Digits:
     def of(
         cls, name: str, train_images: Tensor, train_labels: Tensor, test_images: Tensor, test_labels: Tensor
     ) -> "Digits":
-        """Make a data set with its digest: SHA-256 over the bytes of the four tensors, in the order given here."""
+        """Make a data set with its digest: SHA-256 over the bytes of the four tensors, in this order."""
         tensors = (train_images, train_labels, test_images, test_labels)
         digest = hashlib.sha256()
         for tensor in tensors:

@@ -6,24 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.config.schema import DataConfig, OwnDataConfig
-from digits_sweep.data import published as mnist
+from digits_sweep.data import Report, published
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.own import load_own, name_of_own
-from digits_sweep.data.published import Published, load_published
 from digits_sweep.data.small import load_optdigits, load_sample
 from digits_sweep.errors import DataUnavailable
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """How to load a data set; how many images it has to train on and to test with, if known without loading it.
+    """How to load a data set, and what is known of it without loading it.
 
-    `load` is called with the configuration and with what takes a line of text for the user. It raises `DataUnavailable`
-    if the data set cannot be had. `image_shape` is the shape of one image as a network sees it; None if only loading
-    tells it, and with it whether images are uint8.
-    `replaceable` says whether `data.fallback` may take its place.
+    `load` gets the configuration and a function that takes lines of text for the user; it raises `DataUnavailable` if
+    the data cannot be had. `train_samples` and `test_samples` are the numbers of images, `image_shape` is the shape of
+    one image as a network sees it; a data set without a shape is loaded to learn it, and whether its images are uint8.
+    `replaceable` says whether `data.fallback` may take the data set's place.
     """
 
     load: Callable[[Any, Report], Digits]
@@ -33,36 +30,36 @@ class DataSet:
     replaceable: bool = True
 
 
-def _published(published: Published, train_samples: int, test_samples: int) -> DataSet:
+def _published(archives: published.Published, train_samples: int, test_samples: int) -> DataSet:
     def load(data: DataConfig, report: Report) -> Digits:
-        return load_published(published, Path(data.root), data.mirrors, data.timeout_seconds, report)
+        return published.load_published(archives, Path(data.root), data.mirrors, data.timeout_seconds, report)
 
-    # The fallback holds digits of MNIST's.
-    return DataSet(load, train_samples, test_samples, replaceable=published is mnist.MNIST)
+    # The fallback holds digits of MNIST.
+    return DataSet(load, train_samples, test_samples, replaceable=archives is published.MNIST)
 
 
 DATASETS: dict[str, DataSet] = {
-    "mnist": _published(mnist.MNIST, train_samples=60_000, test_samples=10_000),
+    "mnist": _published(published.MNIST, train_samples=60_000, test_samples=10_000),
     "mnist_sample": DataSet(lambda data, report: load_sample(), train_samples=4_000, test_samples=1_000),
     "optdigits": DataSet(
         lambda data, report: load_optdigits(), train_samples=1_437, test_samples=360, image_shape=(1, 8, 8)
     ),
-    "fashion_mnist": _published(mnist.FASHION_MNIST, train_samples=60_000, test_samples=10_000),
-    "kmnist": _published(mnist.KMNIST, train_samples=60_000, test_samples=10_000),
-    "qmnist": _published(mnist.QMNIST, train_samples=60_000, test_samples=60_000),
-    "emnist_digits": _published(mnist.EMNIST_DIGITS, train_samples=240_000, test_samples=40_000),
-    "emnist_letters": _published(mnist.EMNIST_LETTERS, train_samples=124_800, test_samples=20_800),
+    "fashion_mnist": _published(published.FASHION_MNIST, train_samples=60_000, test_samples=10_000),
+    "kmnist": _published(published.KMNIST, train_samples=60_000, test_samples=10_000),
+    "qmnist": _published(published.QMNIST, train_samples=60_000, test_samples=60_000),
+    "emnist_digits": _published(published.EMNIST_DIGITS, train_samples=240_000, test_samples=40_000),
+    "emnist_letters": _published(published.EMNIST_LETTERS, train_samples=124_800, test_samples=20_800),
     "own": DataSet(load_own, image_shape=None, replaceable=False),
 }
 
 
 def name_of(data: DataConfig) -> str:
-    """Return what the data set that `data` asks for is called in records; of the user's own it says which."""
+    """Return the name of the data set in records: for the user's own data, the function that returns them."""
     return name_of_own(data) if isinstance(data, OwnDataConfig) else data.name
 
 
 def images_of(data: DataConfig) -> tuple[tuple[int, ...], bool]:
-    """Return the shape of one image as a network sees it, and whether images are not uint8; load only if needed."""
+    """Return the shape of one image as a network sees it, and whether images are float32; load only if needed."""
     if (shape := DATASETS[data.name].image_shape) is not None:
         return shape, False
     digits = load(data, name_of(data), lambda line: None)
@@ -70,10 +67,10 @@ def images_of(data: DataConfig) -> tuple[tuple[int, ...], bool]:
 
 
 def make_ready(data: DataConfig, report: Report) -> tuple[Digits, str | None]:
-    """Load the data set that `data` asks for, downloading it if needed.
+    """Load the data set that `data` asks for, or else its fallback with a text that says why.
 
-    If it is unavailable and `data.fallback` names another one, return that one and a text that says why; otherwise the
-    second value is None. Raises `DataUnavailable` if there is no fallback, or if it may not take the data set's place.
+    The text is None if the data set itself was loaded. Raises `DataUnavailable` if it cannot be had and there is no
+    fallback, or no fallback may take its place.
     """
     try:
         return load(data, name_of(data), report), None
@@ -84,10 +81,10 @@ def make_ready(data: DataConfig, report: Report) -> tuple[Digits, str | None]:
 
 
 def load(data: DataConfig, name: str, report: Report) -> Digits:
-    """Load the data set `name` from where `data` says. It is read once per process: the runs of a sweep share it.
+    """Load the data set `name` from where `data` says, once per process: the runs of a sweep share it.
 
-    Raises `DataUnavailable` if no data set has that name, which may come from a file: only if `data` itself asks for
-    the user's own, that is called.
+    Raises `DataUnavailable` if it cannot be had, or if there is no data set of that name. `name` may come from a file:
+    a function of the user's is called only if `data` itself, which was typed, names it.
     """
     is_own = isinstance(data, OwnDataConfig) and name == name_of(data)
     if not is_own and (name not in DATASETS or DATASETS[name].load is load_own):
@@ -99,7 +96,7 @@ def load(data: DataConfig, name: str, report: Report) -> Digits:
 
 
 def changed(data: DataConfig, name: str) -> str:
-    """Return the line that says that a data set is another one than before."""
+    """Return the error message for a data set that differs from the one that the sweep started with."""
     if name == name_of(data) and isinstance(data, OwnDataConfig):
         return f"data.target={data.target}: gives other data than when this sweep started"
     return f"{name} in data.root={data.root} is not what this sweep started with"

@@ -1,4 +1,4 @@
-"""A clock of training that stands still in pauses."""
+"""A run whose training loop is somebody else's, with the files of a run of this program but for the checkpoint."""
 
 import math
 import secrets
@@ -16,12 +16,12 @@ import torch
 
 from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import CannotRecord, UnreadableRecord
-from digits_sweep.results.columns import OWN_LOOP, fill
+from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.files import make_folder
+from digits_sweep.results.files import make_folder, remove_leftovers
 from digits_sweep.results.lock import only_writer, writers_in
-from digits_sweep.results.losses import Losses, RunningLoss
-from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status, as_csv, read_record, running_loss
+from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status, read_record, write_record
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import (
     MANIFEST_FILE,
     Manifest,
@@ -31,7 +31,7 @@ from digits_sweep.results.sweep import (
     read_manifest,
     write_manifest,
 )
-from digits_sweep.sweep.run_files import RunFiles
+from digits_sweep.results.writing import RunWriter
 from digits_sweep.training.device import PeakMemory, is_out_of_memory
 from digits_sweep.training.stopwatch import synchronize
 
@@ -57,24 +57,20 @@ class Clock:
         self._since = None
 
 
-def add_run(sweep_dir: Path, folder: str, config: dict[str, Any]) -> int:
-    """Write a run into `sweep.json`, which is made if there is none; return its number, from 0.
+def add_run(sweep_dir: Path, record: Record) -> None:
+    """Write a run into `sweep.json`, which is made if there is none, and its number, from 0, into its record.
 
     Raises `CannotRecord` if the folder is a sweep of this program's own, OSError if it cannot be written.
     """
     make_folder(sweep_dir)
     with _held(sweep_dir):
-        manifest = _manifest(sweep_dir)
-        if any((each.get("engine") or {}).get("name") != OWN_LOOP for each in manifest.configs):
+        manifest, folder = _manifest(sweep_dir), str(record.folder)
+        if manifest.command or manifest.datasets:
             raise CannotRecord(f"{sweep_dir}: a sweep of python -m digits_sweep; choose another folder")
-        runs, configs = [*manifest.runs], [*manifest.configs]
-        if folder in runs:
-            configs[runs.index(folder)] = config
-        else:
-            runs.append(folder)
-            configs.append(config)
-        write_manifest(sweep_dir, replace(manifest, runs=runs, configs=configs))
-        return runs.index(folder)
+        if folder not in manifest.runs:
+            manifest = replace(manifest, runs=[*manifest.runs, folder])
+            write_manifest(sweep_dir, manifest)
+        record.number = manifest.runs.index(folder)
 
 
 def folder_of(config: dict[str, Any]) -> str:
@@ -86,14 +82,6 @@ def folder_of(config: dict[str, Any]) -> str:
     values |= {"weight_decay": optimizer["weight_decay"], "seed": config["seed"], **config["settings"]}
     named = (f"{name}={to_text(value)}" for name, value in values.items() if value != unnamed.get(name))
     return safe_name("_".join(named))
-
-
-def is_completed(run_dir: Path) -> bool:
-    """Return whether the run in `run_dir` was trained to its end."""
-    try:
-        return read_record(run_dir).status.has_ended
-    except UnreadableRecord:
-        return False
 
 
 def publish(sweep_dir: Path) -> None:
@@ -116,7 +104,7 @@ def _manifest(sweep_dir: Path) -> Manifest:
     if (sweep_dir / MANIFEST_FILE).exists():
         return read_manifest(sweep_dir)
     started, counter = datetime.now(timezone.utc).isoformat(), next_counter(_outputs(sweep_dir))
-    return Manifest([], [], [], [], id=secrets.token_hex(8), started_at=started, counter=counter)
+    return Manifest([], [], [], id=secrets.token_hex(8), started_at=started, counter=counter)
 
 
 class Recorder:
@@ -163,18 +151,23 @@ class Recorder:
         folder = folder_of(self.config)
         self.run_dir = self.sweep_dir / folder
         self.record = Record(0, folder=folder, parameters=parameters, config=self.config)
-        self.history: list[EpochRow] = []
-        self.evaluations: list[EvaluationRow] = []
-        self._losses: Losses = np.empty(0, dtype="<f4")
+        self.record.dataset, self.record.train_samples = dataset, train_samples
+        self.record.engine, self.record.device = OWN_LOOP, str(device)
+        self.recorded = RecordedRun(self.run_dir, self.record)
+        self._files = RunWriter(self.run_dir, batch_size, train_samples)
+        # Evaluations since the last epoch that was recorded, and the losses of the present one.
+        self._new: list[EvaluationRow] = []
         self._of_epoch: list[torch.Tensor | float] = []
         self.clock, self._seconds_before = Clock(torch.device(device)), 0.0
-        self._running = RunningLoss(batch_size, train_samples, loss_threshold)
         self._open, self._has_started = ExitStack(), False
 
     @property
     def is_completed(self) -> bool:
         """Whether such a run of the sweep is completed already, so that a script may leave it out."""
-        return is_completed(self.run_dir)
+        try:
+            return read_record(self.run_dir).status.has_ended
+        except UnreadableRecord:
+            return False
 
     def __enter__(self) -> "Recorder":
         self.start()
@@ -190,42 +183,38 @@ class Recorder:
         """
         if self.is_completed:
             raise CannotRecord(f"{self.run_dir}: is completed; leave it out (recorder.is_completed), or remove it")
-        self.record.number = add_run(self.sweep_dir, self.run_dir.name, self.config)
+        record = self.record
+        add_run(self.sweep_dir, record)
         make_folder(self.run_dir)
         self._open.enter_context(only_writer(self.run_dir))
-        self.record.environments = [{**describe_environment(), "torch": str(torch.__version__), "from_epoch": 1}]
-        self.record.summary = {
-            "dataset": self.dataset,
-            "train_samples": self.train_samples,
-            "engine": OWN_LOOP,
-            "device": str(self.clock.device),
-            "num_threads": torch.get_num_threads(),
-            "iterations_per_epoch": self.iterations_per_epoch,
-            "concurrent_runs": writers_in(self.sweep_dir),
-            "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        }
-        self._follow(self._losses)
-        self._memory, self._files = PeakMemory(self.clock.device), RunFiles(self.run_dir)
+        remove_leftovers(self.run_dir)
+        environment = {**describe_environment(), "torch": str(torch.__version__), "from_epoch": 1}
+        record.environments = [environment]  # type: ignore[list-item]
+        record.status, record.num_threads = Status.INTERRUPTED, torch.get_num_threads()
+        record.concurrent_runs = max(1, writers_in(self.sweep_dir))
+        record.started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._memory = PeakMemory(self.clock.device)
+        self._files.create()
+        write_record(self.run_dir, record)
         self._has_started = True
-        self._files.restore(self.record, [], [], 0)
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run: completed, diverged if its last loss is no number, or as the `error` says that stopped it."""
         if not self._has_started:
             return
-        record = self.record
-        if error is None and self.history:
-            finite = math.isfinite(self.history[-1].loss_mean)
-            record.status = Status.COMPLETED if finite else Status.DIVERGED
+        record, history = self.record, self.recorded.history
+        if error is None and history:
+            record.status = Status.COMPLETED if math.isfinite(history[-1].loss_mean) else Status.DIVERGED
         elif isinstance(error, Exception):
             record.status, record.error = Status.FAILED, "".join(traceback.format_exception(error))
             if is_out_of_memory(error):
                 record.error += f"out of memory at batch size {self.batch_size}"
-        self._memory.note(record.summary)
-        self._add_running_losses()
-        fill(record, self.history)
+        for name, peak in self._memory.peaks().items():
+            setattr(record, name, round(peak, 1) or None)
         with self._open:
-            self._files.note(record, self.evaluations)
+            self._files.add(self._new)
+            record.files = self._files.written
+            write_record(self.run_dir, record)
         publish(self.sweep_dir)
 
     @contextmanager
@@ -250,21 +239,19 @@ class Recorder:
         Raises `CannotRecord` if its steps are not as many as its examples make, and OSError if it cannot be written.
         """
         self.clock.stop()
-        number, steps = len(self.history) + 1, len(self._of_epoch)
+        number, steps = len(self.recorded.history) + 1, len(self._of_epoch)
         if steps != self.iterations_per_epoch:
             right = f"{self.train_samples} examples in batches of {self.batch_size} are {self.iterations_per_epoch}"
             raise CannotRecord(f"epoch {number} has {steps} steps, but train_samples and batch_size say that {right}")
         losses = np.array([float(loss) for loss in self._of_epoch], dtype="<f4")
         exact, seconds = losses.astype(np.float64), self.clock.seconds - self._seconds_before
-        self.history.append(
-            EpochRow(number, float(exact.mean()), float(exact.std()), seconds, self.train_samples / seconds)
-        )
-        self._of_epoch = []
-        self._files.losses.append(losses)
-        self._files.history.append(as_csv(self.history[-1:], EpochRow))
-        self._follow(losses)
-        self._add_running_losses()
-        self._files.note(self.record, self.evaluations)
+        row = EpochRow(
+            number, float(exact.mean()), float(exact.std()), seconds, self.train_samples / seconds,
+            iterations=number * steps, examples=number * self.train_samples,
+        )  # fmt: skip
+        self._files.append(row, losses, self._new)
+        self.recorded.history.append(row)
+        self._of_epoch, self._new = [], []
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -286,26 +273,11 @@ class Recorder:
 
         Errors are shares of examples, from 0 to 1. The last test error gives the run's test accuracy.
         """
-        steps = len(self._losses) + len(self._of_epoch)
+        steps = self.recorded.iterations + len(self._of_epoch)
         epochs, rest = divmod(steps, self.iterations_per_epoch)
         examples = epochs * self.train_samples + rest * self.batch_size
-        found = (train_loss, train_error, test_loss, test_error, classes_never_predicted)
-        self.evaluations.append(EvaluationRow(steps, examples, self.clock.seconds, *found))
-        self.record.summary["test_accuracy"] = 1 - test_error
-
-    def _follow(self, losses: Losses) -> None:
-        """Take the losses of new iterations into the record."""
-        self._losses, crossing = np.concatenate([self._losses, losses]), self._running.follow(losses)
-        self.record.summary |= {
-            "iterations_to_threshold": crossing.iterations if crossing else None,
-            "examples_to_threshold": crossing.examples if crossing else None,
-            "iterations": len(self._losses),
-        }
-        fill(self.record, self.history)
-
-    def _add_running_losses(self) -> None:
-        for place, row in enumerate(self.evaluations):
-            if row.running_loss is not None or row.iterations > len(self._losses):
-                continue
-            loss = running_loss(self._losses, row.iterations, self.batch_size, self.train_samples)
-            self.evaluations[place] = replace(row, running_loss=loss)
+        values = (train_loss, train_error, test_loss, test_error, classes_never_predicted)
+        row = EvaluationRow(steps, examples, self.clock.seconds, *values)
+        self._new.append(row)
+        self.recorded.evaluations.append(row)
+        self.record.test_accuracy = 1 - test_error

@@ -11,8 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import RECORD_BYTES, read_file, reason_of, replace_file
+from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
 BRANCHES = "branches.csv"
@@ -106,7 +105,4 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 def read_answers(folder: Path) -> list[Answer]:
     """Read `critical_batch_size.json`. Raises `UnreadableRecord` if it holds something else than answers."""
-    try:
-        return msgspec.json.decode(read_file(folder / ANSWERS, RECORD_BYTES), type=list[Answer])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise UnreadableRecord(f"{ANSWERS}: {reason_of(error)}") from error
+    return read_json(folder / ANSWERS, RECORD_BYTES, list[Answer])

@@ -1,14 +1,14 @@
 """One writer for each folder, and how many of them write side by side."""
 
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from digits_sweep.errors import CannotRecord, FolderInUse, UnreadableRecord
@@ -20,15 +20,19 @@ PATIENCE_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that writes in a folder: `owner.json` there, for people and for messages."""
+    """The process that writes in a folder: `owner.json` there, for people and for messages.
+
+    `started` is when it started, in ticks since the machine did: its number may belong to another process by now.
+    """
 
     pid: int
     host: str
     since: str
+    started: int | None = None
 
     def is_gone(self) -> bool:
         """Return whether this process has surely ended. That can only be known of a process of this machine."""
-        if self.host != socket.gethostname():
+        if self.host != socket.gethostname() or os.name != "posix":
             return False
         try:
             os.kill(self.pid, 0)
@@ -36,12 +40,22 @@ class Owner:
             return True
         except OSError:
             return False
-        return False
+        return self.started is not None and self.started != _ticks_at_start(self.pid)
 
 
 def this_process() -> Owner:
     """Return this process as an owner of a folder."""
-    return Owner(os.getpid(), socket.gethostname(), datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Owner(os.getpid(), socket.gethostname(), since, _ticks_at_start(os.getpid()))
+
+
+def _ticks_at_start(pid: int) -> int | None:
+    """Return when a process started, as Linux counts it; None if that is not known."""
+    try:
+        # The second field, the name of the program in parentheses, may contain anything.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 @contextmanager
@@ -64,7 +78,7 @@ def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Ite
             f"{folder / '.lock'}: cannot be locked ({reason}); choose outputs on another disk"
         ) from error
     try:
-        replace_file(owner_file, json.dumps(asdict(this_process())) + "\n")
+        replace_file(owner_file, msgspec.json.encode(this_process()) + b"\n")
         yield
     finally:
         # What went wrong in the block is not hidden by what goes wrong here.
@@ -93,7 +107,7 @@ def writers_in(sweep_dir: Path) -> int:
 
 def _owner(path: Path) -> Owner | None:
     try:
-        owner = Owner(**read_json(path, SMALL_BYTES))
-    except (UnreadableRecord, TypeError):
+        owner = read_json(path, SMALL_BYTES, Owner)
+    except UnreadableRecord:
         return None
-    return owner if type(owner.pid) is int and 0 < owner.pid < 2**31 else None
+    return owner if 0 < owner.pid < 2**31 else None

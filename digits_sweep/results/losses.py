@@ -1,7 +1,7 @@
 """The losses of all iterations: `losses.npy`, and the running loss that follows from them."""
 
-import hashlib
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results import changes
-from digits_sweep.results.files import LOSSES_BYTES, append_to_file, read_file, replace_file, shorten_file
+from digits_sweep.results.files import LOSSES_BYTES, read_file, replace_file
+from digits_sweep.results.record import Written
 
 LOSSES_FILE = "losses.npy"
 # The running loss is the mean over so many examples: enough to be steady, few beside an epoch of 60,000.
@@ -32,68 +33,49 @@ HEADER_BYTES = len(_header(0))
 
 
 class LossesFile:
-    """`losses.npy` of a run that trains: losses are appended epoch by epoch, and survive a power cut.
+    """`losses.npy` of a run that trains: losses are appended epoch by epoch.
 
-    Between the data and its head a process may be killed; the head then counts fewer numbers than there are, and the
-    file is what it was before. Nothing else has these losses, so they are flushed before an epoch is committed.
+    `written` counts the bytes behind its head. A process may be killed between the data and the head, which then counts
+    fewer numbers than there are: the file is what it was before.
     """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOSSES_FILE
-        self.count = 0
-        self._digest = hashlib.sha256()
+        self.written = Written(0, 0)
 
-    def restore(self, count: int) -> Losses:
-        """Cut the file back to the first `count` losses, which were committed, and return them.
+    def create(self) -> None:
+        """Start an empty file, in place of what is there."""
+        replace_file(self.path, _header(0))
+        self.written = Written(0, 0)
 
-        Losses that are missing become NaN: they are unknown, and what follows keeps its place.
-        """
-        try:
-            found = read_file(self.path, LOSSES_BYTES)
-        except UnreadableRecord:
-            found = b""
-        data = found[HEADER_BYTES : HEADER_BYTES + 4 * count]
-        whole = data[: len(data) // 4 * 4]
-        missing = np.full(count - len(whole) // 4, np.nan, dtype="<f4").tobytes()
-        if not found or missing:
-            replace_file(self.path, _header(count) + whole + missing)
-        else:
-            shorten_file(self.path, HEADER_BYTES + 4 * count)
-            changes.overwrite(self.path, _header(count))
-            changes.flush(self.path)
-        self.count, self._digest = count, hashlib.sha256(whole + missing)
-        return np.frombuffer(whole + missing, dtype="<f4")
+    def restore(self, written: Written) -> Losses:
+        """Cut the file back to what was `written`, and return it. Raises `UnreadableRecord` if it is not there."""
+        losses = read_losses(self.path.parent, written)
+        changes.shorten(self.path, HEADER_BYTES + written.bytes)
+        changes.overwrite(self.path, _header(len(losses)))
+        changes.flush(self.path)
+        self.written = written
+        return losses
 
     def append(self, losses: Losses) -> None:
-        """Append the losses of an epoch, to be flushed. Raises OSError if they cannot be written."""
+        """Append the losses of an epoch, and wait until they are on the disk. Raises OSError if that fails."""
         data = losses.astype("<f4").tobytes()
-        append_to_file(self.path, data, durable=False)
-        self.count += len(losses)
-        changes.overwrite(self.path, _header(self.count))
-        self._digest.update(data)
-
-    def flush(self) -> None:
-        """Wait until what was appended is on the disk. Raises OSError if that fails."""
+        changes.append(self.path, data)
+        self.written = Written(self.written.bytes + len(data), zlib.crc32(data, self.written.crc32))
+        changes.overwrite(self.path, _header(self.written.bytes // 4))
         changes.flush(self.path)
 
-    @property
-    def signature(self) -> dict[str, Any]:
-        """How many losses there are and the SHA-256 of their bytes, as the record has them."""
-        return {"count": self.count, "sha256": self._digest.hexdigest()}
 
-
-def read_losses(folder: Path, signature: dict[str, Any]) -> Losses:
-    """Read the (iterations,) float32 losses in `folder` that its record says are there.
+def read_losses(folder: Path, written: Written | None = None, count: int | None = None) -> Losses:
+    """Read the (iterations,) float32 losses in `folder`: those that are `written`, or the first `count`.
 
     Raises `UnreadableRecord` if they are missing or others.
     """
-    count = signature.get("count", 0)
-    if type(count) is not int or count < 0:
-        raise UnreadableRecord(f"{LOSSES_FILE}: record.json does not say how many there are")
-    data = read_file(folder / LOSSES_FILE, LOSSES_BYTES)[HEADER_BYTES : HEADER_BYTES + 4 * count]
-    if len(data) < 4 * count or hashlib.sha256(data).hexdigest() != signature.get("sha256"):
-        raise UnreadableRecord(f"{LOSSES_FILE}: does not fit record.json")
-    return np.frombuffer(data, dtype="<f4")
+    data = read_file(folder / LOSSES_FILE, LOSSES_BYTES)[HEADER_BYTES:]
+    size = written.bytes if written else 4 * (count or 0)
+    if len(data) < size or (written and zlib.crc32(data[:size]) != written.crc32):
+        raise UnreadableRecord(f"{LOSSES_FILE}: does not fit the run's other files")
+    return np.frombuffer(data[: size // 4 * 4], dtype="<f4")
 
 
 @dataclass(frozen=True)
@@ -123,15 +105,15 @@ class RunningLoss:
 
     def follow(self, losses: Losses | Sequence[float]) -> Crossing | None:
         """Take the next losses, in order; return where the running loss was first below the threshold, if it was."""
-        places = (self.iterations + np.arange(len(losses))) % len(self.sizes)
+        indices = (self.iterations + np.arange(len(losses))) % len(self.sizes)
         values = np.concatenate([self._tail_losses, np.asarray(losses, dtype=np.float64)])
-        sizes = np.concatenate([self._tail_sizes, self.sizes[places]])
+        sizes = np.concatenate([self._tail_sizes, self.sizes[indices]])
         if self.crossing is None and not self._ended and len(losses):
             self._look_for_crossing(values, sizes, len(losses))
         self._ended |= bool(np.isnan(values).any())
         self.iterations += len(losses)
-        kept = len(sizes) - np.searchsorted(np.cumsum(sizes[::-1]), WINDOW) - 1
-        self._tail_losses, self._tail_sizes = values[max(kept, 0) :], sizes[max(kept, 0) :]
+        start = max(0, len(sizes) - np.searchsorted(np.cumsum(sizes[::-1]), WINDOW) - 1)
+        self._tail_losses, self._tail_sizes = values[start:], sizes[start:]
         return self.crossing
 
     def _look_for_crossing(self, values: NDArray[Any], sizes: NDArray[Any], new: int) -> None:
@@ -155,3 +137,24 @@ class RunningLoss:
 def _batch_sizes(batch_size: int, num_samples: int) -> NDArray[np.int64]:
     full, rest = divmod(num_samples, batch_size)
     return np.array([batch_size] * full + [rest] * bool(rest), dtype=np.int64)
+
+
+def recent_iterations(batch_size: int) -> int:
+    """Return how many of the last losses a running loss needs at most: of two iterations one has a whole batch."""
+    return 2 * -(-WINDOW // batch_size)
+
+
+def running_loss(recent: Losses, iterations: int, batch_size: int, num_samples: int) -> float | None:
+    """Return the mean loss over the last 3,000 examples that a run has trained on after so many iterations.
+
+    `recent` are its last losses up to then, at least `recent_iterations` if there are as many. An iteration counts as
+    often as its batch has examples; the window is the fewest last iterations that have as many. None if there are not
+    as many yet.
+    """
+    per_epoch = -(-num_samples // batch_size)
+    indices = np.arange(max(0, iterations - recent_iterations(batch_size)), iterations)
+    sizes = np.where(indices % per_epoch == per_epoch - 1, num_samples - (per_epoch - 1) * batch_size, batch_size)
+    count = int(np.searchsorted(np.cumsum(sizes[::-1]), WINDOW)) + 1
+    if count > len(sizes):
+        return None
+    return float(np.average(np.asarray(recent[-count:], dtype=np.float64), weights=sizes[-count:]))

@@ -80,14 +80,15 @@ def _between(before: Point, at: Point, threshold: float) -> Point:
 class TargetRow:
     """One row of `targets.csv`: a run and a target, `train_loss` below 1.6 for example.
 
-    The first three numbers are interpolated between the evaluation `*_before` and the one `*_at`; of a miss, `*_before`
-    is the run's last evaluation. `classes_never_predicted` is that of the evaluation `*_at`.
+    `reached` is None if it is not known, because the run's evaluations cannot be read. The first three numbers are
+    interpolated between the evaluation `*_before` and the one `*_at`; of a miss, `*_before` is the run's last
+    evaluation. `classes_never_predicted` is that of the evaluation `*_at`.
     """
 
     run_dir: str
     target: str
     threshold: float
-    reached: bool
+    reached: bool | None
     iterations: float | None
     examples: float | None
     seconds: float | None
@@ -122,10 +123,18 @@ def targets_of(
             yield TargetRow(run_dir, target, threshold, found.reached, **columns)
 
 
+def unknown_targets(run_dir: str, targets: Mapping[str, Sequence[float]]) -> Iterator[TargetRow]:
+    """Yield a row for every target of a run whose evaluations cannot be read."""
+    columns = dict.fromkeys((each.name for each in fields(TargetRow)[3:]), None)
+    for target, thresholds in targets.items():
+        for threshold in thresholds:
+            yield TargetRow(run_dir, target, threshold, **columns)
+
+
 def all_reached(targets: Mapping[str, Sequence[float]], rows: Sequence[EvaluationRow]) -> bool:
     """Return whether a run has targets and has reached all of them."""
-    found = [row.reached for row in targets_of("", targets, rows)]
-    return bool(found) and all(found)
+    reached = [row.reached for row in targets_of("", targets, rows)]
+    return bool(reached) and all(reached)
 
 
 def targets_table(rows: Sequence[TargetRow]) -> pd.DataFrame:
@@ -135,7 +144,7 @@ def targets_table(rows: Sequence[TargetRow]) -> pd.DataFrame:
 
 
 # The pandas types of a table's columns.
-DTYPES: dict[Any, str] = {str: "string", bool: "boolean", float: "Float64"}
+DTYPES: dict[Any, str] = {str: "string", bool | None: "boolean", float: "Float64"}
 DTYPES |= {float | None: "Float64", int | None: "Int64"}
 
 

@@ -14,10 +14,10 @@ from digits_sweep.report.analysis.curves.cost import fitted_costs
 from digits_sweep.report.analysis.sentences.formatting import rounded
 from digits_sweep.report.analysis.statistics.replicates import Estimate, estimate
 from digits_sweep.results.critical import STEPS_TYPES, TUNING_TYPES, Answer, Check
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.fit import Fit, Steps, fit_steps
 from digits_sweep.search.grid import BatchSize
 from digits_sweep.search.settings import Cost, Goal
-from digits_sweep.search.study import RecordedRun
 
 NEVER = Estimate(math.inf, math.inf, math.inf, 0.0, 0)
 # The searches at the batch sizes of a study, the smallest first.
@@ -112,10 +112,9 @@ def measured_cost(runs: Iterable[RecordedRun]) -> Cost | None:
     """
     per_iteration: dict[int, list[float]] = {}
     for run in runs:
-        iterations = run.row.get("iterations") or 0
         spent = math.fsum(row.seconds for row in run.history)
-        if iterations and spent > 0:
-            per_iteration.setdefault(int(run.row["batch_size"]), []).append(spent / iterations)
+        if run.iterations and spent > 0 and run.batch_size:
+            per_iteration.setdefault(run.batch_size, []).append(spent / run.iterations)
     if len(per_iteration) < 2:
         return None
     batch_sizes = np.array(list(per_iteration), float)

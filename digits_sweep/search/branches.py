@@ -19,8 +19,9 @@ from digits_sweep.results.critical import BRANCHES_TYPES
 from digits_sweep.results.record import Record
 from digits_sweep.search.settings import CriticalConfig
 from digits_sweep.search.study import Study
-from digits_sweep.sweep.checkpoint import Checkpoint, read_checkpoint, restore
+from digits_sweep.sweep.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.run import digits_for
+from digits_sweep.sweep.run_files import last_checkpoint
 from digits_sweep.training.building import build_engine
 from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.evaluation import Evaluator
@@ -32,7 +33,7 @@ def branches(study: Study, start: PlannedRun, largest: int, rules: CriticalConfi
     `start` is a run whose checkpoint stands where it reached a goal, `largest` the largest batch size to branch to.
     Raises `UnreadableRecord` if its checkpoint cannot be read, and what building an engine raises.
     """
-    checkpoint, _ = read_checkpoint(study.folder / start.folder)
+    checkpoint = last_checkpoint(study.folder / start.folder)
     digits = digits_for(start.config, study.sweep.manifest, Record(0), study.screen.say)
     rows = [
         {

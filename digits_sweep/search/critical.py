@@ -21,8 +21,9 @@ from digits_sweep.report.analysis.sentences.critical import branch_sentence, sen
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
 from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
-from digits_sweep.results.files import RECORD_BYTES, read_file, reason_of, replace_file, run_folders
+from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file, run_folders
 from digits_sweep.results.record import Status
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.targets import targets_of
 from digits_sweep.search.answers import (
     Sizes,
@@ -37,7 +38,7 @@ from digits_sweep.search.answers import (
 from digits_sweep.search.branches import branches
 from digits_sweep.search.grid import BatchSize, Outcome, Trial
 from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Typed, cost_of, goals_of, plan_batch_size
-from digits_sweep.search.study import RecordedRun, Study, recorded_runs
+from digits_sweep.search.study import Study
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch_in_process
 
@@ -92,13 +93,12 @@ class Grid:
         for goal in self.goals:
             rows = recorded.evaluations
             best = min((value for row in rows if math.isfinite(value := getattr(row, goal.target))), default=math.inf)
-            trained = int(recorded.row.get("iterations") or 0)
             (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows)
             has_completed = recorded.record.status is Status.COMPLETED
             iterations = reached.iterations if has_completed and reached.iterations is not None else math.inf
             scales = [row.noise_scale for row in rows if row.iterations == reached.iterations_at]
             noise = next((each for each in scales if each is not None and math.isfinite(each) and each > 0), None)
-            found.append(Outcome(iterations, best, trained, noise))
+            found.append(Outcome(iterations, best, recorded.iterations, noise))
         return found
 
     def least_left(self, known: Collection[Key]) -> int:
@@ -145,10 +145,7 @@ def write_study(folder: Path, study: StudyFile) -> None:
 
 def read_study(folder: Path) -> StudyFile:
     """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
-    try:
-        study = msgspec.json.decode(read_file(folder / STUDY_FILE, RECORD_BYTES), type=StudyFile)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise UnreadableRecord(f"{STUDY_FILE}: not a study ({reason_of(error)})") from error
+    study = read_json(folder / STUDY_FILE, RECORD_BYTES, StudyFile)
     if study.format != FORMAT:
         newer = study.format > FORMAT
         raise (NewerFormat if newer else UnreadableRecord)(f"{STUDY_FILE}: its format {study.format} is not known here")
@@ -276,9 +273,9 @@ class Critical:
 
     def _cost(self, study: Study) -> Cost | None:
         """Return what an iteration and an example cost here, by runs that had the machine to themselves."""
-        searched = [run for run in recorded_runs(study.sweep) if run.row.get("batch_size") in self.grid.bases]
+        searched = [run for run in study.sweep.runs.values() if run.batch_size in self.grid.bases]
         searched = [run for run in searched if not run.name.startswith("cost_")]
-        if len(self.grid.bases) < 2 or all(run.row.get("concurrent_runs") == 1 for run in searched):
+        if len(self.grid.bases) < 2 or all(run.record.concurrent_runs == 1 for run in searched):
             return measured_cost(searched)
         runs = list(self._cost_runs())
         line = f"the cost of an iteration is measured by {len(runs)} short runs, one after the other"

@@ -19,8 +19,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from digits_sweep.config.compose import checked
 from digits_sweep.config.plan import PlannedRun
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.settings import OBJECTIVES, SEARCHED, TuneConfig
-from digits_sweep.search.study import RecordedRun
 
 # So many trials are tried side by side, whatever the number of workers: the answer must not depend on that.
 AT_ONCE = 4
@@ -127,8 +127,8 @@ class Rates:
             value = _finite(losses[-1] if losses else None)
             is_over = len(losses) >= self.base.config.trainer.num_epochs or math.isinf(value)
             return Outcome(rates, value, math.inf, losses, is_over)
-        value = _finite(recorded.row.get(OBJECTIVES[self.rules.objective]))
-        examples = recorded.row.get("examples_to_threshold")
+        value = _finite(recorded.row[OBJECTIVES[self.rules.objective]])
+        examples = recorded.row["examples_to_threshold"]
         if self.rules.objective == "epochs_to_threshold":
             examples = value * recorded.row["train_samples"]
         return Outcome(rates, value, _finite(examples), losses, is_over=True)

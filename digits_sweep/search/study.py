@@ -4,10 +4,10 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from digits_sweep.config.keys import differing
 from digits_sweep.config.launchers import SUBMITIT_FOLDER
@@ -17,41 +17,14 @@ from digits_sweep.errors import CannotResume, CannotSearch, UnreadableRecord
 from digits_sweep.report.analysis.sentences.formatting import counted, seconds
 from digits_sweep.results.files import check_plain, make_folder, remove_leftovers, run_folders
 from digits_sweep.results.lock import only_writer
-from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status
+from digits_sweep.results.record import Status
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch
 from digits_sweep.sweep.resume import is_finished
-from digits_sweep.sweep.session import Launch, claim_folder, datasets
+from digits_sweep.sweep.session import Launch, claim_folder, datasets, write_records
 from digits_sweep.trackers.following import report_to_trackers
-
-
-@dataclass(frozen=True)
-class RecordedRun:
-    """What is recorded of a run; `row` has its cells of `summary.csv`, `misfit` what does not fit its record."""
-
-    name: str
-    record: Record
-    history: list[EpochRow]
-    evaluations: list[EvaluationRow]
-    misfit: str | None
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """Its cells of `summary.csv` by column name."""
-        return self.record.summary
-
-
-def recorded_runs(sweep: RecordedSweep) -> Iterator[RecordedRun]:
-    """Yield the runs of a sweep that have started and can be read, in the sweep's order."""
-    yield from (recorded_run(sweep, name) for name in sweep.records)
-
-
-def recorded_run(sweep: RecordedSweep, name: str) -> RecordedRun:
-    """Return a run of a sweep. Raises KeyError if it has not started or cannot be read."""
-    misfit = sweep.misfits.get(name)
-    return RecordedRun(name, sweep.records[name], sweep.histories[name], sweep.evaluations[name], misfit)
-
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -91,8 +64,7 @@ class Study:
         self.planned, self.sweep, self.choices, self.screen = planned, sweep, choices, screen
         self.failure_is_a_miss = False
         self._waves, self._trained, self._seconds = 0, 0, 0.0
-        manifest = sweep.manifest
-        self.configs = dict(zip(manifest.runs, manifest.configs, strict=True)) if manifest else {}
+        self._runs: dict[str, PlannedRun] = {}
 
     @property
     def folder(self) -> Path:
@@ -126,25 +98,22 @@ class Study:
         another run was recorded in the place of one.
         """
         left = [run for run in runs if self.ended(run) is None]
-        self.configs |= {
-            run.folder: asdict(run.config) for run in runs if run in left or run.folder not in self.configs
-        }
+        self._runs |= {run.folder: run for run in runs}
         if left:
-            self._write_manifest()
+            self._write_plan()
             self.screen.say(announce(left))
             started = time.monotonic()
             code = launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
             self._trained, self._seconds = self._trained + len(left), self._seconds + time.monotonic() - started
             self.sweep.refresh()
             unfinished = [run.folder for run in left if self.ended(run) is None]
-            if not code and (failed := [name for name in unfinished if self._has_failed(name)]):
-                raise CannotSearch(f"{failed[0]} failed: {recorded_run(self.sweep, failed[0]).record.error_line}")
+            if not code and (failed := [name for name in unfinished if self._error_of(name)]):
+                raise CannotSearch(f"{failed[0]} failed: {self._error_of(failed[0])}")
             if code or unfinished:
                 raise Stopped(code or 1, unfinished)
         for run in runs:
-            if self._has_failed(run.folder):
-                reason = recorded_run(self.sweep, run.folder).record.error_line or "no reason recorded"
-                self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {reason}")
+            if error := self._error_of(run.folder):
+                self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {error}")
 
     def _announced(self, runs: Sequence[PlannedRun], later: int) -> str:
         """Return the line of a wave, and how long it and at least `later` runs take, as the runs so far took."""
@@ -157,22 +126,26 @@ class Study:
         now, until_the_end = (count * self._seconds / self._trained for count in (len(runs), len(runs) + later))
         return f"{line}, about {_duration(now)}; {_duration(until_the_end)} or more until the end"
 
-    def _has_failed(self, name: str) -> bool:
-        return name in self.sweep.records and recorded_run(self.sweep, name).record.status is Status.FAILED
+    def _error_of(self, name: str) -> str | None:
+        """Return why a run failed, None if it did not."""
+        record = self.sweep.runs[name].record if name in self.sweep.runs else None
+        return record.error_line or "no reason recorded" if record and record.status is Status.FAILED else None
 
     def ended(self, run: PlannedRun) -> RecordedRun | None:
         """Return what is recorded of a run that has ended as planned; None if it is to be trained, or trained on.
 
         Raises `CannotResume` if another run was recorded in its place.
         """
-        if run.folder not in self.sweep.records:
+        recorded = self.sweep.runs.get(run.folder)
+        if recorded is None:
             return None
-        recorded = recorded_run(self.sweep, run.folder)
-        record = recorded.record
-        if record.config and (found := differing(record.config, run.config)):
+        if found := differing(recorded.record.config, run.config):
             raise CannotResume(f"{self.folder / run.folder}: {'; '.join(found)}")
-        is_over = is_finished(record, run.config) or (self.failure_is_a_miss and record.status is Status.FAILED)
-        return recorded if is_over and recorded.misfit is None else None
+        has_failed = self.failure_is_a_miss and recorded.record.status is Status.FAILED
+        if not has_failed and not is_finished(recorded, run.config):
+            return None
+        # Its losses are read for its row: what cannot be read is not known, and no miss.
+        return recorded if recorded.row and not recorded.misfits else None
 
     def publish(self) -> None:
         """Write the tables of all runs that are recorded, as a sweep does at its end."""
@@ -182,18 +155,15 @@ class Study:
         except OSError as error:
             self.screen.say(f"ERROR: summary.csv is as it was: {error}")
 
-    def _write_manifest(self) -> None:
-        """Write `sweep.json` with every run so far, before any of them starts: launchers take them from there."""
+    def _write_plan(self) -> None:
+        """Write `sweep.json` with every run so far, and their records, before any of them starts."""
         before = self.sweep.manifest
-        now = Manifest(
-            command=list(self.planned.command),
-            runs=list(self.configs),
-            configs=list(self.configs.values()),
-            datasets=self.choices,
-            id=before.id if before else secrets.token_hex(8),
-            started_at=before.started_at if before else datetime.now(timezone.utc).isoformat(),
-        )
-        write_manifest(self.folder, now)
+        names = list(dict.fromkeys([*(before.runs if before else ()), *self._runs]))
+        now = Manifest(list(self.planned.command), names, self.choices, id=secrets.token_hex(8))
+        now = replace(now, started_at=datetime.now(timezone.utc).isoformat())
+        write_manifest(self.folder, replace(now, id=before.id, started_at=before.started_at) if before else now)
+        self.sweep.refresh()
+        write_records(replace(self.planned, runs=tuple(self._runs.values())), self.sweep, self.screen.say)
         self.sweep.refresh()
 
 

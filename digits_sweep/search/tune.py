@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -16,7 +15,7 @@ from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotSearch
 from digits_sweep.search.optuna import Rates, Trial
 from digits_sweep.search.settings import SEARCHED, TuneConfig, Typed, lesson_rates
-from digits_sweep.search.study import Study, opened, recorded_run
+from digits_sweep.search.study import Study, opened
 
 # So many of the best trials are shown.
 BEST = 5
@@ -60,11 +59,7 @@ class Tune:
         bounds = {name: getattr(self.settings, name) for name in SEARCHED}
         lesson = lesson_rates() if self.settings.start_from_lesson else ()
         inside = [each for each in lesson if all(low <= each[name] <= high for name, (low, high) in bounds.items())]
-
-        def started(name: str) -> dict[str, Any] | None:
-            return recorded_run(study.sweep, name).record.config if name in study.sweep.records else None
-
-        return Rates(self.settings, self.typed.planned.runs[0], inside, started)
+        return Rates(self.settings, self.typed.planned.runs[0], inside, study.sweep.config_of)
 
     def _confirmed(self, study: Study, best: Trial) -> str:
         """Train the best rates with seeds that no trial had, in a folder of their own, and say what they give."""

@@ -1,221 +1,184 @@
-"""What a checkpoint file holds, looked at before torch loads it: nothing that inflates or that is no tensor.
+"""A run after its last finished epoch, in one file that is used whole or not at all: `checkpoint.safetensors`.
 
-`torch.load` with `weights_only` runs no code, but a file of a few kilobytes can still ask it for all memory there is.
+The checkpoint is what an epoch is committed by: it holds weights and optimizer state, and how much of the files beside
+it belongs to that epoch. Safetensors holds nothing but tensors and text, so that no code can come out of it, and no
+tensor can be larger than the file. A CRC-32 of all that is a part of the text.
 """
 
-import hashlib
-import io
 import json
-import pickletools
-import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
-from digits_sweep.errors import NewerFormat, UnreadableRecord
-from digits_sweep.results.files import (
-    CHECKPOINT_BYTES,
-    LOSSES_BYTES,
-    check_values,
-    latest_readable,
-    named,
-    parse_json,
-    read_file,
-    reason_of,
-)
-from digits_sweep.results.record import EpochRow, EvaluationRow, Record, as_content, record_from
+from digits_sweep.config.schema import Config, OwnOptimizerConfig
+from digits_sweep.errors import InvalidConfig, NewerFormat, UnreadableRecord
+from digits_sweep.results.files import CHECKPOINT_BYTES, named, read_file, reason_of
+from digits_sweep.results.record import FORMAT, Written
 from digits_sweep.training.engines.protocol import Engine
 from digits_sweep.training.optimizers import without_compiler
 
-MOST_ENTRIES = 10_000
-
-# All that the pickle of a checkpoint refers to. Of what else `weights_only` allows, `bytearray` can fill the memory.
-GLOBALS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")),
-}
-
-
-def check_checkpoint(content: bytes, name: str) -> None:
-    """Check what `torch.save` has made before it is loaded: nothing in it inflates or refers to anything but tensors.
-
-    `content` is the archive alone, and `name` the name of its file. Raises `UnreadableRecord` if the archive has more
-    entries or bytes than the file can hold, is compressed, or if its pickle names what no checkpoint needs.
-    """
-    try:
-        # Another beginning would make torch read another format, and a comment could hide a second directory.
-        if not content.startswith(b"PK\x03\x04") or content[-22:-18] != b"PK\x05\x06":
-            raise ValueError("not an archive of torch.save")
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = archive.infolist()
-            if len(entries) > MOST_ENTRIES:
-                raise ValueError(f"more than {MOST_ENTRIES:,} entries")
-            if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
-                raise ValueError("its entries are compressed")
-            if sum(entry.file_size for entry in entries) > len(content):
-                raise ValueError("its entries are larger than the file")
-            # torch does not distinguish case, and knows no second name of an entry, which zipfile would prefer.
-            pickles = [entry for entry in entries if entry.orig_filename.lower().endswith("data.pkl")]
-            if len(pickles) != 1:
-                raise ValueError(f"{len(pickles)} pickles")
-            _check_pickle(archive.read(pickles[0]))
-    # zipfile and pickletools document no narrower errors for content that is made to mislead them.
-    except Exception as error:
-        raise UnreadableRecord(f"{name}: not a checkpoint: {reason_of(error)}") from error
+CHECKPOINT_FILE = "checkpoint.safetensors"
+# What safetensors holds as it is; tensors of other types are kept as their bytes.
+PLAIN_TYPES = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
+)  # fmt: skip
+# Where in the text a tensor stands, and a value that JSON does not have.
+TENSOR, DICT, TUPLE, COMPLEX = "tensor", "dict", "tuple", "complex"
 
 
-def _check_pickle(content: bytes) -> None:
-    for operation, argument, _ in pickletools.genops(content):
-        if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "EXT1", "EXT2", "EXT4"):
-            raise ValueError(f"its pickle has the operation {operation.name}")
-        if operation.name == "GLOBAL" and argument not in GLOBALS:
-            raise ValueError(f"its pickle refers to {str(argument).replace(' ', '.')}")
+@dataclass(frozen=True)
+class State:
+    """Weights and optimizer state on the CPU: tensors by name, and in `tree` everything else with their places."""
 
-
-# 1: weights, optimizer state and history. 2: record, number of iterations and evaluations too. 3: the record is one
-# text of JSON, which torch saves at once, and a CRC-32 is at the end instead of a SHA-256, which took as long as all
-# the rest of a small network's checkpoint.
-FORMAT = 3
-CHECKPOINT_FILE = "checkpoint.pt"
-_SHA256_BYTES, _CRC32_BYTES = 32, 4
+    tensors: dict[str, Tensor]
+    tree: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What the next epoch starts from, on the CPU, and what led there.
+    """What the next epoch starts from, and how much of the files beside it was `written` by then."""
 
-    `record` and `iterations` are None in a checkpoint of format 1.
-    """
-
-    history: list[EpochRow]
-    model: dict[str, Tensor]
-    optimizer: dict[int, dict[str, Tensor]]
-    record: Record | None = None
-    iterations: int | None = None
-    evaluations: Sequence[EvaluationRow] = ()
+    run_id: str
+    written: dict[str, Written]
+    state: State
 
 
-def checkpoint_content(
-    engine: Engine,
-    history: Tensor,
-    record: Record,
-    iterations: int,
-    evaluations: Sequence[EvaluationRow] = (),
-) -> bytes:
-    """Return the content of `checkpoint.pt` after `iterations` iterations.
+@dataclass(frozen=True)
+class _Text:
+    """The text in a checkpoint's header, but for its tree, which may hold what no type says."""
 
-    `history` is what `history_tensor` makes of the epochs so far.
+    format: int
+    run_id: str
+    written: dict[str, Written]
+
+
+def state_of(engine: Engine, config: Config) -> State:
+    """Copy an engine's weights and optimizer state to the CPU.
+
+    Raises `InvalidConfig` if the user's own network or optimizer keeps what a checkpoint cannot hold.
     """
     with without_compiler():
-        optimizer = _on_cpu(engine.optimizer.state_dict()["state"])
-    content = {
-        "format": FORMAT,
-        "record": json.dumps(as_content(record), allow_nan=False),
-        "iterations": iterations,
-        "evaluations": [list(vars(row).values()) for row in evaluations],
-        "history": history,
-        "model": _on_cpu(engine.model.state_dict()),
-        "optimizer": optimizer,
-    }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    with buffer.getbuffer() as whole:
-        checksum = _crc32(whole)
-    buffer.write(checksum)
-    return buffer.getvalue()
-
-
-def history_tensor(history: Sequence[EpochRow]) -> Tensor:
-    """Return the rows of (epochs,) `history` as a checkpoint holds them: (epochs, columns) float64."""
-    rows = [tuple(vars(row).values()) for row in history]
-    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), len(fields(EpochRow)))
-
-
-def _on_cpu(value: Any) -> Any:
-    """Copy nested dicts of tensors, so that no two share memory."""
-    if isinstance(value, Tensor):
-        return torch.empty(value.shape, dtype=value.dtype).copy_(value.detach())
-    return {key: _on_cpu(each) for key, each in value.items()} if isinstance(value, dict) else value
-
-
-def read_checkpoint(run_dir: Path) -> tuple[Checkpoint, str | None]:
-    """Read the last checkpoint in `run_dir`; if it is damaged, the one before it, with what is wrong with the last.
-
-    Raises `UnreadableRecord` if neither can be read, `NewerFormat` if a newer version of this program wrote it.
-    """
-    return latest_readable(run_dir / CHECKPOINT_FILE, _read)
-
-
-def _read(path: Path) -> Checkpoint:
-    whole = _archive(read_file(path, CHECKPOINT_BYTES), path.name)
-    check_checkpoint(whole, path.name)
+        optimizer = engine.optimizer.state_dict()
+    if not isinstance(config.optimizer, OwnOptimizerConfig):
+        # The groups of others follow from the configuration.
+        optimizer = {"state": optimizer["state"]}
     try:
-        found = torch.load(io.BytesIO(whole), weights_only=True, map_location="cpu")
-        if found["format"] not in range(1, FORMAT + 1):
-            raise NewerFormat(f"{path.name}: its format {named(found['format'])} is not known here")
-        if found["format"] > 2:
-            found["record"] = parse_json(found["record"].encode(), path.name)
-        _check_content(found)
-        return Checkpoint(
-            history=[_epoch(*row) for row in _rows(found["history"])],
-            model=found["model"],
-            optimizer=found["optimizer"],
-            record=record_from(found["record"], path.name) if found["format"] > 1 else None,
-            iterations=found.get("iterations"),
-            evaluations=[EvaluationRow(*row) for row in found.get("evaluations", ())],
-        )
+        return split_state(engine.model.state_dict(), optimizer)
+    except TypeError as error:
+        group = str(error).partition(".")[0]
+        target = getattr(getattr(config, group), "target", None)
+        who = f"{group}.target={target}" if target else f"{group}={getattr(config, group).name}"
+        right = "keep tensors, numbers, text, and lists or dictionaries of them"
+        raise InvalidConfig(f"{who}: {error}, which a checkpoint cannot hold; {right}") from error
+
+
+def split_state(model: Mapping[str, Any], optimizer: Mapping[str, Any]) -> State:
+    """Return the states of a model and an optimizer. Raises TypeError, which names the part, if one cannot be kept."""
+    tensors: dict[str, Tensor] = {}
+    tree = {name: _split(part, name, tensors) for name, part in (("model", model), ("optimizer", optimizer))}
+    return State(tensors, tree)
+
+
+def _split(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Move the tensors in a nested value to `tensors`, by the name of their place; return the rest, ready for JSON."""
+    if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+        # A copy, so that no two share memory, and a view that repeats a number becomes as large as it looks.
+        copied = torch.empty(value.shape, dtype=value.dtype).copy_(value.detach())
+        if value.dtype in PLAIN_TYPES:
+            tensors[name] = copied
+            return {TENSOR: name}
+        tensors[name] = (torch.view_as_real(copied) if value.is_complex() else copied).reshape(-1).view(torch.uint8)
+        return {TENSOR: name, "type": str(value.dtype).removeprefix("torch."), "shape": list(value.shape)}
+    if isinstance(value, Mapping) and all(isinstance(key, str | int) for key in value):
+        return {DICT: [[key, _split(each, f"{name}.{key}", tensors)] for key, each in value.items()]}
+    if isinstance(value, list | tuple):
+        parts = [_split(each, f"{name}.{index}", tensors) for index, each in enumerate(value)]
+        return parts if isinstance(value, list) else {TUPLE: parts}
+    if isinstance(value, complex):
+        return {COMPLEX: [value.real, value.imag]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{name} is of type {type(value).__name__}")
+
+
+def checkpoint_content(state: State, run_id: str, written: Mapping[str, Written]) -> bytes:
+    """Return the content of `checkpoint.safetensors`."""
+    files = {name: asdict(each) for name, each in written.items()}
+    text = json.dumps({"format": FORMAT, "run_id": run_id, "written": files, "tree": state.tree})
+    return save(state.tensors, {"run": text, "crc32": str(_crc32(text, state.tensors))})
+
+
+def _crc32(text: str, tensors: Mapping[str, Tensor]) -> int:
+    checksum = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
+    return checksum
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises `UnreadableRecord` if it is damaged, `NewerFormat` if a newer version of this program wrote it.
+    """
+    return checkpoint_of(read_file(path, CHECKPOINT_BYTES), path.name)
+
+
+def checkpoint_of(content: bytes, name: str) -> Checkpoint:
+    """Return the checkpoint that `checkpoint_content` made `content` of; `name` is that of its file, for messages.
+
+    Raises as `read_checkpoint` does.
+    """
+    try:
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        if metadata["crc32"] != str(_crc32(metadata["run"], tensors)):
+            raise UnreadableRecord(f"{name}: corrupt: checksum mismatch")
+        values = json.loads(metadata["run"])
+        tree = values.pop("tree")
+        text = msgspec.convert(values, _Text)
+        if text.format != FORMAT:
+            raise NewerFormat(f"{name}: its format {named(text.format)} is not known here")
+        return Checkpoint(text.run_id, text.written, State(tensors, tree))
     except UnreadableRecord:
         raise
-    # A file with a right checksum may hold anything; torch.load documents no narrower error.
+    # A file with a right checksum may hold anything; safetensors documents no narrower error.
     except Exception as error:
-        raise UnreadableRecord(f"{path.name}: not a checkpoint of format {FORMAT} ({reason_of(error)})") from error
+        raise UnreadableRecord(f"{name}: not a checkpoint ({reason_of(error)})") from error
 
 
-def _archive(content: bytes, name: str) -> bytes:
-    """Return what `torch.save` has written. Raises `UnreadableRecord` if it does not fit the checksum behind it."""
-    for checksum, size in ((_crc32, _CRC32_BYTES), (_sha256, _SHA256_BYTES)):
-        if checksum(content[:-size]) == content[-size:]:
-            return content[:-size]
-    raise UnreadableRecord(f"{name}: corrupt: checksum mismatch")
+def _joined(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the nested value that `_split` took apart."""
+    if isinstance(tree, list):
+        return [_joined(each, tensors) for each in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if TENSOR in tree:
+        return _as_it_was(tensors[tree[TENSOR]], tree)
+    if DICT in tree:
+        return {key: _joined(each, tensors) for key, each in tree[DICT]}
+    if TUPLE in tree:
+        return tuple(_joined(each, tensors) for each in tree[TUPLE])
+    return complex(*tree[COMPLEX])
 
 
-def _crc32(content: bytes | memoryview) -> bytes:
-    return zlib.crc32(content).to_bytes(_CRC32_BYTES, "big")
-
-
-def _sha256(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()
-
-
-def _check_content(found: dict[str, Any]) -> None:
-    """Raise ValueError if there is something else in a checkpoint than belongs there, or more than its file holds."""
-    check_values(found.get("record") or {})
-    states = [found["model"], *found["optimizer"].values()]
-    if not all(isinstance(state, dict) for state in states):
-        raise ValueError("its weights are no tensors by name")
-    history = found["history"]
-    tensors = [each for state in states for each in state.values() if each is not None]
-    for tensor in [*tensors, history] if isinstance(history, Tensor) else tensors:
-        # A view can repeat one number as often as it likes: a file of a kilobyte, and a copy of a terabyte.
-        if not isinstance(tensor, Tensor) or tensor.nbytes > tensor.untyped_storage().nbytes():
-            raise ValueError("its weights are no tensors, or larger than the file")
-    iterations = found.get("iterations", 0)
-    if type(iterations) is not int or not 0 <= iterations <= LOSSES_BYTES // 4:
-        raise ValueError("its number of iterations is none")
-
-
-def _epoch(number: float, mean: float, std: float, seconds: float, per_second: float, complete: float = 1) -> EpochRow:
-    return EpochRow(int(number), mean, std, seconds, per_second, bool(complete))
-
-
-def _rows(history: Any) -> list[list[float]]:
-    return history.tolist() if isinstance(history, Tensor) else history
+def _as_it_was(tensor: Tensor, place: Mapping[str, Any]) -> Tensor:
+    if "type" not in place:
+        return tensor
+    kind = getattr(torch, place["type"])
+    if kind.is_complex:
+        return torch.view_as_complex(tensor.view(kind.to_real()).reshape(*place["shape"], 2))
+    return tensor.view(kind).reshape(place["shape"])
 
 
 def restore(engine: Engine, checkpoint: Checkpoint) -> None:
@@ -224,19 +187,60 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
     Raises `UnreadableRecord` if they belong to another model or optimizer.
     """
     try:
-        engine.model.load_state_dict(checkpoint.model)
+        model, optimizer = (
+            _joined(checkpoint.state.tree[name], checkpoint.state.tensors) for name in ("model", "optimizer")
+        )
+        _own_memory(engine.model)
+        engine.model.load_state_dict(model)
         with without_compiler():
             made = engine.optimizer.state_dict()
             if made["state"]:
-                _restore_in_place(made["state"], checkpoint.optimizer)
-            else:
-                groups = made["param_groups"]
-                engine.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+                _restore_in_place(made["state"], optimizer["state"])
+                return
+            engine.optimizer.load_state_dict({**made, **optimizer, "param_groups": _groups(made, optimizer)})
+            _correct(engine.optimizer, optimizer["state"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableRecord(f"{CHECKPOINT_FILE}: of another model or optimizer ({reason_of(error)})") from error
 
 
-def _restore_in_place(state: dict[int, dict[str, Tensor]], saved: dict[int, dict[str, Tensor]]) -> None:
-    for parameter, kept in state.items():
-        for name, tensor in kept.items():
-            tensor.copy_(saved[parameter][name])
+def _own_memory(model: torch.nn.Module) -> None:
+    """Give every buffer that is a view of fewer numbers than it shows memory of its own: others cannot be loaded."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.nbytes > buffer.untyped_storage().nbytes():
+                setattr(module, name, buffer.clone())
+
+
+def _groups(made: dict[str, Any], saved: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the groups of parameters as they were, with the rates of now; an own optimizer may count in them."""
+    rates = [{name: group[name] for name in ("params", "lr") if name in group} for group in made["param_groups"]]
+    before = saved.get("param_groups", made["param_groups"])
+    return [group | now for group, now in zip(before, rates, strict=True)]
+
+
+def _correct(optimizer: torch.optim.Optimizer, saved: Mapping[int, Any]) -> None:
+    """Make the state what was saved: PyTorch gives all tensors the type of the parameter, and spoils nested text."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, state in saved.items():
+        now, device = optimizer.state[parameters[index]], parameters[index].device
+        for name, value in state.items():
+            if not isinstance(value, Tensor) or now[name].dtype != value.dtype:
+                now[name] = _on(device, value)
+
+
+def _on(device: torch.device, value: Any) -> Any:
+    """Return a nested value with its tensors on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _on(device, part) for key, part in value.items()}
+    return type(value)(_on(device, part) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _restore_in_place(state: dict[int, dict[str, Any]], saved: dict[int, dict[str, Any]]) -> None:
+    for parameter, values in state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                value.copy_(saved[parameter][name])
+            else:
+                values[name] = saved[parameter][name]

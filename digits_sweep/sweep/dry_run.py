@@ -31,15 +31,15 @@ def preview(planned: Plan, earlier: RecordedSweep | None) -> list[list[str]]:
 
 def _engine_before(folder: str, config: Config, earlier: RecordedSweep | None) -> str | None:
     """Return the engine that a run to resume keeps, None if it has trained nothing yet."""
-    record = earlier.records.get(folder) if earlier else None
-    return recorded_engine(config, record) if record and record.summary.get("epochs") else None
+    run = earlier.runs.get(folder) if earlier else None
+    return recorded_engine(config, run.record) if run and run.epochs else None
 
 
 def _would(folder: str, config: Config, earlier: RecordedSweep | None) -> str:
-    if earlier is None or folder not in earlier.records:
+    if earlier is None or folder not in earlier.runs:
         unreadable = earlier and folder in earlier.unreadable
         return "start at epoch 1" + (f"; its record is unreadable: {earlier.folder / folder}" if unreadable else "")  # type: ignore[union-attr]
-    record = earlier.records[folder]
-    if is_finished(record, config):
-        return f"be kept: {record.status} after {record.summary['epochs']} epochs"
-    return f"resume after epoch {record.summary['epochs']}: {record.status}"
+    run = earlier.runs[folder]
+    if is_finished(run, config):
+        return f"be kept: {run.record.status} after {run.epochs} epochs"
+    return f"resume after epoch {run.epochs}: {run.record.status}"

@@ -1,4 +1,7 @@
-"""Hydra's launchers: each job gets its configuration from the plan, in whatever process it is started."""
+"""Launching the runs of a plan: by Hydra's launchers, or in this process without them.
+
+Each job gets its configuration from the record of its run, in whatever process it is started.
+"""
 
 import copy
 import logging
@@ -11,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, cast
@@ -24,17 +28,21 @@ from digits_sweep.config.launchers import SUBMITIT_FOLDER, launcher_called
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import config_from
 from digits_sweep.errors import CannotRecord, CannotResume
-from digits_sweep.results.record import Status
+from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_manifest
 from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated
 from digits_sweep.sweep import session
+from digits_sweep.sweep.progress import SweepProgress
 from digits_sweep.sweep.run import run as train
 
 
-def launch_by_hydra(planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], first: int = 0) -> list[Status]:
+def launch_by_hydra(
+    planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], first: int = 0, progress: SweepProgress | None = None
+) -> list[Status]:
     """Let the plan's launcher train `runs` in `sweep_dir`; return how each ended.
 
-    `first` is the number of the first one in its sweep. Raises whatever the launcher or a job raises.
+    `first` is the number of the first one in its sweep; `progress` is for a launcher that trains in this process.
+    Raises whatever the launcher or a job raises.
     """
     config = DictConfig({"hydra": planned.hydra})
     with open_dict(config.hydra):
@@ -45,23 +53,24 @@ def launch_by_hydra(planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], 
             # sweep that somebody else has sent, its folder must be a new one.
             config.hydra.launcher.submitit_folder = str(sweep_dir.absolute() / SUBMITIT_FOLDER / token_hex(8) / "%j")
     context = HydraContext(config_loader=cast(Any, PlannedConfigs()), callbacks=cast(Any, NoCallbacks()))
-    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=job, config=config)
+    task = partial(job, progress=progress) if progress else job
+    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
     overrides = [[*run.overrides, f"hydra.sweep.subdir={run.folder}"] for run in runs]
     return [Status(ended.return_value) for ended in launcher.launch(overrides, initial_job_idx=first)]
 
 
 class PlannedConfigs:
-    """Stands in for Hydra's config loader: gives a job its configuration from `sweep.json`, already composed."""
+    """Stands in for Hydra's config loader: gives a job its configuration from its record, already composed."""
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """Return the configuration of the job whose last override is `hydra.sweep.subdir=FOLDER`."""
         *typed, subdir = sweep_overrides
         folder = subdir.partition("=")[2]
-        manifest = read_manifest(Path(master_config.hydra.sweep.dir))
+        record = read_record(Path(master_config.hydra.sweep.dir, folder))
         config = copy.deepcopy(master_config)
         with open_dict(config):
             config.hydra.sweep.subdir, config.hydra.overrides.task = folder, typed
-            for key, value in manifest.configs[manifest.number_of(folder)].items():
+            for key, value in record.config.items():
                 config[key] = value
         return config
 
@@ -76,7 +85,7 @@ class NoCallbacks:
         """Ignore the end of a job."""
 
 
-def job(_: DictConfig) -> str:
+def job(_: DictConfig, progress: SweepProgress | None = None) -> str:
     """Train one run in whatever process Hydra's launcher starts it; return its status.
 
     Raises SystemExit if the sweep must not continue: results cannot be recorded, or `fail_fast` asks for it.
@@ -85,11 +94,10 @@ def job(_: DictConfig) -> str:
     # A cluster's worker stands in another folder than its user, who typed the paths.
     os.chdir(hydra.runtime.cwd)
     run_dir = Path(hydra.runtime.output_dir)
-    manifest = read_manifest(run_dir.parent)
-    number = manifest.number_of(run_dir.name)
-    config = config_from(manifest.configs[number])
+    manifest, record = read_manifest(run_dir.parent), read_record(run_dir)
+    config = config_from(record.config)
     try:
-        status = train(config, run_dir, number, manifest).status
+        status = train(config, run_dir, record.number, manifest, progress=progress).record.status
     except CannotResume as error:
         # Another run was started there: what is recorded stays.
         Screen().say(str(error))
@@ -114,10 +122,17 @@ def launch_in_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> in
     """Train without Hydra's launcher, which would change this process's logging; return the exit code."""
     manifest = read_manifest(sweep.folder)
 
+    progress = _progress(planned)
+
     def start(number: int, run: PlannedRun) -> Status:
-        return train(run.config, sweep.folder / run.folder, number, manifest, screen=screen).status
+        recorded = train(run.config, sweep.folder / run.folder, number, manifest, screen=screen, progress=progress)
+        return recorded.record.status
 
     return _one_by_one(planned, sweep, screen, start)
+
+
+def _progress(planned: Plan) -> SweepProgress | None:
+    return SweepProgress(planned.runs) if len(planned.runs) > 1 else None
 
 
 def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
@@ -131,8 +146,12 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     logging.raiseExceptions = False
     try:
         if planned.launcher.in_process:
+            progress = _progress(planned)
             return _one_by_one(
-                planned, sweep, screen, lambda number, run: launch_by_hydra(planned, sweep.folder, [run], number)[0]
+                planned,
+                sweep,
+                screen,
+                lambda number, run: launch_by_hydra(planned, sweep.folder, [run], number, progress)[0],
             )
         return _all_at_once(planned, sweep, screen)
     except Terminated:
@@ -215,9 +234,9 @@ def _published(planned: Plan, sweep: RecordedSweep) -> Iterator[None]:
 
 
 def lost_runs(planned: Plan, sweep: RecordedSweep) -> list[str]:
-    """Return the runs whose processes ended without recording how, and those that they kept from starting.
+    """Return the runs to launch again: those whose worker died before it wrote a status, and those waiting behind them.
 
-    They may be started again. If no run has started there are none: no process was lost, no launcher has worked.
+    If no run has started there are none: no process was lost, because no launcher has worked.
     """
-    left = session.left(planned, sweep) if sweep.records else []
-    return [name for name in left if name not in sweep.records or sweep.records[name].status is not Status.FAILED]
+    left = session.left(planned, sweep) if sweep.runs else []
+    return [name for name in left if name not in sweep.runs or sweep.runs[name].record.status is not Status.FAILED]

@@ -34,8 +34,9 @@ from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, first_lines
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import check_plain, reason_of
-from digits_sweep.results.record import Record, Status
-from digits_sweep.results.sweep import Manifest, RecordedSweep, newest_sweep, read_manifest
+from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE, Status
+from digits_sweep.results.run import RecordedRun
+from digits_sweep.results.sweep import Manifest, RecordedSweep, configs_of_format_3, newest_sweep, read_manifest
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
@@ -55,22 +56,33 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         manifest = read_manifest(sweep_dir)
         check_plain(sweep_dir, unused=SUBMITIT_FOLDER)
-        if any(value_of(config, "engine.name") == OWN_LOOP for config in manifest.configs):
+        earlier = RecordedSweep(sweep_dir)
+        recorded = recorded_configs(earlier, manifest)
+        if any(value_of(config, "engine.name") == OWN_LOOP for config in recorded.values()):
             raise CannotResume(f"{sweep_dir}: recorded by digits_sweep.Recorder; start its own program again")
         if not manifest.runs:
             raise CannotResume(f"{sweep_dir}: a sweep without runs")
         typed = {key_of(override) for override in read_command_line(planned.command).overrides}
         if not any(_names_runs(key) for key in typed):
-            planned = _repeated(planned, typed, manifest, sweep_dir)
-        elif found := list(_typed_otherwise(planned, typed, manifest)):
-            raise CannotResume("; ".join(found))
-        earlier = RecordedSweep(sweep_dir)
-        planned = _matched(planned, manifest)
+            planned = _repeated(planned, typed, manifest, recorded, sweep_dir)
+        # A run whose record cannot be read may have had any value.
+        elif len(recorded) == len(manifest.runs) and (
+            lines := list(_typed_otherwise(planned, typed, list(recorded.values())))
+        ):
+            raise CannotResume("; ".join(lines))
+        planned = _matched(planned, manifest, recorded)
     except (FileNotFoundError, UnreadableRecord, CannotResume) as error:
         raise CannotResume(f"resume={name}: {error}") from error
-    if found := list(_differences(planned, earlier, manifest)):
-        raise CannotResume(first_lines([f"resume={name}: {line}" for line in found]))
+    if lines := list(_differences(planned, earlier, manifest, recorded)):
+        raise CannotResume(first_lines([f"resume={name}: {line}" for line in lines]))
     return planned, earlier
+
+
+def recorded_configs(sweep: RecordedSweep, manifest: Manifest) -> dict[str, dict[str, Any]]:
+    """Return the recorded configuration of every run whose record can be read, by its folder, in the sweep's order."""
+    before = configs_of_format_3(sweep.folder) if manifest.format == 3 else {}
+    configs = ((name, sweep.config_of(name) or before.get(name)) for name in manifest.runs)
+    return {name: config for name, config in configs if config}
 
 
 def _names_runs(key: str) -> bool:
@@ -79,9 +91,9 @@ def _names_runs(key: str) -> bool:
     return (changes_results(key) or role_of(key) is Role.ORIGIN) and not may_grow(key) and not of_hydra
 
 
-def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iterator[str]:
+def _typed_otherwise(planned: Plan, typed: set[str], configs_before: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield a line for every typed key, or key of a typed group, that has a value which no recorded run has."""
-    recorded = [dict(flat(config)) for config in manifest.configs]
+    recorded = [dict(flat(config)) for config in configs_before]
     configs = [dict(flat(asdict(run.config))) for run in planned.runs]
     for key in configs[0] if configs and recorded else ():
         is_typed = any(f"{key}.".startswith(f"{each}.") for each in typed)
@@ -91,12 +103,16 @@ def _typed_otherwise(planned: Plan, typed: set[str], manifest: Manifest) -> Iter
                 yield f"{key} was {' and '.join(dict.fromkeys(before))}, is now {' and '.join(new)}"
 
 
-def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Path) -> Plan:
+def _repeated(
+    planned: Plan, typed: set[str], manifest: Manifest, recorded: dict[str, dict[str, Any]], sweep_dir: Path
+) -> Plan:
     """Return the recorded runs, with what is typed now: places, what this command does, and keys that may grow."""
     if "hydra/launcher" not in typed and (launcher := _launcher(manifest.command)):
         planned = plan([*launcher, *planned.command])
-    if own := next((each for config in manifest.configs for each in _own_code(config)), None):
-        raise CannotResume(f"{own} in sweep.json names code, which must be typed; type the whole command")
+    if lost := [folder for folder in manifest.runs if folder not in recorded]:
+        raise CannotResume(f"the record of {lost[0]} cannot be read; type the whole command")
+    if own := next((each for config in recorded.values() for each in _own_code(config)), None):
+        raise CannotResume(f"{own} in {RECORD_FILE} names code, which must be typed; type the whole command")
     settings = planned.settings
     # The folder says more than what was typed when the sweep began, perhaps in another folder.
     if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
@@ -104,8 +120,10 @@ def _repeated(planned: Plan, typed: set[str], manifest: Manifest, sweep_dir: Pat
             raise CannotResume(f"{sweep_dir}: has ${{ in its name, which is read as an interpolation; rename it")
         settings = replace(settings, outputs=str(sweep_dir.parent.parent))
     now = {key: value for key, value in flat(asdict(settings)) if key in typed and not holds_for_the_sweep(key)}
-    recorded = zip(manifest.runs, manifest.configs, strict=True)
-    runs = tuple(PlannedRun(folder, _restored(settings, config, now, sweep_dir), ()) for folder, config in recorded)
+    runs = tuple(
+        PlannedRun(folder, _restored(settings, config, now, sweep_dir / folder), ())
+        for folder, config in recorded.items()
+    )
     return replace(planned, command=tuple(manifest.command), runs=runs)
 
 
@@ -131,7 +149,7 @@ def _launcher(command: Sequence[str]) -> list[str]:
     return [f"hydra/launcher={name}", *(f"hydra.launcher.{key}={value}" for key, value in keys.items())]
 
 
-def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], sweep_dir: Path) -> Config:
+def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], run_dir: Path) -> Config:
     try:
         for key, value in flat(recorded):
             if not holds_for_the_sweep(key) and not _is_plain(value):
@@ -144,7 +162,7 @@ def _restored(settings: Config, recorded: dict[str, Any], now: dict[str, Any], s
         return checked(OmegaConf.to_object(OmegaConf.structured(config)))  # type: ignore[arg-type]
     except (KeyError, AttributeError, TypeError, ValueError, InvalidConfig, OmegaConfBaseException) as error:
         reason = reason_of(error)[:LONGEST_QUOTE]
-        raise CannotResume(f"{sweep_dir / 'sweep.json'}: not the configuration of a run ({reason})") from error
+        raise CannotResume(f"{run_dir / RECORD_FILE}: not the configuration of a run ({reason})") from error
 
 
 def _is_plain(value: Any) -> bool:
@@ -156,37 +174,37 @@ def _is_plain(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and abs(value) < 2**64)
 
 
-def _matched(planned: Plan, manifest: Manifest) -> Plan:
+def _matched(planned: Plan, manifest: Manifest, recorded: dict[str, dict[str, Any]]) -> Plan:
     """Return the same runs in the order and with the folders of `sweep.json`.
 
     `shuffle()` gives another order every time, and the names of folders may have been written otherwise before.
     """
-    recorded = dict(zip(manifest.runs, manifest.configs, strict=True))
     runs, free = [], [folder for folder in recorded if folder not in {run.folder for run in planned.runs}]
     for run in planned.runs:
         alike = (folder for folder in free if not differing(recorded[folder], run.config))
-        folder = run.folder if run.folder in recorded else next(alike, run.folder)
+        folder = run.folder if run.folder in manifest.runs else next(alike, run.folder)
         runs.append(replace(run, folder=folder))
-    place = {folder: number for number, folder in enumerate(recorded)}
-    return replace(planned, runs=tuple(sorted(runs, key=lambda run: place.get(run.folder, len(place)))))
+    number = {folder: number for number, folder in enumerate(manifest.runs)}
+    return replace(planned, runs=tuple(sorted(runs, key=lambda run: number.get(run.folder, len(number)))))
 
 
-def _differences(planned: Plan, earlier: RecordedSweep, manifest: Manifest) -> Iterator[str]:
+def _differences(
+    planned: Plan, earlier: RecordedSweep, manifest: Manifest, recorded: dict[str, dict[str, Any]]
+) -> Iterator[str]:
     """A line for everything in which the plan is not the recorded sweep."""
     folders = [run.folder for run in planned.runs]
-    recorded = dict(zip(manifest.runs, manifest.configs, strict=True))
     for run in planned.runs:
         if run.folder in recorded:
-            yield from (f"{run.folder}: {each}" for each in differing(recorded[run.folder], run.config))
+            yield from (f"{run.folder}: {line}" for line in differing(recorded[run.folder], run.config))
     if sorted(folders) != sorted(manifest.runs):
-        before = f"{len(manifest.runs)} runs ({', '.join(manifest.runs)})"
-        yield f"that sweep has {before}, this one {len(folders)} ({', '.join(folders)})"
+        names = f"{len(manifest.runs)} runs ({', '.join(manifest.runs)})"
+        yield f"that sweep has {names}, this one {len(folders)} ({', '.join(folders)})"
     for run in planned.runs:
-        record = earlier.records.get(run.folder)
-        yield from (f"{run.folder}: {each}" for each in changed_code(run.config, record.own_code if record else {}))
-        done, asked = record.summary.get("epochs", 0) if record else 0, run.config.trainer.num_epochs
-        if asked < done:
-            yield f"{run.folder}: trainer.num_epochs={asked} is less than the {done} epochs already done"
+        if (before := earlier.runs.get(run.folder)) is None:
+            continue
+        yield from (f"{run.folder}: {line}" for line in changed_code(run.config, before.record.own_code))
+        if (requested := run.config.trainer.num_epochs) < before.epochs:
+            yield f"{run.folder}: trainer.num_epochs={requested} is less than the {before.epochs} epochs already done"
 
 
 def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[str]:
@@ -200,15 +218,18 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
     return [each for each, key in keys if holds_for_the_sweep(key) and key not in typed and key not in once]
 
 
-def is_finished(record: Record, config: Config) -> bool:
-    """Return whether nothing is left to do for a run: a diverged one would diverge again at the same iteration."""
-    if record.status is Status.COMPLETED and record.ended is not None:
-        return True
-    if record.status is Status.COMPLETED:
-        reached = record.summary.get("first_epoch_below_threshold") is not None
-        epochs = record.summary.get("epochs", 0)
-        return epochs >= config.trainer.num_epochs or (config.trainer.stop_at_threshold and reached)
-    return record.status is Status.DIVERGED
+def is_finished(run: RecordedRun, config: Config) -> bool:
+    """Return True if resuming would do nothing.
+
+    A diverged run counts as finished: it would diverge again at the same iteration.
+    """
+    if run.record.status is Status.COMPLETED:
+        trainer = config.trainer
+        reached = trainer.stop_at_threshold and run.first_epoch_below_threshold is not None
+        # Completed, it had all epochs that it was to have, even if they cannot be read any more.
+        epochs = run.number("trainer.num_epochs") if HISTORY_FILE in run.misfits else run.epochs
+        return run.record.ended is not None or reached or epochs >= trainer.num_epochs
+    return run.record.status is Status.DIVERGED
 
 
 def resume_line(planned: Plan, sweep_dir: Path) -> str:

@@ -2,25 +2,27 @@
 
 import secrets
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
-from digits_sweep.errors import DataUnavailable, InvalidConfig
+from digits_sweep.errors import DataUnavailable, FolderInUse, InvalidConfig
 from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import study_of
 from digits_sweep.report.tables.table_of_runs import named_table
 from digits_sweep.report.tables.terminal import runs_for_terminal
 from digits_sweep.results.changes import flush_folder
-from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers
+from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers, set_aside
 from digits_sweep.results.lock import only_writer
-from digits_sweep.results.record import Status
+from digits_sweep.results.record import Record, Status, write_record
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import (
     DatasetChoice,
     Manifest,
@@ -33,6 +35,7 @@ from digits_sweep.shell import Screen
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
+from digits_sweep.sweep.run_files import FILES
 from digits_sweep.trackers.following import report_to_trackers
 from digits_sweep.training.device import flush_denormals_from_now_on
 
@@ -57,11 +60,12 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
     if planned.settings.dry_run:
         screen.table(dry_run.HEADER, dry_run.preview(planned, earlier))
         return 0, None
+    before = {name: run.record.run_id for name, run in earlier.runs.items() if run.history} if earlier else {}
     with opened(planned, earlier, screen) as sweep:
         try:
             code = launch(planned, sweep, screen)
         finally:
-            finished = finish(planned, sweep, screen)
+            finished = finish(planned, sweep, screen, before)
     return max(code, finished), sweep.folder
 
 
@@ -80,6 +84,7 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
             remove_leftovers(sweep_dir)
             screen.say(f"resuming {sweep_dir}")
         write_manifest(sweep_dir, _manifest(planned, choices, earlier))
+        write_records(planned, RecordedSweep(sweep_dir), screen.say)
         with report_to_trackers(planned.settings.tracker, sweep_dir, screen.say):
             yield RecordedSweep(sweep_dir)
 
@@ -137,24 +142,54 @@ def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
 def _manifest(planned: Plan, choices: list[DatasetChoice], earlier: RecordedSweep | None) -> Manifest:
     """What `planned` sets out to do; of a sweep that resumes, what it does now: the number of epochs may have grown."""
     typed = [each for each in planned.command if not each.startswith(("resume=", "dry_run=", "fail_fast=", "quiet="))]
-    configs = [asdict(run.config) for run in planned.runs]
-    now = Manifest(typed, [run.folder for run in planned.runs], configs, choices)
+    now = Manifest(typed, [run.folder for run in planned.runs], choices)
     if before := earlier.manifest if earlier else None:
         return replace(now, id=before.id or secrets.token_hex(8), started_at=before.started_at, counter=before.counter)
     started = datetime.now(timezone.utc).isoformat()
     return replace(now, id=secrets.token_hex(8), started_at=started, counter=next_counter(planned.outputs))
 
 
+def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None]) -> None:
+    """Write the record of every planned run that is not finished: its job reads its configuration there.
+
+    Of a run whose record cannot be read, all files are set aside, which `say` is told. Raises OSError if a record
+    cannot be written.
+    """
+    for number, run in enumerate(planned.runs):
+        folder, config = sweep.folder / run.folder, asdict(run.config)
+        before = sweep.runs.get(run.folder)
+        if sweep.config_of(run.folder) == config or (before and is_finished(before, run.config)):
+            continue
+        make_folder(folder)
+        if before:
+            _continue(before, config)
+            continue
+        if run.folder in sweep.unreadable:
+            aside = set_aside(folder, FILES)
+            say(f"{sweep.unreadable[run.folder]}; the files of {run.folder} are in {aside}, it starts again")
+        write_record(folder, Record(number, folder=run.folder, config=config))
+
+
+def _continue(run: RecordedRun, config: dict[str, Any]) -> None:
+    """Write what a run that has started is asked to do now, unless a job of a cluster still trains it."""
+    run.record.config = config
+    if run.record.status is Status.COMPLETED:
+        run.record.status = Status.INTERRUPTED
+    with suppress(FolderInUse), only_writer(run.folder):
+        write_record(run.folder, run.record)
+
+
 def left(planned: Plan, sweep: RecordedSweep) -> list[str]:
     """Return the folders of the runs that are not finished as planned; a diverged run is finished."""
-    found = ((run.folder, sweep.records.get(run.folder), run.config) for run in planned.runs)
-    return [folder for folder, record, config in found if record is None or not is_finished(record, config)]
+    recorded = ((run.folder, sweep.runs.get(run.folder), run.config) for run in planned.runs)
+    return [folder for folder, run, config in recorded if run is None or not is_finished(run, config)]
 
 
-def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
+def finish(planned: Plan, sweep: RecordedSweep, screen: Screen, before: Mapping[str, str]) -> int:
     """Show the table of every recorded run, where the files are, and how to resume if not all is done.
 
-    Returns the exit code: 0 if every run of the plan completed, else 1.
+    `before` has the id of every run that had trained before this command. Returns the exit code: 0 if every run of the
+    plan completed and can be read, and none was trained again from the start, else 1.
     """
     sweep.refresh()
     is_newest = False
@@ -179,7 +214,11 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
         screen.say(f"page with:   {_call(planned, sweep.folder, is_newest)}.report()")
     else:
         screen.say(f"page with:   {_report_line(planned, sweep.folder, is_newest)}")
-    return 1 if unfinished or any(record.status is Status.DIVERGED for record in sweep.records.values()) else 0
+    again = [name for name, run_id in before.items() if name in sweep.runs and sweep.runs[name].record.run_id != run_id]
+    if again:
+        screen.say(f"trained again from the start: {listed(again)}")
+    bad = (Status.DIVERGED, Status.UNKNOWN)
+    return 1 if unfinished or again or any(run.status in bad for run in sweep.runs.values()) else 0
 
 
 def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.files import SMALL_BYTES, check_plain, read_json, replace_file
-from digits_sweep.results.record import Record, Status
+from digits_sweep.results.record import Count, Status
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.trackers import TRACKERS
 from digits_sweep.trackers.protocol import Tracker
@@ -26,7 +27,7 @@ class Reported:
     """What one tracker has of one run: its name for the run, how many epochs, and the status at its end if it ended."""
 
     known_as: str | None = None
-    epochs: int = 0
+    epochs: Count = 0
     ended: str | None = None
 
 
@@ -41,7 +42,7 @@ class Follower:
         self._sweep = RecordedSweep(sweep_dir)
         self._trackers: dict[str, Tracker] = {}
         self._open: set[tuple[str, str]] = set()
-        self._done: dict[str, Record] = {}
+        self._done: dict[str, RecordedRun] = {}
         for name, chosen in settings.items():
             try:
                 self._trackers[name] = TRACKERS[name](**chosen)
@@ -51,23 +52,23 @@ class Follower:
     def follow(self, last: bool = False) -> None:
         """Report what is new on disk to every tracker. `last` closes runs that have not ended, as they stand."""
         self._sweep.refresh()
-        for run, record in self._sweep.records.items():
-            # A record that has not been replaced is the same object. One without a configuration has not started. What
-            # does not fit its record is not reported: the run's row in the summary says what is wrong.
-            if record.config and run not in self._sweep.misfits and (last or self._done.get(run) is not record):
-                self._follow_run(run, record, last)
-                self._done[run] = record
+        for name, run in self._sweep.runs.items():
+            # A run of which nothing has changed is the same object. What does not fit its record is not reported: the
+            # run's row in the summary says what is wrong.
+            if not run.misfits and (last or self._done.get(name) is not run):
+                self._follow_run(run, last)
+                self._done[name] = run
 
-    def _follow_run(self, run: str, record: Record, last: bool) -> None:
+    def _follow_run(self, run: RecordedRun, last: bool) -> None:
         for name in list(self._trackers):
             try:
-                self._report(name, run, record, last)
+                self._report(name, run, last)
             except Exception as error:
                 self._turn_off(name, error)
 
-    def _report(self, name: str, run: str, record: Record, last: bool) -> None:
-        tracker, folder = self._trackers[name], self._sweep.folder / run
-        history, of_all = self._sweep.histories[run], _read(folder)
+    def _report(self, name: str, run: RecordedRun, last: bool) -> None:
+        tracker, folder, record, history = self._trackers[name], run.folder, run.record, run.history
+        of_all = _read(folder)
         before = of_all.get(name, Reported())
         if before.epochs > len(history):
             # The run was started again from an earlier epoch.
@@ -77,9 +78,9 @@ class Follower:
         if not new and ended in (None, before.ended):
             return
         known_as = before.known_as or ""
-        if (name, run) not in self._open:
-            known_as = tracker.begin(folder, record, before.known_as)
-            self._open.add((name, run))
+        if (name, run.name) not in self._open:
+            known_as = tracker.begin(run, before.known_as)
+            self._open.add((name, run.name))
             if known_as != before.known_as:
                 # What the file says was reported to another run.
                 new = history
@@ -89,8 +90,8 @@ class Follower:
         if ended:
             # What lies in the folder is sent as it is: a link would send a file from elsewhere.
             check_plain(folder)
-            tracker.end(known_as, folder, record)
-            self._open.discard((name, run))
+            tracker.end(known_as, run)
+            self._open.discard((name, run.name))
             _write(folder, of_all | {name: Reported(known_as, len(history), ended)})
 
     def _turn_off(self, name: str, error: Exception) -> None:
@@ -107,19 +108,9 @@ def _write(folder: Path, of_all: dict[str, Reported]) -> None:
 def _read(folder: Path) -> dict[str, Reported]:
     """Read what has been reported of a run, by the tracker's name; empty if nothing, or if the file is unreadable."""
     try:
-        return {name: _checked(each) for name, each in read_json(folder / REPORTED, SMALL_BYTES).items()}
-    except (UnreadableRecord, TypeError):
+        return read_json(folder / REPORTED, SMALL_BYTES, dict[str, Reported])
+    except UnreadableRecord:
         return {}
-
-
-def _checked(content: dict[str, Any]) -> Reported:
-    """Raises TypeError if a file that others can write to holds something else."""
-    reported = Reported(**content)
-    if not isinstance(reported.known_as, str | None) or not isinstance(reported.ended, str | None):
-        raise TypeError("known_as and ended are text")
-    if type(reported.epochs) is not int or reported.epochs < 0:
-        raise TypeError("epochs is a whole number")
-    return reported
 
 
 # How long the end of a sweep waits for trackers that are still sending.

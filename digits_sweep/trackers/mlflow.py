@@ -5,7 +5,8 @@ from datetime import datetime
 from pathlib import Path
 
 from digits_sweep.config.keys import flat
-from digits_sweep.results.record import EpochRow, Record, Status
+from digits_sweep.results.record import EpochRow, Status
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 # The tag by which a run in MLflow is that of a folder.
@@ -46,21 +47,21 @@ class MLflowTracker:
             # Another sweep has created it in the meantime.
             return found
 
-    def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
+    def begin(self, run: RecordedRun, known_as: str | None) -> str:
         from mlflow.entities import Param
 
-        folder = str(run_dir.resolve())
+        folder = str(run.folder.resolve())
         if known_as and self._is_of(known_as, folder):
             self.client.update_run(known_as, status="RUNNING")
             return known_as
-        started = 1_000 * int(datetime.fromisoformat(record.summary["started_at"]).timestamp())
-        run = self.client.create_run(
-            self.experiment, started, {FOLDER: folder}, run_name=f"{run_dir.parent.name}/{run_dir.name}"
+        started = 1_000 * int(datetime.fromisoformat(run.record.started_at or "").timestamp())
+        made = self.client.create_run(
+            self.experiment, started, {FOLDER: folder}, run_name=f"{run.folder.parent.name}/{run.name}"
         )
         # MLflow refuses a parameter of no characters.
-        parameters = [Param(key, str(value)) for key, value in flat(record.config) if str(value)]
-        self.client.log_batch(run.info.run_id, params=parameters)
-        return run.info.run_id
+        parameters = [Param(key, str(value)) for key, value in flat(run.record.config) if str(value)]
+        self.client.log_batch(made.info.run_id, params=parameters)
+        return made.info.run_id
 
     def _is_of(self, known_as: str, folder: str) -> bool:
         """Return whether a run is that of `folder`: who sends a sweep may have given it the name of any other run."""
@@ -75,12 +76,12 @@ class MLflowTracker:
     def epoch(self, known_as: str, row: EpochRow) -> None:
         self._log(known_as, metrics_of(row), row.epoch)
 
-    def end(self, known_as: str, run_dir: Path, record: Record) -> None:
-        self._log(known_as, final_metrics(record), record.summary.get("epochs", 0))
-        self.client.log_artifacts(known_as, str(run_dir))
+    def end(self, known_as: str, run: RecordedRun) -> None:
+        self._log(known_as, final_metrics(run), run.epochs)
+        self.client.log_artifacts(known_as, str(run.folder))
         # The end of the run is when its record was last written; it is reported some time later.
-        ended = int(1_000 * (run_dir / "record.json").stat().st_mtime)
-        self.client.set_terminated(known_as, ENDS[record.status], ended)
+        ended = int(1_000 * (run.folder / "record.json").stat().st_mtime)
+        self.client.set_terminated(known_as, ENDS[run.record.status], ended)
 
     def _log(self, known_as: str, metrics: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric

@@ -1,10 +1,10 @@
 """What a tracker must do: open a run, take its epochs, close it."""
 
-from pathlib import Path
 from typing import Protocol
 
 from digits_sweep.results.columns import COLUMNS, ColumnRole
-from digits_sweep.results.record import EpochRow, Record
+from digits_sweep.results.record import EpochRow
+from digits_sweep.results.run import RecordedRun
 
 
 class Tracker(Protocol):
@@ -16,7 +16,7 @@ class Tracker(Protocol):
     as `key=value: what would be right`.
     """
 
-    def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
+    def begin(self, run: RecordedRun, known_as: str | None) -> str:
         """Open a run and return the tracker's name for it.
 
         `known_as` is that name if the run was opened before, perhaps by another process; the same run continues then.
@@ -29,7 +29,7 @@ class Tracker(Protocol):
         """Report the mean and the standard deviation of an epoch's losses, and its seconds."""
         ...
 
-    def end(self, known_as: str, run_dir: Path, record: Record) -> None:
+    def end(self, known_as: str, run: RecordedRun) -> None:
         """Report the figures of a run that has ended and the files in its folder, and close the run."""
         ...
 
@@ -39,7 +39,7 @@ def metrics_of(row: EpochRow) -> dict[str, float]:
     return {"loss_mean": row.loss_mean, "loss_std": row.loss_std, "seconds": row.seconds}
 
 
-def final_metrics(record: Record) -> dict[str, float]:
+def final_metrics(run: RecordedRun) -> dict[str, float]:
     """Return the figures of a run that has ended: the outcomes in its row of the summary that are numbers."""
-    names = [each.name for each in COLUMNS if each.role is ColumnRole.OUTCOME and each.dtype != "string"]
-    return {name: float(record.summary[name]) for name in names if record.summary.get(name) is not None}
+    names = [column.name for column in COLUMNS if column.role is ColumnRole.OUTCOME and column.dtype != "string"]
+    return {name: float(run.row[name]) for name in names if run.row[name] is not None}

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.config.keys import flat
-from digits_sweep.results.record import EpochRow, Record
+from digits_sweep.results.record import EpochRow
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 
@@ -24,11 +25,11 @@ class TensorBoardTracker:
             return f"folder={settings['folder']}: must be a folder inside the run's, or the full path of one for all"
         return None
 
-    def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
+    def begin(self, run: RecordedRun, known_as: str | None) -> str:
         """Open a run; its folder follows from that of the run, whatever it is said to be known as."""
-        run_dir = run_dir.resolve()
+        run_dir = run.folder.resolve()
         is_outside = Path(self.folder).is_absolute()
-        known_as = str(Path(self.folder, run_dir.parent.name, run_dir.name) if is_outside else run_dir / self.folder)
+        known_as = str(Path(self.folder, run.folder.parent.name, run.name) if is_outside else run_dir / self.folder)
         self._writers[known_as] = self._open(known_as)
         return known_as
 
@@ -37,11 +38,11 @@ class TensorBoardTracker:
             self._writers[known_as].add_scalar(name, value, row.epoch)
         self._writers[known_as].flush()
 
-    def end(self, known_as: str, run_dir: Path, record: Record) -> None:
+    def end(self, known_as: str, run: RecordedRun) -> None:
         writer = self._writers.pop(known_as)
         parameters = {
-            key: value if isinstance(value, int | float | str) else str(value) for key, value in flat(record.config)
+            key: value if isinstance(value, int | float | str) else str(value) for key, value in flat(run.record.config)
         }
-        step = record.summary.get("epochs", 0)
-        writer.add_hparams(parameters, final_metrics(record), run_name=".", global_step=step)
+        step = run.epochs
+        writer.add_hparams(parameters, final_metrics(run), run_name=".", global_step=step)
         writer.close()

@@ -1,10 +1,10 @@
 """Weights & Biases: a run of theirs for every run, offline by default."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
-from digits_sweep.results.record import EpochRow, Record, Status
+from digits_sweep.results.record import EpochRow, Status
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.trackers.protocol import final_metrics, metrics_of
 
 MODES = ("offline", "online")
@@ -27,13 +27,13 @@ class WandbTracker:
     def refusal(settings: dict[str, str]) -> str | None:
         return None if settings["mode"] in MODES else f"mode={settings['mode']}: choose {' or '.join(MODES)}"
 
-    def begin(self, run_dir: Path, record: Record, known_as: str | None) -> str:
-        known_as = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
+    def begin(self, run: RecordedRun, known_as: str | None) -> str:
+        known_as = hashlib.sha256(str(run.folder.resolve()).encode()).hexdigest()[:16]
         self._runs[known_as] = self._wandb.init(
             project=self.project,
             id=known_as,
-            name=f"{run_dir.parent.name}/{run_dir.name}",
-            config=record.config,
+            name=f"{run.folder.parent.name}/{run.name}",
+            config=run.record.config,
             dir=self.folder,
             mode=self.mode,
             resume="allow",
@@ -45,10 +45,10 @@ class WandbTracker:
     def epoch(self, known_as: str, row: EpochRow) -> None:
         self._runs[known_as].log(metrics_of(row), step=row.epoch)
 
-    def end(self, known_as: str, run_dir: Path, record: Record) -> None:
-        run = self._runs.pop(known_as)
-        run.summary.update(final_metrics(record))
+    def end(self, known_as: str, run: RecordedRun) -> None:
+        opened = self._runs.pop(known_as)
+        opened.summary.update(final_metrics(run))
         folder = self._wandb.Artifact(f"run-{known_as}", type="run")
-        folder.add_dir(str(run_dir))
-        run.log_artifact(folder)
-        run.finish(exit_code=0 if record.status is Status.COMPLETED else 1)
+        folder.add_dir(str(run.folder))
+        opened.log_artifact(folder)
+        opened.finish(exit_code=0 if run.record.status is Status.COMPLETED else 1)

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -150,13 +149,12 @@ class PeakMemory:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
 
-    def note(self, summary: dict[str, Any]) -> None:
-        """Raise the columns of memory in `summary`, in MB, to what was measured since; what they have may be higher."""
-        found = {"peak_memory_mb": (resident_peak() or 0) / MB}
+    def peaks(self) -> dict[str, float]:
+        """Return what was measured since, in MB, by the name of its column."""
+        peaks = {"peak_memory_mb": (resident_peak() or 0) / MB}
         if self.device.type == "cuda":
-            found["peak_cuda_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / MB
-        for name, value in found.items():
-            summary[name] = round(max(value, summary.get(name) or 0.0), 1) or None
+            peaks["peak_cuda_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / MB
+        return peaks
 
 
 def resident_peak() -> int | None:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from digits_sweep.config.compose import Composer, as_override
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
-from digits_sweep.data.published import load_mnist
 from digits_sweep.errors import InvalidConfig, UnusableRoot
 from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
+from tests.mirror import load_mnist
 
 QUICK = ("data=mnist_sample", "data.batch_size=500", "trainer.num_epochs=1")
 
@@ -94,7 +94,7 @@ def test_without_a_home_folder_only_what_needs_it_is_refused(homeless):
     assert planned("data=mnist_sample").outputs == "outputs"
     assert refused("outputs='~/x'").startswith("outputs=~/x: must be the name of a folder")
     with pytest.raises(UnusableRoot, match=r"^data\.root=~/\.cache/digits_sweep: there is no home folder here"):
-        load_mnist(Path(planned().data.root), [])
+        load_mnist(Path(planned().data.root))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Data of the user's own: what may be returned, and what is refused in one line."""
 
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,12 +28,12 @@ class Items(Dataset):
     def __len__(self):
         return self.count
 
-    def __getitem__(self, place):
-        return self.items[place]
+    def __getitem__(self, index):
+        return self.items[index]
 
 
 class Random(Items):
-    def __getitem__(self, place):
+    def __getitem__(self, index):
         return torch.rand(3), 1
 
 
@@ -41,10 +42,21 @@ class Endless(torch.utils.data.IterableDataset):
         return iter([(torch.zeros(3), 0)])
 
 
-def loaded(monkeypatch, train, test=None, said=lambda line: None):
-    module = SimpleNamespace(made=lambda: (train, train if test is None else test))
-    monkeypatch.setitem(__import__("sys").modules, "made_up", module)
-    return load_own(OwnDataConfig(target="made_up:made"), said)
+@pytest.fixture
+def load_from(monkeypatch):
+    """Load what a function returns that a user has written."""
+
+    def load_from_function(function, report=lambda line: None):
+        monkeypatch.setitem(sys.modules, "made_up", SimpleNamespace(made=function))
+        return load_own(OwnDataConfig(target="made_up:made"), report)
+
+    return load_from_function
+
+
+@pytest.fixture
+def load(load_from):
+    """Load a training and a test set, by default the same."""
+    return lambda train, test=None, *report: load_from(lambda: (train, train if test is None else test), *report)
 
 
 @pytest.mark.parametrize(
@@ -58,45 +70,47 @@ def loaded(monkeypatch, train, test=None, said=lambda line: None):
         (IMAGES.numpy(), (3, 4, 4)),
     ],
 )
-def test_images_have_any_shape_and_are_uint8_or_float32(monkeypatch, images, shape):
-    digits = loaded(monkeypatch, (images, LABELS.int()))
-    assert digits.image_shape == shape
+def test_images_have_any_shape_and_are_uint8_or_float32(load, images, shape):
+    digits = load((images, LABELS.int()))
+    assert (digits.image_shape, digits.num_classes) == (shape, 3)
     assert digits.is_float == (digits.train_images.dtype is torch.float32)
     assert torch.equal(digits.train_images, torch.as_tensor(images).to(digits.train_images.dtype))
     assert digits.train_labels.dtype is torch.int64
-    assert digits.num_classes == 3
 
 
-def test_only_uint8_images_are_scaled(monkeypatch):
+def test_only_uint8_images_are_scaled():
     assert torch.equal(scale(FLOATS, "standard"), FLOATS)
     assert torch.equal(scale(IMAGES, "unit"), IMAGES.float() / 255)
     assert torch.equal(scale(IMAGES[:, 0], "raw"), IMAGES[:, :1].float())
 
 
-def test_a_dataset_is_read_once_through_its_own_transforms(monkeypatch):
-    said = []
+def test_a_dataset_is_read_once_through_its_own_transforms(load):
+    lines = []
     items = [(image * 2, label) for image, label in zip(FLOATS, LABELS, strict=True)]
-    digits = loaded(monkeypatch, Items(*items), TensorDataset(FLOATS, LABELS), said.append)
+    digits = load(Items(*items), TensorDataset(FLOATS, LABELS), lines.append)
     assert torch.equal(digits.train_images, FLOATS * 2)
     assert torch.equal(digits.test_images, FLOATS)
-    assert said[0] == "reading 6 training examples of made_up:made into memory"
+    assert lines[0] == "reading 6 training examples of made_up:made into memory"
 
 
-def test_the_digest_is_of_values_and_of_their_layout(monkeypatch):
-    one, same, flat, other = (
-        loaded(monkeypatch, (images, LABELS)).digest
-        for images in (IMAGES, IMAGES.clone(), IMAGES.flatten(1), IMAGES + 1)
-    )
-    assert one == same
-    assert len({one, flat, other}) == 3
+def test_numbers_of_numpy_are_labels_too(load):
+    digits = load(Items((np.zeros((2, 2), dtype=np.float32), np.int32(1)), (torch.ones(2, 2), LABELS[:1])))
+    assert digits.train_labels.tolist() == [1, 0]
 
 
-def test_random_numbers_start_at_the_same_place_in_every_process(monkeypatch):
-    module = SimpleNamespace(made=lambda: 2 * ((torch.rand(4, 3), torch.tensor([0, 1, 0, 1])),))
-    monkeypatch.setitem(__import__("sys").modules, "made_up", module)
+def test_the_digest_is_of_values_and_of_their_layout(load):
+    images = (IMAGES, IMAGES.clone(), IMAGES.flatten(1), IMAGES + 1)
+    digest, same, flat, others = (load((tensor, LABELS)).digest for tensor in images)
+    assert digest == same
+    assert len({digest, flat, others}) == 3
+
+
+def test_random_numbers_start_at_the_same_place_in_every_process(load_from):
+    def made():
+        return 2 * ((torch.rand(4, 3), torch.tensor([0, 1, 0, 1])),)
+
     before = torch.get_rng_state()
-    one, other = (load_own(OwnDataConfig(target="made_up:made"), lambda line: None).digest for _ in range(2))
-    assert one == other
+    assert load_from(made).digest == load_from(made).digest
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -126,34 +140,26 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("train", "line"), REFUSED, ids=[line for _, line in REFUSED])
-def test_what_is_no_data_to_train_on_is_refused_in_one_line(monkeypatch, train, line):
+def test_what_is_no_data_to_train_on_is_refused_in_one_line(load, train, line):
     with pytest.raises(InvalidConfig, match=f"^data.target=made_up:made: {re.escape(line)}") as refused:
-        loaded(monkeypatch, train, PAIR)
+        load(train, PAIR)
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_training_and_test_images_have_one_shape(monkeypatch):
+def test_training_and_test_images_have_one_shape(load):
     with pytest.raises(InvalidConfig, match="training and test images of 3 x 4 x 4 and 48, must be of one shape"):
-        loaded(monkeypatch, PAIR, (FLOATS.flatten(1), LABELS))
+        load(PAIR, (FLOATS.flatten(1), LABELS))
 
 
 @pytest.mark.parametrize("returned", [None, PAIR[0], (PAIR, PAIR, PAIR)])
-def test_a_function_returns_a_training_and_a_test_set(monkeypatch, returned):
-    monkeypatch.setitem(__import__("sys").modules, "made_up", SimpleNamespace(made=lambda: returned))
+def test_a_function_returns_a_training_and_a_test_set(load_from, returned):
     with pytest.raises(InvalidConfig, match=r"returns .+, must return \(train, test\)"):
-        load_own(OwnDataConfig(target="made_up:made"), lambda line: None)
+        load_from(lambda: returned)
 
 
-def test_data_that_do_not_fit_into_the_memory_that_is_free_are_refused(monkeypatch):
+def test_data_that_do_not_fit_into_the_memory_that_is_free_are_refused(load, monkeypatch):
     monkeypatch.setattr(own, "free_bytes", lambda: 4 * IMAGES.numel())
-    assert loaded(monkeypatch, (IMAGES, LABELS)).is_float is False
+    assert not load((IMAGES, LABELS)).is_float
     monkeypatch.setattr(own, "free_bytes", lambda: 4 * IMAGES.numel() - 1)
     with pytest.raises(InvalidConfig, match=r"6 images of 3 x 4 x 4 needs .* GB are free"):
-        loaded(monkeypatch, (IMAGES, LABELS))
-
-
-def test_numbers_of_numpy_are_labels_too(monkeypatch):
-    digits = loaded(
-        monkeypatch, Items((np.zeros((2, 2), dtype=np.float32), np.int32(1)), (torch.ones(2, 2), LABELS[:1]))
-    )
-    assert digits.train_labels.tolist() == [1, 0]
+        load((IMAGES, LABELS))

@@ -1,11 +1,8 @@
-"""The data sets that have MNIST's form: synthetic archives of their layout, from a mirror, in a folder of their own."""
+"""Published data sets on disk: what is loaded, from which files, and what happens to files that are corrupt."""
 
 import gzip
-import hashlib
-import zipfile
-from collections.abc import Callable
+import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,179 +10,242 @@ import torch
 
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import DataConfig
-from digits_sweep.data import published as mnist
-from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import load, make_ready
-from digits_sweep.data.published import Published, load_published
+from digits_sweep.data import published as module
+from digits_sweep.data.loading import make_ready
+from digits_sweep.data.published import EMNIST_DIGITS, EMNIST_LETTERS, FASHION_MNIST, KMNIST, MNIST, QMNIST
 from digits_sweep.errors import DataUnavailable, UnusableRoot
-from tests import mirror as faulty
-from tests.mirror import mirror
+from tests.data.conftest import COUNTS, everything_in, md5, memory_below, publish, values_of
+from tests.mirror import IMAGES, LABELS, TEST_IMAGES, load_mnist
 from tests.workloads import settings
 
-ALL = (mnist.FASHION_MNIST, mnist.KMNIST, mnist.QMNIST, mnist.EMNIST_DIGITS, mnist.EMNIST_LETTERS)
-named = pytest.mark.parametrize("published", ALL, ids=lambda published: published.name)
-COUNTS = (30, 30, 20, 20)
+every = pytest.mark.parametrize(
+    "data", [MNIST, FASHION_MNIST, KMNIST, QMNIST, EMNIST_DIGITS, EMNIST_LETTERS], ids=lambda data: data.name
+)
+COPY = TEST_IMAGES.removesuffix(".gz")
 
 
-def idx(values: np.ndarray) -> bytes:
-    kind = {"u1": 0x08, "i4": 0x0C}[values.dtype.str[1:]]
-    return bytes([0, 0, kind, values.ndim]) + np.array(values.shape, ">u4").tobytes() + values.tobytes()
+# What is loaded
 
 
-def values_of(part: str, count: int) -> np.ndarray:
-    """Random images, or labels in the form of their data set: QMNIST has eight numbers for each, the class first."""
-    random = np.random.default_rng(len(part))
-    if "images" in part:
-        return random.integers(0, 256, (count, 28, 28), np.uint8)
-    classes = random.permutation(np.arange(count) % (26 if "letters" in part else 10)) + ("letters" in part)
-    if "idx2-int" in part:
-        return np.column_stack([classes, random.integers(0, 1_000, (count, 7))]).astype(">i4")
-    return classes.astype(np.uint8)
+def test_mnist_has_the_digits_that_were_published(mnist_root):
+    mnist = load_mnist(mnist_root)
+    assert mnist.digest == "1e35582d42a90940c55b956deb61875c020b567ed20e3c5b174f52bf7809ed9b"
+    trained_on = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert mnist.train_labels.bincount().tolist() == trained_on
+    assert mnist.test_labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
-def publish(published: Published, folder: Path) -> Published:
-    """Write archives of the data set's layout; return it with their md5."""
-    contents = {
-        part: gzip.compress(idx(values_of(part, count))) for part, count in zip(published.parts, COUNTS, strict=True)
-    }
-    for archive in published.archives:
-        if archive.endswith(".zip"):
-            with zipfile.ZipFile(folder / archive, "w") as file:
-                for part, content in contents.items():
-                    file.writestr(part.partition("/")[2], content)
-        else:
-            (folder / archive).write_bytes(contents[archive])
-    return replace(published, archives={name: md5(folder / name) for name in published.archives})
+@pytest.mark.full
+def test_torchvision_reads_the_same_digits_from_the_same_folder(mnist_root):
+    from torchvision import datasets
 
-
-def md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Path:
-    folder = tmp_path / "served"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def loaded(tmp_path: Path) -> Callable[..., Digits]:
-    def load_here(published: Published, *mirrors: str) -> Digits:
-        return load_published(published, tmp_path / "root", mirrors, 60, report=lambda line: None)
-
-    return load_here
-
-
-@named
-def test_a_data_set_is_fetched_once_into_a_folder_of_its_own_and_read_from_there(published, served, loaded, tmp_path):
-    published = publish(published, served)
-    with mirror(served) as serving:
-        digits = loaded(published, serving.address)
-        assert serving.downloads == dict.fromkeys(published.archives, 1)
-    assert {path.name for path in (tmp_path / "root" / published.title / "raw").iterdir()} == set(published.archives)
-    assert loaded(published).digest == digits.digest
-    assert digits.name == published.name
-
-
-@pytest.mark.sampled(5)
-@named
-def test_images_are_upright_and_labels_count_from_0(published, served, loaded):
-    digits = loaded(publish(published, served), served.as_uri())
-    parts = [values_of(part, count) for part, count in zip(published.parts, COUNTS, strict=True)]
-    for images, expected in ((digits.train_images, parts[0]), (digits.test_images, parts[2])):
-        upright = expected.transpose(0, 2, 1) if published.title == "EMNIST" else expected
-        assert images.dtype == torch.uint8
-        assert np.array_equal(images.numpy(), upright)
-    for labels, expected in ((digits.train_labels, parts[1]), (digits.test_labels, parts[3])):
-        classes = expected[:, 0] if expected.ndim == 2 else expected - (published.name == "emnist_letters")
-        assert labels.dtype == torch.int64
-        assert labels.tolist() == classes.tolist()
-    assert digits.num_classes == settings(f"data={published.name}", "model.head=logits").model.num_classes
-
-
-@named
-def test_an_archive_that_differs_by_a_bit_is_given_up(published, served, loaded):
-    published, name = publish(published, served), next(iter(published.archives))
-    with mirror(served, {name: faulty.flipped}) as serving, pytest.raises(DataUnavailable) as unavailable:
-        loaded(published, serving.address)
-    assert str(unavailable.value).startswith(f"{published.title} is not in ")
-    assert str(unavailable.value).endswith(f"{serving.address}: {name} is corrupt (md5 differs)")
-    with pytest.raises(DataUnavailable, match=f"{name} is corrupt"):
-        loaded(replace(published, archives=published.archives | {name: "0" * 32}), served.as_uri())
-
-
-@named
-def test_an_archive_that_is_cut_short_is_kept_under_another_name_and_fetched_again(published, served, loaded, tmp_path):
-    published, name = publish(published, served), next(iter(published.archives))
-    raw = tmp_path / "root" / published.title / "raw"
-    raw.mkdir(parents=True)
-    (raw / name).write_bytes((served / name).read_bytes()[:-100])
-    loaded(published, served.as_uri())
-    assert sorted(path.name for path in raw.iterdir()) == sorted([*published.archives, f"{name}.corrupt"])
-
-
-@pytest.mark.parametrize("published", [mnist.KMNIST, mnist.EMNIST_LETTERS], ids=["gz", "zip"])
-def test_an_archive_of_somebody_else_with_the_same_name_stays_as_it_is(published, served, loaded, tmp_path):
-    name = next(iter(published.archives))
-    publish(published, served)
-    raw = tmp_path / "root" / published.title / "raw"
-    raw.mkdir(parents=True)
-    (raw / name).write_bytes((served / name).read_bytes())
-    with pytest.raises(UnusableRoot, match=f"{name} has {published.title}'s name and another content"):
-        loaded(published, served.as_uri())
-    assert md5(raw / name) == md5(served / name)
-
-
-def test_both_splits_of_emnist_are_read_from_one_archive(served, loaded):
-    both = [mnist.EMNIST_DIGITS, mnist.EMNIST_LETTERS]
-    for published in both:
-        (served / published.name).mkdir()
-        publish(published, served / published.name)
-    with zipfile.ZipFile(served / "gzip.zip", "w") as archive:
-        for published in both:
-            with zipfile.ZipFile(served / published.name / "gzip.zip") as part:
-                for member in part.namelist():
-                    archive.writestr(member, part.read(member))
-    first, second = (replace(each, archives={"gzip.zip": md5(served / "gzip.zip")}) for each in both)
-    assert loaded(first, served.as_uri()).num_classes == 10
-    assert loaded(second).num_classes == 26
-
-
-def test_a_data_set_comes_from_its_own_mirrors_unless_others_are_typed(served, tmp_path):
-    published = replace(publish(mnist.KMNIST, served), mirrors=(served.as_uri(),))
-    assert load_published(published, tmp_path / "root", None, 60, report=lambda line: None).name == "kmnist"
-
-
-@named
-def test_the_registry_passes_on_where_a_data_set_is_and_where_it_comes_from(published, tmp_path):
-    data = DataConfig(published.name, 10, 20, 0, "unit", str(tmp_path), ["ftp://mirror"], 1.0, None)
-    with pytest.raises(DataUnavailable, match=f"{published.title} is not in {tmp_path}") as unavailable:
-        load(data, published.name, lambda line: None)
-    assert "ftp://mirror: not an address" in str(unavailable.value)
+    mnist, train, test = load_mnist(mnist_root), datasets.MNIST(mnist_root), datasets.MNIST(mnist_root, train=False)
+    assert torch.equal(train.data, mnist.train_images)
+    assert torch.equal(train.targets, mnist.train_labels)
+    assert torch.equal(test.data, mnist.test_images)
+    assert torch.equal(test.targets, mnist.test_labels)
 
 
 @pytest.mark.full
 def test_every_md5_is_torchvisions():
     from torchvision import datasets
 
-    for published in (mnist.MNIST, mnist.FASHION_MNIST, mnist.KMNIST):
-        theirs = getattr(datasets, published.title)
-        assert published.archives == dict(theirs.resources)
-        assert list(published.mirrors) == theirs.mirrors
+    for data in (MNIST, FASHION_MNIST, KMNIST):
+        theirs = getattr(datasets, data.title)
+        assert (data.md5, list(data.mirrors)) == (dict(theirs.resources), theirs.mirrors)
     qmnist = [*datasets.QMNIST.resources["train"], *datasets.QMNIST.resources["test"]]
-    (address,) = mnist.QMNIST.mirrors
-    assert {address + name: md5 for name, md5 in mnist.QMNIST.archives.items()} == dict(qmnist)
-    for published in (mnist.EMNIST_DIGITS, mnist.EMNIST_LETTERS):
-        assert published.archives == {"gzip.zip": datasets.EMNIST.md5}
-        assert published.mirrors[0] + "gzip.zip" == datasets.EMNIST.url
+    assert {QMNIST.mirrors[0] + name: digest for name, digest in QMNIST.md5.items()} == dict(qmnist)
+    for data in (EMNIST_DIGITS, EMNIST_LETTERS):
+        assert data.md5 == {"gzip.zip": datasets.EMNIST.md5}
+        assert data.mirrors[0] + "gzip.zip" == datasets.EMNIST.url
 
 
-@named
-def test_no_digits_of_mnist_take_the_place_of_another_data_set(published, tmp_path):
-    data = DataConfig(published.name, 10, 20, 0, "unit", str(tmp_path), [], 1.0, "mnist_sample")
-    with pytest.raises(DataUnavailable, match=f"{published.title} is not in"):
-        make_ready(data, lambda line: None)
+@every
+def test_images_are_upright_and_labels_count_from_0(data, load, tmp_path):
+    digits = load(tmp_path.as_uri(), data=publish(data, tmp_path))
+    parts = [values_of(part, count) for part, count in zip(data.parts or data.md5, COUNTS, strict=True)]
+    for images, values in ((digits.train_images, parts[0]), (digits.test_images, parts[2])):
+        assert images.dtype == torch.uint8
+        assert np.array_equal(images.numpy(), values.transpose(0, 2, 1) if data.title == "EMNIST" else values)
+    for labels, values in ((digits.train_labels, parts[1]), (digits.test_labels, parts[3])):
+        classes = values[:, 0] if values.ndim == 2 else values - (data.name == "emnist_letters")
+        assert (labels.dtype, labels.tolist()) == (torch.int64, classes.tolist())
+    assert digits.name == data.name
+    assert digits.num_classes == settings(f"data={data.name}", "model.head=logits").model.num_classes
+
+
+def test_both_splits_of_emnist_are_read_from_one_archive(load, tmp_path):
+    splits = [publish(data, tmp_path) for data in (EMNIST_DIGITS, EMNIST_LETTERS)]
+    digits, letters = (replace(split, md5={"gzip.zip": md5(tmp_path / "gzip.zip")}) for split in splits)
+    assert load(tmp_path.as_uri(), data=digits).num_classes == 10
+    assert load(data=letters).num_classes == 26
+
+
+# Which files it is read from
+
+
+@every
+def test_a_data_set_is_fetched_once_into_a_folder_of_its_own_and_read_from_there(data, load, serve, root, tmp_path):
+    data, serving = publish(data, tmp_path / "small"), serve({}, tmp_path / "small")
+    digits = load(serving.address, data=data)
+    assert load(data=data).digest == digits.digest
+    assert serving.downloads == dict.fromkeys(data.md5, 1)
+    assert everything_in(root / data.title / "raw").keys() == {*data.md5, *data.sha256}
+
+
+def test_a_data_set_comes_from_its_own_mirrors_unless_others_are_typed(published, archives, root, digest):
+    data = replace(published, mirrors=(archives.as_uri(),))
+    assert module.load_published(data, root, None, 60, lambda line: None).digest == digest
+
+
+@pytest.mark.parametrize("left", [["*"], ["*.gz"], ["*-ubyte"], ["train*.gz", "t10k*-ubyte"]], ids=" and ".join)
+def test_what_an_earlier_command_or_torchvision_left_is_read_without_a_mirror(left, filled, load, reported, digest):
+    for path in set(filled.iterdir()) - {path for pattern in left for path in filled.glob(pattern)}:
+        path.unlink()
+    assert load().digest == digest
+    assert reported == []
+
+
+def test_without_files_and_without_mirrors_both_are_named(load, raw):
+    with pytest.raises(DataUnavailable) as unavailable:
+        load()
+    assert str(unavailable.value) == f"MNIST is not in {raw}, and data.mirrors names no mirror"
+
+
+def test_a_root_that_is_a_file_is_refused_by_name(root, load):
+    root.write_text("a file")
+    with pytest.raises(UnusableRoot) as refusal:
+        load()
+    reason = f"Not a directory: {root / 'MNIST' / 'raw'}; choose a folder that can be read and written"
+    assert str(refusal.value) == f"data.root={root}: {reason}"
+
+
+@every
+def test_no_digits_of_mnist_take_the_place_of_another_data_set(data, tmp_path):
+    config = DataConfig(data.name, 10, 20, 0, "unit", str(tmp_path), ["ftp://mirror"], 1.0, "mnist_sample")
+    if data is MNIST:
+        digits, note = make_ready(config, lambda line: None)
+        assert digits.name == "mnist_sample"
+    else:
+        with pytest.raises(DataUnavailable) as unavailable:
+            make_ready(config, lambda line: None)
+        note = str(unavailable.value)
+    # The folder and the mirrors are those of the configuration.
+    assert f"{data.title} is not in {tmp_path}" in note
+    assert "ftp://mirror: not an address" in note
+
+
+# What happens to a corrupt file, and to one of somebody else's: nothing is deleted or replaced
+
+
+def cut_short(content):
+    return content[:-100]
+
+
+def flip_a_bit(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def empty(content):
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "damage"),
+    [
+        (MNIST, COPY, cut_short),
+        (MNIST, COPY, empty),
+        (MNIST, TEST_IMAGES, cut_short),
+        (MNIST, TEST_IMAGES, flip_a_bit),
+        (MNIST, TEST_IMAGES, empty),
+        (KMNIST, LABELS, flip_a_bit),
+        (EMNIST_LETTERS, "gzip.zip", cut_short),
+    ],
+)
+def test_a_corrupt_file_is_kept_under_another_name_and_it_alone_is_made_again(
+    data, name, damage, root, load, reported, serve, tmp_path
+):
+    data, serving, raw = publish(data, tmp_path / "small"), serve({}, tmp_path / "small"), root / data.title / "raw"
+    digest = load(serving.address, data=data).digest
+    serving.downloads.clear()
+    reported.clear()
+    content = damage((raw / name).read_bytes())
+    (raw / COPY).unlink(missing_ok=True)
+    (raw / name).write_bytes(content)
+    assert load(serving.address, data=data).digest == digest
+    assert serving.downloads == ({} if name == COPY else {name: 1})
+    assert reported[0] == f"{raw / name} is corrupt: kept as {name}.corrupt"
+    assert (raw / f"{name}.corrupt").read_bytes() == content
+
+
+def test_a_second_corrupt_file_does_not_take_the_place_of_the_first(filled, load):
+    for content in (b"first", b"second"):
+        (filled / COPY).write_bytes(content)
+        load()
+    assert (filled / f"{COPY}.corrupt").read_bytes() == b"first"
+    assert (filled / f"{COPY}.corrupt-2").read_bytes() == b"second"
+
+
+def fashionable(raw):
+    """Write FashionMNIST's archives and copies, whose names are MNIST's."""
+    publish(FASHION_MNIST, raw, seed=1)
+    for archive in list(raw.iterdir()):
+        archive.with_suffix("").write_bytes(gzip.decompress(archive.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("data", "write", "name"),
+    [
+        (MNIST, fashionable, "train-images-idx3-ubyte"),
+        (MNIST, lambda raw: (raw / LABELS).write_bytes(gzip.compress(b"something else")), LABELS),
+        (KMNIST, fashionable, IMAGES),
+        (EMNIST_LETTERS, lambda raw: publish(EMNIST_DIGITS, raw), "gzip.zip"),
+    ],
+    ids=["copies", "an archive", "archives", "a zip"],
+)
+def test_whole_files_of_another_data_set_are_refused_and_stay_as_they_are(
+    data, write, name, load, serve, root, tmp_path
+):
+    data, serving, raw = publish(data, tmp_path / "small"), serve({}, tmp_path / "small"), root / data.title / "raw"
+    raw.mkdir(parents=True)
+    write(raw)
+    before = everything_in(raw)
+    with pytest.raises(UnusableRoot) as refusal:
+        load(serving.address, data=data)
+    assert str(refusal.value) == (
+        f"data.root={root}: {raw / name} has {data.title}'s name and another content; "
+        "move it away if nothing needs it, or choose another data.root"
+    )
+    assert (serving.downloads, everything_in(raw)) == ({}, before)
+
+
+@pytest.mark.full
+def test_an_archive_that_inflates_costs_little_memory(raw, load):
+    """Half a megabyte that holds half a gigabyte, and an end that nobody unpacks."""
+    packer = zlib.compressobj(9, wbits=31)
+    (raw / IMAGES).write_bytes(b"".join(packer.compress(bytes(2**24)) for _ in range(32)))
+    with memory_below(2**25), pytest.raises(UnusableRoot, match="another content"):
+        load()
+
+
+def test_a_file_that_another_program_writes_meanwhile_is_not_replaced(raw, load, archives, monkeypatch):
+    def download_after_another_program(*arguments):
+        (raw / IMAGES).write_bytes(b"theirs")
+        return download(*arguments)
+
+    download = module._download
+    monkeypatch.setattr(module, "_download", download_after_another_program)
+    with pytest.raises(UnusableRoot, match=f"another program is writing {raw / IMAGES}"):
+        load(archives.as_uri())
+    assert everything_in(raw) == {IMAGES: b"theirs"}
+
+
+def test_what_a_killed_process_left_is_removed(raw, load, archives):
+    (raw / ".digits_sweep_download_x").mkdir()
+    (raw / ".digits_sweep_download_x" / "half").write_bytes(b"")
+    load(archives.as_uri())
+    assert everything_in(raw).keys() == {*MNIST.md5, *MNIST.sha256}
 
 
 @pytest.mark.full

@@ -3,17 +3,18 @@
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from tests.commands import Program
 from tests.killing import assert_same_results
+from tests.records import change_record, interrupt, unstart
 
 SWEEP = ("-m", "data.batch_size=500,300", "data=mnist_sample", "trainer.num_epochs=4")
 
@@ -31,7 +32,7 @@ def half_done(undisturbed: Path, tmp_path: Path) -> Program:
     """The same sweep, as it was when its first run had completed and its second one had not started."""
     sweep = tmp_path / "outputs" / "sweeps" / undisturbed.name
     shutil.copytree(undisturbed, sweep)
-    shutil.rmtree(sweep / "batch_size=300")
+    unstart(sweep / "batch_size=300")
     return Program(tmp_path)
 
 
@@ -41,15 +42,6 @@ def first_run(program: Program) -> Path:
 
 def cut_in_half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def change(path: Path, **content: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | content))
-
-
-def interrupt(run_dir: Path) -> None:
-    """Make a completed run one that is still to be finished."""
-    change(run_dir / "record.json", status="interrupted")
 
 
 class SmallDisk:
@@ -82,7 +74,8 @@ def test_a_full_disk_stops_the_sweep_with_a_line_and_costs_nothing_that_was_reco
     assert "No space left on device; nothing recorded before is lost" in stopped.stdout
     assert "Traceback" not in stopped.stdout + stopped.stderr
     (row,) = program.table().itertuples()
-    assert (row.status, row.epochs) == ("interrupted", 2)
+    assert row.status == "interrupted"
+    assert row.epochs >= 1
     small_disk.mount("remount,size=64m")
     assert program("resume=latest").returncode == 0
     assert_same_results(program.sweep(), undisturbed)
@@ -109,10 +102,9 @@ def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(program):
     assert "Traceback" not in stopped.stdout + stopped.stderr
 
 
-@pytest.mark.sampled(6)
 @pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
-@pytest.mark.parametrize("name", ["checkpoint.pt", "record.json", "history.csv"])
-def test_a_damaged_file_is_replaced_by_the_one_before_and_the_run_ends_with_the_same_bits(
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "record.json"])
+def test_a_damaged_file_gives_way_to_the_one_before_and_the_run_ends_with_the_same_bits(
     half_done, undisturbed, name, damage
 ):
     interrupt(first_run(half_done))
@@ -120,18 +112,24 @@ def test_a_damaged_file_is_replaced_by_the_one_before_and_the_run_ends_with_the_
     finished = half_done("resume=latest")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert_same_results(half_done.sweep(), undisturbed)
-    if name != "history.csv":
-        assert f"batch_size=500: {name}: " in finished.stdout
+    assert f"batch_size=500: {name}: " in finished.stdout
 
 
-def test_with_nothing_readable_left_the_run_starts_again_and_the_damaged_file_is_kept(half_done, undisturbed):
-    interrupt(first_run(half_done))
-    for name in ("checkpoint.pt", "checkpoint.pt.previous"):
-        cut_in_half(first_run(half_done) / name)
+@pytest.mark.parametrize("names", [["checkpoint.safetensors", "checkpoint.safetensors.previous"], ["history.csv"]])
+def test_with_nothing_usable_left_all_is_set_aside_the_run_starts_again_and_the_exit_code_says_so(
+    half_done, undisturbed, names
+):
+    run_dir = first_run(half_done)
+    interrupt(run_dir)
+    for name in names:
+        cut_in_half(run_dir / name)
+    before = {name: (run_dir / name).read_bytes() for name in (*names, "losses.npy")}
     finished = half_done("resume=latest")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "set aside, the run starts again" in finished.stdout
-    assert (first_run(half_done) / "checkpoint.pt.unreadable").exists()
+    assert finished.returncode == 1, finished.stdout + finished.stderr
+    assert re.search(r"its files are in \S+/batch_size=500/set_aside, the run starts again", finished.stdout)
+    assert "trained again from the start: batch_size=500" in finished.stdout
+    assert before == {name: (run_dir / "set_aside" / name).read_bytes() for name in before}
+    shutil.rmtree(run_dir / "set_aside")
     assert_same_results(half_done.sweep(), undisturbed)
 
 
@@ -148,23 +146,18 @@ class Harm:
 def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
     interrupt(first_run(half_done))
     harmful = pickle.dumps(Harm(tmp_path / "harmed"))
-    for name in ("checkpoint.pt", "checkpoint.pt.previous"):
-        (first_run(half_done) / name).write_bytes(harmful + sha256(harmful).digest())
+    for name in ("checkpoint.safetensors", "checkpoint.safetensors.previous"):
+        (first_run(half_done) / name).write_bytes(harmful)
     finished = half_done("resume=latest")
-    assert "checkpoint.pt: not a checkpoint" in finished.stdout
+    assert "checkpoint.safetensors: not a checkpoint" in finished.stdout
     assert not (tmp_path / "harmed").exists()
-    assert_same_results(first_run(half_done).parent, undisturbed)
 
 
-def plant(program: Program, typed: str = "", **configuration: object) -> None:
-    """Change what `sweep.json` says: add an override to the recorded command, and keys to every run's configuration."""
+def plant(program: Program, override: str) -> None:
+    """Add an override to the command that `sweep.json` says was typed."""
     path = program.sweep() / "sweep.json"
     manifest = json.loads(path.read_text())
-    change(
-        path,
-        command=[*manifest["command"], *filter(None, [typed])],
-        configs=[each | configuration for each in manifest["configs"]],
-    )
+    path.write_text(json.dumps(manifest | {"command": [*manifest["command"], override]}))
 
 
 @pytest.mark.sampled(12)
@@ -191,7 +184,7 @@ def test_nothing_that_could_start_another_program_is_repeated_from_a_recorded_co
 
 
 def test_a_recorded_value_that_would_be_resolved_is_refused(half_done):
-    plant(half_done, seed="${oc.env:HOME}")
+    change_record(first_run(half_done), lambda content: content["config"].update(seed="${oc.env:HOME}"))
     refused = half_done("resume=latest")
     assert refused.returncode == 1
     assert "seed is not a plain value; type the sweep's whole command" in refused.stderr
@@ -202,30 +195,28 @@ def test_a_recorded_value_that_would_be_resolved_is_refused(half_done):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("summary", {"lr": "much", "epochs": 3}),
-        ("summary", {"epochs": "three"}),
-        ("summary", {"epochs": 10**30}),
-        ("summary", []),
+        ("train_samples", "many"),
+        ("train_samples", 10**30),
+        ("environments", [3]),
+        ("test_answers", [-1]),
         ("number", "first"),
         ("status", "excellent"),
         ("format", 99),
-        ("surprise", 1),
     ],
 )
 def test_a_record_of_nonsense_is_a_row_that_says_what_is_wrong_beside_the_others(half_done, key, value):
-    for name in ("record.json", "record.json.previous"):
-        change(first_run(half_done) / name, **{key: value})
+    change_record(first_run(half_done), lambda content: content.update({key: value}))
     printed = half_done(module="digits_sweep.report")
     assert printed.returncode == 0, printed.stderr
-    assert "failed: record.json: " in printed.stdout
+    assert "unknown: record.json: " in printed.stdout
     assert "Traceback" not in printed.stderr
 
 
 def test_a_manifest_of_nonsense_is_named_in_one_line(half_done):
-    (half_done.sweep() / "sweep.json").write_text('{"format": 2, "command": 3}')
+    (half_done.sweep() / "sweep.json").write_text('{"format": 4, "command": 3}')
     refused = half_done("resume=latest")
     assert refused.returncode == 1
-    assert "sweep.json: no manifest of a sweep" in refused.stderr
+    assert "sweep.json: Expected `array`, got `int` - at `$.command`" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
 

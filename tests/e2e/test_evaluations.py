@@ -8,6 +8,7 @@ import pytest
 
 from tests.commands import Program
 from tests.killing import assert_same_results, losses
+from tests.records import interrupt
 
 SWEEP = (
     "-m", "data=mnist_sample", "data.batch_size=100,40", "optimizer.lr=1e-2", "trainer.num_epochs=2", "evaluation=fine",
@@ -57,7 +58,8 @@ def test_a_run_that_was_stopped_within_an_epoch_has_the_same_evaluations_when_it
     shutil.copytree(evaluated.outputs, program.outputs)
     run_dir = program.sweep() / "batch_size=100"
     # As a process leaves it that is killed in epoch 2: the checkpoint of epoch 1, and more than that in other files.
-    (run_dir / "checkpoint.pt.previous").replace(run_dir / "checkpoint.pt")
+    (run_dir / "checkpoint.safetensors.previous").replace(run_dir / "checkpoint.safetensors")
+    interrupt(run_dir)
     finished = program("resume=latest")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert losses(run_dir) == losses(evaluated.sweep() / "batch_size=100")

@@ -1,6 +1,5 @@
 """Sweeps that are stopped, and resumed."""
 
-import json
 import shlex
 import shutil
 import signal
@@ -13,6 +12,7 @@ import pytest
 from digits_sweep.results.lock import only_writer
 from tests.commands import FAILS_THEN_COMPLETES, Program
 from tests.killing import SWEEP, assert_same_results, losses
+from tests.records import change_record, unstart
 
 PAIR = ("-m", "data.batch_size=500,300", "data=mnist_sample")
 SHORT = (*PAIR, "trainer.num_epochs=3")
@@ -132,16 +132,23 @@ def test_resuming_a_sweep_that_is_complete_trains_nothing(copy):
 
 
 def test_missing_and_failed_runs_are_trained(copy):
-    shutil.rmtree(copy.sweep() / "batch_size=500")
-    path = copy.sweep() / "batch_size=300" / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": "failed", "error": "x"}))
+    unstart(copy.sweep() / "batch_size=500")
+    change_record(copy.sweep() / "batch_size=300", lambda content: content.update(status="failed", error="x"))
     assert copy("resume=latest").returncode == 0
     assert list(copy.table()["status"]) == ["completed", "completed"]
     assert list(copy.table()["epochs"]) == [3, 3]
 
 
-def test_a_sweep_is_resumed_with_another_launcher(copy):
+def test_a_run_whose_folder_was_removed_is_trained_if_the_whole_command_is_typed(copy):
     shutil.rmtree(copy.sweep() / "batch_size=300")
+    refused = copy("resume=latest")
+    assert refused.stderr == "resume=latest: the record of batch_size=300 cannot be read; type the whole command\n"
+    assert copy(*SHORT, "resume=latest").returncode == 0
+    assert list(copy.table()["status"]) == ["completed"] * 2
+
+
+def test_a_sweep_is_resumed_with_another_launcher(copy):
+    unstart(copy.sweep() / "batch_size=300")
     assert copy("resume=latest", "hydra/launcher=basic").returncode == 0
     assert list(copy.table()["status"]) == ["completed"] * 2
 
@@ -238,7 +245,7 @@ def test_if_there_is_no_sweep_to_resume_it_says_so(program, folder):
 
 
 def test_a_dry_run_lists_every_run_with_its_rates_and_what_is_done_and_writes_nothing(copy):
-    shutil.rmtree(copy.sweep() / "batch_size=300")
+    unstart(copy.sweep() / "batch_size=300")
     before = sorted(copy.folder.rglob("*"))
     listed = copy("resume=latest", "trainer.num_epochs=4", "dry_run=true")
     assert listed.returncode == 0, listed.stderr

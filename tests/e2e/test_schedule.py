@@ -6,6 +6,7 @@ import pytest
 
 from tests.commands import Program
 from tests.killing import assert_same_results
+from tests.records import interrupt
 
 SWEEP = (
     "-m", "data=mnist_sample", "data.batch_size=500", "model.hidden_size=16", "optimizer=adam_same_rates",
@@ -33,8 +34,8 @@ def test_a_run_with_a_schedule_is_resumed_to_the_same_bits(completed, copy):
     """As a process leaves it that is killed in epoch 2: the checkpoint of epoch 1."""
     for folder in (DECAYS, STAYS):
         run_dir = copy.sweep() / folder
-        (run_dir / "checkpoint.pt.previous").replace(run_dir / "checkpoint.pt")
-        (run_dir / "record.json").unlink()
+        (run_dir / "checkpoint.safetensors.previous").replace(run_dir / "checkpoint.safetensors")
+        interrupt(run_dir)
     resumed = copy("resume=latest")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert_same_results(copy.sweep(), completed.sweep())

@@ -74,7 +74,8 @@ def test_the_record_holds_the_resolved_numbers_and_where_they_were_made(sweep):
 def test_the_history_has_a_row_an_epoch(sweep):
     program, _ = sweep
     history = pd.read_csv(program.outputs / program.table()["run_dir"][0] / "history.csv")
-    assert list(history.columns) == ["epoch", "loss_mean", "loss_std", "seconds", "examples_per_second", "complete"]
+    columns = ["epoch", "loss_mean", "loss_std", "seconds", "examples_per_second", "complete", "iterations", "examples"]
+    assert list(history.columns) == columns
     assert list(history["epoch"]) == [1, 2]
 
 

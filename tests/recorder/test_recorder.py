@@ -9,6 +9,7 @@ import torch
 from digits_sweep import Recorder, load_sweep
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.record import Status, read_record
+from digits_sweep.results.run import read_run
 from digits_sweep.results.sweep import load_history
 from tests.commands import Program
 
@@ -76,8 +77,8 @@ def test_a_loop_that_raises_leaves_a_record_that_says_so(tmp_path, error, status
     run = recorder(tmp_path)
     with pytest.raises(type(error)), run:
         train(run, 1.0, error=error)
-    record = read_record(run.run_dir)
-    assert (record.status, record.error_line, record.epochs) == (status, line, 1)
+    recorded = read_run(run.run_dir)
+    assert (recorded.status, recorded.record.error_line, recorded.epochs) == (status, line, 1)
 
 
 def test_a_run_without_an_epoch_is_none_that_ended(tmp_path):

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.losses import WINDOW, LossesFile, RunningLoss, read_losses
+from digits_sweep.results.losses import WINDOW, LossesFile, RunningLoss, read_losses, recent_iterations, running_loss
 
 EPOCHS = [np.array([2.25, 2.0, 1.75], dtype=np.float32), np.array([1.5, 1.25, 1.0], dtype=np.float32)]
 
 
 def written(folder) -> LossesFile:
     file = LossesFile(folder)
-    file.restore(0)
+    file.create()
     for losses in EPOCHS:
         file.append(losses)
     return file
@@ -21,7 +21,7 @@ def written(folder) -> LossesFile:
 
 def test_numpy_reads_the_file_after_every_epoch(tmp_path):
     file = LossesFile(tmp_path)
-    file.restore(0)
+    file.create()
     assert np.load(tmp_path / "losses.npy").tolist() == []
     for number, losses in enumerate(EPOCHS, 1):
         file.append(losses)
@@ -29,36 +29,31 @@ def test_numpy_reads_the_file_after_every_epoch(tmp_path):
 
 
 def test_what_was_not_committed_is_cut_off(tmp_path):
-    written(tmp_path)
+    file = LossesFile(tmp_path)
+    file.create()
+    file.append(EPOCHS[0])
+    committed = file.written
+    file.append(EPOCHS[1])
     again = LossesFile(tmp_path)
-    assert again.restore(3).tolist() == EPOCHS[0].tolist()
+    assert again.restore(committed).tolist() == EPOCHS[0].tolist()
     again.append(EPOCHS[1])
     assert np.load(tmp_path / "losses.npy").tolist() == np.concatenate(EPOCHS).tolist()
-    assert again.signature == written(tmp_path).signature
+    assert again.written == file.written
 
 
-@pytest.mark.parametrize("kept", [0, 50, 128, 128 + 5])
-def test_losses_that_are_lost_are_nan_and_what_follows_keeps_its_place(tmp_path, kept):
-    written(tmp_path)
-    path = tmp_path / "losses.npy"
-    path.write_bytes(path.read_bytes()[:kept])
-    again = LossesFile(tmp_path)
-    found = again.restore(3)
-    assert len(found) == 3
-    assert np.isnan(found[-1])
-    again.append(EPOCHS[1])
-    assert np.load(path)[3:].tolist() == EPOCHS[1].tolist()
-
-
-def test_losses_are_read_if_they_are_those_of_the_record(tmp_path):
-    signature = written(tmp_path).signature
-    assert read_losses(tmp_path, signature).tolist() == np.concatenate(EPOCHS).tolist()
+def test_losses_are_read_if_they_are_those_that_were_written(tmp_path):
+    committed = written(tmp_path).written
+    assert read_losses(tmp_path, committed).tolist() == np.concatenate(EPOCHS).tolist()
+    assert read_losses(tmp_path, count=3).tolist() == EPOCHS[0].tolist()
     path = tmp_path / "losses.npy"
     changed = bytearray(path.read_bytes())
     changed[-1] ^= 1
     path.write_bytes(changed)
-    with pytest.raises(UnreadableRecord, match=r"losses\.npy: does not fit record\.json"):
-        read_losses(tmp_path, signature)
+    for read in (read_losses, lambda folder, written: LossesFile(folder).restore(written)):
+        with pytest.raises(UnreadableRecord, match=r"losses\.npy: does not fit the run's other files"):
+            read(tmp_path, committed)
+    with pytest.raises(UnreadableRecord, match=r"losses\.npy"):
+        read_losses(tmp_path, count=7)
 
 
 def crossing_by_hand(losses, batch_size, num_samples, threshold):
@@ -103,3 +98,29 @@ def test_a_crossing_before_the_run_diverges_counts():
     running.follow([1.5] * 4)
     assert running.follow([float("nan")] * 6) == running.crossing
     assert running.crossing.iterations == 3
+
+
+@given(data=st.data())
+def test_at_any_iteration_it_is_the_mean_over_the_fewest_last_ones_that_have_3000_examples(data):
+    num_samples = data.draw(st.integers(1, 5_000))
+    batch_size = data.draw(st.integers(1, num_samples))
+    per_epoch = -(-num_samples // batch_size)
+    sizes = [batch_size] * (per_epoch - 1) + [num_samples - (per_epoch - 1) * batch_size]
+    iterations = data.draw(st.integers(0, min(9 * WINDOW // batch_size, 4_000)))
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    losses = random.uniform(1.5, 2.3, iterations).astype(np.float32)
+    seen, total, iteration = 0, 0.0, iterations
+    while seen < WINDOW and iteration > 0:
+        iteration -= 1
+        seen += sizes[iteration % per_epoch]
+        total += float(losses[iteration]) * sizes[iteration % per_epoch]
+    recent = losses[-recent_iterations(batch_size) :] if data.draw(st.booleans()) else losses
+    mean = running_loss(recent, iterations, batch_size, num_samples)
+    assert mean == (pytest.approx(total / seen) if seen >= WINDOW else None)
+
+
+def test_the_crossing_is_where_the_running_loss_is_first_below():
+    losses = np.linspace(2.3, 1.5, 150, dtype=np.float32)
+    crossing = RunningLoss(batch_size=100, num_samples=1_050, threshold=1.8).follow(losses)
+    at, before = crossing.iterations, crossing.iterations - 1
+    assert running_loss(losses[:at], at, 100, 1_050) < 1.8 <= running_loss(losses[:before], before, 100, 1_050)

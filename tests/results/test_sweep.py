@@ -1,14 +1,16 @@
 """Which sweep is the newest, whose table is published, and which runs of a folder count."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from digits_sweep.errors import NewerFormat, UnreadableRecord
-from digits_sweep.results.record import Record, Status, write_record
+from digits_sweep.results import sweep as sweeps
+from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.record import EpochRow, Record, Status, write_record
+from digits_sweep.results.run import read_run
 from digits_sweep.results.sweep import (
     Manifest,
     RecordedSweep,
@@ -20,16 +22,16 @@ from digits_sweep.results.sweep import (
     sweeps_in,
     write_manifest,
 )
+from tests.studies import add_run, finished, write_rows
 
 
 def sweep(outputs: Path, name: str, counter: int, runs: tuple[str, ...] = ("run",)) -> Path:
     folder = outputs / "sweeps" / name
     for number, run in enumerate(runs):
         (folder / run).mkdir(parents=True)
-        summary = {"batch_size": 20, "seed": number, "epochs": 1}
-        write_record(folder / run, Record(number, Status.COMPLETED, folder=run, summary=summary))
+        write_record(folder / run, Record(number, Status.COMPLETED, folder=run, config={"seed": number}))
     started = f"2026-11-26T12:00:{counter:02}+00:00"
-    write_manifest(folder, Manifest([], list(runs), [{}] * len(runs), [], f"id{counter}", started, counter))
+    write_manifest(folder, Manifest([], list(runs), [], f"id{counter}", started, counter))
     return folder
 
 
@@ -49,13 +51,6 @@ def test_a_copy_of_an_older_sweep_is_not_the_newest(tmp_path):
     assert newest_sweep(tmp_path) == second
 
 
-def test_a_sweep_of_format_2_is_older_than_any_of_format_3(tmp_path):
-    new = sweep(tmp_path, "a", 1)
-    old = sweep(tmp_path, "z", 0)
-    write_manifest(old, replace(read_manifest(old), started_at="", id=""))
-    assert newest_sweep(tmp_path) == new
-
-
 def test_a_sweep_json_that_was_written_last_and_cannot_be_read_is_named_instead_of_passed_over(tmp_path):
     sweep(tmp_path, "first", 1)
     broken = sweep(tmp_path, "second", 2)
@@ -67,8 +62,8 @@ def test_a_sweep_json_that_was_written_last_and_cannot_be_read_is_named_instead_
 def test_a_manifest_of_a_newer_format_says_so(tmp_path):
     folder = sweep(tmp_path, "sweep", 1)
     text = (folder / "sweep.json").read_text()
-    (folder / "sweep.json").write_text(text.replace('"format": 3', '"format": 4'))
-    with pytest.raises(NewerFormat, match="its format 4 is not known here"):
+    (folder / "sweep.json").write_text(text.replace('"format": 4', '"format": 5'))
+    with pytest.raises(NewerFormat, match="its format 5 is not known here"):
         read_manifest(folder)
 
 
@@ -86,7 +81,7 @@ def test_a_copied_run_folder_is_not_counted_as_a_second_seed(tmp_path):
     folder = sweep(tmp_path, "sweep", 1, ("batch_size=100",))
     shutil.copytree(folder / "batch_size=100", folder / "batch_size=100 - Copy")
     table = load_sweep(folder).set_index("run_dir")
-    assert table.loc["batch_size=100 - Copy", "status"] == "failed"
+    assert table.loc["batch_size=100 - Copy", "status"] == "unknown"
     assert table.loc["batch_size=100 - Copy", "error"] == "a copy of batch_size=100, which is not counted again"
     assert (table["status"] == "completed").sum() == 1
 
@@ -94,7 +89,7 @@ def test_a_copied_run_folder_is_not_counted_as_a_second_seed(tmp_path):
 def test_a_run_folder_that_sweep_json_does_not_name_is_not_counted(tmp_path):
     folder = sweep(tmp_path, "sweep", 1)
     (folder / "other").mkdir()
-    write_record(folder / "other", Record(1, Status.COMPLETED, summary={"batch_size": 5, "epochs": 1}))
+    write_record(folder / "other", Record(1, Status.COMPLETED, config={"seed": 5}))
     assert "not a run of this sweep" in load_sweep(folder).set_index("run_dir").loc["other", "error"]
 
 
@@ -103,3 +98,55 @@ def test_a_folder_that_is_no_sweep_is_refused_instead_of_being_an_empty_table(tm
     make(tmp_path / "folder")
     with pytest.raises(UnreadableRecord, match="not a sweep: it has neither"):
         load_sweep(tmp_path / "folder")
+
+
+def test_rows_come_in_the_order_of_the_sweep_whatever_the_folders_are_called(tmp_path):
+    folder = sweep(tmp_path, "sweep", 1, ("c", "b", "a"))
+    assert list(load_sweep(folder)["run_dir"]) == ["c", "b", "a"]
+
+
+def test_a_run_that_has_not_started_has_no_row_and_its_configuration_is_known(tmp_path):
+    folder = sweep(tmp_path, "sweep", 1, ("a", "b"))
+    write_record(folder / "b", Record(1, folder="b", config={"seed": 7}))
+    assert list(load_sweep(folder)["run_dir"]) == ["a"]
+    assert RecordedSweep(folder).config_of("b") == {"seed": 7}
+
+
+def test_whole_numbers_stay_whole_and_a_miss_stays_empty(tmp_path):
+    folder = tmp_path / "sweeps" / "one"
+    for name, losses in (("reached", [1.7, 1.5]), ("missed", [1.7])):
+        add_run(folder, name, losses)
+    finished(folder)
+    header, *lines = (line.split(",") for line in (folder / "summary.csv").read_text().splitlines())
+    assert [line[header.index("first_epoch_below_threshold")] for line in lines] == ["2", ""]
+
+
+def test_an_empty_sweep_gives_an_empty_table_with_every_column(tmp_path):
+    write_manifest(tmp_path, Manifest([], [], []))
+    assert list(load_sweep(tmp_path).columns) == [column.name for column in COLUMNS]
+
+
+def test_a_run_whose_record_is_torn_has_a_row_that_says_so(tmp_path):
+    folder = sweep(tmp_path, "sweep", 1, ("good", "torn"))
+    (folder / "torn" / "record.json").write_text("{")
+    assert list(load_sweep(folder)["status"]) == ["completed", "unknown"]
+
+
+def test_the_published_table_names_run_folders_from_the_outputs_folder(tmp_path):
+    folder = sweep(tmp_path, "now", 1)
+    for _ in range(2):
+        publish_summary(RecordedSweep(folder), tmp_path)
+    assert list(pd.read_csv(tmp_path / "summary.csv")["run_dir"]) == ["sweeps/now/run"]
+
+
+def test_a_sweep_reads_again_only_what_has_changed(tmp_path, monkeypatch):
+    folder = sweep(tmp_path, "sweep", 1, ("a", "b", "c"))
+    recorded, read = RecordedSweep(folder), []
+    monkeypatch.setattr(sweeps, "read_run", lambda path: read.append(path.name) or read_run(path))
+    assert not recorded.refresh()
+    write_rows(folder / "b" / "history.csv", EpochRow, [EpochRow(1, 1.9, 0.1, 1.0, 1.0, True, 3, 60)])
+    (folder / "c" / "record.json").unlink()
+    assert recorded.refresh()
+    assert read == ["b"]
+    assert list(recorded.runs) == ["a", "b"]
+    assert recorded.runs["b"].row["epochs"] == 1

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +10,10 @@ from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.analysis.sentences.critical import answer_sentence, check_sentence
 from digits_sweep.results.critical import ANSWERS, Answer, Check, read_answers, write_answers
 from digits_sweep.results.record import EpochRow, Record
+from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.answers import measured_cost, round_batch_size, soonest
 from digits_sweep.search.fit import Fit
 from digits_sweep.search.settings import Cost
-from digits_sweep.search.study import RecordedRun
 
 FIT = Fit(14.16, 3433, 242.5, 204, 292, {5: 201.0, 4000: None}, {5: 0.19})
 ANSWER = Answer(
@@ -101,9 +102,8 @@ def test_a_file_of_somebody_else_is_refused_in_one_line(tmp_path, content):
 
 
 def timed(batch_size, seconds, iterations=100):
-    history = [EpochRow(1, 2.0, 0.1, seconds, batch_size * iterations / seconds)]
-    record = Record(0, summary={"batch_size": batch_size, "iterations": iterations})
-    return RecordedRun(f"batch_size={batch_size}", record, history, [], None)
+    row = EpochRow(1, 2.0, 0.1, seconds, batch_size * iterations / seconds, True, iterations, batch_size * iterations)
+    return RecordedRun(Path("run"), Record(0, config={"data": {"batch_size": batch_size}}), [row])
 
 
 def test_the_cost_of_an_iteration_and_of_an_example_come_from_the_seconds_of_runs():

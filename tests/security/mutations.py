@@ -2,18 +2,19 @@
 
 import copy
 import hashlib
-import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from hypothesis import strategies as st
+from safetensors.torch import load, save
+
+from digits_sweep.sweep import checkpoint
 
 RUN = "batch_size=500"
-NAMES = (f"{RUN}/record.json", f"{RUN}/history.csv", f"{RUN}/checkpoint.pt", "sweep.json")
+NAMES = (f"{RUN}/record.json", f"{RUN}/history.csv", f"{RUN}/checkpoint.safetensors", "sweep.json")
 
 # What a value may be replaced by: of another type, of another size, and text that means something elsewhere.
 VALUES = (
@@ -92,8 +93,7 @@ def change_and_seal(sweep: Path, name: str, where: float, value: Any, how: str) 
     """Change one value of a file, and make every checksum fit: what somebody who means it would do."""
     path = sweep / name
     if name.endswith("record.json"):
-        content = replaced(json.loads(path.read_text(encoding="utf-8")), where, value, how)
-        _write_record(path, content)
+        _seal(path, lambda content: replaced(content, where, value, how))
     elif name.endswith("history.csv"):
         text = value if isinstance(value, str) else json.dumps(value)
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -103,34 +103,27 @@ def change_and_seal(sweep: Path, name: str, where: float, value: Any, how: str) 
         parts[column] = text
         lines[row] = ",".join(parts)
         path.write_bytes("\n".join(lines).encode("utf-8", "replace"))
-        _seal_history(path)
-    elif name.endswith("checkpoint.pt"):
+        written = {"bytes": path.stat().st_size, "crc32": zlib.crc32(path.read_bytes())}
+        _seal(
+            path.with_name("record.json"), lambda content: content["files"].update({"history.csv": written}) or content
+        )
+    elif name.endswith("checkpoint.safetensors"):
         _change_checkpoint(path, where, value, how)
     else:
         change_values(sweep, name, where, value, how)
 
 
 def _change_checkpoint(path: Path, where: float, value: Any, how: str) -> None:
-    """Change one value of a checkpoint, or of the record that it holds as a text of JSON."""
-    content = torch.load(io.BytesIO(path.read_bytes()[:-4]), weights_only=True)
-    content["record"] = json.loads(content["record"])
-    content = replaced(content, where, value, how)
-    if isinstance(content, dict) and isinstance(content.get("record"), dict | list):
-        content["record"] = json.dumps(content["record"])
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    path.write_bytes(buffer.getvalue() + zlib.crc32(buffer.getvalue()).to_bytes(4, "big"))
+    """Change one value of the text in a checkpoint."""
+    content = path.read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    tensors = load(content)
+    text = json.dumps(replaced(json.loads(header["__metadata__"]["run"]), where, value, how))
+    path.write_bytes(save(tensors, {"run": text, "crc32": str(checkpoint._crc32(text, tensors))}))
 
 
-def _seal_history(path: Path) -> None:
-    record = path.with_name("record.json")
-    content = json.loads(record.read_text(encoding="utf-8"))
-    signature = {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    content["files"]["history.csv"] = signature
-    _write_record(record, content)
-
-
-def _write_record(path: Path, content: dict[str, Any]) -> None:
+def _seal(path: Path, change: Callable[[Any], Any]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
     content.pop("sha256", None)
-    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps({**content, "sha256": checksum}))
+    text = json.dumps(change(content), indent=2).removeprefix("{\n").encode() + b"\n"
+    path.write_bytes(b'{\n  "sha256": "' + hashlib.sha256(text).hexdigest().encode() + b'",\n' + text)

@@ -11,27 +11,28 @@ from typing import Any
 
 import pytest
 
-from digits_sweep.results.record import EpochRow, read_record, write_history, write_record
+from digits_sweep.results.record import EpochRow
 from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
-from tests.studies import add_run, finished, losses_reaching
+from tests.records import change_record
+from tests.studies import add_run, finished, losses_reaching, write_rows
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 
 
-def add_hostile(
-    sweep: Path, name: str, config: dict[str, Any] | None = None, test_answers: list[Any] | None = None, **columns: Any
-) -> None:
+def add_hostile(sweep: Path, name: str, config: dict[str, Any] | None = None, **content: Any) -> None:
     """Write a run whose record was a sound one until somebody changed it, and made its checksum fit again."""
+
+    def change(record: dict[str, Any]) -> None:
+        record.update(content)
+        for key, value in (config or {}).items():
+            group, _, ending = key.rpartition(".")
+            (record["config"][group] if group else record["config"])[ending] = value
+
     add_run(sweep, name, losses_reaching(3))
-    record = read_record(sweep / name)
-    record.summary |= columns
-    record.test_answers = test_answers or record.test_answers
-    for key, value in (config or {}).items():
-        group, _, ending = key.rpartition(".")
-        (record.config[group] if group else record.config)[ending] = value
-    write_record(sweep / name, record)
-    (sweep / name / "record.json.previous").unlink()
+    record = sweep / name / "record.json"
+    record.with_name("record.json.previous").write_bytes(record.read_bytes())
+    change_record(sweep / name, change)
 
 
 @pytest.fixture
@@ -51,33 +52,24 @@ def reported(program: Program) -> tuple[str, str]:
 
 
 UNCOUNTED = [
-    ({"lr": None}, "lr is missing"),
-    ({"lr": "nan"}, "lr is"),
-    ({"lr": 1e300}, "lr is 1e300"),
-    ({"lr": "fast"}, "fast"),
-    ({"batch_size": 0}, "batch_size is 0"),
-    ({"batch_size": 2**62}, "batch_size is"),
-    ({"batch_size": 10**300}, "record.json: "),
-    ({"batch_size": 1e308}, "record.json: "),
-    ({"seed": "inf"}, "record.json: "),
-    ({"batch_size": 12.5}, "record.json: "),
-    ({"seconds_per_epoch": 0}, "seconds_per_epoch is 0"),
-    ({"seconds_per_epoch": "nan"}, "seconds_per_epoch is"),
-    ({"seconds_per_epoch": "inf"}, "seconds_per_epoch is inf"),
-    ({"final_loss": -1e308}, "final_loss is -1e308"),
-    ({"seconds_to_threshold": -1}, "seconds_to_threshold is -1"),
-    ({"first_epoch_below_threshold": 11}, "below the threshold in epoch 11 of 10"),
-    ({"epochs": -1}, "epochs is not what a record holds"),
-    ({"epochs": 10**12}, "epochs is"),
-    ({"iterations_per_epoch": 0}, "iterations_per_epoch is 0"),
-    ({"test_accuracy": 7.0}, "test_accuracy is 7"),
-    ({"concurrent_runs": []}, "record.json: "),
-    ({"loss_threshold": None}, "loss_threshold is missing"),
-    ({"iterations_to_threshold": 2**62}, "iterations_to_threshold is"),
-    ({"train_samples": {"a": 1}}, "record.json: "),
+    ({"config": {"optimizer.lr": None}}, "lr is missing"),
+    ({"config": {"optimizer.lr": 1e300}}, "lr is 1e300"),
+    ({"config": {"optimizer.lr": "fast"}}, "fast"),
+    ({"config": {"data.batch_size": 0}}, "batch_size is 0"),
+    ({"config": {"data.batch_size": 2**62}}, "batch_size is"),
+    ({"config": {"data.batch_size": 10**300}}, "record.json: "),
+    ({"config": {"data.batch_size": 1e308}}, "record.json: "),
+    ({"config": {"data.batch_size": 12.5}}, "record.json: "),
+    ({"config": {"seed": "inf"}}, "record.json: "),
+    ({"config": {"trainer.loss_threshold": None}}, "loss_threshold is missing"),
+    ({"config": {"trainer": 5}}, "loss_threshold is missing"),
+    ({"test_accuracy": 7.0}, "Expected `float` <= 1.0"),
+    ({"concurrent_runs": []}, "Expected `int`, got `array`"),
+    ({"train_samples": {"a": 1}}, "Expected `int | null`, got `object`"),
+    ({"train_samples": 10**12}, "Expected `int` <= "),
     ({"test_answers": [100] * 20_000}, "test_answers are not counts"),
-    ({"test_answers": [-5] * 10}, "test_answers are not counts"),
-    ({"test_answers": [True] * 10}, "test_answers are not counts"),
+    ({"test_answers": [-5] * 10}, "Expected `int` >= 0"),
+    ({"test_answers": [True] * 10}, "Expected `int`, got `bool`"),
     ({"config": {f"model.key_{number}": number for number in range(5_000)}}, "a configuration of 5,0"),
     ({"config": {"model.scale": "x" * 100_000}}, "model.scale has 100,000 characters"),
     ({"config": {"run_dir": "elsewhere"}}, "'run_dir' is no key"),
@@ -86,7 +78,7 @@ UNCOUNTED = [
     ({"config": {f"model.{CLIPBOARD}": 1}}, "is no key"),
 ]
 EPOCHS = {
-    "no_time": EpochRow(1, 1.5, 0.1, 0.0, 1.0),
+    "no_time": EpochRow(1, 1.5, 0.1, 0.0, 1.0, True, 1, 1),
     "negative": EpochRow(1, 1.5, 0.1, -1.0, 1.0),
     "nan": EpochRow(1, 1.5, 0.1, float("nan"), 1.0),
     "infinite": EpochRow(1, 1.5, 0.1, float("inf"), 1.0),
@@ -104,7 +96,7 @@ def uncounted(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         add_hostile(sweep, f"run_{number}", **hostile)
     for name, row in EPOCHS.items():
         add_run(sweep, name, losses_reaching(3))
-        write_history(sweep / name, [row])
+        write_rows(sweep / name / "history.csv", EpochRow, [row])
     finished(sweep)
     return reported(program)
 

@@ -9,7 +9,15 @@ from digits_sweep.results.sweep import load_sweep
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices as POSIX has them")
 
-FILES = ("record.json", "history.csv", "checkpoint.pt", "losses.npy", "digits_sweep.log", "owner.json", ".lock")
+FILES = (
+    "record.json",
+    "history.csv",
+    "checkpoint.safetensors",
+    "losses.npy",
+    "digits_sweep.log",
+    "owner.json",
+    ".lock",
+)
 PLACES = (
     "sweep.json", "summary.csv", ".lock", "owner.json", ".hydra", ".submitit", "new.txt",
     *(f"batch_size=500/{name}" for name in (*FILES, ".hydra/config.yaml", "trackers.json", ".record.json.link")),

@@ -6,34 +6,39 @@ from typing import Any
 
 import pytest
 
-from digits_sweep.results.sweep import load_sweep, read_manifest
+from digits_sweep.results.sweep import RecordedSweep, load_sweep
 from tests.commands import Program
+from tests.records import change_record
 from tests.security.conftest import change_manifest
 
+Change = Callable[[Path], object]
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 RESUME = ("resume=latest", "trainer.num_epochs=3")
 # What no plain value has, wherever it stands.
 INTERPOLATIONS = ("${oc.env:HOME}", "$\\{oc.env:HOME}", "\\${oc.env:HOME}", "a${seed}", "{a}", "\\", "$")
 
 
-def set_to(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+def set_to(key: str, value: Any) -> Change:
     """Set a key of every run's configuration; `a.b` is a key of the group `a`, anything else one of its own."""
 
-    def change(manifest: dict[str, Any]) -> None:
-        for config in manifest["configs"]:
-            group, _, name = key.rpartition(".")
-            (config[group] if group else config)[name] = value
+    def change(record: dict[str, Any]) -> None:
+        group, _, name = key.rpartition(".")
+        (record["config"][group] if group else record["config"])[name] = value
 
-    return change
-
-
-def typed(*overrides: str) -> Callable[[dict[str, Any]], None]:
-    return lambda manifest: manifest["command"].extend(overrides)
+    return lambda sweep: [change_record(path.parent, change) for path in sweep.glob("*/record.json")]
 
 
-def refused(program: Program, sweep: Path, change: Callable[[dict[str, Any]], None]) -> str:
-    """Resume after a change of `sweep.json`; return the lines that refuse it, before anything is trained."""
-    change_manifest(sweep, change)
+def in_manifest(change: Callable[[dict[str, Any]], object]) -> Change:
+    return lambda sweep: change_manifest(sweep, change)
+
+
+def typed(*overrides: str) -> Change:
+    return in_manifest(lambda manifest: manifest["command"].extend(overrides))
+
+
+def refused(program: Program, sweep: Path, change: Change) -> str:
+    """Resume after a change of the sweep's files; return the lines that refuse it, before anything is trained."""
+    change(sweep)
     done = program(*RESUME)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
@@ -89,8 +94,8 @@ def test_a_value_that_no_run_has_is_refused_before_anything_is_trained(program, 
     assert reason in refused(program, received, set_to(key, value))
 
 
-def replaced(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    return lambda manifest: manifest.update({name: value})
+def replaced(name: str, value: Any) -> Change:
+    return in_manifest(lambda manifest: manifest.update({name: value}))
 
 
 MANIFESTS = [
@@ -98,14 +103,13 @@ MANIFESTS = [
     (replaced("runs", ["/tmp/x", "y"]), "'/tmp/x' is not the name of a run's folder"),
     (replaced("runs", ["..", "y"]), "'..' is not the name of a run's folder"),
     (replaced("runs", ["x", "x"]), "it has a run twice"),
-    (lambda manifest: manifest.update(runs=[], configs=[]), "a sweep without runs"),
-    (replaced("runs", ["x"]), "not as many configurations as runs"),
-    (replaced("counter", 10**300), "its counter is no whole number"),
-    (replaced("counter", True), "its counter is no whole number"),
-    (lambda manifest: manifest["datasets"][0].update(note=["x"]), "is not what belongs there"),
-    (lambda manifest: manifest["datasets"][0].update(used="../x"), "there is no data set ../x"),
-    (replaced("surprise", 1), "surprise"),
-    (replaced("command", [CLIPBOARD, 5]), "5 is not what belongs there"),
+    (replaced("runs", []), "a sweep without runs"),
+    (replaced("runs", ["x"]), "the record of x cannot be read"),
+    (replaced("counter", 10**300), "sweep.json: "),
+    (replaced("counter", True), "Expected `int`, got `bool`"),
+    (in_manifest(lambda manifest: manifest["datasets"][0].update(note=["x"])), "Expected `str | null`, got `array`"),
+    (in_manifest(lambda manifest: manifest["datasets"][0].update(used="../x")), "there is no data set ../x"),
+    (replaced("command", [CLIPBOARD, 5]), "Expected `str`, got `int`"),
 ]
 
 
@@ -124,7 +128,6 @@ IGNORED = [
     set_to("resume", "/etc"),
     set_to("dry_run", True),
     set_to("data.root", "${oc.env:HOME}"),
-    lambda manifest: [config.update({"data.root": "/nowhere"}) for config in manifest["configs"]],
     typed("data.root=/nowhere", "data.mirrors=[http://example.org/]", "tracker=mlflow"),
     typed("seed=${oc.env:HOME}", "experiment=../../x", "hydra.searchpath=[file:///nowhere]"),
     typed("hydra/launcher=evil", "hydra/launcher=../x", "hydra.launcher._target_=os.system"),
@@ -135,20 +138,19 @@ IGNORED = [
 @pytest.mark.sampled(18)
 @pytest.mark.parametrize("change", IGNORED, ids=range(len(IGNORED)))
 def test_places_trackers_and_code_are_not_taken_and_the_runs_are_those_of_the_sweep(program, received, change):
-    before = read_manifest(received)
-    change_manifest(received, change)
+    before = {name: run.record.config for name, run in RecordedSweep(received).runs.items()}
+    change(received)
     done = program(*RESUME)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(load_sweep(received)["epochs"]) == [3, 3]
-    after = read_manifest(received)
-    for config, recorded in zip(after.configs, before.configs, strict=True):
-        assert config["tracker"] == {}
-        assert config["data"] == recorded["data"]
+    for name, run in RecordedSweep(received).runs.items():
+        assert run.record.config["tracker"] == {}
+        assert run.record.config["data"] == before[name]["data"]
     assert not Path("/nowhere").exists()
 
 
 def test_what_is_not_repeated_is_said_without_its_control_characters(program, received):
-    change_manifest(received, typed(f"data.root={CLIPBOARD}", "tracker.mlflow.uri=http://example.org"))
+    typed(f"data.root={CLIPBOARD}", "tracker.mlflow.uri=http://example.org")(received)
     done = program(*RESUME)
     assert "not repeated from sweep.json" in done.stdout
     assert "tracker.mlflow.uri=http://example.org" in done.stdout

@@ -1,8 +1,11 @@
 """A disk that is made of the recorded changes of a run: as a killed process leaves it, or a power cut."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -44,12 +47,17 @@ def recorded_changes() -> Iterator[list[Change]]:
             each.stop()
 
 
-@dataclass
+@dataclass(eq=False)
 class File:
     """A file's content, and what of it is on the disk for sure."""
 
     content: bytes = b""
     flushed: bytes = b""
+
+    @property
+    def zeros(self) -> bytes:
+        """What is left if the file system has flushed the new length, and not the new data."""
+        return self.flushed + bytes(max(0, len(self.content) - len(self.flushed)))
 
 
 @dataclass
@@ -85,12 +93,39 @@ class Disk:
                 self.flushed = {name: file for name, file in self.flushed.items() if name.parent != path}
                 self.flushed |= {name: file for name, file in self.names.items() if name.parent == path}
 
-    def write_to(self, folder: Path, root: Path, after_power_cut: bool) -> None:
-        """Make what lies below `root` on this disk a real folder."""
-        for path, file in (self.flushed if after_power_cut else self.names).items():
-            real = folder / path.relative_to(root)
-            real.parent.mkdir(parents=True, exist_ok=True)
-            real.write_bytes(file.flushed if after_power_cut else file.content)
+    def after_power_cuts(self, most: int, chance: random.Random) -> list[dict[Path, bytes]]:
+        """What a power cut may leave: of everything that was not flushed each subset, or `most` of them by chance.
+
+        A name is there as before or as after its change, and a file has what was flushed, all of it, or zeros in place
+        of the rest; so a new name may be there without the data.
+        """
+        paths = sorted({*self.names, *self.flushed})
+        names = [_different([self.flushed.get(path), self.names.get(path)]) for path in paths]
+        files = {id(file): file for several in names for file in several if file}
+        choices = [*names, *(_different([file.flushed, file.content, file.zeros]) for file in files.values())]
+        if prod(map(len, choices)) <= most:
+            combinations = list(product(*choices))
+        else:
+            combinations = [tuple(map(chance.choice, choices)) for _ in range(most)]
+        found = []
+        for chosen in combinations:
+            contents = dict(zip(files, chosen[len(paths) :], strict=True))
+            present = ((path, file) for path, file in zip(paths, chosen, strict=False) if file)
+            found.append({path: contents[id(file)] for path, file in present})
+        return found
+
+
+def _different(values: list[Any]) -> list[Any]:
+    return [value for number, value in enumerate(values) if value not in values[:number]]
+
+
+def write_files(contents: dict[Path, bytes], folder: Path, root: Path) -> None:
+    """Make files below `root` real ones in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, content in contents.items():
+        real = folder / path.relative_to(root)
+        real.parent.mkdir(parents=True, exist_ok=True)
+        real.write_bytes(content)
 
 
 def disk_after(changes: list[Change], count: int, part: float = 1.0) -> Disk:

@@ -49,22 +49,31 @@ def resumes_as_if_nothing_had_happened(run_dir: Path, three_epochs: Path) -> Non
     assert all(one.equal(other) for one, other in zip(weights(run_dir), weights(three_epochs), strict=True))
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
-    "lost",
+    ("lost", "reason"),
     [
-        ["record.json"],
-        ["record.json", "record.json.previous"],
-        ["history.csv"],
-        ["record.json", "record.json.previous", "history.csv", "checkpoint.pt.previous"],
+        (["history.csv"], "history.csv: No such file or directory"),
+        (["losses.npy"], "losses.npy: No such file or directory"),
+        (["checkpoint.safetensors", "checkpoint.safetensors.previous"], "there is no checkpoint for its 2 epochs"),
+        (["record.json", "record.json.previous"], "record.json: No such file or directory"),
     ],
-    ids=" ".join,
 )
-def test_what_is_lost_beside_the_checkpoint_is_made_of_it_again(run_dir, three_epochs, lost):
+def test_what_cannot_be_resumed_is_set_aside_whole_and_the_run_starts_again(
+    run_dir, three_epochs, capsys, lost, reason
+):
     for name in lost:
         (run_dir / name).unlink()
+    before = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.suffix in (".csv", ".npy", ".json")}
     resumes_as_if_nothing_had_happened(run_dir, three_epochs)
-    assert read_record(run_dir).epochs == 3
+    assert f"run: {reason}; its files are in {run_dir / 'set_aside'}, the run starts again" in capsys.readouterr().out
+    assert before.items() <= {path.name: path.read_bytes() for path in (run_dir / "set_aside").iterdir()}.items()
+    assert "epoch 1/3" not in (run_dir / "set_aside").name
+
+
+def test_without_the_last_checkpoint_the_one_before_it_is_used(run_dir, three_epochs):
+    (run_dir / "checkpoint.safetensors").write_bytes(b"damaged")
+    resumes_as_if_nothing_had_happened(run_dir, three_epochs)
+    assert not list(run_dir.glob("set_aside*"))
 
 
 @pytest.mark.parametrize("wait", ["flush", "flush_folder"])
@@ -83,35 +92,39 @@ def test_a_disk_that_fails_in_the_background_stops_the_run_and_costs_nothing(run
 
 def test_a_figure_that_was_edited_is_not_believed(run_dir, three_epochs):
     for path in (run_dir / "record.json", run_dir / "record.json.previous"):
-        path.write_text(path.read_text().replace('"final_loss": 2', '"final_loss": 1'))
+        path.write_text(path.read_text().replace('"train_samples": 4', '"train_samples": 5'))
     (row,) = (row for _, row in load_sweep(run_dir.parent).iterrows())
-    assert row["status"] == "failed"
+    assert row["status"] == "unknown"
     assert "corrupt: checksum mismatch" in row["error"]
     resumes_as_if_nothing_had_happened(run_dir, three_epochs)
     assert list(load_sweep(run_dir.parent)["status"]) == ["completed"]
 
 
-def test_a_history_that_was_edited_is_left_out_and_said_in_the_row(run_dir, three_epochs):
+def test_a_finished_run_whose_history_was_edited_is_kept_as_unknown(run_dir, capsys):
     path = run_dir / "history.csv"
     path.write_text(path.read_text().replace("2.3", "1.3", 1))
+    before = path.read_text()
+    assert run(config(2), run_dir).status == "unknown"
+    assert (
+        f"kept; history.csv: does not fit record.json; to train it again, remove {run_dir}" in capsys.readouterr().out
+    )
     table = load_sweep(run_dir.parent)
-    assert table["error"][0] == "history.csv: does not fit record.json"
-    resumes_as_if_nothing_had_happened(run_dir, three_epochs)
+    assert (table["status"][0], table["error"][0]) == ("unknown", "history.csv: does not fit record.json")
+    assert path.read_text() == before
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_nothing_is_changed(run_dir, tmp_path):
     run(config(2), tmp_path / "other")
-    shutil.copy(tmp_path / "other" / "checkpoint.pt", run_dir)
+    shutil.copy(tmp_path / "other" / "checkpoint.safetensors", run_dir)
     before = {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
-    with pytest.raises(CannotResume, match=r"record\.json and checkpoint\.pt belong to different runs"):
+    with pytest.raises(CannotResume, match=r"record\.json and checkpoint\.safetensors belong to different runs"):
         run(config(3), run_dir)
     assert {path.name: path.read_bytes() for path in run_dir.iterdir() if path.is_file()} == before
 
 
-def test_a_checkpoint_of_another_seed_is_refused_by_key(run_dir, tmp_path):
-    run(config(2, "seed=7"), tmp_path / "other")
-    for name in ("checkpoint.pt", "record.json"):
-        shutil.copy(tmp_path / "other" / name, run_dir)
+def test_a_run_of_another_seed_is_refused_by_key(tmp_path):
+    run_dir = tmp_path / "other"
+    run(config(2, "seed=7"), run_dir)
     with pytest.raises(CannotResume, match="seed was 7, is now 42"):
         run(config(3), run_dir)
 
@@ -136,23 +149,22 @@ def test_a_record_of_a_newer_version_is_neither_set_aside_nor_trained_again(run_
 
 
 def test_what_is_set_aside_twice_is_kept_twice(run_dir):
-    for number in (1, 2):
-        for name in ("checkpoint.pt", "checkpoint.pt.previous"):
-            (run_dir / name).write_bytes(b"damaged %d" % number)
-        run(config(2), run_dir)
-    assert (run_dir / "checkpoint.pt.unreadable").read_bytes() == b"damaged 1"
-    assert (run_dir / "checkpoint.pt.unreadable.2").read_bytes() == b"damaged 2"
+    for epochs in (3, 4):
+        for name in ("checkpoint.safetensors", "checkpoint.safetensors.previous"):
+            (run_dir / name).write_bytes(b"damaged %d" % epochs)
+        run(config(epochs), run_dir)
+    assert (run_dir / "set_aside" / "checkpoint.safetensors").read_bytes() == b"damaged 3"
+    assert (run_dir / "set_aside_2" / "checkpoint.safetensors").read_bytes() == b"damaged 4"
 
 
 def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(run_dir):
-    def stop(record, history):
-        return "enough" if len(history) == 3 else None
+    def stop(recorded):
+        return "enough" if recorded.epochs == 3 else None
 
     assert read_record(run_dir).test_answers is not None
-    record = run(config(5), run_dir, enough=stop)
-    assert record.status == Status.INTERRUPTED
-    assert (record.epochs, record.test_answers) == (3, None)
-    assert record.summary["test_accuracy"] is None
+    recorded = run(config(5), run_dir, stop_rule=stop)
+    assert (recorded.status, recorded.epochs, recorded.record.error) == (Status.INTERRUPTED, 3, "enough")
+    assert (recorded.row["test_accuracy"], recorded.row["classes_never_predicted"]) == (None, None)
 
 
 def test_a_run_that_is_resumed_with_another_torch_or_commit_keeps_both(run_dir, monkeypatch):
@@ -161,8 +173,8 @@ def test_a_run_that_is_resumed_with_another_torch_or_commit_keeps_both(run_dir, 
     before = module.describe_environment()
     other = {**before, "git_commit": "f" * 40}
     monkeypatch.setattr(module, "describe_environment", lambda: other)
-    record = run(config(3), run_dir)
-    assert [each["from_epoch"] for each in record.environments] == [1, 3]
+    recorded = run(config(3), run_dir)
+    assert [each["from_epoch"] for each in recorded.record.environments] == [1, 3]
     # Outside of a repository there was none.
     both = f", {'f' * 40} (from epoch 3)" if before["git_commit"] else "f" * 40
-    assert record.summary["git_commit"].endswith(both)
+    assert recorded.row["git_commit"].endswith(both)

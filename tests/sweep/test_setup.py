@@ -29,8 +29,8 @@ def started_without_a_compiler(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("without") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CC", NO_COMPILER)
-        record = run(config(2), folder)
-    assert record.summary["engine"] == "closed_form"
+        recorded = run(config(2), folder)
+    assert recorded.row["engine"] == "closed_form"
     return folder
 
 
@@ -39,9 +39,9 @@ def test_a_run_without_a_compiler_keeps_its_engine_and_its_reason_when_there_is_
     started_without_a_compiler, tmp_path
 ):
     run_dir = shutil.copytree(started_without_a_compiler, tmp_path / "run")
-    record = run(config(3), run_dir)
-    assert (record.status, record.summary["engine"]) == (Status.COMPLETED, "closed_form")
-    assert f"not native: no C compiler ({NO_COMPILER}) on this machine" in record.engine_reason
+    recorded = run(config(3), run_dir)
+    assert (recorded.status, recorded.row["engine"]) == (Status.COMPLETED, "closed_form")
+    assert f"not native: no C compiler ({NO_COMPILER}) on this machine" in recorded.record.engine_reason
     run(config(3, "engine=closed_form"), tmp_path / "undisturbed")
     assert losses(run_dir) == losses(tmp_path / "undisturbed")
     assert all(one.equal(other) for one, other in zip(weights(run_dir), weights(tmp_path / "undisturbed"), strict=True))
@@ -49,12 +49,12 @@ def test_a_run_without_a_compiler_keeps_its_engine_and_its_reason_when_there_is_
 
 @needs_compiler
 def test_a_run_in_c_is_not_resumed_without_a_compiler(tmp_path, monkeypatch):
-    assert run(config(1), tmp_path / "run").summary["engine"] == "native"
+    assert run(config(1), tmp_path / "run").row["engine"] == "native"
     monkeypatch.setenv("CC", NO_COMPILER)
-    record = run(config(2), tmp_path / "run")
-    assert record.status == Status.FAILED
+    recorded = run(config(2), tmp_path / "run")
+    assert recorded.status == Status.FAILED
     expected = f"engine was native when this run started; engine=native: no C compiler ({NO_COMPILER}) on this machine"
-    assert record.error.rstrip().endswith(expected)
+    assert recorded.record.error.rstrip().endswith(expected)
 
 
 @needs_compiler

@@ -13,6 +13,7 @@ from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
 from digits_sweep.training.model import ACTIVATIONS, MLP, build_model
+from tests.mirror import load_mnist
 from tests.workloads import ADAM, mlp, model_called, small_convolution
 
 
@@ -126,9 +127,7 @@ def test_a_gradient_that_cannot_be_told_from_its_noise_makes_the_scale_infinite(
 
 
 def test_the_reference_values_come_out_before_the_first_step_and_after_25(mnist_root):
-    from digits_sweep.data.published import load_mnist
-
-    data = load_mnist(mnist_root, [], timeout_seconds=1, report=lambda line: None)
+    data = load_mnist(mnist_root)
     images, labels = scale(data.train_images, "unit"), data.train_labels
     model = build_model(mlp(hidden_size=128), seed=0)
     assert_near(gradient_noise(model, images, labels), (3.2672e-4, 0.043119, 131.97), rel=5e-3)

@@ -62,11 +62,12 @@ def study_of(sweep: RecordedSweep) -> Study:
     A run that `implausible` names is in `runs` as one whose record cannot be read, and nowhere else.
     """
     table, history = table_of(sweep), history_of(sweep)
-    refused = implausible(table, history, sweep.records)
-    records = {name: record for name, record in sweep.records.items() if name not in refused}
+    recorded = {name: run.record for name, run in sweep.runs.items()}
+    refused = implausible(table, history, recorded)
+    records = {name: record for name, record in recorded.items() if name not in refused}
     runs = with_configurations(_with_other_keys(_without(table, refused), records))
     names = runs.set_index("run_dir")["configuration"]
-    tables = (history, _evaluations(sweep), targets_table(targets_in(sweep)))
+    tables = (history, _evaluations(sweep), targets_table(list(targets_in(sweep))))
     history, evaluations, targets = (table[~table["run_dir"].isin(list(refused))] for table in tables)
     goal = goal_of(runs, targets)
     predictions = {name: record.test_answers for name, record in records.items() if record.test_answers}
@@ -85,7 +86,7 @@ def study_of(sweep: RecordedSweep) -> Study:
 
 
 def _evaluations(sweep: RecordedSweep) -> pd.DataFrame:
-    rows = [{"run_dir": name, **asdict(row)} for name in sweep.records for row in sweep.evaluations.get(name, ())]
+    rows = [{"run_dir": run.name, **asdict(row)} for run in sweep.runs.values() for row in run.evaluations]
     names = [each.name for each in fields(EvaluationRow)]
     return pd.DataFrame(rows, columns=["run_dir", *names]).astype(dict.fromkeys(names, float))
 

@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
+from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from digits_sweep.config.schema import OptimizerConfig
 from digits_sweep.data.digits import scale
-from digits_sweep.data.published import import_torchvision
+from digits_sweep.errors import MismatchedTorchvision
 from digits_sweep.training.device import frozen
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.optimizers import build_optimizer, fused_kernel, unknown_step
@@ -183,6 +185,26 @@ class EagerEngine:
         return losses
 
 
+def import_transforms() -> ModuleType:
+    """Import torchvision's transforms.
+
+    Raises `MismatchedTorchvision` if torchvision is missing or its compiled operators do not load, for example if torch
+    is a CPU build and torchvision was built for another one (`operator torchvision::nms does not exist`).
+    """
+    try:
+        from torchvision import transforms
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise
+        raise MismatchedTorchvision("torchvision is not installed; pip install torch torchvision") from error
+    except (ImportError, RuntimeError) as error:
+        raise MismatchedTorchvision(
+            f"torch {version('torch')} and torchvision {version('torchvision')} do not work together ({error}); "
+            "install both from the same place: pip install --force-reinstall torch torchvision"
+        ) from error
+    return transforms
+
+
 class TransformedDigits(Dataset):
     """Images one by one: a (1, height, width) float32 image and its label.
 
@@ -191,7 +213,7 @@ class TransformedDigits(Dataset):
 
     def __init__(self, images: Tensor, labels: Tensor, scale: str) -> None:
         self.scale = scale
-        transforms = import_torchvision("torchvision.transforms")
+        transforms = import_transforms()
         self.transform = {
             "unit": transforms.ToTensor(),
             "standard": transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]),

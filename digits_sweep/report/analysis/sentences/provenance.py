@@ -1,12 +1,12 @@
 """List what it takes to reproduce a sweep: machine, versions, commit, data, command."""
 
 import shlex
-from typing import Any
 
 from digits_sweep.config.keys import results_of
 from digits_sweep.report.analysis.study import Study
 from digits_sweep.report.language import said
 from digits_sweep.results.columns import OWN_LOOP
+from digits_sweep.results.record import Environment
 
 
 def provenance(study: Study) -> list[tuple[str, str]]:
@@ -25,20 +25,20 @@ def provenance(study: Study) -> list[tuple[str, str]]:
     return rows
 
 
-def machine(environment: dict[str, Any]) -> str:
+def machine(environment: Environment) -> str:
     """Describe the machine of a record's `environment`: host, processor and number of cores."""
     host, cpu, cores = (environment.get(name) for name in ("host", "cpu", "cpu_cores"))
     return said("{host}: {cpu}, {cores} cores", host=host, cpu=cpu, cores=cores)
 
 
-def _system(environment: dict[str, Any]) -> str:
+def _system(environment: Environment) -> str:
     return f"{environment.get('platform')}, Python {environment.get('python')}"
 
 
-def _versions(environment: dict[str, Any]) -> str:
+def _versions(environment: Environment) -> str:
     return ", ".join(f"{name} {version}" for name, version in dict(environment.get("packages") or {}).items())
 
 
-def _commit(environment: dict[str, Any]) -> str:
+def _commit(environment: Environment) -> str:
     commit = str(environment.get("git_commit") or said("unknown: the program did not run from a checkout"))
     return commit.replace("-dirty", said(", with uncommitted changes"))
