@@ -72,8 +72,8 @@ def test_it_ends_the_same_if_it_is_stopped_after_every_run(undisturbed, program,
             break
         assert stopped.returncode == 130, stopped.stdout + stopped.stderr
         # What is recorded so far is in the table.
-        recorded = len(list(folder_of(program).glob("*/record.json")))
-        assert len(pd.read_csv(folder_of(program) / "summary.csv")) == recorded
+        recorded = load_sweep(folder_of(program))
+        assert list(pd.read_csv(folder_of(program) / "summary.csv")["run_dir"]) == list(recorded["run_dir"])
         stops += 1
     # A run that pauses is stopped more than once.
     assert stops >= len(list(expected.outputs.glob("*/*/*/record.json")))
