@@ -1,29 +1,24 @@
 """`python -m benchmarks`: a table of seconds per epoch, and of two ratios that hold on other machines too."""
 
 import argparse
-import sys
-from collections.abc import Sequence
 
 from digits_sweep import __version__
-from digits_sweep.errors import DigitsSweepError
-from digits_sweep.shell import command, die_on_signal
+from digits_sweep.shell import entry_point, stoppable
 
 BATCH_SIZES = (100, 20, 5)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, show the table and write it to `bench.csv`; the arguments are those of the command line if None.
+@entry_point
+def main(arguments: list[str]) -> None:
+    """Measure, show the table and write it to `bench.csv`.
 
     Ends with SystemExit and the reason if the configuration, the data or the device cannot be used.
     """
-    with command(arguments):
-        chosen = _parser().parse_args(arguments)
-        with die_on_signal():
-            from benchmarks.table import bench
-        try:
-            bench(chosen.batch_sizes, chosen.overrides)
-        except (DigitsSweepError, OSError) as error:
-            sys.exit(str(error))
+    chosen = _parser().parse_args(arguments)
+    from benchmarks.table import bench
+
+    with stoppable():
+        bench(chosen.batch_sizes, chosen.overrides)
 
 
 def _parser() -> argparse.ArgumentParser:

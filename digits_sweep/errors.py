@@ -97,22 +97,21 @@ def not_installed(name: str, extra: str) -> str:
     return f"{name} is not installed; in the checkout, .venv/bin/pip install -e '.[{extra}]'"
 
 
-# Control characters but the end of a line, marks that turn the direction of writing, and halves of characters.
+# Control characters except the end of a line, marks that turn the direction of writing, and halves of characters.
 _CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-
 # What makes a spreadsheet read a cell as a formula: these in front, in a spreadsheet that splits at semicolons too.
 _FORMULA = re.compile("(^|[;|\n])(?=[=+\\-@\uff0b\uff0d\uff1d\uff20])")
-# So many lines of one kind may a message have.
+# The most lines of one kind that a message has.
 MOST_LINES = 3
 
 
 def escape_controls(text: str) -> str:
     r"""Return `text` with every control character written out, such as `\x1b`, so that no terminal obeys it."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def one_line(text: str) -> str:
-    """Return `text` as `visible` does, on one line."""
+    """Return `text` on one line: control characters and ends of lines are written out."""
     return escape_controls(text).replace("\n", "\\n")
 
 
@@ -125,14 +124,14 @@ def first_lines(lines: Sequence[str]) -> str:
 def as_csv(table: pd.DataFrame) -> str:
     """Return a table as CSV for people.
 
-    Cells of text are never formulas: one that begins with `=`, `+`, `-` or `@` gets a single quote in front. Control
-    characters are written out. Numbers are as pandas writes them.
+    No cell is a formula: a text that begins with `=`, `+`, `-` or `@` gets a single quote in front. Control characters
+    are written out. Numbers are as pandas writes them.
     """
-    written = table.rename(columns=_cell)
-    for name, column in written.items():
+    harmless = table.rename(columns=_cell)
+    for name, column in harmless.items():
         if column.dtype.kind not in "biuf":
-            written[name] = column.map(_cell, na_action="ignore")
-    return written.to_csv(index=False, lineterminator="\n")
+            harmless[name] = column.map(_cell, na_action="ignore")
+    return harmless.to_csv(index=False, lineterminator="\n")
 
 
 def _cell(value: object) -> object:

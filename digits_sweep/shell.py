@@ -1,39 +1,41 @@
-"""A command as a process and on a terminal: signals, output that cannot be written, lines, bars and tables."""
+"""A command as a process and on a terminal: signals, output that cannot be written, lines, bars and tables.
+
+Every command imports this first, so rich is imported by the functions that draw.
+"""
 
 import atexit
-import io
+import math
 import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import IO, Any, Protocol, cast
+from dataclasses import dataclass, field
+from functools import wraps
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
-from rich.text import Text
+from digits_sweep import __version__
+from digits_sweep.errors import DigitsSweepError, escape_controls, one_line
 
-from digits_sweep.errors import escape_controls, one_line
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
 
 
-class Tolerant(io.TextIOBase):
+class Tolerant:
     """A stream that drops what `stream` cannot take: what is printed must not change what is trained or recorded.
 
-    The disk may be full, the terminal gone, the stream closed, or its encoding may lack a character.
+    The disk may be full, the terminal gone, the stream closed, or its encoding may lack a character. A program may have
+    put any object in the place of standard output, which raises what it likes.
     """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return getattr(self._stream, "encoding", None) or "utf-8"
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def isatty(self) -> bool:
         try:
@@ -41,18 +43,12 @@ class Tolerant(io.TextIOBase):
         except Exception:
             return False
 
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
     def write(self, text: str) -> int:
-        try:
-            self._stream.write(text)
-        except UnicodeEncodeError:
-            with suppress(Exception):
+        with suppress(Exception):
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
                 self._stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
-        except Exception:
-            # Whatever a program has put in the place of standard output raises what it likes.
-            pass
         return len(text)
 
     def flush(self) -> None:
@@ -65,19 +61,7 @@ def write_line(text: str) -> None:
     print(text, file=Tolerant(sys.stdout), flush=True)
 
 
-def drop_what_is_left() -> None:
-    """Flush the standard streams. What cannot be written Python would report at exit, with an exit code of its own."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            with suppress(OSError, ValueError, AttributeError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
-                os.close(nowhere)
-
-
-# What a shell reports for SIGINT and SIGTERM.
+# What a shell reports for a command that is stopped by SIGINT or SIGTERM.
 INTERRUPTED, TERMINATED = 130, 143
 CODES: dict[int, int] = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
 
@@ -86,204 +70,152 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: what a scheduler sends before it kills."""
 
 
-@contextmanager
-def command(arguments: Sequence[str] | None) -> Iterator[None]:
-    """Run a command in the block; `arguments` are those of its `main`, None if it is what this process is for.
+def entry_point(main: Callable[[list[str]], int | None]) -> Callable[..., None]:
+    """Make `main` the entry point of a command, to be called with arguments, or with none for those of this process.
 
-    Ctrl-C raises KeyboardInterrupt in the block, SIGTERM `Terminated`. Whatever the block makes of that, no traceback
-    is shown: the command ends with SystemExit(130 or 143), and with a line unless the block raised that itself.
-    Outside the main thread no signal is received, and the block just runs.
+    `main` takes the arguments and returns an exit code, None for 0. `--version` is answered here. A `DigitsSweepError`,
+    an OSError and a library that is not installed end the command with SystemExit and one line. If the reader of what
+    is printed has gone, such as `head`, that is no error.
+
+    Ctrl-C and SIGTERM end the process at once, until `main` enters a block of `stoppable` to save something. If a
+    program calls the command with arguments, its signals are left alone until then.
     """
-    stop = _Stop(is_process=arguments is None)
-    leave = stop.leave
-    with stop.received():
-        try:
-            yield
-            if leave:
-                leave.code = 0
-        except GeneratorExit:
+
+    @wraps(main)
+    def command(arguments: Sequence[str] | None = None) -> None:
+        if arguments is None:
+            with _whole_process():
+                _answer(main, sys.argv[1:])
+        else:
+            _answer(main, list(arguments))
+
+    return command
+
+
+def _answer(main: Callable[[list[str]], int | None], arguments: list[str]) -> None:
+    if "--version" in arguments:
+        write_line(f"digits_sweep {__version__}")
+        return
+    try:
+        code = main(arguments)
+    except BrokenPipeError:
+        return
+    except ModuleNotFoundError as missing:
+        if (missing.name or "digits_sweep").partition(".")[0] == "digits_sweep":
             raise
-        except BaseException as error:
-            stop.is_ending = True
-            if not stop.is_meant_by(error):
-                if leave and isinstance(error, SystemExit):
-                    leave.code = error.code if isinstance(error.code, int) else int(error.code is not None)
-                raise
-            raise SystemExit(stop.end()) from None
-        finally:
-            stop.is_ending = True
-            if stop.is_process:
-                drop_what_is_left()
+        module = getattr(sys.modules[main.__module__].__spec__, "name", "digits_sweep").removesuffix(".__main__")
+        sys.exit(f"{missing.name} is not installed here; run make sweep once, then .venv/bin/python -m {module}")
+    except (DigitsSweepError, OSError) as error:
+        sys.exit(str(error))
+    if code:
+        sys.exit(code)
 
 
 @contextmanager
-def die_on_signal() -> Iterator[None]:
-    """End the process at once if its command is stopped in the block, where nothing has to be cleaned up.
+def _whole_process() -> Iterator[None]:
+    """Run what this process is for: signals end it at once, and in the end it leaves without being taken apart.
 
-    This is for imports: an exception in the middle of one may become another, or leave half a module.
+    To take PyTorch apart takes some tenths of a second, and 60 to 110 MB of memory more than training took. The process
+    leaves after every other function that `atexit` knows, as it is the first to be registered, and after all threads.
+    After an error that nobody expected Python ends it as usual.
     """
-    stop = _Stop.current
-    if stop is None:
-        yield
-        return
-    stop.is_importing = True
+    code: int | None = None
+
+    def leave() -> None:
+        if code is not None and not hasattr(sys, "last_value") and not sys.flags.inspect:
+            # What cannot be written Python would report at exit, with an exit code of its own.
+            Tolerant(sys.stdout).flush()
+            Tolerant(sys.stderr).flush()
+            os._exit(code)
+
+    atexit.register(leave)
+    _handle_signals(_stop_at_once)
     try:
         yield
+        code = 0
+    except KeyboardInterrupt as stop:
+        # It came in the very moment in which a block of `stoppable` began or ended.
+        _stop_at_once(signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
     finally:
-        stop.is_importing = False
+        # All is done: nothing is said of the last moments.
+        _handle_signals(lambda number, frame: os._exit(CODES[number]))
 
 
 @contextmanager
-def held() -> Iterator[None]:
-    """Keep a signal that stops the command back until the block ends, or until `let_through` in it.
+def stoppable() -> Iterator[None]:
+    """Save what must be saved in the block: a signal raises KeyboardInterrupt or `Terminated` in it, a second ends all.
 
-    This is for a library that must not be stopped just anywhere, because it has threads of its own, for example. While
-    one signal is kept back, the next one is not.
+    Whatever the block makes of that, the command ends with SystemExit(130 or 143) and the line `stopped`, unless the
+    block raises that SystemExit itself. Outside the main thread no signal is received, and the block just runs.
     """
-    stop = _Stop.current
-    if stop is None:
-        yield
-        return
-    stop.is_holding = True
-    try:
-        yield
-    finally:
-        stop.is_holding = False
-    stop.deliver()
+    received: list[int] = []
 
-
-@contextmanager
-def let_through() -> Iterator[None]:
-    """Within a block of `held`: receive what was kept back, and what comes while this block runs."""
-    stop = _Stop.current
-    if stop is None:
-        yield
-        return
-    stop.is_holding = False
-    try:
-        stop.deliver()
-        yield
-    finally:
-        stop.is_holding = True
-
-
-class _Stop:
-    """Whether a command was asked to stop, and how it ends then."""
-
-    current: "_Stop | None" = None
-
-    def __init__(self, is_process: bool) -> None:
-        self.is_process = is_process
-        self.leave = _Leave() if is_process else None
-        self.is_importing = False
-        self.is_ending = False
-        self.is_holding = False
-        self.number: int | None = None
-        self._kept_back: type[KeyboardInterrupt] | None = None
-        self._has_said = False
-
-    @contextmanager
-    def received(self) -> Iterator[None]:
-        """Handle signals in the block; if the process is for this command, also after it."""
-        outer, _Stop.current = _Stop.current, self
-        before, hooks = {}, (sys.excepthook, sys.unraisablehook)
-        # Only the main thread may. What a shell starts in the background ignores Ctrl-C, and so does this then.
-        with suppress(ValueError):
-            for number in CODES:
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    before[number] = signal.signal(number, self._receive)
-        if self.is_process:
-            sys.excepthook = self._excepthook
-        try:
-            yield
-        finally:
-            _Stop.current = outer
-            if not self.is_process:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-                sys.excepthook, sys.unraisablehook = hooks
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.is_process and self.is_ending and self.number is None:
-            # It has done its work: nothing is said of its last moments.
-            os._exit(CODES[number])
-        self.number = self.number or number
-        if self.is_process and (self.is_ending or self.is_importing):
-            os._exit(self.end())
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received:
+            _stop_at_once(number)
+        received.append(number)
         # A library may lose the exception in a callback, which Python would report with a traceback.
         sys.unraisablehook = lambda unraisable: None
-        raised = Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if self.is_holding and self._kept_back is None:
-            self._kept_back = raised
-            return
-        raise raised
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    def deliver(self) -> None:
-        """Raise what was kept back."""
-        kept_back, self._kept_back = self._kept_back, None
-        if kept_back:
-            raise kept_back
-
-    def is_meant_by(self, error: BaseException) -> bool:
-        """Return whether the command ends by `error` because it was stopped, which it has not said itself."""
-        if isinstance(error, SystemExit):
-            return self.number is not None and error.code not in CODES.values()
-        return self.number is not None or isinstance(error, KeyboardInterrupt)
-
-    def end(self) -> int:
-        """Say that the command was stopped, and return its exit code."""
-        if not self._has_said:
-            self._has_said = True
-            with suppress(OSError, ValueError, AttributeError):
-                sys.stderr.write("stopped\n")
-                sys.stderr.flush()
-        return CODES[self.number or signal.SIGINT]
-
-    def _excepthook(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        """A signal may come in the very moment in which the block ends."""
-        if self.number is not None:
-            os._exit(self.end())
-        if self.leave:
-            self.leave.code = None
-        sys.__excepthook__(kind, error, trace)
+    before, hook = _handle_signals(receive), sys.unraisablehook
+    try:
+        yield
+    except BaseException as error:
+        is_said = isinstance(error, SystemExit) and error.code in CODES.values()
+        if is_said or not (received or isinstance(error, KeyboardInterrupt)):
+            raise
+        _say_stopped()
+        raise SystemExit(CODES[received[0] if received else signal.SIGINT]) from None
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-class _Leave:
-    """Ends the process when all is done, without taking it apart.
+def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Let `handler` receive the signals that stop a command; return the handlers before.
 
-    To take PyTorch apart takes some tenths of a second, and 60 to 110 MB of memory more than training took. This comes
-    after every other function that `atexit` knows, as it is the first to be registered, and after all threads.
+    What a shell starts in the background ignores Ctrl-C, and goes on doing so. Outside the main thread nothing changes.
     """
-
-    def __init__(self) -> None:
-        # None: Python ends it as usual, after an error that nobody expected, for example.
-        self.code: int | None = None
-        self._process = os.getpid()
-        atexit.register(self._end)
-
-    def _end(self) -> None:
-        if self.code is not None and os.getpid() == self._process and not sys.flags.inspect:
-            drop_what_is_left()
-            os._exit(self.code)
+    before: dict[int, Any] = {}
+    with suppress(ValueError):
+        for number in CODES:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    return before
 
 
+def _stop_at_once(number: int, frame: FrameType | None = None) -> NoReturn:
+    _say_stopped()
+    os._exit(CODES[number])
+
+
+def _say_stopped() -> None:
+    print("stopped", file=Tolerant(sys.stderr), flush=True)
+
+
+# Characters between two columns.
 GAP = 2
-# Before the first column is folded to fewer characters than these, others are left out; if none is left, to at least so
-# many.
+# Columns are left out before the first one is folded to fewer characters than NARROWEST; with none left to leave out,
+# every column is folded before the first one has fewer than LEAST.
 NARROWEST, LEAST = 18, 8
 # What a cell of a column of numbers may have in letters.
 UNITS = re.compile(r"\b(s|min|h|ms|of|not set)\b|\d+e-?\d+|\u00b5s|nan|inf")
-
-
 # In a pipe nothing is folded, whatever width the environment claims.
 PIPE = 240
 
 
-def console_on(stream: Any) -> Console:
+def console_on(stream: Any) -> "Console":
     """Return a console that writes to a stream what can be written to it; control characters on a terminal only.
 
     rich itself leaves colors out if NO_COLOR is set, and everything else too if TERM is dumb.
     """
+    from rich.console import Console
+
     tolerant = Tolerant(stream)
     is_terminal = tolerant.isatty()
     return Console(
@@ -297,56 +229,83 @@ def without_room(left_out: Sequence[str]) -> list[str]:
 
 
 def print_table(
-    console: Console, header: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str] = ()
+    console: "Console", header: Sequence[str], rows: Sequence[Sequence[str]], optional: Sequence[str] = ()
 ) -> list[str]:
     """Print a table of text, the first column on the left; return the titles of the columns that had no room.
 
     Those in `optional` are left out, the first one first, until the others fit the console. Whatever is still too wide
     is folded.
     """
-    titles = [one_line(each) for each in header]
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
     # As `Text`, because rich reads a plain string as markup, and a column may be named after a key in a file.
-    cells = [[one_line(each) for each in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
-    shown, left_out = list(range(len(titles))), []
+    columns = [[Text(one_line(cell)) for cell in column] for column in zip(header, *rows, strict=True)]
+    widths = [max(cell_len(cell.plain) for cell in column) for column in columns]
+
+    def width_with(first: int) -> int:
+        return min(widths[0], first) + sum(GAP + widths[index] for index in shown[1:])
+
+    shown, left_out = list(range(len(header))), []
     for title in optional:
-        least = min(widths[0], NARROWEST) + sum(widths[place] + GAP for place in shown[1:])
-        if least <= console.width:
+        if width_with(NARROWEST) <= console.width:
             break
-        if title in titles and (place := titles.index(title)) in shown[1:]:
-            shown.remove(place)
+        if title in header[1:] and (index := header.index(title, 1)) in shown:
+            shown.remove(index)
             left_out.append(title)
-    # Only the first column gives way, as long as that is enough.
-    others = sum(widths[place] + GAP for place in shown[1:])
-    first = min(widths[0], max(console.width - others, LEAST))
-    fits = first + others <= console.width
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for place in shown:
-        is_number = place > 0 and not any(map(str.isalpha, "".join(UNITS.sub("", row[place]) for row in cells)))
+    for index in shown:
+        letters = UNITS.sub("", "\n".join(cell.plain for cell in columns[index][1:]))
         table.add_column(
-            Text(titles[place]), justify="right" if is_number else "left", overflow="fold",
-            width=first if fits and not place else None, no_wrap=bool(place and fits),
+            columns[index][0], justify="left" if index == 0 or any(map(str.isalpha, letters)) else "right",
+            # rich folds the first column alone, as long as that is enough.
+            overflow="fold", no_wrap=index > 0 and width_with(LEAST) <= console.width,
         )  # fmt: skip
-    for row in cells:
-        table.add_row(*(Text(row[place]) for place in shown))
+    for row in zip(*(columns[index][1:] for index in shown), strict=True):
+        table.add_row(*row)
     console.print(table)
     return left_out
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a sweep is: `done` of its `total` runs, the present one in part, and about `left` seconds to its end."""
+@dataclass
+class SweepProgress:
+    """How far a sweep is whose runs train one after the other in this process.
 
-    done: float
-    total: int
-    left: float
+    It is at `done` of its `total` runs, the present one in part, and about `left` seconds from its end. `epochs` and
+    `batch_sizes` are those of every run, of which `number`, from 0, is training now on `num_samples` examples.
+    """
 
+    epochs: Sequence[int]
+    batch_sizes: Sequence[int]
+    number: int = 0
+    num_samples: int = 1
+    done: float = field(init=False, default=0.0)
+    left: float = field(init=False, default=0.0)
+    # What an epoch took, by its number of iterations.
+    _seconds: dict[int, float] = field(init=False, default_factory=dict)
 
-class Pace(Protocol):
-    """Something that knows a whole sweep."""
+    @property
+    def total(self) -> int:
+        """The number of runs."""
+        return len(self.epochs)
 
-    def after(self, epoch: int, seconds: float) -> Progress:
+    def after(self, epoch: int, seconds: float) -> "SweepProgress":
         """Return how far the sweep is after an epoch of the present run that took so many seconds."""
+        self._seconds[self._iterations(self.number)] = seconds
+        self.done = self.number + epoch / self.epochs[self.number]
+        rest = [self.epochs[self.number] - epoch, *self.epochs[self.number + 1 :]]
+        self.left = math.fsum(self._seconds_of(number, epochs) for number, epochs in enumerate(rest, self.number))
+        return self
+
+    def _iterations(self, number: int) -> int:
+        return math.ceil(self.num_samples / self.batch_sizes[number])
+
+    def _seconds_of(self, number: int, epochs: int) -> float:
+        """Return how long epochs of a run take: as measured, or in proportion to the nearest number of iterations."""
+        iterations = self._iterations(number)
+        nearest = min(self._seconds, key=lambda measured: abs(math.log(measured / iterations)))
+        return epochs * self._seconds[nearest] * iterations / nearest
 
 
 class Screen:
@@ -367,25 +326,30 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print one line, above the bar if there is one."""
-        self.console.print(Text(escape_controls(text)), soft_wrap=True)
+        self.console.print(escape_controls(text), markup=False, emoji=False, soft_wrap=True)
 
     @contextmanager
-    def run(self, title: str, num_epochs: int, done: int = 0, pace: Pace | None = None) -> Iterator["RunOnScreen"]:
+    def run(
+        self, title: str, num_epochs: int, done: int = 0, progress: SweepProgress | None = None
+    ) -> Iterator["RunOnScreen"]:
         """Announce a run with `done` epochs finished; on a terminal, show below it how far it and its sweep are."""
+        from rich.progress import BarColumn
+        from rich.progress import Progress as Bars
+
         if not self.quiet:
             self.say(title)
-        bar = Bars(
-            TextColumn("  {task.description}"),
+        bars = Bars(
+            "  {task.description}",
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[shown]}"),
+            "{task.fields[shown]}",
             console=self.console,
             disable=not self.console.is_terminal or self.console.is_dumb_terminal,
             transient=True,
             # Drawn after every epoch only: a bar that moves by itself takes time from the epoch that it shows.
             auto_refresh=False,
         )
-        with bar:
-            yield RunOnScreen(self, bar, num_epochs, done, pace)
+        with bars:
+            yield RunOnScreen(self, bars, num_epochs, done, progress)
 
     def table(
         self,
@@ -400,35 +364,32 @@ class Screen:
         """
         self.say("")
         left_out = print_table(self.console, header, list(rows), optional)
-        for note in (*notes, *without_room(left_out)):
-            self.say(note)
-        self.say("")
+        for line in (*notes, *without_room(left_out), ""):
+            self.say(line)
 
 
 class RunOnScreen:
     """One run's lines, its bar, and the bar of its sweep."""
 
-    def __init__(self, screen: Screen, bar: Bars, num_epochs: int, done: int, pace: Pace | None = None) -> None:
-        self.screen = screen
-        self.bar = bar
-        self.num_epochs = num_epochs
-        self.pace = pace
-        self.task = bar.add_task("run", total=num_epochs, completed=done, shown="")
-        self.sweep = bar.add_task("sweep", total=1, shown="", visible=pace is not None)
+    def __init__(
+        self, screen: Screen, bars: "Bars", num_epochs: int, done: int, progress: SweepProgress | None
+    ) -> None:
+        self.screen, self.bars = screen, bars
+        self.num_epochs, self.progress = num_epochs, progress
+        self.run_bar = bars.add_task("run", total=num_epochs, completed=done, shown="")
+        self.sweep_bar = bars.add_task("sweep", total=1, shown="", visible=progress is not None)
 
     def epoch(self, number: int, loss_mean: float, loss_std: float, seconds: float) -> None:
         """Print one line for a finished epoch."""
-        width = len(str(self.num_epochs))
         if not self.screen.quiet:
-            self.screen.say(
-                f"  epoch {number:{width}}/{self.num_epochs}  loss {loss_mean:.4f} +- {loss_std:.4f}  {seconds:.2f} s"
-            )
-        if self.pace:
-            sweep = self.pace.after(number, seconds)
+            position = f"epoch {number:{len(str(self.num_epochs))}}/{self.num_epochs}"
+            self.screen.say(f"  {position}  loss {loss_mean:.4f} +- {loss_std:.4f}  {seconds:.2f} s")
+        if self.progress:
+            sweep = self.progress.after(number, seconds)
             shown = f"run {min(int(sweep.done) + 1, sweep.total)} of {sweep.total}, {time_left(sweep.left)}"
-            self.bar.update(self.sweep, completed=sweep.done, total=sweep.total, shown=shown)
-        left = time_left((self.num_epochs - number) * seconds)
-        self.bar.update(self.task, completed=number, shown=f"epoch {number} of {self.num_epochs}, {left}", refresh=True)
+            self.bars.update(self.sweep_bar, completed=sweep.done, total=sweep.total, shown=shown)
+        shown = f"epoch {number} of {self.num_epochs}, {time_left((self.num_epochs - number) * seconds)}"
+        self.bars.update(self.run_bar, completed=number, shown=shown, refresh=True)
 
 
 def time_left(seconds: float) -> str:
@@ -436,3 +397,55 @@ def time_left(seconds: float) -> str:
     if seconds < 100:
         return f"about {seconds:.0f} s left"
     return f"about {seconds / 60:.0f} min left" if seconds < 100 * 60 else f"about {seconds / 3600:.1f} h left"
+
+
+# What follows is for a search that Optuna drives in a thread of its own, and goes with it.
+
+_kept_back: list[int] = []
+_before_held: list[dict[int, Any]] = []
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep a signal back until the block ends, or until `let_through` in it; the next one is not kept back."""
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        _kept_back.append(number)
+        if len(_kept_back) > 1:
+            _put_back(_before_held[-1])
+            _deliver()
+
+    _kept_back.clear()
+    _before_held.append(_handle_signals(keep))
+    try:
+        yield
+    finally:
+        _put_back(_before_held.pop())
+    _deliver()
+
+
+@contextmanager
+def let_through() -> Iterator[None]:
+    """Within a block of `held`: receive what was kept back, and what comes while this block runs."""
+    if not _before_held:
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in _before_held[-1]}
+    _put_back(_before_held[-1])
+    try:
+        _deliver()
+        yield
+    finally:
+        _put_back(before)
+
+
+def _deliver() -> None:
+    if _kept_back:
+        number = _kept_back[0]
+        _kept_back.clear()
+        signal.raise_signal(number)
+
+
+def _put_back(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

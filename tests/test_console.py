@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from digits_sweep import run
 from digits_sweep.shell import Screen, Tolerant
 from tests.commands import Program
 
@@ -24,45 +25,36 @@ class Gone(io.StringIO):
         return True
 
 
+class Bare:
+    """A stream with nothing but what `print` needs."""
+
+    def write(self, text: str) -> None: ...
+
+
 def closed() -> io.StringIO:
     stream = io.StringIO()
     stream.close()
     return stream
 
 
-class NoTerminalAtAll:
-    """What some programs put in place of standard output."""
-
-    def write(self, text: str) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
-    "stream", [Gone(), closed(), NoTerminalAtAll(), None], ids=["gone", "closed", "no isatty", "none"]
+    "stream", [Gone(), closed(), Bare(), None, io.BytesIO()], ids=["gone", "closed", "bare", "none", "bytes"]
 )
 def test_a_sweep_is_recorded_whatever_becomes_of_its_output(tmp_path, monkeypatch, stream):
-    from digits_sweep import load_sweep, run
-
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdout", stream)
-    folder = run(*QUICK)
+    sweep = run(*QUICK)
     monkeypatch.undo()
-    assert list(load_sweep(tmp_path / folder)["status"]) == ["completed"]
+    assert list(sweep.table["status"]) == ["completed"]
 
 
-def test_a_character_that_the_encoding_lacks_is_replaced(monkeypatch):
+def test_a_stream_gets_what_it_can_take(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+    print("a line", file=Tolerant(sys.stdout))
     Screen().say("5 \u00b5s an iteration")
-    assert raw.getvalue() == b"5 ?s an iteration\n"
-
-
-def test_a_tolerant_stream_passes_on_what_can_be_written():
-    stream = io.StringIO()
-    print("a line", file=Tolerant(stream))
-    assert stream.getvalue() == "a line\n"
+    assert raw.getvalue() == b"a line\n5 ?s an iteration\n"
 
 
 @pytest.mark.full

@@ -52,7 +52,7 @@ def put(conf: Path, recipe: str, file: str) -> None:
 def conf(tmp_path, monkeypatch) -> Path:
     """A configuration folder, and the registries, as they are after the first five recipes."""
     from digits_sweep.data import loading
-    from digits_sweep.trackers import TRACKERS
+    from digits_sweep.trackers.registry import TRACKERS
     from digits_sweep.training import model
     from digits_sweep.training import optimizers as optimizer
     from digits_sweep.training.engines import ENGINES
@@ -64,7 +64,7 @@ def conf(tmp_path, monkeypatch) -> Path:
     adagrad = defined("An optimizer", "digits_sweep.training.optimizers")
     monkeypatch.setitem(optimizer.OPTIMIZERS, "adagrad", adagrad)
     monkeypatch.setitem(ENGINES, "plain", defined("An engine", "digits_sweep.training.engines.eager"))
-    monkeypatch.setitem(TRACKERS, "csv", defined("A tracker", "digits_sweep.trackers.tensorboard"))
+    monkeypatch.setitem(TRACKERS, "csv", defined("A tracker", "digits_sweep.trackers.registry"))
     put(conf, "A data set", "data/two_classes.yaml")
     put(conf, "A model", "model/coarse.yaml")
     put(conf, "An optimizer", "optimizer/adagrad.yaml")

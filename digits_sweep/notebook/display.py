@@ -8,56 +8,41 @@ from html import escape
 from typing import Any
 
 from digits_sweep.errors import escape_controls
-from digits_sweep.shell import Pace, RunOnScreen, Screen, time_left
+from digits_sweep.shell import RunOnScreen, Screen, SweepProgress, time_left
 
 # Of more lines the last are shown.
 MOST_LINES = 100
 # Epochs of a few milliseconds would make the browser busy, and the notebook large.
 SECONDS_BETWEEN_UPDATES = 0.3
 
-# Shows what is first, by its MIME types, and returns what shows later states in its place.
-Display = Callable[[dict[str, str]], Callable[[dict[str, str]], None]]
-
 
 def screen_for(quiet: bool) -> Screen:
-    """Return the screen of a program that calls `run`: a display in a notebook, else standard output."""
-    display = _display_here()
-    return NotebookScreen(display) if display else Screen(quiet, in_python=True)
+    """Return the screen of a program that calls `run`: a display in a notebook, else standard output.
 
-
-def _display_here() -> Display | None:
-    """Return what shows HTML in the present cell; None outside of a notebook, such as in IPython on a terminal."""
+    IPython on a terminal has no kernel, and shows no HTML.
+    """
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if getattr(shell, "kernel", None) is None:
-        return None
+        return Screen(quiet, in_python=True)
     from IPython.display import display
 
-    def show(content: dict[str, str]) -> Callable[[dict[str, str]], None]:
-        handle = display(content, raw=True, display_id=True)
-        return lambda later: handle.update(later, raw=True)
-
-    return show
+    return NotebookScreen(display)
 
 
 class NotebookScreen(Screen):
     """One display: how far the sweep is, and below it a line for every run that has ended.
 
-    It has no table: the sweep that `run` returns shows itself as one.
+    It has no table: the sweep that `run` returns shows itself as one. `display` is that of IPython.
     """
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Callable[..., Any]) -> None:
         super().__init__(quiet=True, in_python=True)
         self.lines: list[str] = []
         self.bar = ""
         self._display = display
-        self._update: Callable[[dict[str, str]], None] | None = None
+        self._handle: Any = None
         self._updated_at = 0.0
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether it has a width: a notebook has none."""
-        return False
 
     def say(self, text: str) -> None:
         """Add a line."""
@@ -65,9 +50,11 @@ class NotebookScreen(Screen):
         self.show()
 
     @contextmanager
-    def run(self, title: str, num_epochs: int, done: int = 0, pace: Pace | None = None) -> Iterator[RunOnScreen]:
+    def run(
+        self, title: str, num_epochs: int, done: int = 0, progress: SweepProgress | None = None
+    ) -> Iterator[RunOnScreen]:
         """Show how far a run is that has `done` epochs finished, and how far its sweep."""
-        shown = RunInNotebook(self, title, num_epochs, pace)
+        shown = RunInNotebook(self, title, num_epochs, progress)
         shown.draw(done / num_epochs, f"epoch {done} of {num_epochs}")
         yield shown
 
@@ -85,43 +72,39 @@ class NotebookScreen(Screen):
     def show(self) -> None:
         """Bring the display up to date. One that cannot be shown stops no training."""
         self._updated_at = time.monotonic()
-        content = {"text/html": self._html(), "text/plain": "\n".join(self._shown())}
+        more = len(self.lines) - MOST_LINES
+        text = "\n".join(self.lines if more <= 0 else [f"({more} lines before)", *self.lines[-MOST_LINES:]])
+        lines = f'<pre style="max-height: 24em; overflow: auto">{escape(text)}</pre>' if text else ""
+        content = {"text/html": f"<div>{self.bar}{lines}</div>", "text/plain": text}
         with suppress(Exception):
-            if self._update:
-                self._update(content)
+            if self._handle:
+                self._handle.update(content, raw=True)
             else:
-                self._update = self._display(content)
+                self._handle = self._display(content, raw=True, display_id=True)
 
-    def show_epoch(self) -> None:
-        """Bring it up to date unless that has just been done."""
+    def show_bar(self, bar: str) -> None:
+        """Show another bar, unless the display has just been brought up to date."""
+        self.bar = bar
         if time.monotonic() - self._updated_at >= SECONDS_BETWEEN_UPDATES:
             self.show()
-
-    def _shown(self) -> list[str]:
-        more = len(self.lines) - MOST_LINES
-        return self.lines if more <= 0 else [f"({more} lines before)", *self.lines[-MOST_LINES:]]
-
-    def _html(self) -> str:
-        lines = f'<pre style="max-height: 24em; overflow: auto">{escape(chr(10).join(self._shown()))}</pre>'
-        return f"<div>{self.bar}{lines if self.lines else ''}</div>"
 
 
 class RunInNotebook(RunOnScreen):
     """One run's part of the display."""
 
-    def __init__(self, screen: NotebookScreen, title: str, num_epochs: int, pace: Pace | None) -> None:
-        self.notebook, self.title, self.num_epochs, self.pace = screen, title, num_epochs, pace
+    def __init__(self, screen: NotebookScreen, title: str, num_epochs: int, progress: SweepProgress | None) -> None:
+        self.notebook, self.title, self.num_epochs, self.progress = screen, title, num_epochs, progress
 
     def epoch(self, number: int, loss_mean: float, loss_std: float, seconds: float) -> None:
         """Show a finished epoch."""
         share, left = number / self.num_epochs, (self.num_epochs - number) * seconds
-        if self.pace:
-            sweep = self.pace.after(number, seconds)
+        if self.progress:
+            sweep = self.progress.after(number, seconds)
             share, left = sweep.done / sweep.total, sweep.left
         self.draw(share, f"{time_left(left)}; epoch {number} of {self.num_epochs}, loss {loss_mean:.4f}")
 
     def draw(self, share: float, text: str) -> None:
-        """Draw the bar at a share of its length, with `text` beside it."""
+        """Draw the bar at a share of its length, with `text` beside it and the run's title below."""
         bar = f'<progress value="{share:.4f}" max="1" style="width: 20em">{share:.0%}</progress>'
-        self.notebook.bar = f"<p>{bar} {escape(escape_controls(text))}<br>{escape(escape_controls(self.title))}</p>"
-        self.notebook.show_epoch()
+        words = "<br>".join(escape(escape_controls(line)) for line in (text, self.title))
+        self.notebook.show_bar(f"<p>{bar} {words}</p>")

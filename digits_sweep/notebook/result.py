@@ -81,7 +81,7 @@ class SweepResult(os.PathLike[str]):
     @property
     def figures(self) -> list[str]:
         """Return the names of the figures that this sweep has something for."""
-        return [each.name for each in pictures(load_study(self.folder))]
+        return [picture.name for picture in pictures(load_study(self.folder))]
 
     def figure(self, name: str = "loss") -> Figure:
         """Draw the figure called `name`, or the first whose name starts like that, with matplotlib.
@@ -89,13 +89,12 @@ class SweepResult(os.PathLike[str]):
         Raises ValueError with the names that there are if there is none.
         """
         with in_language(self.language):
-            found = pictures(load_study(self.folder))
-            chosen = [each for each in found if each.name == name]
-            chosen += [each for each in found if each.name.startswith(name)]
-            if not chosen:
-                names = ", ".join(each.name for each in found) or "none yet, because no run has trained an epoch"
+            drawn = {picture.name: picture for picture in pictures(load_study(self.folder))}
+            match = name if name in drawn else next((known for known in drawn if known.startswith(name)), None)
+            if match is None:
+                names = ", ".join(drawn) or "none yet, because no run has trained an epoch"
                 raise ValueError(f"figure({name!r}): there is no such figure; there are {names}")
-            return as_figure(chosen[0].panels, chosen[0].columns, chosen[0].height)
+            return as_figure(drawn[match].panels, drawn[match].columns, drawn[match].height)
 
     def in_language(self, name: str) -> "SweepResult":
         """Return the same sweep in another language: en or pt-BR."""
@@ -113,18 +112,14 @@ class SweepResult(os.PathLike[str]):
     def _repr_html_(self) -> str:
         """Return the verdict and the table: a row a run, of several seeds a row a configuration."""
         with in_language(self.language):
-            return self._shown()
-
-    def _shown(self) -> str:
-        study = load_study(self.folder)
-        groups = replicates(study.runs)
-        several = any(group.runs > 1 for group in groups)
-        if several:
-            table = questions(study.runs, groups, study.goal)
-        else:
-            header, *rows = named_table(study.runs)
-            table = Table(header, [list(map(Cell, row)) for row in rows])
-        return f"<p>{_escaped(_verdict(study))}</p>{_html(table)}<p>{_escaped(str(self.folder))}</p>"
+            study = load_study(self.folder)
+            groups = replicates(study.runs)
+            if any(group.runs > 1 for group in groups):
+                table = questions(study.runs, groups, study.goal)
+            else:
+                header, *rows = named_table(study.runs)
+                table = Table(header, [list(map(Cell, row)) for row in rows])
+            return f"<p>{_escaped(_verdict(study))}</p>{_html(table)}<p>{_escaped(str(self.folder))}</p>"
 
 
 def latest(outputs: Path | str = "outputs") -> SweepResult:
@@ -140,7 +135,7 @@ def _verdict(study: Study) -> str:
 
 
 def _html(table: Table) -> str:
-    head = "".join(f"<th>{_escaped(each)}</th>" for each in table.header)
+    head = "".join(f"<th>{_escaped(title)}</th>" for title in table.header)
     lines = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
     return f'<div style="{SCROLLING}"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 

@@ -2,7 +2,7 @@
 
 import inspect
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -41,12 +41,16 @@ def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
     folder cannot be had, and TypeError for what is no override. A run that fails says so in its row and its record;
     with `fail_fast=true` it is the last one. After KeyboardInterrupt `latest()` is the sweep as far as it came.
     """
-    for each in overrides:
-        if not isinstance(each, str) or (each.startswith("-") and not each.startswith(CONFIG_DIR)):
-            raise TypeError(f"run({each!r}): must be key=value, a text for each key: {EXAMPLE}")
+    for override in overrides:
+        if not isinstance(override, str) or (override.startswith("-") and not override.startswith(CONFIG_DIR)):
+            raise TypeError(f"run({override!r}): must be key=value, a text for each key: {EXAMPLE}")
     try:
         with restored_process_state():
-            return _trained([*overrides, *as_overrides(keys, overrides)])
+            planned = plan(["-m", *overrides, *as_overrides(keys, overrides)])
+            if planned.settings.dry_run or not planned.launcher.in_process:
+                raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
+            _, folder = session.execute(planned, launch_in_process, screen_for(planned.settings.quiet))
+            return SweepResult(cast(Path, folder))
     except (DigitsSweepError, OSError, KeyboardInterrupt) as error:
         # The text says it all: the calls in between are of no use to whoever reads it.
         raise error.with_traceback(None) from None
@@ -56,35 +60,21 @@ def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
 run.__signature__ = signature(inspect.signature(run))  # type: ignore[attr-defined]
 
 
-def _trained(overrides: Sequence[str]) -> SweepResult:
-    planned = plan(["-m", *overrides])
-    if planned.settings.dry_run or not planned.launcher.in_process:
-        raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
-    _, folder = session.execute(planned, launch_in_process, screen_for(planned.settings.quiet))
-    return SweepResult(cast(Path, folder))
-
-
-HANDLED = ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP")
-
-
 @contextmanager
 def restored_process_state() -> Iterator[None]:
     """Run the block; PyTorch's threads, its denormals and the handlers of signals are then as they were."""
-    threads, flushes = torch.get_num_threads(), _flushes_denormals()
-    numbers = [getattr(signal, name) for name in HANDLED if hasattr(signal, name)]
+    # PyTorch does not say whether it takes float32 numbers below 1.2e-38 as 0.
+    threads, flushes_denormals = torch.get_num_threads(), (torch.tensor(2e-38) / 10).item() == 0
+    names = ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     handlers = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.set_flush_denormal(flushes)
+        torch.set_flush_denormal(flushes_denormals)
         for number, handler in handlers.items():
             # Only the main thread may, and only it can have changed them. None is a handler that is not Python's.
             with suppress(ValueError):
                 if handler is not None and signal.getsignal(number) is not handler:
                     signal.signal(number, handler)
-
-
-def _flushes_denormals() -> bool:
-    """Return whether this thread takes float32 numbers below 1.2e-38 as 0. PyTorch has no question for that."""
-    return (torch.tensor(2e-38) / 10).item() == 0

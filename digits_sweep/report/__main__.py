@@ -2,16 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from digits_sweep import __version__
 from digits_sweep.config.text import expand_home
-from digits_sweep.errors import DigitsSweepError
+from digits_sweep.errors import escape_controls
 from digits_sweep.report.language import CATALOGUES, ENGLISH, in_language, said
-from digits_sweep.shell import command, die_on_signal, write_line
+from digits_sweep.shell import console_on, entry_point, print_table, stoppable, without_room, write_line
 
 if TYPE_CHECKING:
     from digits_sweep.report.analysis.study import Study
@@ -20,21 +18,18 @@ FIGURE = "also draw a figure of the first sweep's page, as .svg or .png (loss-ep
 COMPARING = "Of several sweeps, the others are compared with the first."
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@entry_point
+def main(arguments: list[str]) -> None:
     """Read the sweeps, print their verdicts and tables, write the page. Exit with an error if that is not possible.
 
     Whoever reads what is printed, such as `head`, may stop: the page is written all the same.
     """
-    with command(arguments), ExitStack() as stack:
-        chosen = _parser().parse_args(arguments)
-        with die_on_signal():
-            from digits_sweep.report.analysis.study import load_study
-            from digits_sweep.results.sweep import newest_sweep
-        stack.enter_context(in_language(chosen.language))
-        try:
-            studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]
-        except (DigitsSweepError, FileNotFoundError) as error:
-            sys.exit(str(error))
+    chosen = _parser().parse_args(arguments)
+    from digits_sweep.report.analysis.study import load_study
+    from digits_sweep.results.sweep import newest_sweep
+
+    with in_language(chosen.language):
+        studies = [load_study(folder) for folder in chosen.sweeps or [newest_sweep(chosen.outputs)]]
         for study in studies:
             _show(study)
         path = chosen.page or chosen.outputs / "report" / "index.html"
@@ -42,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if chosen.figure:
                 _draw(studies[0], *chosen.figure)
             # matplotlib takes a second to import: the tables are printed before.
-            with die_on_signal():
-                from digits_sweep.report.page import write_page
-            write_page(path, studies)
+            from digits_sweep.report.page import write_page
+
+            with stoppable():
+                write_page(path, studies)
         except OSError as error:
             name = error.filename2 or error.filename
             sys.exit(f"{name}: {error.strerror}" if name else str(error))
@@ -100,15 +96,13 @@ def _sweep(text: str) -> Path:
 
 def _show(study: "Study") -> None:
     """Print the verdict and a table: on a terminal as wide as that is, else in Markdown."""
-    with die_on_signal():
-        from digits_sweep.errors import escape_controls
-        from digits_sweep.report.analysis.sentences.verdict import verdict
-        from digits_sweep.report.analysis.statistics.replicates import ended, replicates
-        from digits_sweep.report.tables.configurations import questions
-        from digits_sweep.report.tables.experiments import experiments
-        from digits_sweep.report.tables.table_of_runs import as_markdown, named_table
-        from digits_sweep.report.tables.terminal import configurations_for_terminal, runs_for_terminal
-        from digits_sweep.shell import console_on, print_table, without_room
+    from digits_sweep.report.analysis.sentences.verdict import verdict
+    from digits_sweep.report.analysis.statistics.replicates import ended, replicates
+    from digits_sweep.report.tables.configurations import questions
+    from digits_sweep.report.tables.experiments import experiments
+    from digits_sweep.report.tables.table_of_runs import as_markdown, named_table
+    from digits_sweep.report.tables.terminal import configurations_for_terminal, runs_for_terminal
+
     if study.critical:
         from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
 
@@ -132,15 +126,15 @@ def _show(study: "Study") -> None:
 
 
 def _draw(study: "Study", name: str, path: Path) -> None:
-    with die_on_signal():
-        from digits_sweep.report.figures.svg import as_file
-        from digits_sweep.report.pictures.captions import pictures
+    from digits_sweep.report.figures.svg import as_file
+    from digits_sweep.report.pictures.captions import pictures
 
     found = {picture.name: picture for picture in pictures(study)}
     if name not in found:
         names = ", ".join(found) or "none, because no run has an epoch"
         sys.exit(f"--figure {name}={path}: {study.folder} has no such figure; choose among {names}")
-    as_file(path, found[name].panels, found[name].columns, found[name].height)
+    with stoppable():
+        as_file(path, found[name].panels, found[name].columns, found[name].height)
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ def tuning_table(sizes: Sizes, goals: Sequence[Goal], first_seed: int) -> pd.Dat
     """Return a row for every tuning seed and goal, with the columns of `tuning.csv`."""
     rows: list[dict[str, Any]] = []
     for size, at in sizes.items():
-        for (exponent, place), outcomes in sorted(at.results.items()):
-            if place >= at.rules.seeds:
+        for (exponent, replicate), outcomes in sorted(at.results.items()):
+            if replicate >= at.rules.seeds:
                 continue
             for goal, outcome in zip(goals, outcomes, strict=True):
                 reached = math.isfinite(outcome.iterations)
                 iterations = outcome.iterations if reached else None
                 rows.append(
-                    {"batch_size": size, "lr": at.learning_rate(exponent), "seed": first_seed + place}
+                    {"batch_size": size, "lr": at.learning_rate(exponent), "seed": first_seed + replicate}
                     | {"target": goal.target, "threshold": goal.threshold, "reached": reached}
                     | {"iterations": iterations, "examples": None if iterations is None else iterations * size}
                 )
@@ -95,13 +95,13 @@ def steps_of(sizes: Sizes, goal: int) -> list[Steps]:
 
     If no rate reached it there, it takes more than the longest of all runs.
     """
-    found = []
+    steps = []
     for size, at in sizes.items():
         fresh = at.fresh(goal)
         misses = [outcome.trained for outcome in fresh if math.isinf(outcome.iterations)]
         more_than = median(misses) if misses else 0 if fresh else at.most_trained()
-        found.append(Steps(size, tuple(outcome.iterations for outcome in fresh), more_than))
-    return found
+        steps.append(Steps(size, tuple(outcome.iterations for outcome in fresh), more_than))
+    return steps
 
 
 def measured_cost(runs: Iterable[RecordedRun]) -> Cost | None:
@@ -118,7 +118,7 @@ def measured_cost(runs: Iterable[RecordedRun]) -> Cost | None:
     if len(per_iteration) < 2:
         return None
     batch_sizes = np.array(list(per_iteration), float)
-    seconds = np.array([median(each) for each in per_iteration.values()])
+    seconds = np.array([median(values) for values in per_iteration.values()])
     return Cost(*fitted_costs(np.ones(len(seconds)), batch_sizes, seconds))
 
 
@@ -137,7 +137,7 @@ def round_batch_size(batch_size: float, sizes: Iterable[int]) -> int:
     """Return the nearest of 1, 2, 5, 10, 20, 50 and so on by ratio, but none outside the range of `sizes`."""
     sizes = list(sizes)
     steps = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
-    nearest = min(steps, key=lambda each: abs(math.log(each / batch_size)))
+    nearest = min(steps, key=lambda step: abs(math.log(step / batch_size)))
     return min(max(nearest, min(sizes)), max(sizes))
 
 
@@ -145,7 +145,7 @@ def answers(
     sizes: Sizes, goals: Sequence[Goal], cost: Cost | None, cost_is_given: bool
 ) -> list[tuple[Answer, Fit | None]]:
     """Return what a study says of every goal, and the fits; `cost_is_given` if it is that of another machine."""
-    found = []
+    pairs = []
     for index, goal in enumerate(goals):
         fit, reason = fit_steps(steps_of(sizes, index))
         known = Answer(
@@ -157,8 +157,8 @@ def answers(
             cost_is_given=cost_is_given,
             noise_scale_at_target=_noise_scale(sizes, index),
         )
-        found.append((known if fit is None else _with_fit(known, fit, cost), fit))
-    return found
+        pairs.append((known if fit is None else _with_fit(known, fit, cost), fit))
+    return pairs
 
 
 def _with_fit(known: Answer, fit: Fit, cost: Cost | None) -> Answer:
@@ -188,5 +188,5 @@ def check_of(at: BatchSize, goal: int, fit: Fit) -> Check:
 def _noise_scale(sizes: Sizes, goal: int) -> float | None:
     """Return the gradient noise scale where the goal is reached: the median over the first fresh seed of every rate."""
     outcomes = [at.results[run][goal] for at in sizes.values() for run in at.results if run[1] == at.rules.seeds]
-    found = [each.noise_scale for each in outcomes if each.noise_scale is not None]
-    return median(found) if found else None
+    scales = [outcome.noise_scale for outcome in outcomes if outcome.noise_scale is not None]
+    return median(scales) if scales else None

@@ -53,11 +53,11 @@ def _configs(start: Config, largest: int, seeds: int) -> Iterator[Config]:
     """Yield the configuration of every branch: the batch size doubled again and again, each with several orders."""
     for doublings in range(int(math.log2(largest / start.data.batch_size)) + 1):
         factor = 2**doublings
-        for place in range(1, seeds + 1):
+        for order in range(1, seeds + 1):
             yield checked(
                 replace(
                     start,
-                    seed=start.seed + place,
+                    seed=start.seed + order,
                     data=replace(start.data, batch_size=start.data.batch_size * factor),
                     optimizer=replace(start.optimizer, lr=start.optimizer.lr * math.sqrt(factor)),
                 )

@@ -2,16 +2,14 @@
 
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digits_sweep import __version__
-from digits_sweep.errors import CannotSearch, DigitsSweepError, not_installed
-from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated, command, die_on_signal, write_line
+from digits_sweep.errors import CannotSearch, not_installed
+from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated, stoppable, write_line
 
 if TYPE_CHECKING:
     from digits_sweep.config.plan import Plan
@@ -22,69 +20,58 @@ if TYPE_CHECKING:
 WORKER_BYTES, MOST_WORKERS = 700 * 2**20, 8
 
 
-def run_search(name: str, about: str, arguments: Sequence[str] | None) -> None:
-    """Run the search `tune` or `critical_batch_size` (`sys.argv` if `arguments` are None); `about` is for `--help`.
+def run_search(name: str, about: str, arguments: Sequence[str]) -> int:
+    """Run the search `tune` or `critical_batch_size` and return the exit code; `about` is for `--help`.
 
-    Raises SystemExit with an exit code other than 0, or with a message, if it is stopped, fails or is refused.
+    A goal that no run reaches is a result: the code is 0. Raises a `DigitsSweepError` or OSError if the search is
+    refused or results cannot be written.
     """
-    with command(arguments):
-        arguments = sys.argv[1:] if arguments is None else list(arguments)
-        if "--version" in arguments:
-            write_line(f"digits_sweep {__version__}")
-            return
-        if {"-h", "--help"} & set(arguments):
-            _show_help(name, about)
-            return
-        try:
-            part = _part(name, arguments)
-            code = _execute(part, Screen())
-        except (DigitsSweepError, OSError) as error:
-            sys.exit(str(error))
-        if code:
-            sys.exit(code)
+    if {"-h", "--help"} & set(arguments):
+        _show_help(name, about)
+        return 0
+    search = _read(name, arguments)
+    screen = Screen()
+    with stoppable():
+        return _conduct(search, screen)
 
 
 def _show_help(name: str, about: str) -> None:
-    with die_on_signal():
-        from digits_sweep.config.compose import CONF
+    from digits_sweep.config.compose import CONF
+
     keys, prefix = (CONF / f"{name}.yaml").read_text(encoding="utf-8"), name.partition("_")[0]
     resumes = "resume=latest, or resume=FOLDER, with the same command" if prefix == "critical" else "The same command"
     write_line(f"{about}\n\nIts keys are {prefix}.KEY=VALUE:\n\n{keys}\n{resumes} resumes a study.")
     write_line("Every other key is one of the runs: python -m digits_sweep --help")
 
 
-def _part(name: str, arguments: Sequence[str]) -> "Critical | Tune":
-    """Read the command line. What takes seconds to import (torch, pandas, Optuna) comes after: mistakes wait less."""
-    with die_on_signal():
-        from digits_sweep.search.settings import read_critical, read_tune
+def _read(name: str, arguments: Sequence[str]) -> "Critical | Tune":
+    """Read the command line. What takes seconds to import (torch, pandas, Optuna) comes after: a mistake waits less."""
+    from digits_sweep.search.settings import read_critical, read_tune
+
     if name == "critical_batch_size":
-        studied = read_critical(arguments)
-        with die_on_signal():
-            from digits_sweep.search.critical import Critical
-        return Critical(studied)
-    searched = read_tune(arguments)
+        study = read_critical(arguments)
+        from digits_sweep.search.critical import Critical
+
+        return Critical(study)
+    search = read_tune(arguments)
     if find_spec("optuna") is None:
         raise CannotSearch(not_installed("optuna", "optuna"))
-    with die_on_signal():
-        from digits_sweep.search.tune import Tune
-    return Tune(searched)
+    from digits_sweep.search.tune import Tune
+
+    return Tune(search)
 
 
-def _execute(part: "Critical | Tune", screen: Screen) -> int:
-    """Conduct a search in its folder, say how it has ended, and return the exit code.
+def _conduct(search: "Critical | Tune", screen: Screen) -> int:
+    """Search in a folder, say how that has ended, and return the exit code."""
+    from digits_sweep.search.study import Stopped, opened
+    from digits_sweep.sweep import preflight
 
-    A goal that no run reaches is a result: the code is 0. Raises a `DigitsSweepError` or OSError if the search is
-    refused or results cannot be written.
-    """
-    with die_on_signal():
-        from digits_sweep.search.study import Stopped, opened
-        from digits_sweep.sweep import preflight
-    preflight.check(part.typed.planned)
-    planned = side_by_side(part, screen)
+    preflight.check(search.request.planned)
+    planned = side_by_side(search, screen)
     stop: Stopped | None = None
-    with opened(part.folder, part.parent, planned, screen) as study:
+    with opened(search.folder, search.parent, planned, screen) as study:
         try:
-            part.conduct(study)
+            search.conduct(study)
         except Stopped as stopped:
             stop = stopped
         except KeyboardInterrupt as signal:
@@ -93,25 +80,25 @@ def _execute(part: "Critical | Tune", screen: Screen) -> int:
     if stop is None:
         return 0
     screen.say(f"not completed: {', '.join(stop.unfinished)}" if stop.unfinished else "stopped")
-    again = shlex.join([*part.typed.command, *part.resumed_by(study.folder)])
-    screen.say(f"resume with: cd {shlex.quote(str(Path.cwd()))} && python -m {part.module} {again}")
+    again = shlex.join([*search.request.command, *search.resumed_by(study.folder)])
+    screen.say(f"resume with: cd {shlex.quote(str(Path.cwd()))} && python -m {search.module} {again}")
     return int(stop.code or 1)
 
 
-def side_by_side(part: "Critical | Tune", screen: Screen) -> "Plan":
+def side_by_side(search: "Critical | Tune", screen: Screen) -> "Plan":
     """Return the plan of a search with a worker for every core, as far as memory goes, unless a launcher is typed.
 
     Runs follow one another if they are compared by their seconds, and on a GPU, which they would share.
     """
-    with die_on_signal():
-        from omegaconf import open_dict
+    from omegaconf import open_dict
 
-        from digits_sweep.training.device import resolve_device, threads_for
-    planned = part.typed.planned
+    from digits_sweep.training.device import resolve_device, threads_for
+
+    planned = search.request.planned
     settings = planned.settings
     workers = workers_here(threads_for(settings.num_threads))
-    is_cpu = resolve_device(settings.device).type == "cpu"
-    if part.is_timed or part.typed.names("hydra/launcher") or workers < 2 or not is_cpu:
+    is_on_cpu = resolve_device(settings.device).type == "cpu"
+    if search.is_timed or search.request.names("hydra/launcher") or workers < 2 or not is_on_cpu:
         return planned
     if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         missing = not_installed("hydra-joblib-launcher", "joblib")

@@ -37,14 +37,14 @@ from digits_sweep.search.answers import (
 )
 from digits_sweep.search.branches import branches
 from digits_sweep.search.grid import BatchSize, Outcome, Trial
-from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Typed, cost_of, goals_of, plan_batch_size
+from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Request, cost_of, goals_of, plan_batch_size
 from digits_sweep.search.study import Study
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch_in_process
 
 # What an iteration costs is measured on so many seeds, over so many examples, or iterations if that is more.
 COST_SEEDS, COST_EXAMPLES, COST_ITERATIONS = 3, 10_000, 20
-# A run, by its batch size, the exponent of its rate and the place of its seed.
+# A run, by its batch size, the exponent of its rate and its replicate.
 Key = tuple[int, int, int]
 
 
@@ -59,14 +59,14 @@ class Grid:
     def sizes(self, results: Mapping[Key, Sequence[Outcome]]) -> Sizes:
         """Return the search at every batch size, as far as `results` go."""
         own: dict[int, dict[tuple[int, int], Sequence[Outcome]]] = {size: {} for size in self.bases}
-        for (size, exponent, place), outcomes in results.items():
-            own[size][exponent, place] = outcomes
+        for (size, exponent, replicate), outcomes in results.items():
+            own[size][exponent, replicate] = outcomes
         return {size: BatchSize(self.rules, size, len(self.goals), each) for size, each in own.items()}
 
     def next_runs(self, results: Mapping[Key, Sequence[Outcome]]) -> dict[Key, PlannedRun]:
         """Return the next runs of all batch sizes."""
         return {
-            (size, trial.exponent, trial.place): self.run(at, trial)
+            (size, trial.exponent, trial.replicate): self.run(at, trial)
             for size, at in self.sizes(results).items()
             for trial in at.next_trials()
         }
@@ -79,7 +79,7 @@ class Grid:
         limits = [each for each in (trainer.max_examples, limit * at.batch_size) if each and math.isfinite(each)]
         config = replace(
             config,
-            seed=config.seed + trial.place,
+            seed=config.seed + trial.replicate,
             optimizer=replace(config.optimizer, lr=lr),
             trainer=replace(trainer, max_examples=min(map(math.ceil, limits), default=None)),
             evaluation=replace(evaluation, noise_scale=evaluation.noise_scale or trial.measures_noise),
@@ -103,7 +103,7 @@ class Grid:
 
     def least_left(self, known: Collection[Key]) -> int:
         """Return how many runs follow at least: fresh seeds, at one rate as long as it is not known at how many."""
-        fresh = [size for size, _, place in known if place >= self.rules.seeds]
+        fresh = [size for size, _, replicate in known if replicate >= self.rules.seeds]
         return sum(max(0, self.rules.confirm - fresh.count(size)) for size in self.bases)
 
 
@@ -127,12 +127,12 @@ class StudyFile:
     checked: dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**31)]] = field(default_factory=dict)
 
 
-def study_file(typed: Typed[CriticalConfig]) -> StudyFile:
+def study_file(request: Request[CriticalConfig]) -> StudyFile:
     """Return what a study that starts now is asked to find out."""
     # Branches start from runs that are there anyway, and costs say what runs mean: both may be asked for later.
     later = ("runs", "cost", "branch", "branch_examples", "branch_tolerance")
-    settings = {key: value for key, value in asdict(typed.settings).items() if key not in later}
-    configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in typed.planned.runs}
+    settings = {key: value for key, value in asdict(request.settings).items() if key not in later}
+    configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in request.planned.runs}
     for config in configs.values():
         del config["optimizer.lr"]
     return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=configs)
@@ -181,7 +181,7 @@ def find_study(resume: str, parent: Path) -> Path:
 
 
 def refuse_another(folder: Path, before: StudyFile, now: StudyFile) -> None:
-    """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one that is typed."""
+    """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one that is request."""
     if found := list(dict.fromkeys(_differences(before, now))):
         raise CannotResume("\n".join(f"resume={folder}: {line}" for line in found))
 
@@ -205,13 +205,13 @@ class Critical:
 
     module, is_timed = "digits_sweep.critical_batch_size", False
 
-    def __init__(self, typed: Typed[CriticalConfig]) -> None:
+    def __init__(self, request: Request[CriticalConfig]) -> None:
         """Raises `CannotResume` if there is no study to resume, or if it is another one."""
-        self.typed, self.asked = typed, study_file(typed)
-        bases = {run.config.data.batch_size: run for run in typed.planned.runs}
-        self.grid = Grid(typed.settings, goals_of(typed.planned.settings), bases)
-        self.parent = typed.planned.outputs / "critical_batch_size"
-        self.folder = find_study(typed.resume, self.parent) if typed.resume else None
+        self.request, self.asked = request, study_file(request)
+        bases = {run.config.data.batch_size: run for run in request.planned.runs}
+        self.grid = Grid(request.settings, goals_of(request.planned.settings), bases)
+        self.parent = request.planned.outputs / "critical_batch_size"
+        self.folder = find_study(request.resume, self.parent) if request.resume else None
         if self.folder:
             refuse_another(self.folder, read_study(self.folder), self.asked)
 
@@ -226,7 +226,7 @@ class Critical:
             counters = [counter for counter, _, _ in studies_in(self.parent)]
             write_study(study.folder, replace(self.asked, counter=1 + max(counters, default=0)))
         goals, folder = self.grid.goals, study.folder
-        seed = self.typed.planned.settings.seed
+        seed = self.request.planned.settings.seed
         results = study.search(
             self.grid,
             lambda so_far: replace_file(folder / TUNING, as_csv(tuning_table(self.grid.sizes(so_far), goals, seed))),
@@ -240,7 +240,7 @@ class Critical:
         write_answers(folder, found)
         for line in sentences(found):
             study.screen.say(line)
-        if self.typed.settings.branch:
+        if self.request.settings.branch:
             self._branch(study, sizes)
         page = folder / "index.html"
         write_page(page, [load_study(folder)])
@@ -248,11 +248,11 @@ class Critical:
 
     def _answers(self, study: Study, sizes: Sizes) -> list[Answer]:
         """Return what the steps mean, the soonest batch sizes run as a check."""
-        given = cost_of(self.typed.settings)
+        given = cost_of(self.request.settings)
         found = answers(sizes, self.grid.goals, given or self._cost(study), given is not None)
         checks = {} if given else self._to_check(study, [each for each, _ in found])
         new = sorted(set(checks.values()) - set(sizes))
-        others = replace(self.grid, bases={size: plan_batch_size(self.typed.arguments, size) for size in new})
+        others = replace(self.grid, bases={size: plan_batch_size(self.request.arguments, size) for size in new})
         sizes = {**sizes, **others.sizes(study.search(others))}
         return [
             replace(each, check=check_of(sizes[checks[str(goal)]], index, fit)) if fit and str(goal) in checks else each
@@ -288,9 +288,9 @@ class Critical:
 
     def _cost_runs(self) -> Iterator[PlannedRun]:
         """Yield runs that train and are not evaluated, seed by seed: what slows the machine slows all sizes alike."""
-        for place in range(COST_SEEDS):
+        for replicate in range(COST_SEEDS):
             for size, base in self.grid.bases.items():
-                config = replace(base.config, seed=base.config.seed + place, evaluation=_never(base.config))
+                config = replace(base.config, seed=base.config.seed + replicate, evaluation=_never(base.config))
                 examples = max(COST_EXAMPLES, COST_ITERATIONS * size)
                 trainer = replace(config.trainer, max_examples=examples, stop_at_threshold=False)
                 name = f"cost_batch_size={size}_seed={config.seed}"
@@ -298,7 +298,7 @@ class Critical:
 
     def _branch(self, study: Study, sizes: Sizes) -> None:
         """Train branches of the first fresh seed at the smallest batch size, where it reached the last goal."""
-        settings, (smallest, *_) = self.typed.settings, sizes.values()
+        settings, (smallest, *_) = self.request.settings, sizes.values()
         winner = smallest.winner(len(self.grid.goals) - 1)
         if winner is None:
             study.screen.say("no branches: no rate reaches the goal at the smallest batch size")

@@ -1,7 +1,7 @@
 """Rates proposed by Optuna: which runs come next is a pure function of what the recorded ones have resulted in.
 
 Whoever asks again, after a stop or a power cut, tells Optuna what is recorded and gets the same answer. A trial is a
-pair of rates; its runs differ in their seeds, known by their place: how far a seed lies above the first one.
+pair of rates; its runs differ in their seeds, known by their number: how far the seed lies above the first one.
 """
 
 import math
@@ -71,7 +71,7 @@ class Trial:
         return len(self.values) == self.seeds and math.isfinite(self.value)
 
 
-# A run, by the number of its trial and the place of its seed.
+# A run, by the numbers of its trial and its replicate.
 Key = tuple[int, int]
 
 
@@ -93,8 +93,8 @@ class Rates:
     def trials(self) -> list[Trial]:
         """All trials in their order."""
         outcomes: dict[int, list[Outcome]] = {}
-        for number, place in sorted(self.results):
-            outcomes.setdefault(number, []).append(self.results[number, place])
+        for number, replicate in sorted(self.results):
+            outcomes.setdefault(number, []).append(self.results[number, replicate])
         return [Trial(number, each[0].rates, self.rules.seeds, each) for number, each in outcomes.items()]
 
     @cached_property
@@ -139,11 +139,11 @@ class Rates:
         return (self.rules.trials - len({trial for trial, _ in known})) * seeds + self.rules.confirm
 
     def run(
-        self, trial: Trial, place: int, most_examples: float = math.inf, num_epochs: int | None = None
+        self, trial: Trial, replicate: int, most_examples: float = math.inf, num_epochs: int | None = None
     ) -> PlannedRun:
         """Return a run of a trial. What comes after the threshold counts for the last loss only: others end there."""
         config = self.base.config
-        trainer, seed, rates = config.trainer, config.seed + place, dict(trial.rates)
+        trainer, seed, rates = config.trainer, config.seed + replicate, dict(trial.rates)
         first, own = (self.started(f"trial_{trial.number:04d}_seed={each}") for each in (config.seed, seed))
         if first:
             rates = {name: first["optimizer"][name] for name in SEARCHED}
@@ -169,7 +169,7 @@ class Rates:
             worse = sum(value >= best.value for value in trial.values)
             last = min(last, done + max(0, self.rules.seeds // 2 + 1 - worse))
             limit = best.examples
-        return {(trial.number, place): self.run(trial, place, limit) for place in range(done, last)}
+        return {(trial.number, replicate): self.run(trial, replicate, limit) for replicate in range(done, last)}
 
     def _pause(self, trial: Trial) -> int | None:
         """Return after how many epochs the last loss of a trial's first run is compared next; None for at its end."""

@@ -75,10 +75,10 @@ Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
-class Typed(Generic[Settings]):
-    """A command line: its settings, what it resumes, and a plan with a run for every batch size.
+class Request(Generic[Settings]):
+    """What a command line asks for: its settings, what it resumes, and a plan with a run for every batch size.
 
-    `command` is what was typed, without `resume`, which is the folder, `latest` or None; `arguments` plan the runs.
+    `command` is the command line without `resume`, which is the folder, `latest` or None; `arguments` plan the runs.
     """
 
     settings: Settings
@@ -88,11 +88,11 @@ class Typed(Generic[Settings]):
     planned: Plan
 
     def names(self, group: str) -> bool:
-        """Return whether a group, or a key, is typed."""
-        return any(key_of(each) == group for each in self.command)
+        """Return whether the command line chooses from a group, or sets a key."""
+        return any(key_of(override) == group for override in self.command)
 
 
-def read_critical(arguments: Sequence[str]) -> Typed[CriticalConfig]:
+def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
     """Read and plan the command line of a study, the smallest batch size first.
 
     Raises `InvalidConfig` with key, value and what would be right.
@@ -112,10 +112,10 @@ def read_critical(arguments: Sequence[str]) -> Typed[CriticalConfig]:
         raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
     goals_of(planned.settings)
     runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
-    return Typed(settings, resume, command, arguments, replace(planned, runs=runs))
+    return Request(settings, resume, command, arguments, replace(planned, runs=runs))
 
 
-def read_tune(arguments: Sequence[str]) -> Typed[TuneConfig]:
+def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
     """Read and plan the command line of a search with Optuna. Raises `InvalidConfig` as `read_critical` does."""
     if flag := next((each for each in arguments if each in ("-m", "--multirun")), None):
         raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
@@ -132,7 +132,7 @@ def read_tune(arguments: Sequence[str]) -> Typed[TuneConfig]:
     planned = plan(["-m", *overrides])
     if texts := _swept(planned, overrides):
         raise InvalidConfig(f"{texts}: is a sweep of {len(planned.runs)} runs; a search needs one value of every key")
-    return Typed(settings, None, command, ["-m", *overrides], planned)
+    return Request(settings, None, command, ["-m", *overrides], planned)
 
 
 def _swept(planned: Plan, overrides: Sequence[str], *allowed: str) -> str:

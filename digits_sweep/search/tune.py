@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotSearch
 from digits_sweep.search.optuna import Rates, Trial
-from digits_sweep.search.settings import SEARCHED, TuneConfig, Typed, lesson_rates
+from digits_sweep.search.settings import SEARCHED, Request, TuneConfig, lesson_rates
 from digits_sweep.search.study import Study, opened
 
 # So many of the best trials are shown.
@@ -26,13 +26,13 @@ class Tune:
 
     module = "digits_sweep.tune"
 
-    def __init__(self, typed: Typed[TuneConfig]) -> None:
+    def __init__(self, request: Request[TuneConfig]) -> None:
         """Raises `CannotSearch` if the trials cannot be exported to `tune.storage`."""
         # This program reports itself what became of a trial.
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.typed, self.settings, self.name = typed, typed.settings, str(typed.settings.study)
+        self.request, self.settings, self.name = request, request.settings, str(request.settings.study)
         self.is_timed = self.settings.objective == "seconds_to_threshold"
-        self.parent = typed.planned.outputs / "tune"
+        self.parent = request.planned.outputs / "tune"
         self.folder = self.parent / self.name
         if self.settings.storage:
             with storage(self.settings.storage, self.name):
@@ -59,14 +59,14 @@ class Tune:
         bounds = {name: getattr(self.settings, name) for name in SEARCHED}
         lesson = lesson_rates() if self.settings.start_from_lesson else ()
         inside = [each for each in lesson if all(low <= each[name] <= high for name, (low, high) in bounds.items())]
-        return Rates(self.settings, self.typed.planned.runs[0], inside, study.sweep.config_of)
+        return Rates(self.settings, self.request.planned.runs[0], inside, study.sweep.config_of)
 
     def _confirmed(self, study: Study, best: Trial) -> str:
         """Train the best rates with seeds that no trial had, in a folder of their own, and say what they give."""
         folder = study.folder.with_name(f"{study.folder.name}_confirmed")
         with opened(folder, self.parent, study.planned, study.screen) as fresh:
             rates = self._rates(fresh)
-            runs = [rates.run(best, self.settings.seeds + place) for place in range(self.settings.confirm)]
+            runs = [rates.run(best, self.settings.seeds + number) for number in range(self.settings.confirm)]
             fresh.train(runs, lambda left: f"trial {best.number} again, on {len(left)} fresh seeds")
             values = [rates.outcome(run, recorded).value for run in runs if (recorded := fresh.ended(run))]
         return confirmation(best, values, self.settings.objective)

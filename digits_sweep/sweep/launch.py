@@ -30,9 +30,8 @@ from digits_sweep.config.schema import config_from
 from digits_sweep.errors import CannotRecord, CannotResume
 from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_manifest
-from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated
+from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, SweepProgress, Terminated
 from digits_sweep.sweep import session
-from digits_sweep.sweep.progress import SweepProgress
 from digits_sweep.sweep.run import run as train
 
 
@@ -122,17 +121,11 @@ def launch_in_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> in
     """Train without Hydra's launcher, which would change this process's logging; return the exit code."""
     manifest = read_manifest(sweep.folder)
 
-    progress = _progress(planned)
-
-    def start(number: int, run: PlannedRun) -> Status:
+    def start(number: int, run: PlannedRun, progress: SweepProgress | None) -> Status:
         recorded = train(run.config, sweep.folder / run.folder, number, manifest, screen=screen, progress=progress)
         return recorded.record.status
 
     return _one_by_one(planned, sweep, screen, start)
-
-
-def _progress(planned: Plan) -> SweepProgress | None:
-    return SweepProgress(planned.runs) if len(planned.runs) > 1 else None
 
 
 def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
@@ -146,13 +139,10 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     logging.raiseExceptions = False
     try:
         if planned.launcher.in_process:
-            progress = _progress(planned)
             return _one_by_one(
-                planned,
-                sweep,
-                screen,
-                lambda number, run: launch_by_hydra(planned, sweep.folder, [run], number, progress)[0],
-            )
+                planned, sweep, screen,
+                lambda number, run, progress: launch_by_hydra(planned, sweep.folder, [run], number, progress)[0],
+            )  # fmt: skip
         return _all_at_once(planned, sweep, screen)
     except Terminated:
         return TERMINATED
@@ -168,11 +158,21 @@ def _keeps_accounts() -> bool:
     return shutil.which("sacct") is not None and subprocess.run(["sacct", "-n"], capture_output=True).returncode == 0
 
 
-def _one_by_one(planned: Plan, sweep: RecordedSweep, screen: Screen, start: Callable[[int, PlannedRun], Status]) -> int:
+def _one_by_one(
+    planned: Plan,
+    sweep: RecordedSweep,
+    screen: Screen,
+    start: Callable[[int, PlannedRun, SweepProgress | None], Status],
+) -> int:
+    configs = [run.config for run in planned.runs]
+    epochs, sizes = [each.trainer.num_epochs for each in configs], [each.data.batch_size for each in configs]
+    progress = SweepProgress(epochs, sizes) if len(configs) > 1 else None
     # Runs of a fraction of a second would spend as long again on the table; the last state of it is written at the end.
     published_at = -math.inf
     for number, run in enumerate(planned.runs):
-        status = start(number, run)
+        if progress:
+            progress.number = number
+        status = start(number, run, progress)
         if time.monotonic() - published_at >= SECONDS_BETWEEN_TABLES:
             sweep.refresh()
             try:

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from digits_sweep import trackers
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, load, name_of
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed, escape_controls
 from digits_sweep.results.files import make_folder, replace_file
+from digits_sweep.trackers.registry import check as check_trackers
 from digits_sweep.training.building import engine_for
 from digits_sweep.training.device import flush_denormals_from_now_on
 from digits_sweep.training.engines import ENGINES
@@ -58,7 +58,7 @@ def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None
 
 
 def _check(planned: Plan, say: Callable[[str], None]) -> None:
-    trackers.check(planned.settings.tracker)
+    check_trackers(planned.settings.tracker)
     found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_sizes(run.config)])
     found |= dict.fromkeys(line for run in planned.runs for line in _of_own_data(run.config, say) if not found)
     if found:

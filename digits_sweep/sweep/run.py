@@ -33,10 +33,9 @@ from digits_sweep.results.record import RECORD_FILE, EpochRow, EvaluationRow, Re
 from digits_sweep.results.run import RecordedRun, read_run
 from digits_sweep.results.sweep import Manifest
 from digits_sweep.results.targets import all_reached
-from digits_sweep.shell import Screen
+from digits_sweep.shell import Screen, SweepProgress
 from digits_sweep.sweep.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.preflight import unfit
-from digits_sweep.sweep.progress import SweepProgress
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles, RunState, load_run_state
 from digits_sweep.training.building import BuiltEngine, build_engine
@@ -305,8 +304,9 @@ class _RecordedTraining:
         # A process may be stopped between the last epoch and the end.
         if self._reaches_all_targets() or (history and is_last(history[-1].loss_mean, trainer)):
             return
-        progress = request.progress.start(self.record.number, self.num_samples) if request.progress else None
-        with request.screen.run(title, trainer.num_epochs, len(history), progress) as shown:
+        if request.progress:
+            request.progress.num_samples = self.num_samples
+        with request.screen.run(title, trainer.num_epochs, len(history), request.progress) as shown:
             for epoch in self._epochs():
                 self._commit(epoch)
                 shown.epoch(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds)

@@ -1,4 +1,4 @@
-"""Reporting to trackers what a sweep's folder holds, as it grows."""
+"""Reporting to trackers what a sweep's folder holds, as it grows, from a process beside the sweep."""
 
 import json
 import os
@@ -6,23 +6,25 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
+
+import msgspec
 
 from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.columns import COLUMNS, ColumnRole
 from digits_sweep.results.files import SMALL_BYTES, check_plain, read_json, replace_file
 from digits_sweep.results.record import Count, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep
-from digits_sweep.trackers import TRACKERS
-from digits_sweep.trackers.protocol import Tracker
+from digits_sweep.trackers.registry import TRACKERS, Figures, Tracker
 
 # In the folder of a run: each tracker's name for it, and what has been reported to it.
 REPORTED = "trackers.json"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reported:
     """What one tracker has of one run: its name for the run, how many epochs, and the status at its end if it ended."""
 
@@ -41,68 +43,73 @@ class Follower:
         self.warn = warn
         self._sweep = RecordedSweep(sweep_dir)
         self._trackers: dict[str, Tracker] = {}
+        # Which tracker has which run open, and every run that all of them have.
         self._open: set[tuple[str, str]] = set()
         self._done: dict[str, RecordedRun] = {}
         for name, chosen in settings.items():
-            try:
+            with self._turning_off(name):
                 self._trackers[name] = TRACKERS[name](**chosen)
-            except Exception as error:
-                self._turn_off(name, error)
 
     def follow(self, last: bool = False) -> None:
         """Report what is new on disk to every tracker. `last` closes runs that have not ended, as they stand."""
         self._sweep.refresh()
-        for name, run in self._sweep.runs.items():
+        for run in self._sweep.runs.values():
             # A run of which nothing has changed is the same object. What does not fit its record is not reported: the
             # run's row in the summary says what is wrong.
-            if not run.misfits and (last or self._done.get(name) is not run):
-                self._follow_run(run, last)
-                self._done[name] = run
-
-    def _follow_run(self, run: RecordedRun, last: bool) -> None:
-        for name in list(self._trackers):
-            try:
-                self._report(name, run, last)
-            except Exception as error:
-                self._turn_off(name, error)
+            if not run.misfits and (last or self._done.get(run.name) is not run):
+                for name in list(self._trackers):
+                    with self._turning_off(name):
+                        self._report(name, run, last)
+                self._done[run.name] = run
 
     def _report(self, name: str, run: RecordedRun, last: bool) -> None:
         tracker, folder, record, history = self._trackers[name], run.folder, run.record, run.history
-        of_all = _read(folder)
-        before = of_all.get(name, Reported())
+        reported = _read(folder)
+        before = reported.get(name, Reported())
         if before.epochs > len(history):
             # The run was started again from an earlier epoch.
             before = Reported(before.known_as)
-        new = history[before.epochs :]
+        known_as, new = before.known_as, history[before.epochs :]
         ended = str(record.status) if last or record.status is not Status.INTERRUPTED else None
         if not new and ended in (None, before.ended):
             return
-        known_as = before.known_as or ""
         if (name, run.name) not in self._open:
-            known_as = tracker.begin(run, before.known_as)
+            known_as = tracker.begin(folder, record, known_as)
             self._open.add((name, run.name))
             if known_as != before.known_as:
                 # What the file says was reported to another run.
                 new = history
+        assert known_as is not None
         for row in new:
-            tracker.epoch(known_as, row)
-        _write(folder, of_all | {name: Reported(known_as, len(history))})
+            figures = {"loss_mean": row.loss_mean, "loss_std": row.loss_std, "seconds": row.seconds}
+            tracker.epoch(known_as, row.epoch, figures)
+        _write(folder, reported | {name: Reported(known_as, len(history))})
         if ended:
             # What lies in the folder is sent as it is: a link would send a file from elsewhere.
             check_plain(folder)
-            tracker.end(known_as, run)
+            tracker.end(known_as, folder, record, last_figures(run.row))
             self._open.discard((name, run.name))
-            _write(folder, of_all | {name: Reported(known_as, len(history), ended)})
+            _write(folder, reported | {name: Reported(known_as, len(history), ended)})
 
-    def _turn_off(self, name: str, error: Exception) -> None:
-        self._trackers.pop(name, None)
-        reason = (str(error).splitlines() or [""])[0]
-        self.warn(f"WARNING: tracker {name} is off for the rest of the sweep: {type(error).__name__}: {reason}")
+    @contextmanager
+    def _turning_off(self, name: str) -> Iterator[None]:
+        """Turn a tracker off that raises in the block."""
+        try:
+            yield
+        except Exception as error:
+            self._trackers.pop(name, None)
+            reason = (str(error).splitlines() or [""])[0]
+            self.warn(f"WARNING: tracker {name} is off for the rest of the sweep: {type(error).__name__}: {reason}")
 
 
-def _write(folder: Path, of_all: dict[str, Reported]) -> None:
-    content = {name: asdict(each) for name, each in of_all.items()}
-    replace_file(folder / REPORTED, json.dumps(content) + "\n")
+def last_figures(row: Mapping[str, Any]) -> Figures:
+    """Return the figures of a run that has ended: the outcomes in its row of the summary that are numbers."""
+    names = [column.name for column in COLUMNS if column.role is ColumnRole.OUTCOME and column.dtype != "string"]
+    return {name: float(row[name]) for name in names if row.get(name) is not None}
+
+
+def _write(folder: Path, reported: dict[str, Reported]) -> None:
+    replace_file(folder / REPORTED, msgspec.json.encode(reported) + b"\n")
 
 
 def _read(folder: Path) -> dict[str, Reported]:
@@ -138,22 +145,27 @@ def report_to_trackers(tracker: Mapping[str, Any], sweep_dir: Path, say: Callabl
         start_new_session=True,
         env=QUIET | os.environ,
     )
+    stdin = cast(IO[bytes], process.stdin)
     # A process that has died already says so by its exit code.
     with suppress(BrokenPipeError):
-        process.stdin.write(json.dumps(tracker).encode() + b"\n")  # type: ignore[union-attr]
-        process.stdin.flush()  # type: ignore[union-attr]
+        stdin.write(json.dumps(tracker).encode() + b"\n")
+        stdin.flush()
     try:
         yield
     finally:
         with suppress(BrokenPipeError):
-            process.stdin.close()  # type: ignore[union-attr]
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(PATIENCE_SECONDS)
-            if process.poll() is None:
-                verb = "have" if len(tracker) > 1 else "has"
-                say(f"waiting until {' and '.join(tracker)} {verb} what is left, at most {MOST_SECONDS} s")
-            if process.wait(MOST_SECONDS):
-                say(f"WARNING: the process of the trackers ended with exit code {process.returncode}")
-        except subprocess.TimeoutExpired:
-            say(f"process {process.pid} is still reporting to the trackers; the sweep does not wait for it")
+            stdin.close()
+        _wait_for(process, list(tracker), say)
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", trackers: list[str], say: Callable[[str], None]) -> None:
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_SECONDS)
+        if process.poll() is None:
+            verb = "have" if len(trackers) > 1 else "has"
+            say(f"waiting until {' and '.join(trackers)} {verb} what is left, at most {MOST_SECONDS} s")
+        if process.wait(MOST_SECONDS):
+            say(f"WARNING: the process of the trackers ended with exit code {process.returncode}")
+    except subprocess.TimeoutExpired:
+        say(f"process {process.pid} is still reporting to the trackers; the sweep does not wait for it")

@@ -55,3 +55,32 @@ def test_it_ends_well_from(tmp_path, module, flag, shell):
     assert "Traceback" not in answered.stderr
     assert "Error" not in answered.stderr
     assert bool(answered.stdout) == (shell == "a removed folder")
+
+
+# A Python without the packages that the program needs; a package that is None there cannot be imported.
+BARE = """
+import runpy, sys
+sys.modules |= dict.fromkeys(("hydra", "msgspec", "numpy", "omegaconf", "pandas", "rich", "torch", "yaml"))
+module, *sys.argv[1:] = sys.argv[1:]
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def without_packages(tmp_path: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BARE, module, *arguments]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, input="{}")
+
+
+@every_command
+def test_the_version_needs_no_package(tmp_path, module):
+    answered = without_packages(tmp_path, module, "--version")
+    assert (answered.returncode, answered.stdout, answered.stderr) == (0, "digits_sweep 0.1.0\n", "")
+
+
+@pytest.mark.parametrize("module", [*MODULES, "benchmarks"])
+def test_without_its_packages_a_command_says_what_installs_them(tmp_path, module):
+    arguments = ["."] if module in ("digits_sweep.report", "digits_sweep.trackers") else []
+    refused = without_packages(tmp_path, module, *arguments)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.endswith(f" is not installed here; run make sweep once, then .venv/bin/python -m {module}\n")
+    assert len(refused.stderr.splitlines()) == 1

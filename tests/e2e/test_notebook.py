@@ -1,6 +1,5 @@
 """`from digits_sweep import run, load_sweep`, as in a notebook."""
 
-import io
 import logging
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from tests.commands import FAILS_THEN_COMPLETES
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 
 
 @pytest.fixture(autouse=True)
@@ -34,29 +34,18 @@ def test_a_sweep_without_the_command_line_is_the_sweep_of_the_command_line(progr
     assert table[same].equals(load_sweep(program.sweeps()[-1])[same])
 
 
-def test_one_run_is_a_sweep_of_one(capsys):
-    folder = run("data.batch_size=500", *QUICK)
-    assert list(load_sweep(folder)["batch_size"]) == [500]
+def test_one_run_is_a_sweep_of_one_and_a_stopped_one_is_resumed(capsys):
+    sweep = run("data.batch_size=500", *QUICK)
+    assert sweep.folder.is_absolute()
+    assert list(load_sweep(sweep)["batch_size"]) == [500]
     assert "completed" in capsys.readouterr().out
-
-
-def test_a_mistake_is_an_exception_that_names_it_before_anything_is_written(tmp_path):
-    with pytest.raises(InvalidConfig, match=r"data\.batch_size=0: must be") as refusal:
-        run("data.batch_size=100,0", *QUICK)
-    assert isinstance(refusal.value, DigitsSweepError)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_stopped_sweep_is_resumed():
-    folder = run("data.batch_size=500", *QUICK)
-    assert run(f"resume={folder}", "trainer.num_epochs=3") == folder
-    assert folder.folder.is_absolute()
-    assert list(load_sweep(folder)["epochs"]) == [3]
+    assert run(f"resume={sweep}", "trainer.num_epochs=3") == sweep
+    assert list(load_sweep(sweep)["epochs"]) == [3]
 
 
 def test_with_fail_fast_the_first_failure_is_the_last_run():
-    folder = run(*FAILS_THEN_COMPLETES[1:], "trainer.num_epochs=1", "fail_fast=true")
-    assert list(load_sweep(folder)["status"]) == ["failed"]
+    sweep = run(*FAILS_THEN_COMPLETES[1:], "trainer.num_epochs=1", "fail_fast=true")
+    assert list(load_sweep(sweep)["status"]) == ["failed"]
 
 
 def test_the_package_itself_is_imported_without_torch():
@@ -82,83 +71,59 @@ def test_what_is_no_override_is_a_type_error_with_an_example(wrong, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_mistake_is_one_short_error_that_names_it_before_anything_is_written(tmp_path):
+    with pytest.raises(InvalidConfig, match=r"data\.batch_size=0: must be") as refusal:
+        run("data.batch_size=100,0", *QUICK)
+    error = refusal.value
+    assert isinstance(error, DigitsSweepError)
+    assert error.__suppress_context__
+    assert len(traceback.format_exception(error)) <= 4
+    # What IPython asks for in the place of a traceback.
+    assert error._render_traceback_() == [f"InvalidConfig: {error}"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def state() -> list[object]:
     """What a larger program has set, and a sweep must not leave otherwise."""
-    signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
     flushes = (torch.tensor(2e-38) / 10).item() == 0
-    return [
-        torch.get_num_threads(),
-        flushes,
-        *signals,
-        GlobalHydra.instance().hydra,
-        logging.root.handlers[:],
-        Path.cwd(),
-    ]
+    hydra, handlers = GlobalHydra.instance().hydra, logging.root.handlers[:]
+    return [torch.get_num_threads(), flushes, *map(signal.getsignal, SIGNALS), hydra, handlers, Path.cwd()]
 
 
 @pytest.fixture(params=[False, True], ids=["denormals", "flushed"])
-def of_a_larger_program(request, tmp_path_factory):
-    """Threads, denormals, handlers and a Hydra of a program that calls `run`."""
+def before(request, tmp_path_factory):
+    """The state of a program that calls `run`: threads, denormals, handlers and a Hydra of its own."""
     folder = tmp_path_factory.mktemp("theirs")
     (folder / "config.yaml").write_text("theirs: 1\n")
     threads, handler = torch.get_num_threads(), signal.signal(signal.SIGTERM, lambda *_: None)
     torch.set_num_threads(3)
     torch.set_flush_denormal(request.param)
     with initialize_config_dir(str(folder), version_base="1.3"):
-        yield
+        yield state()
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("overrides", [("data.batch_size=500",), ("data.batch_size=0",), ("data.batch_size=4001",)])
-def test_everything_is_as_before_when_it_returns_or_raises(of_a_larger_program, overrides):
-    before = state()
+def test_everything_is_as_before_when_it_returns_or_raises(before, overrides):
     with suppress(InvalidConfig):
         run(*overrides, "data=mnist_sample", "trainer.num_epochs=1")
     assert state() == before
 
 
-def test_everything_is_as_before_when_it_is_stopped(of_a_larger_program, monkeypatch):
+def test_everything_is_as_before_when_it_is_stopped(before, monkeypatch):
     def stopped(screen, *row) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("digits_sweep.shell.RunOnScreen.epoch", stopped)
-    before = state()
     with pytest.raises(KeyboardInterrupt):
         run("data.batch_size=500", *QUICK)
     assert state() == before
 
 
-def test_it_runs_in_a_thread(of_a_larger_program):
-    before = state()
+def test_it_runs_in_a_thread(before):
     with ThreadPoolExecutor(1) as threads:
-        folder = threads.submit(run, "data.batch_size=500", *QUICK).result()
-    assert list(load_sweep(folder)["status"]) == ["completed"]
+        sweep = threads.submit(run, "data.batch_size=500", *QUICK).result()
+    assert list(load_sweep(sweep)["status"]) == ["completed"]
     assert state() == before
-
-
-class Bare:
-    """A stream with nothing but what `print` needs."""
-
-    def write(self, text: str) -> None:
-        pass
-
-
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize(
-    "stream", [None, Bare(), io.BytesIO(), io.StringIO()], ids=lambda stream: type(stream).__name__
-)
-def test_any_object_may_be_standard_output(stream, monkeypatch):
-    monkeypatch.setattr(sys, "stdout", stream)
-    assert list(load_sweep(run("data.batch_size=500", *QUICK))["status"]) == ["completed"]
-
-
-def test_a_mistake_shows_one_short_error():
-    with pytest.raises(InvalidConfig) as refusal:
-        run("nonsense", *QUICK)
-    error = refusal.value
-    assert error.__suppress_context__
-    assert len(traceback.format_exception(error)) <= 4
-    # What IPython asks for in the place of a traceback.
-    assert error._render_traceback_() == [f"InvalidConfig: {error}"]

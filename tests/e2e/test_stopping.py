@@ -45,13 +45,12 @@ def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_line(tmp_path
     (tmp_path / "sitecustomize.py").write_text(STOPPING)
     add_run(tmp_path / "sweep", "run", losses_reaching(2))
     sent = signal.SIGINT if number % 100 else signal.SIGTERM
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "STOP_AT_MODULE": str(number), "STOP_BY": str(int(sent))}
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
     module, *arguments = COMMANDS[name]
-    command = [sys.executable, "-m", module, *arguments]
     finished = subprocess.run(
-        command,
+        [sys.executable, "-m", module, *arguments],
         cwd=tmp_path,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": path, "STOP_AT_MODULE": str(number), "STOP_BY": str(int(sent))},
         input='{"tensorboard": {"folder": "t"}}\n',
         capture_output=True,
         text=True,
@@ -60,6 +59,6 @@ def test_a_command_that_is_stopped_while_it_imports_says_so_in_one_line(tmp_path
     assert was_stopped or number > 100, finished.stderr
     if was_stopped:
         # A sweep and a search say themselves how they are resumed.
-        own = finished.stdout.splitlines()[-1:] or [""]
-        assert finished.stderr == "stopped\n" or own[0].startswith("resume with: ")
+        last = finished.stdout.splitlines()[-1:] or [""]
+        assert finished.stderr == "stopped\n" or last[0].startswith("resume with: ")
     assert "Traceback" not in finished.stderr + finished.stdout

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -20,7 +19,6 @@ def test_it_is_the_path_of_its_folder(sweep):
     assert Path(sweep) == sweep.folder == Path(str(sweep))
     assert sweep.folder.is_absolute()
     assert os.fspath(sweep) == f"{sweep}"
-    assert Path(sweep, "sweep.json").exists()
     assert load_sweep(sweep).equals(sweep.table)
     assert SweepResult(str(sweep)) == sweep
     assert latest(sweep.folder.parent.parent) == sweep
@@ -35,18 +33,9 @@ def test_a_notebook_shows_the_verdict_and_the_table(sweep):
     html = sweep._repr_html_()
     assert sweep.verdict.startswith("No run passed 1.6 within 2 epochs")
     assert sweep.verdict in html
-    (table,) = pd.read_html(html) if _reads_html() else [None]
     assert html.count("<tr>") == 3
     assert ">batch_size=500</td>" in html
-    assert table is None or list(table["batch size"]) == [500, 300]
-
-
-def _reads_html() -> bool:
-    try:
-        import lxml  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    assert "<th>batch size</th>" in html
 
 
 def test_names_of_runs_are_text_in_a_notebook(tmp_path):

@@ -1,6 +1,5 @@
 """In a notebook one display updates itself, with a bar and a line for every run."""
 
-import signal
 import sys
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import pytest
 
 from digits_sweep import latest, run
 from digits_sweep.notebook.display import MOST_LINES, NotebookScreen, RunInNotebook, screen_for
-from digits_sweep.shell import RunOnScreen, Screen
+from digits_sweep.shell import Screen
 
 QUICK = {"data": "mnist_sample", "num_epochs": 2, "hidden_size": 2}
 
@@ -17,55 +16,58 @@ class FakeDisplays:
     """Keeps what is displayed as a notebook would: every display and its states."""
 
     def __init__(self) -> None:
-        self.states: list[list[dict[str, str]]] = []
+        self.displays: list[list[dict[str, str]]] = []
 
-    def __call__(self, content, raw=False, display_id=False):
+    def __call__(self, content, raw, display_id):
         states = [content]
-        self.states.append(states)
+        self.displays.append(states)
         return SimpleNamespace(update=lambda later, raw: states.append(later))
 
-    def text(self) -> str:
-        (states,) = self.states
-        return states[-1]["text/plain"]
+    @property
+    def states(self) -> list[dict[str, str]]:
+        (states,) = self.displays
+        return states
+
+    @property
+    def lines(self) -> list[str]:
+        return self.states[-1]["text/plain"].splitlines()
 
 
 @pytest.fixture
-def displays(monkeypatch, tmp_path):
+def shown(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    shown = FakeDisplays()
+    displays = FakeDisplays()
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
     monkeypatch.setitem(sys.modules, "IPython", kernel)
-    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=shown))
-    return shown
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=displays))
+    return displays
 
 
-def test_a_sweep_is_one_display_with_a_line_a_run_and_prints_nothing(displays, capsys):
+def test_a_sweep_is_one_display_with_a_line_a_run_and_prints_nothing(shown, capsys):
     run(batch_size=[500, 300], seed=[0, 1], **QUICK)
     assert capsys.readouterr().out == ""
-    lines = displays.text().splitlines()
-    assert [line.partition("  (")[0] for line in lines[:4]] == [
+    assert [line.partition("  (")[0] for line in shown.lines[:4]] == [
         f"run {number} of 4: batch_size={size}_seed={seed}"
         for number, (size, seed) in enumerate([(500, 0), (500, 1), (300, 0), (300, 1)], 1)
     ]
-    assert all("completed, 2 epochs, loss" in line for line in lines[:4])
-    assert len(lines) < 10
+    assert all("completed, 2 epochs, loss" in line for line in shown.lines[:4])
+    assert len(shown.lines) < 10
 
 
-def test_while_it_trains_there_is_a_bar_and_afterwards_none(displays, monkeypatch):
+def test_while_it_trains_there_is_a_bar_and_afterwards_none(shown, monkeypatch):
     monkeypatch.setattr("digits_sweep.notebook.display.SECONDS_BETWEEN_UPDATES", 0.0)
     run(batch_size=[500, 300], **QUICK)
-    (states,) = displays.states
-    bars = [state["text/html"] for state in states if "<progress" in state["text/html"]]
+    bars = [state["text/html"] for state in shown.states if "<progress" in state["text/html"]]
     assert 'value="0.2500"' in "".join(bars)
     assert "left; epoch 1 of 2, loss" in "".join(bars)
-    assert "<progress" not in states[-1]["text/html"]
+    assert "<progress" not in shown.states[-1]["text/html"]
 
 
-def test_after_an_interrupt_the_sweep_so_far_is_reachable_and_the_display_says_how(displays, monkeypatch):
-    ended = RunInNotebook.epoch
+def test_after_an_interrupt_the_sweep_so_far_is_reachable_and_the_display_says_how(shown, monkeypatch):
+    epoch = RunInNotebook.epoch
 
-    def stopped(shown, *row) -> None:
-        ended(shown, *row)
+    def stopped(screen, *row) -> None:
+        epoch(screen, *row)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RunInNotebook, "epoch", stopped)
@@ -76,21 +78,21 @@ def test_after_an_interrupt_the_sweep_so_far_is_reachable_and_the_display_says_h
     assert list(sweep.table["status"]) == ["interrupted"]
     assert len(sweep.history) == 1
     assert "No run has ended yet" in sweep._repr_html_()
-    said = dict(line.split(": ", 1) for line in displays.text().splitlines() if " with:" in line)
-    assert said["show with"].strip() == "latest()"
+    calls = dict(line.split(": ", 1) for line in shown.lines if " with:" in line)
+    assert calls["show with"].strip() == "latest()"
     monkeypatch.undo()
-    resumed = eval(said["resume with"], {"run": run})
+    resumed = eval(calls["resume with"], {"run": run})
     assert resumed == sweep
     assert list(resumed.table["status"]) == ["completed"] * 2
 
 
-def test_a_failed_run_has_its_line_too(displays):
+def test_a_failed_run_has_its_line_too(shown):
     run(hidden_layers=1, hidden_size=[10**9, 8], data="mnist_sample", num_epochs=1)
-    assert "out of memory at batch size 20" in displays.text()
-    assert "hidden_size=8  " in displays.text()
+    assert any("out of memory at batch size 20" in line for line in shown.lines)
+    assert any("hidden_size=8  " in line for line in shown.lines)
 
 
-def test_a_display_that_fails_stops_no_training(displays, monkeypatch):
+def test_a_display_that_fails_stops_no_training(shown, monkeypatch):
     def fails(*content, **options):
         raise RuntimeError("no front end")
 
@@ -98,31 +100,28 @@ def test_a_display_that_fails_stops_no_training(displays, monkeypatch):
     assert list(run(batch_size=500, **QUICK).table["status"]) == ["completed"]
 
 
-def test_ipython_on_a_terminal_and_plain_python_have_lines(monkeypatch):
-    assert type(screen_for(quiet=False)) is Screen
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=None)))
-    assert type(screen_for(quiet=False)) is Screen
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+@pytest.mark.parametrize("shell", ["no IPython", None, SimpleNamespace(kernel=None)])
+def test_ipython_on_a_terminal_and_plain_python_have_lines(monkeypatch, shell):
+    if shell != "no IPython":
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     assert type(screen_for(quiet=False)) is Screen
 
 
 def test_texts_are_shown_as_text_and_of_many_lines_the_last():
-    states = []
-    screen = NotebookScreen(lambda content: (states.append(content), states.append)[1])
+    displays = FakeDisplays()
+    screen = NotebookScreen(displays)
     for number in range(MOST_LINES + 5):
         screen.say(f"<b>{number}</b>\x1b[31m")
-    assert "<b>" not in states[-1]["text/html"]
-    assert "\x1b" not in states[-1]["text/html"]
-    assert "(5 lines before)" in states[-1]["text/html"]
+    assert "(5 lines before)" in displays.states[-1]["text/html"]
     with screen.run("<script>", 3) as shown:
-        assert isinstance(shown, RunOnScreen)
         shown.epoch(1, 2.0, 0.1, 1.0)
-    assert "&lt;script&gt;" in screen.bar
-    assert "<script>" not in screen.bar
+    screen.show()
+    assert "&lt;script&gt;" in displays.states[-1]["text/html"]
+    for text in ("<b>", "\x1b", "<script>"):
+        assert text not in displays.states[-1]["text/html"]
 
 
 def test_plain_python_is_told_python(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run("outputs=else where", batch_size=500, **QUICK)
     assert "page with:   latest('else where').report()" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

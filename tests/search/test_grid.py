@@ -27,7 +27,7 @@ class Surface:
         self.best, self.steps, self.slope, self.noise, self.highest = best, steps, slope, noise, highest
 
     def __call__(self, trial):
-        chance = random.Random(f"{trial.exponent},{trial.place}")
+        chance = random.Random(f"{trial.exponent},{trial.replicate}")
         needed = self.steps * self.slope ** abs(trial.exponent - self.best) * math.exp(chance.gauss(0, self.noise))
         misses = needed > trial.most_iterations or trial.exponent > self.highest
         return Outcome(math.inf if misses else needed, best=abs(trial.exponent - self.best) / 100, trained=1000)
@@ -41,8 +41,8 @@ def search(surfaces, rules=RULES, results=None, waves=10**6):
         if not wave:
             break
         for trial in wave:
-            assert (trial.exponent, trial.place) not in results, "made twice"
-            results[trial.exponent, trial.place] = [surface(trial) for surface in surfaces]
+            assert (trial.exponent, trial.replicate) not in results, "made twice"
+            results[trial.exponent, trial.replicate] = [surface(trial) for surface in surfaces]
         trials += wave
     return BatchSize(rules, 100, len(surfaces), results), trials
 
@@ -73,7 +73,7 @@ def test_the_grid_is_not_extended_without_end():
 def test_a_third_seed_is_not_run_if_two_have_decided_a_rate():
     _, trials = search([Surface(best=0, slope=3, noise=0)])
     tuning = [(0, 0), (0, 1), (0, 2), (-1, 0), (-1, 1), (1, 0), (1, 1)]
-    assert [(each.exponent, each.place) for each in trials[:7]] == tuning
+    assert [(each.exponent, each.replicate) for each in trials[:7]] == tuning
     assert {each.exponent for each in trials[7:]} == {0}
 
 
@@ -86,26 +86,26 @@ def test_of_other_numbers_of_seeds_the_majority_decides(seeds):
 
 def test_a_run_is_given_up_at_a_multiple_of_the_best_median_never_of_the_best_seed():
     found, trials = search([Surface(best=0, noise=0.5)])
-    tuning = [found.results[0, place][0].iterations for place in range(3)]
+    tuning = [found.results[0, replicate][0].iterations for replicate in range(3)]
     assert [each.most_iterations for each in trials[:3]] == [math.inf] * 3
     assert {each.most_iterations for each in trials[3:7]} == {4 * median(tuning)}
 
 
 def test_no_run_is_given_up_while_a_goal_has_not_been_reached():
     _, trials = search([Surface(best=0), Surface(highest=-100)])
-    tuning = [each for each in trials if each.place < 3]
+    tuning = [each for each in trials if each.replicate < 3]
     assert {each.most_iterations for each in tuning} == {math.inf}
-    assert all(math.isfinite(each.most_iterations) for each in trials if each.place >= 3)
+    assert all(math.isfinite(each.most_iterations) for each in trials if each.replicate >= 3)
 
 
 def test_every_goal_has_its_own_rate_and_shares_runs_with_the_others():
     found, trials = search([Surface(best=0, noise=0.01), Surface(best=2, steps=300, noise=0.01)])
     assert [found.winner(0), found.winner(1)] == [0, 2]
-    fresh = [each for each in trials if each.place >= 3]
+    fresh = [each for each in trials if each.replicate >= 3]
     assert len(fresh) == 14
-    assert [(each.exponent, each.place) for each in fresh if each.measures_noise] == [(0, 3), (2, 3)]
+    assert [(each.exponent, each.replicate) for each in fresh if each.measures_noise] == [(0, 3), (2, 3)]
     together, trials = search([Surface(best=1, noise=0.01), Surface(best=1, steps=300, noise=0.01)])
-    assert len([each for each in trials if each.place >= 3]) == 7
+    assert len([each for each in trials if each.replicate >= 3]) == 7
     assert [len(together.fresh(goal)) for goal in (0, 1)] == [7, 7]
 
 
@@ -114,7 +114,7 @@ def test_a_goal_that_no_rate_reaches_has_no_rate_and_is_looked_for_where_runs_ca
     assert found.winner(0) is None
     assert found.exponents == [-1, 0, 1, 2, 3]
     assert math.isinf(found.tuned_medians[0])
-    assert not [each for each in trials if each.place >= 3]
+    assert not [each for each in trials if each.replicate >= 3]
 
 
 def test_rates_that_all_diverge_are_left_downwards():

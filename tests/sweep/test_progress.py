@@ -4,27 +4,26 @@ import io
 
 import pytest
 
-from digits_sweep.config.plan import plan
-from digits_sweep.shell import Screen
-from digits_sweep.sweep.progress import SweepProgress
+from digits_sweep.shell import Screen, SweepProgress
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2", "model.hidden_size=2")
 
 
 def sweep(*sizes: int) -> SweepProgress:
-    return SweepProgress(plan(["-m", f"data.batch_size={','.join(map(str, sizes))}", "trainer.num_epochs=10"]).runs)
+    return SweepProgress([10] * len(sizes), sizes, num_samples=6_000)
 
 
 def test_what_is_left_of_a_sweep_follows_from_the_iterations_of_every_run():
-    progress = sweep(100, 20, 10).start(0, 6_000).after(5, 2.0)
+    progress = sweep(100, 20, 10).after(5, 2.0)
     # Five epochs of 2 s, then ten of five and ten of ten times as many iterations.
     assert (progress.done, progress.total, progress.left) == (0.5, 3, pytest.approx(5 * 2 + 10 * 10 + 10 * 20))
 
 
 def test_what_was_measured_counts_for_the_runs_that_follow():
     progress = sweep(100, 20, 101)
-    progress.start(0, 6_000).after(10, 2.0)
-    assert progress.start(1, 6_000).after(10, 4.0).left == pytest.approx(10 * 2)
+    progress.after(10, 2.0)
+    progress.number = 1
+    assert progress.after(10, 4.0).left == pytest.approx(10 * 2)
 
 
 class Terminal(io.StringIO):
@@ -40,7 +39,7 @@ def test_a_terminal_shows_the_run_and_the_sweep(monkeypatch, term, has_bar):
     monkeypatch.setenv("COLUMNS", "80")
     stream = Terminal()
     monkeypatch.setattr("sys.stdout", stream)
-    with Screen().run("run 1 of 2: a", 10, 0, sweep(50, 49).start(0, 6_000)) as shown:
+    with Screen().run("run 1 of 2: a", 10, 0, sweep(50, 49)) as shown:
         shown.epoch(1, 1.9, 0.1, 6.0)
     text = stream.getvalue()
     assert ("run 1 of 2, about 114 s left" in text or "run 1 of 2, about 2 min left" in text) == has_bar

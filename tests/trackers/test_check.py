@@ -11,13 +11,13 @@ import tomllib
 from digits_sweep.config.compose import CONF
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.trackers import TRACKERS, check
+from digits_sweep.trackers.registry import TRACKERS, check
 
 
 @pytest.fixture
 def installed(monkeypatch):
     """Every library, whether this machine has it or not."""
-    monkeypatch.setattr("digits_sweep.trackers.find_spec", lambda name: name)
+    monkeypatch.setattr("digits_sweep.trackers.registry.find_spec", lambda name: name)
 
 
 @pytest.mark.parametrize("name", TRACKERS)
@@ -38,13 +38,13 @@ def test_several_trackers_and_none(installed):
 
 
 def test_no_library_is_imported_before_a_sweep_reports_to_it():
-    program = f"import sys, digits_sweep.trackers; print({set(TRACKERS)} & set(sys.modules))"
+    program = f"import sys, digits_sweep.trackers.following; print({set(TRACKERS)} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_library_that_is_not_installed_is_named_with_the_extra_that_installs_it(name, monkeypatch):
-    monkeypatch.setattr("digits_sweep.trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("digits_sweep.trackers.registry.find_spec", lambda name: None)
     line = f"tracker={name}: {name} is not installed; in the checkout, .venv/bin/pip install -e '.[{name}]'"
     with pytest.raises(InvalidConfig) as refused:
         check(plan([f"tracker={name}"]).settings.tracker)

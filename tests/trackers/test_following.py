@@ -1,34 +1,93 @@
-"""What a tracker is given of a sweep, and what a failing one costs."""
+"""What a tracker is given of a sweep, what a failing one costs, and folders in which something else lies."""
 
 import json
+import os
 import shutil
 from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from digits_sweep.config.plan import plan
-from digits_sweep.results.record import EpochRow, Status, read_record, write_history, write_record
-from digits_sweep.trackers import TRACKERS
-from digits_sweep.trackers.following import Follower
-from digits_sweep.trackers.protocol import final_metrics
-from tests.studies import add_run
-from tests.trackers.followed import STARTED, ListTracker, follow, reported
+from digits_sweep.results.record import EpochRow, Status, read_record, write_record
+from digits_sweep.results.run import read_run
+from digits_sweep.trackers.following import Follower, last_figures
+from digits_sweep.trackers.registry import TRACKERS
+from tests.studies import add_run, write_rows
+
+STARTED = "2026-01-02T03:04:05+00:00"
+posix = pytest.mark.skipif(os.name != "posix", reason="links and pipes as POSIX has them")
+BEGIN, END = ("begin", "a", None), ("end", "id of a", "completed")
+AGAIN = ("begin", "a", "id of a")
+
+
+class ListTracker:
+    """Everything that a tracker is asked to do, in a list that all of them share."""
+
+    calls: ClassVar[list[tuple]] = []
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at = fails_at
+
+    def _called(self, *call) -> None:
+        if call[0] == self.fails_at:
+            raise OSError("no connection\nsecond line")
+        self.calls.append(call)
+
+    def begin(self, run_dir, record, known_as):
+        self._called("begin", run_dir.name, known_as)
+        return f"id of {run_dir.name}"
+
+    def epoch(self, known_as, number, figures):
+        self._called("epoch", known_as, number)
+
+    def end(self, known_as, run_dir, record, figures):
+        self._called("end", known_as, record.status)
+
+
+def follow(sweep, last=True, **settings) -> list[str]:
+    """Report a sweep once, to a `ListTracker` unless others are named; return the warnings."""
+    warnings: list[str] = []
+    Follower(sweep, settings or {"list": {}}, warnings.append).follow(last)
+    return warnings
+
+
+def reported(folder) -> dict:
+    return json.loads((folder / "trackers.json").read_text())
+
+
+def epochs(*numbers: int) -> list[tuple]:
+    return [("epoch", "id of a", number) for number in numbers]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    monkeypatch.setitem(TRACKERS, "list", ListTracker)
+    monkeypatch.setattr(ListTracker, "calls", [])
+    return ListTracker.calls
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    add_run(tmp_path / "sweep", "a", [1.7, 1.6], started_at=STARTED)
+    return tmp_path / "sweep"
 
 
 def change(folder, status: Status, losses) -> None:
     """Write the run's epochs and its record, as a running one does."""
     record = read_record(folder)
     record.status = status
-    write_history(folder, [EpochRow(number, loss, 0.1, 1.0, 1.0) for number, loss in enumerate(losses, 1)])
+    rows = [EpochRow(number, loss, 0.1, 1.0, 1.0, True, number, number) for number, loss in enumerate(losses, 1)]
+    write_rows(folder / "history.csv", EpochRow, rows)
     write_record(folder, record)
 
 
 def test_every_epoch_is_reported_once_and_the_end_once(sweep, calls):
-    whole = [("begin", "a", None), ("epoch", "id of a", 1), ("epoch", "id of a", 2), ("end", "id of a", "completed")]
     assert follow(sweep) == []
-    assert calls == whole
+    assert calls == [BEGIN, *epochs(1, 2), END]
     follow(sweep)
-    assert calls == whole
+    assert len(calls) == 4
 
 
 def test_a_running_sweep_is_reported_as_it_grows(sweep, calls):
@@ -36,46 +95,44 @@ def test_a_running_sweep_is_reported_as_it_grows(sweep, calls):
     follower = Follower(sweep, {"list": {}}, pytest.fail)
     follower.follow()
     follower.follow()
-    assert calls == [("begin", "a", None), ("epoch", "id of a", 1)]
+    assert calls == [BEGIN, *epochs(1)]
     change(sweep / "a", Status.INTERRUPTED, [1.7, 1.6])
     add_run(sweep, "b", [1.5], started_at=STARTED)
     follower.follow()
     assert calls[2:] == [
-        ("epoch", "id of a", 2), ("begin", "b", None), ("epoch", "id of b", 1), ("end", "id of b", "completed"),
+        *epochs(2), ("begin", "b", None), ("epoch", "id of b", 1), ("end", "id of b", "completed"),
     ]  # fmt: skip
     follower.follow(last=True)
     assert calls[6:] == [("end", "id of a", "interrupted")]
 
 
-def test_a_resumed_run_continues_as_the_same_run(sweep, calls):
+@pytest.mark.parametrize(
+    ("losses", "new"),
+    [([1.7, 1.6, 1.5], [3]), ([1.4], [1])],
+    ids=["resumed", "started again from its first epoch"],
+)
+def test_a_run_that_has_changed_continues_as_the_same_run(sweep, calls, losses, new):
     follow(sweep)
     calls.clear()
-    change(sweep / "a", Status.COMPLETED, [1.7, 1.6, 1.5])
+    change(sweep / "a", Status.COMPLETED, losses)
     follow(sweep)
-    assert calls == [("begin", "a", "id of a"), ("epoch", "id of a", 3), ("end", "id of a", "completed")]
+    assert calls == [AGAIN, *epochs(*new), END]
 
 
-def test_a_run_that_was_started_again_is_reported_from_its_first_epoch(sweep, calls):
+WHOLE = {"known_as": "id of a", "epochs": 2, "ended": "completed"}
+
+
+@pytest.mark.parametrize(
+    ("known_as", "before", "new"), [("id of a", 1, [2]), ("theirs", 2, [1, 2])], ids=["its own", "that of another run"]
+)
+def test_what_was_reported_before_counts_if_the_tracker_takes_its_name_for_this_run(
+    sweep, calls, known_as, before, new
+):
+    earlier = f'{{"list": {{"known_as": "{known_as}", "epochs": {before}, "ended": null}}}}'
+    (sweep / "a" / "trackers.json").write_text(earlier)
     follow(sweep)
-    calls.clear()
-    change(sweep / "a", Status.COMPLETED, [1.4])
-    follow(sweep)
-    assert calls == [("begin", "a", "id of a"), ("epoch", "id of a", 1), ("end", "id of a", "completed")]
-
-
-def test_what_an_earlier_version_has_reported_is_not_reported_again(sweep, calls):
-    earlier = {"list": {"known_as": "id of a", "epochs": 1, "ended": None}}
-    (sweep / "a" / "trackers.json").write_text(json.dumps(earlier))
-    follow(sweep)
-    assert calls == [("begin", "a", "id of a"), ("epoch", "id of a", 2), ("end", "id of a", "completed")]
-
-
-def test_what_the_tracker_does_not_take_for_this_run_is_reported_from_the_start(sweep, calls):
-    (sweep / "a" / "trackers.json").write_text('{"list": {"known_as": "theirs", "epochs": 1, "ended": "completed"}}')
-    follow(sweep)
-    assert [call[:2] for call in calls[:2]] == [("begin", "a"), ("epoch", "id of a")]
-    assert [call[2] for call in calls if call[0] == "epoch"] == [1, 2]
-    assert reported(sweep / "a")["list"] == {"known_as": "id of a", "epochs": 2, "ended": "completed"}
+    assert calls == [("begin", "a", known_as), *epochs(*new), END]
+    assert reported(sweep / "a")["list"] == WHOLE
 
 
 @pytest.mark.parametrize("damaged", ["record.json", "history.csv"])
@@ -86,16 +143,13 @@ def test_a_run_that_cannot_be_read_is_left_out_and_the_others_are_reported(sweep
     assert {call[1] for call in calls} == {"a", "id of a"}
 
 
-@pytest.mark.parametrize("place", ["begin", "epoch", "end"])
-def test_a_tracker_that_fails_is_turned_off_with_one_line_and_the_others_continue(sweep, calls, place, monkeypatch):
+@pytest.mark.parametrize("call", ["begin", "epoch", "end"])
+def test_a_tracker_that_fails_is_turned_off_with_one_line_and_the_others_continue(sweep, calls, call, monkeypatch):
     monkeypatch.setitem(TRACKERS, "failing", ListTracker)
     add_run(sweep, "b", [1.5], started_at=STARTED)
-    warnings = follow(sweep, failing={"fails_at": place}, list={})
+    warnings = follow(sweep, failing={"fails_at": call}, list={})
     assert warnings == ["WARNING: tracker failing is off for the rest of the sweep: OSError: no connection"]
-    assert [call for call in calls if call[0] == "end"] == [
-        ("end", "id of a", "completed"),
-        ("end", "id of b", "completed"),
-    ]
+    assert [call for call in calls if call[0] == "end"] == [END, ("end", "id of b", "completed")]
 
 
 def test_a_tracker_that_cannot_start_is_turned_off(sweep, calls):
@@ -104,13 +158,13 @@ def test_a_tracker_that_cannot_start_is_turned_off(sweep, calls):
 
 
 def test_the_last_figures_are_the_outcomes_that_are_numbers(sweep):
-    record = read_record(sweep / "a")
-    metrics = final_metrics(record)
-    assert metrics == {name: record.summary[name] for name in metrics}
-    assert metrics["final_loss"] == 1.6
-    assert {"seconds_per_epoch", "test_accuracy", "epochs"} <= metrics.keys()
+    row = read_run(sweep / "a").row
+    figures = last_figures(row)
+    assert figures == {name: row[name] for name in figures}
+    assert figures["final_loss"] == 1.6
+    assert {"seconds_per_epoch", "test_accuracy", "epochs"} <= figures.keys()
     # Settings are not figures, text is not, and a threshold that was not reached has none.
-    assert metrics.keys().isdisjoint({"batch_size", "lr", "status", "error", "first_epoch_below_threshold"})
+    assert figures.keys().isdisjoint({"batch_size", "lr", "status", "error", "first_epoch_below_threshold"})
 
 
 # MLflow's own use of SQLAlchemy, and the files that the libraries leave open.
@@ -148,3 +202,45 @@ def test_tensorboard_has_a_folder_for_every_run_wherever_it_is(sweep, tmp_path):
     assert follow(sweep, tensorboard={"folder": str(tmp_path / "all")}) == []
     events = {path.parent.relative_to(tmp_path / "all").as_posix() for path in tmp_path.glob("all/**/events.*")}
     assert events == {"sweep/a", "sweep/b"}
+
+
+# Folders in which something else lies than a sweep leaves there: nothing is sent away, and nothing is waited for.
+
+
+@posix
+def test_a_folder_with_a_link_in_it_is_not_sent(sweep, calls, tmp_path):
+    (tmp_path / "secret").write_text("x")
+    (sweep / "a" / "more").symlink_to(tmp_path / "secret")
+    (warning,) = follow(sweep)
+    assert "more is a symbolic link" in warning
+    assert "end" not in {call[0] for call in calls}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["no JSON", "[]", '{"list": 3}', '{"list": {"epochs": -1}}', '{"list": {"epochs": "1"}}', '{"list": {"new": 1}}'],
+)
+def test_an_unreadable_trackers_json_costs_nothing(sweep, calls, content):
+    (sweep / "a" / "trackers.json").write_text(content)
+    assert follow(sweep) == []
+    assert calls == [BEGIN, *epochs(1, 2), END]
+    assert reported(sweep / "a")["list"] == WHOLE
+
+
+@posix
+@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_a_trackers_json_that_is_no_file_is_neither_read_nor_waited_for(sweep, calls, made):
+    made(sweep / "a" / "trackers.json")
+    follow(sweep)
+    assert calls[0] == BEGIN
+
+
+@posix
+def test_a_trackers_json_that_is_a_link_is_replaced_and_its_target_is_not(sweep, calls):
+    target = sweep / "target.json"
+    target.write_text('{"list": {"known_as": "theirs", "epochs": 2, "ended": "completed"}}')
+    (sweep / "a" / "trackers.json").symlink_to(target)
+    assert follow(sweep) == []
+    assert "theirs" in target.read_text()
+    assert calls == [BEGIN, *epochs(1, 2), END]
+    assert reported(sweep / "a")["list"] == WHOLE

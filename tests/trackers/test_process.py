@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from digits_sweep.trackers import following as process
+from digits_sweep.trackers import following
+from digits_sweep.trackers.following import report_to_trackers
 
 TRACKER = {"tensorboard": {"folder": "tensorboard"}}
 
@@ -26,15 +27,15 @@ def instead_of_python(tmp_path, monkeypatch):
 
 
 def test_without_a_tracker_no_process_is_started(tmp_path, monkeypatch):
-    monkeypatch.setattr(process.subprocess, "Popen", None)
-    with process.following({}, tmp_path, pytest.fail):
+    monkeypatch.setattr(following.subprocess, "Popen", None)
+    with report_to_trackers({}, tmp_path, pytest.fail):
         pass
 
 
 def test_a_process_that_dies_is_named_by_its_exit_code(tmp_path, instead_of_python):
     instead_of_python("exec <&-; exit 3")
     lines: list[str] = []
-    with process.following(TRACKER, tmp_path, lines.append):
+    with report_to_trackers(TRACKER, tmp_path, lines.append):
         pass
     assert lines == ["WARNING: the process of the trackers ended with exit code 3"]
 
@@ -43,10 +44,10 @@ def test_a_process_that_dies_is_named_by_its_exit_code(tmp_path, instead_of_pyth
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_stopped_sweep_says_what_it_waits_for_and_does_not_wait_long(tmp_path, instead_of_python, monkeypatch):
     instead_of_python("exec sleep 600")
-    monkeypatch.setattr(process, "PATIENCE_SECONDS", 0)
-    monkeypatch.setattr(process, "MOST_SECONDS", 0)
+    monkeypatch.setattr(following, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(following, "MOST_SECONDS", 0)
     lines: list[str] = []
-    with pytest.raises(KeyboardInterrupt), process.following(TRACKER | {"mlflow": {}}, tmp_path, lines.append):
+    with pytest.raises(KeyboardInterrupt), report_to_trackers(TRACKER | {"mlflow": {}}, tmp_path, lines.append):
         raise KeyboardInterrupt
     assert lines[0] == "waiting until tensorboard and mlflow have what is left, at most 0 s"
     (number,) = re.findall(r"^process (\d+) is still reporting to the trackers", lines[1])
@@ -55,5 +56,5 @@ def test_a_stopped_sweep_says_what_it_waits_for_and_does_not_wait_long(tmp_path,
 
 def test_an_error_in_the_sweep_is_raised_as_it_is(tmp_path, instead_of_python):
     instead_of_python("cat > /dev/null")
-    with pytest.raises(KeyboardInterrupt), process.following(TRACKER, tmp_path, pytest.fail):
+    with pytest.raises(KeyboardInterrupt), report_to_trackers(TRACKER, tmp_path, pytest.fail):
         raise KeyboardInterrupt
