@@ -1,4 +1,4 @@
-"""The command of a search: what is typed, the folder that it opens or resumes, its workers, and how it ends."""
+"""The command of a search: --help, the folder that it opens or resumes, its workers, and how it ends."""
 
 import os
 import shlex
@@ -86,7 +86,7 @@ def _conduct(search: "Critical | Tune", screen: Screen) -> int:
 
 
 def side_by_side(search: "Critical | Tune", screen: Screen) -> "Plan":
-    """Return the plan of a search with a worker for every core, as far as memory goes, unless a launcher is typed.
+    """Return the plan of a search with a worker a core, as far as memory goes, unless it names a launcher.
 
     Runs follow one another if they are compared by their seconds, and on a GPU, which they would share.
     """

@@ -61,7 +61,7 @@ class Grid:
         own: dict[int, dict[tuple[int, int], Sequence[Outcome]]] = {size: {} for size in self.bases}
         for (size, exponent, replicate), outcomes in results.items():
             own[size][exponent, replicate] = outcomes
-        return {size: BatchSize(self.rules, size, len(self.goals), each) for size, each in own.items()}
+        return {size: BatchSize(self.rules, size, len(self.goals), of_size) for size, of_size in own.items()}
 
     def next_runs(self, results: Mapping[Key, Sequence[Outcome]]) -> dict[Key, PlannedRun]:
         """Return the next runs of all batch sizes."""
@@ -76,7 +76,7 @@ class Grid:
         base, lr = self.bases[at.batch_size], at.learning_rate(trial.exponent)
         config, limit = base.config, trial.most_iterations
         trainer, evaluation = config.trainer, config.evaluation
-        limits = [each for each in (trainer.max_examples, limit * at.batch_size) if each and math.isfinite(each)]
+        limits = [most for most in (trainer.max_examples, limit * at.batch_size) if most and math.isfinite(most)]
         config = replace(
             config,
             seed=config.seed + trial.replicate,
@@ -89,17 +89,16 @@ class Grid:
 
     def outcome(self, run: PlannedRun, recorded: RecordedRun) -> list[Outcome]:
         """Return what a run means for every goal. One that diverged or failed is a miss."""
-        found = []
+        outcomes, rows = [], recorded.evaluations
         for goal in self.goals:
-            rows = recorded.evaluations
             best = min((value for row in rows if math.isfinite(value := getattr(row, goal.target))), default=math.inf)
             (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows)
             has_completed = recorded.record.status is Status.COMPLETED
             iterations = reached.iterations if has_completed and reached.iterations is not None else math.inf
             scales = [row.noise_scale for row in rows if row.iterations == reached.iterations_at]
-            noise = next((each for each in scales if each is not None and math.isfinite(each) and each > 0), None)
-            found.append(Outcome(iterations, best, recorded.iterations, noise))
-        return found
+            noise = next((scale for scale in scales if scale is not None and 0 < scale < math.inf), None)
+            outcomes.append(Outcome(iterations, best, recorded.iterations, noise))
+        return outcomes
 
     def least_left(self, known: Collection[Key]) -> int:
         """Return how many runs follow at least: fresh seeds, at one rate as long as it is not known at how many."""
@@ -154,14 +153,14 @@ def read_study(folder: Path) -> StudyFile:
 
 def studies_in(parent: Path) -> list[tuple[int, str, Path]]:
     """Return counter, start and folder of every study in a folder, the one that was started first first."""
-    found = []
+    studies = []
     for name in run_folders(parent)[0]:
         try:
             study = read_study(parent / name)
         except UnreadableRecord:
             continue
-        found.append((study.counter, study.started_at, parent / name))
-    return sorted(found)
+        studies.append((study.counter, study.started_at, parent / name))
+    return sorted(studies)
 
 
 def find_study(resume: str, parent: Path) -> Path:
@@ -173,8 +172,8 @@ def find_study(resume: str, parent: Path) -> Path:
         if resume != "latest":
             read_study(folder := Path(expand_home(resume)))
             return folder
-        if found := studies_in(parent):
-            return found[-1][-1]
+        if studies := studies_in(parent):
+            return studies[-1][-1]
         raise UnreadableRecord(f"{parent}: no study here yet")
     except UnreadableRecord as error:
         raise CannotResume(f"resume={resume}: {error}") from error
@@ -182,13 +181,13 @@ def find_study(resume: str, parent: Path) -> Path:
 
 def refuse_another(folder: Path, before: StudyFile, now: StudyFile) -> None:
     """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one that is request."""
-    if found := list(dict.fromkeys(_differences(before, now))):
-        raise CannotResume("\n".join(f"resume={folder}: {line}" for line in found))
+    if lines := list(dict.fromkeys(_differences(before, now))):
+        raise CannotResume("\n".join(f"resume={folder}: {line}" for line in lines))
 
 
 def _differences(before: StudyFile, now: StudyFile) -> Iterator[str]:
     if before.configs.keys() != now.configs.keys():
-        sizes = [",".join(each.configs) for each in (before, now)]
+        sizes = [",".join(study.configs) for study in (before, now)]
         yield f"data.batch_size was {sizes[0]}, is now {sizes[1]}"
         return
     pairs = [("critical.", before.settings, now.settings)]
@@ -207,16 +206,16 @@ class Critical:
 
     def __init__(self, request: Request[CriticalConfig]) -> None:
         """Raises `CannotResume` if there is no study to resume, or if it is another one."""
-        self.request, self.asked = request, study_file(request)
+        self.request, self.study = request, study_file(request)
         bases = {run.config.data.batch_size: run for run in request.planned.runs}
         self.grid = Grid(request.settings, goals_of(request.planned.settings), bases)
         self.parent = request.planned.outputs / "critical_batch_size"
         self.folder = find_study(request.resume, self.parent) if request.resume else None
         if self.folder:
-            refuse_another(self.folder, read_study(self.folder), self.asked)
+            refuse_another(self.folder, read_study(self.folder), self.study)
 
     def resumed_by(self, folder: Path) -> list[str]:
-        """Return what is typed beside the same command to resume the study."""
+        """Return what the same command needs besides to resume the study: the folder."""
         return [as_override("resume", str(folder.absolute()))]
 
     def conduct(self, study: Study) -> None:
@@ -224,21 +223,21 @@ class Critical:
         study.failure_is_a_miss = True
         if not self.folder:
             counters = [counter for counter, _, _ in studies_in(self.parent)]
-            write_study(study.folder, replace(self.asked, counter=1 + max(counters, default=0)))
+            write_study(study.folder, replace(self.study, counter=1 + max(counters, default=0)))
         goals, folder = self.grid.goals, study.folder
-        seed = self.request.planned.settings.seed
-        results = study.search(
-            self.grid,
-            lambda so_far: replace_file(folder / TUNING, as_csv(tuning_table(self.grid.sizes(so_far), goals, seed))),
-        )
-        sizes = self.grid.sizes(results)
+
+        def write_tuning(results: Mapping[Key, Sequence[Outcome]]) -> None:
+            table = tuning_table(self.grid.sizes(results), goals, self.request.planned.settings.seed)
+            replace_file(folder / TUNING, as_csv(table))
+
+        sizes = self.grid.sizes(study.search(self.grid, write_tuning))
         steps = steps_table(sizes, goals)
         replace_file(folder / STEPS, as_csv(steps))
         for goal in goals:
             study.screen.table(*shown(goal, steps))
-        found = self._answers(study, sizes)
-        write_answers(folder, found)
-        for line in sentences(found):
+        checked_answers = self._answers(study, sizes)
+        write_answers(folder, checked_answers)
+        for line in sentences(checked_answers):
             study.screen.say(line)
         if self.request.settings.branch:
             self._branch(study, sizes)
@@ -248,24 +247,26 @@ class Critical:
 
     def _answers(self, study: Study, sizes: Sizes) -> list[Answer]:
         """Return what the steps mean, the soonest batch sizes run as a check."""
-        given = cost_of(self.request.settings)
-        found = answers(sizes, self.grid.goals, given or self._cost(study), given is not None)
-        checks = {} if given else self._to_check(study, [each for each, _ in found])
+        elsewhere = cost_of(self.request.settings)
+        pairs = answers(sizes, self.grid.goals, elsewhere or self._cost(study), elsewhere is not None)
+        checks = {} if elsewhere else self._to_check(study, [answer for answer, _ in pairs])
         new = sorted(set(checks.values()) - set(sizes))
         others = replace(self.grid, bases={size: plan_batch_size(self.request.arguments, size) for size in new})
         sizes = {**sizes, **others.sizes(study.search(others))}
         return [
-            replace(each, check=check_of(sizes[checks[str(goal)]], index, fit)) if fit and str(goal) in checks else each
-            for index, (goal, (each, fit)) in enumerate(zip(self.grid.goals, found, strict=True))
+            replace(answer, check=check_of(sizes[checks[str(goal)]], index, fit))
+            if fit and str(goal) in checks
+            else answer
+            for index, (goal, (answer, fit)) in enumerate(zip(self.grid.goals, pairs, strict=True))
         ]
 
-    def _to_check(self, study: Study, found: Sequence[Answer]) -> dict[str, int]:
+    def _to_check(self, study: Study, unchecked: Sequence[Answer]) -> dict[str, int]:
         """Return the batch size to run for every goal: as chosen before the study was stopped, if it was."""
         before = read_study(study.folder)
         chosen = {
-            str(goal): round_batch_size(each.soonest_batch_size, self.grid.bases)
-            for goal, each in zip(self.grid.goals, found, strict=True)
-            if each.soonest_batch_size is not None
+            str(goal): round_batch_size(answer.soonest_batch_size, self.grid.bases)
+            for goal, answer in zip(self.grid.goals, unchecked, strict=True)
+            if answer.soonest_batch_size is not None
         } | before.checked
         if chosen != before.checked:
             write_study(study.folder, replace(before, checked=chosen))

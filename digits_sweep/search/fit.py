@@ -113,8 +113,8 @@ def _fitted(sizes: Floats, medians: Floats, bounds: Floats, start: Floats | None
 
     limits: tuple[Floats, Floats] = (np.array([-50, widest[0]]), np.array([50, widest[1]]))
     start = np.clip(start, limits[0] + 1e-6, limits[1] - 1e-6)
-    found = least_squares(residuals, start, slopes, bounds=limits, xtol=1e-9, ftol=1e-9)
-    return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
+    best = least_squares(residuals, start, slopes, bounds=limits, xtol=1e-9, ftol=1e-9)
+    return float(np.exp(best.x[0])), float(np.exp(best.x[1]))
 
 
 def _interval(steps: Sequence[Steps], sizes: Floats, bounds: Floats, start: Floats) -> tuple[float, float]:
@@ -133,9 +133,9 @@ def _drawn(values: Sequence[float], chance: np.random.Generator) -> Floats:
 
 
 def _leave_one_out(sizes: Floats, medians: Floats, bounds: Floats) -> dict[int, float | None]:
-    found: dict[int, float | None] = {}
+    without: dict[int, float | None] = {}
     for index, size in enumerate(sizes):
         others = np.arange(len(sizes)) != index
         _, b_crit = _fitted(sizes[others], medians[others], bounds[others])
-        found[int(size)] = b_crit if sizes[others].min() < b_crit < sizes[others].max() else None
-    return found
+        without[int(size)] = b_crit if sizes[others].min() < b_crit < sizes[others].max() else None
+    return without

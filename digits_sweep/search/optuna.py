@@ -53,7 +53,7 @@ class Trial:
 
     @cached_property
     def values(self) -> list[float]:
-        return [each.value for each in self.outcomes if each.is_over]
+        return [outcome.value for outcome in self.outcomes if outcome.is_over]
 
     @property
     def value(self) -> float:
@@ -63,7 +63,7 @@ class Trial:
     @property
     def examples(self) -> float:
         """The examples that the median took."""
-        return sorted(each.examples for each in self.outcomes)[len(self.outcomes) // 2]
+        return sorted(outcome.examples for outcome in self.outcomes)[len(self.outcomes) // 2]
 
     @property
     def has_reached(self) -> bool:
@@ -95,12 +95,12 @@ class Rates:
         outcomes: dict[int, list[Outcome]] = {}
         for number, replicate in sorted(self.results):
             outcomes.setdefault(number, []).append(self.results[number, replicate])
-        return [Trial(number, each[0].rates, self.rules.seeds, each) for number, each in outcomes.items()]
+        return [Trial(number, runs[0].rates, self.rules.seeds, runs) for number, runs in outcomes.items()]
 
     @cached_property
     def best(self) -> Trial | None:
         """The trial with the least median, of equal ones the first; None if there is none that is finite."""
-        return min((each for each in self.trials if each.has_reached), key=lambda each: each.value, default=None)
+        return min((trial for trial in self.trials if trial.has_reached), key=lambda trial: trial.value, default=None)
 
     def is_given_up(self, trial: Trial) -> bool:
         """Return whether a trial of a search that is done has no median because another one is better."""
@@ -114,9 +114,9 @@ class Rates:
         # As long as nothing says when a run is worse than the best one, every one of them may train to its end.
         at_once = AT_ONCE if now.best or not self.rules.prune else 1
         count = min(at_once - len(runs), self.rules.trials - number)
-        given = self.first[number : number + max(0, count)]
-        rates = [*given, *now._proposed(count - len(given))]
-        runs += [now._further(Trial(number + index, each, self.rules.seeds)) for index, each in enumerate(rates)]
+        lesson = self.first[number : number + max(0, count)]
+        rates = [*lesson, *now._proposed(count - len(lesson))]
+        runs += [now._further(Trial(number + index, pair, self.rules.seeds)) for index, pair in enumerate(rates)]
         return {key: run for further in runs for key, run in further.items()}
 
     def outcome(self, run: PlannedRun, recorded: RecordedRun) -> Outcome:
@@ -144,7 +144,7 @@ class Rates:
         """Return a run of a trial. What comes after the threshold counts for the last loss only: others end there."""
         config = self.base.config
         trainer, seed, rates = config.trainer, config.seed + replicate, dict(trial.rates)
-        first, own = (self.started(f"trial_{trial.number:04d}_seed={each}") for each in (config.seed, seed))
+        first, own = (self.started(f"trial_{trial.number:04d}_seed={number}") for number in (config.seed, seed))
         if first:
             rates = {name: first["optimizer"][name] for name in SEARCHED}
         limit = min(most_examples, trainer.max_examples or math.inf)
@@ -179,16 +179,16 @@ class Rates:
             return None
         trained = len(trial.outcomes[0].losses) if trial.outcomes else 0
         epochs = self.base.config.trainer.num_epochs
-        return next((each for share in SHARES if trained < (each := math.ceil(share * epochs)) < epochs), None)
+        return next((pause for share in SHARES if trained < (pause := math.ceil(share * epochs)) < epochs), None)
 
     def _is_worse_so_far(self, trial: Trial) -> bool:
         """Return whether a trial's first run pauses with a loss above the median of the trials before it."""
         if not trial.outcomes or trial.outcomes[0].is_over:
             return False
         losses = trial.outcomes[0].losses
-        others = [each.outcomes[0].losses for each in self.trials[: trial.number]]
-        there = [each[len(losses) - 1] for each in others if len(each) >= len(losses)]
-        return len(there) >= LEAST_TRIALS and losses[-1] > median(there)
+        before = [earlier.outcomes[0].losses for earlier in self.trials[: trial.number]]
+        compared = [others[len(losses) - 1] for others in before if len(others) >= len(losses)]
+        return len(compared) >= LEAST_TRIALS and losses[-1] > median(compared)
 
     def _proposed(self, count: int) -> list[dict[str, float]]:
         """Tell Optuna what the trials resulted in, and ask for more; those asked for together know of one another."""
@@ -198,14 +198,14 @@ class Rates:
             warnings.simplefilter("ignore", ExperimentalWarning)
             sampler = optuna.samplers.TPESampler(seed=self.rules.seed + len(self.trials), constant_liar=True)
         study = optuna.create_study(sampler=sampler)
-        study.add_trials([self.frozen(each, TrialState.COMPLETE, each.value) for each in self.trials])
+        study.add_trials([self.frozen(trial, TrialState.COMPLETE, trial.value) for trial in self.trials])
         ranges = {name: self._range(name) for name in SEARCHED}
         return [study.ask(ranges).params for _ in range(count)]
 
     def frozen(self, trial: Trial, state: TrialState, value: float | None) -> FrozenTrial:
         """Return a trial as Optuna has it."""
         ranges = {name: self._range(name, rate) for name, rate in trial.rates.items()}
-        values = {"values": [str(each) for each in trial.values]}
+        values = {"values": [str(value) for value in trial.values]}
         return create_trial(state=state, value=value, params=dict(trial.rates), distributions=ranges, user_attrs=values)
 
     def _range(self, name: str, *tried: float) -> BaseDistribution:

@@ -1,4 +1,4 @@
-"""What is typed for a search, its own keys (`critical.`, `tune.`) and those of its runs, and which runs that means."""
+"""The command line of a search: its own keys, `critical.` or `tune.`, those of its runs, and which runs that means."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -97,16 +97,16 @@ def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
 
     Raises `InvalidConfig` with key, value and what would be right.
     """
-    for each in arguments:
+    for argument in arguments:
         # A shell that expands braces makes two words of one cost.
-        if each == "--cost" or re.match(r"critical\.cost=(?!\{|null$)", each):
-            raise InvalidConfig(f"{each}: {RIGHT_COST}")
+        if argument == "--cost" or re.match(r"critical\.cost=(?!\{|null$)", argument):
+            raise InvalidConfig(f"{argument}: {RIGHT_COST}")
     settings, resume, command, overrides = _read(arguments, CriticalConfig, "critical_batch_size.yaml", "critical.")
-    for each in overrides:
-        if key_of(each) == "optimizer.lr":
-            raise InvalidConfig(f"{each}: this is what is searched; critical.lr=LR is the middle of the grid")
+    for override in overrides:
+        if key_of(override) == "optimizer.lr":
+            raise InvalidConfig(f"{override}: this is what is searched; critical.lr=LR is the middle of the grid")
     cost_of(settings)
-    arguments = ["-m", *_untyped(settings.runs, overrides), *overrides]
+    arguments = ["-m", *_defaults(settings.runs, overrides), *overrides]
     planned = plan(arguments)
     if texts := _swept(planned, overrides, SIZE):
         raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
@@ -117,18 +117,18 @@ def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
 
 def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
     """Read and plan the command line of a search with Optuna. Raises `InvalidConfig` as `read_critical` does."""
-    if flag := next((each for each in arguments if each in ("-m", "--multirun")), None):
+    if flag := next((argument for argument in arguments if argument in ("-m", "--multirun")), None):
         raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
     settings, resume, command, overrides = _read(arguments, TuneConfig, "tune.yaml", "tune.")
-    for each in overrides:
-        group, _, name = key_of(each).partition(".")
+    for override in overrides:
+        group, _, name = key_of(override).partition(".")
         if group == "optimizer" and name in SEARCHED:
-            raise InvalidConfig(f"{each}: this is what is searched; tune.{name}=[low,high] sets between what")
+            raise InvalidConfig(f"{override}: this is what is searched; tune.{name}=[low,high] sets between what")
     if resume is not None:
         raise InvalidConfig(f"resume={resume}: not for a search; the same command resumes it")
     # How runs are started and watched makes no other study.
-    of_runs = [each for each in overrides if not each.startswith(("-", "hydra", "tracker", "quiet="))]
-    settings.study = safe_name(settings.study or "_".join([settings.objective, *sorted(of_runs)]))
+    named = sorted(text for text in overrides if not text.startswith(("-", "hydra", "tracker", "quiet=")))
+    settings.study = safe_name(settings.study or "_".join([settings.objective, *named]))
     planned = plan(["-m", *overrides])
     if texts := _swept(planned, overrides):
         raise InvalidConfig(f"{texts}: is a sweep of {len(planned.runs)} runs; a search needs one value of every key")
@@ -136,15 +136,16 @@ def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
 
 
 def _swept(planned: Plan, overrides: Sequence[str], *allowed: str) -> str:
-    """Return what was typed for the keys that have several values and may not; nothing if there are none."""
+    """Return the overrides whose keys have several values and are not `allowed` them; nothing if there are none."""
     values = [{key_of(text): text for text in run.overrides} for run in planned.runs]
-    swept = {key for each in values for key in each if len({other.get(key) for other in values}) > 1} - {*allowed}
-    return " ".join([each for each in overrides if key_of(each) in swept] or overrides) if swept else ""
+    keys = dict.fromkeys(name for run in values for name in run)
+    swept = {name for name in keys if len({run.get(name) for run in values}) > 1} - {*allowed}
+    return " ".join([text for text in overrides if key_of(text) in swept] or overrides) if swept else ""
 
 
 def plan_batch_size(arguments: Sequence[str], batch_size: int) -> PlannedRun:
-    """Return the run of a batch size that was not typed. Raises `InvalidConfig` as `plan` does."""
-    (run,) = plan([*(each for each in arguments if key_of(each) != SIZE), f"{SIZE}={batch_size}"]).runs
+    """Return the run of another batch size than those of the command line. Raises `InvalidConfig` as `plan` does."""
+    (run,) = plan([*(argument for argument in arguments if key_of(argument) != SIZE), f"{SIZE}={batch_size}"]).runs
     return run
 
 
@@ -162,7 +163,7 @@ class Goal:
 def goals_of(config: Config) -> list[Goal]:
     """Return every goal of a run. Raises `InvalidConfig` if it has none."""
     targets = config.evaluation.targets
-    goals = [Goal(each.name, value) for each in fields(targets) for value in getattr(targets, each.name)]
+    goals = [Goal(target.name, value) for target in fields(targets) for value in getattr(targets, target.name)]
     if not goals:
         raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
     return goals
@@ -173,7 +174,7 @@ def lesson_rates() -> tuple[dict[str, float], ...]:
     """Return what the runs of `experiment=lesson` have for the searched keys, every combination once."""
     optimizers = [run.config.optimizer for run in plan(["experiment=lesson"]).runs]
     rates = [{name: getattr(optimizer, name) for name in SEARCHED} for optimizer in optimizers]
-    return tuple(each for index, each in enumerate(rates) if each not in rates[:index])
+    return tuple(pair for index, pair in enumerate(rates) if pair not in rates[:index])
 
 
 # Keys of a sweep that mean nothing in a search, with what to do instead.
@@ -186,30 +187,30 @@ REFUSED = {
 def _read(
     arguments: Sequence[str], schema: type[Settings], file: str, prefix: str
 ) -> tuple[Settings, str | None, list[str], list[str]]:
-    """Return the settings, what is resumed, what was typed without that, and the overrides of the runs."""
+    """Return the settings, what is resumed, the command line without that, and the overrides of the runs."""
     line = read_command_line(arguments)
-    own = [each.removeprefix(prefix) for each in line.overrides if each.startswith(prefix)]
-    overrides = [each for each in line.overrides if not each.startswith(prefix) and key_of(each) != "resume"]
+    own = [text.removeprefix(prefix) for text in line.overrides if text.startswith(prefix)]
+    overrides = [text for text in line.overrides if not text.startswith(prefix) and key_of(text) != "resume"]
     for override in overrides:
         if (right := REFUSED.get(key_of(override))) is not None:
             raise InvalidConfig(f"{override}: {right}")
     settings = own_keys(schema, file, prefix, own)
-    for each in fields(schema):  # type: ignore[arg-type]
-        rule, value = each.metadata["rule"], getattr(settings, each.name)
+    for declaration in fields(schema):  # type: ignore[arg-type]
+        rule, value = declaration.metadata["rule"], getattr(settings, declaration.name)
         if not rule.holds(value):
-            raise InvalidConfig(f"{prefix}{each.name}={to_text(value)}: {rule.right}")
-    resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if key_of(each) == "resume"]
+            raise InvalidConfig(f"{prefix}{declaration.name}={to_text(value)}: {rule.right}")
+    resumes = [text.partition("=")[2].strip("'\"") for text in line.overrides if key_of(text) == "resume"]
     folders = [f"--config-dir={folder}" for folder in line.config_dirs]
-    command = [*folders, *(each for each in line.overrides if key_of(each) != "resume")]
+    command = [*folders, *(text for text in line.overrides if key_of(text) != "resume")]
     return settings, resumes[-1] if resumes else None, command, [*folders, *overrides]
 
 
-def _untyped(defaults: Iterable[str], overrides: Sequence[str]) -> list[str]:
-    """Return the default overrides whose key is not typed. Whoever types a target means no other than those typed."""
-    typed = {key_of(each) for each in overrides}
-    own_targets = any(key.startswith(TARGETS) for key in typed)
-    kept = [each for each in defaults if key_of(each) not in typed]
-    return [f"{key_of(each)}=[]" if own_targets and each.startswith(TARGETS) else each for each in kept]
+def _defaults(runs: Iterable[str], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of `critical.runs` whose key is not in `overrides`. One target there replaces them all."""
+    keys = {key_of(override) for override in overrides}
+    has_targets = any(name.startswith(TARGETS) for name in keys)
+    defaults = [default for default in runs if key_of(default) not in keys]
+    return [f"{key_of(default)}=[]" if has_targets and default.startswith(TARGETS) else default for default in defaults]
 
 
 @dataclass(frozen=True)
@@ -231,18 +232,18 @@ def cost_of(settings: CriticalConfig) -> Cost | None:
     """
     if settings.cost is None:
         return None
-    typed = f"critical.cost={to_text(settings.cost)}"
+    override = f"critical.cost={to_text(settings.cost)}"
     # YAML takes a colon without a space behind it for a part of the name.
     parts = dict(f"{name}:{value}".split(":")[:2] for name, value in settings.cost.items())
     if parts.keys() != {"iteration", "example"}:
-        raise InvalidConfig(f"{typed}: {RIGHT_COST}")
+        raise InvalidConfig(f"{override}: {RIGHT_COST}")
     cost = Cost(**{name: _seconds(text) for name, text in parts.items()})
     if not 0 < cost.iteration + cost.example < float("inf"):
-        raise InvalidConfig(f"{typed}: must be numbers from 0, not both 0; {RIGHT_COST}")
+        raise InvalidConfig(f"{override}: must be numbers from 0, not both 0; {RIGHT_COST}")
     return cost
 
 
 def _seconds(text: str) -> float:
     """Return a time such as `20us` in seconds; NaN if it is none."""
-    found = re.fullmatch(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)(s|ms|us)?", text.strip(), re.IGNORECASE)
-    return float(found[1]) * UNITS[(found[2] or "").lower()] if found else float("nan")
+    match = re.fullmatch(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)(s|ms|us)?", text.strip(), re.IGNORECASE)
+    return float(match[1]) * UNITS[(match[2] or "").lower()] if match else float("nan")

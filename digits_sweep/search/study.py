@@ -139,8 +139,8 @@ class Study:
         recorded = self.sweep.runs.get(run.folder)
         if recorded is None:
             return None
-        if found := differing(recorded.record.config, run.config):
-            raise CannotResume(f"{self.folder / run.folder}: {'; '.join(found)}")
+        if lines := differing(recorded.record.config, run.config):
+            raise CannotResume(f"{self.folder / run.folder}: {'; '.join(lines)}")
         has_failed = self.failure_is_a_miss and recorded.record.status is Status.FAILED
         if not has_failed and not is_finished(recorded, run.config):
             return None

@@ -39,18 +39,18 @@ class Tune:
                 pass
 
     def resumed_by(self, folder: Path) -> list[str]:
-        """Return what is typed beside the same command to resume the search: nothing."""
+        """Return what the same command needs besides to resume the search: nothing."""
         return []
 
     def conduct(self, study: Study) -> None:
         """Run trials until the study has as many as asked for, show the best, and confirm it on fresh seeds."""
         rates = self._rates(study)
-        found = replace(rates, results=study.search(rates))
-        study.screen.table(*best_trials(found))
-        if found.best and self.settings.confirm:
-            study.screen.say(self._confirmed(study, found.best))
+        rates = replace(rates, results=study.search(rates))
+        study.screen.table(*best_trials(rates))
+        if rates.best and self.settings.confirm:
+            study.screen.say(self._confirmed(study, rates.best))
         if self.settings.storage:
-            export(self.settings.storage, self.name, found)
+            export(self.settings.storage, self.name, rates)
             study.screen.say(f"exported to {self.settings.storage}")
         folder = study.folder
         study.screen.say(f"every run of a trial is recorded in {folder}; a page of them: make report SWEEPS={folder}")
@@ -58,7 +58,7 @@ class Tune:
     def _rates(self, study: Study) -> Rates:
         bounds = {name: getattr(self.settings, name) for name in SEARCHED}
         lesson = lesson_rates() if self.settings.start_from_lesson else ()
-        inside = [each for each in lesson if all(low <= each[name] <= high for name, (low, high) in bounds.items())]
+        inside = [rates for rates in lesson if all(low <= rates[name] <= high for name, (low, high) in bounds.items())]
         return Rates(self.settings, self.request.planned.runs[0], inside, study.sweep.config_of)
 
     def _confirmed(self, study: Study, best: Trial) -> str:
@@ -72,18 +72,18 @@ class Tune:
         return confirmation(best, values, self.settings.objective)
 
 
-def best_trials(found: Rates) -> tuple[list[str], list[list[str]]]:
+def best_trials(rates: Rates) -> tuple[list[str], list[list[str]]]:
     """Return a header, and a row for each of the best trials and for those whose rates were given."""
-    ranked = sorted((each for each in found.trials if not found.is_given_up(each)), key=lambda each: each.value)
-    shown = dict.fromkeys(each.number for each in [*ranked[:BEST], *found.trials[: len(found.first)]])
-    names = [name.replace("_", " ") for name in (*SEARCHED, found.rules.objective)]
-    return ["trial", *names, "runs"], [_row(found, found.trials[number]) for number in shown]
+    ranked = sorted((trial for trial in rates.trials if not rates.is_given_up(trial)), key=lambda trial: trial.value)
+    shown = dict.fromkeys(trial.number for trial in [*ranked[:BEST], *rates.trials[: len(rates.first)]])
+    names = [name.replace("_", " ") for name in (*SEARCHED, rates.rules.objective)]
+    return ["trial", *names, "runs"], [_row(rates, rates.trials[number]) for number in shown]
 
 
-def _row(found: Rates, trial: Trial) -> list[str]:
-    rates = [to_text(float(f"{trial.rates[name]:.3g}")) for name in SEARCHED]
-    value = "given up" if found.is_given_up(trial) else _written(trial.value)
-    return [str(trial.number), *rates, value, ", ".join(map(_written, trial.values))]
+def _row(rates: Rates, trial: Trial) -> list[str]:
+    pair = [to_text(float(f"{trial.rates[name]:.3g}")) for name in SEARCHED]
+    value = "given up" if rates.is_given_up(trial) else _written(trial.value)
+    return [str(trial.number), *pair, value, ", ".join(map(_written, trial.values))]
 
 
 def _written(value: float) -> str:
@@ -139,7 +139,7 @@ def storage(address: str, name: str) -> Iterator[RDBStorage]:
             opened_storage.engine.dispose()
 
 
-def export(address: str, name: str, found: Rates) -> None:
+def export(address: str, name: str, rates: Rates) -> None:
     """Write all trials as a study that optuna-dashboard opens, in place of an earlier export.
 
     Raises `CannotSearch` if that cannot be done.
@@ -148,8 +148,8 @@ def export(address: str, name: str, found: Rates) -> None:
         if name in optuna.get_all_study_names(database):
             optuna.delete_study(study_name=name, storage=database)
         study = optuna.create_study(storage=database, study_name=name, direction="minimize")
-        study.set_user_attr(OURS, found.rules.objective)
-        for trial in found.trials:
-            given_up = found.is_given_up(trial)
+        study.set_user_attr(OURS, rates.rules.objective)
+        for trial in rates.trials:
+            given_up = rates.is_given_up(trial)
             state = TrialState.PRUNED if given_up else TrialState.COMPLETE
-            study.add_trial(found.frozen(trial, state, None if given_up else trial.value))
+            study.add_trial(rates.frozen(trial, state, None if given_up else trial.value))
