@@ -39,7 +39,7 @@ resume: .venv/ready ## Resume the newest sweep after what it has recorded
 report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
 	$(BIN)/python -m digits_sweep.report $(SWEEPS) $(ARGS)
 
-critical: $(READY) ## Tune the rate at six batch sizes and count steps to a goal; which is soonest here
+critical: .venv/ready-joblib ## Tune the rate at six batch sizes and count steps to a goal; which is soonest here
 	$(BIN)/python -m digits_sweep.critical_batch_size $(SIDE_BY_SIDE) $(ARGS)
 
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile

@@ -1,9 +1,6 @@
-"""A quick search, and what its study holds."""
+"""A quick search and a quick study."""
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
-
+TUNE, CRITICAL = "digits_sweep.tune", "digits_sweep.critical_batch_size"
 QUICK = (
     "data=mnist_sample",
     "data.batch_size=100",
@@ -13,12 +10,8 @@ QUICK = (
     "tune.seeds=1",
     "tune.confirm=0",
 )
-
-
-def trials(folder: Path) -> list[tuple[int, str]]:
-    with closing(sqlite3.connect(folder / "outputs" / "tune" / "s.db")) as store:
-        return store.execute("select number, state from trials order by number").fetchall()
-
-
-def of_state(folder: Path, *states: str) -> int:
-    return sum(state in states for _, state in trials(folder))
+STUDY = (
+    "data=mnist_sample", "data.batch_size=100,400", "model.hidden_size=16", "evaluation.targets.train_error=[0.5]",
+    "evaluation.train_samples=300", "evaluation.test_samples=50", "evaluation.per_doubling=3", "trainer.num_epochs=2",
+    "critical.lr=8e-3", "critical.seeds=1", "critical.confirm=2", "critical.most_steps=1",
+)  # fmt: skip

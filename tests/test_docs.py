@@ -8,6 +8,7 @@ import pytest
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.columns import COLUMNS
+from digits_sweep.search.settings import goals_of, read_critical, read_tune
 from tests.documents import ALL_CODE, CHOICES, CODE, INLINE, KEYS, MAKEFILE, ROOT, TEXT, arguments_of, commands
 
 README = TEXT["README.md"]
@@ -35,22 +36,15 @@ def test_every_command_is_one_that_works(command):
 
 @pytest.mark.parametrize("command", commands("digits_sweep.tune"))
 def test_every_search_is_one_that_works(command):
-    arguments = arguments_of(command)
-    from digits_sweep.search.tune import read_settings
-
-    settings, overrides = read_settings(arguments)
-    assert settings.trials
-    assert plan(overrides).runs
+    typed = unless_not_installed(read_tune, arguments_of(command))
+    assert typed.settings.trials
+    assert typed.planned.runs
 
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", commands("digits_sweep.critical_batch_size"))
 def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
-    from digits_sweep.search.settings import read_settings
-    from digits_sweep.search.study import goals_of, plan_batch_sizes
-
-    typed = read_settings(arguments_of(command))
-    assert goals_of(unless_not_installed(plan_batch_sizes, typed.arguments).settings)
+    assert goals_of(unless_not_installed(read_critical, arguments_of(command)).planned.settings)
 
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", " ".join(ALL_CODE)))))

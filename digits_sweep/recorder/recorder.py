@@ -2,7 +2,6 @@
 
 import math
 import secrets
-import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,28 +32,7 @@ from digits_sweep.results.sweep import (
 )
 from digits_sweep.results.writing import RunWriter
 from digits_sweep.training.device import PeakMemory, is_out_of_memory
-from digits_sweep.training.stopwatch import synchronize
-
-
-class Clock:
-    """Counts the seconds between its starts and its stops, with the work of a device finished at both."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds = 0.0
-        self._since: float | None = None
-
-    def start(self) -> None:
-        """Let the clock run."""
-        synchronize(self.device)
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        """Let the clock stand; if it does already, nothing."""
-        synchronize(self.device)
-        if self._since is not None:
-            self.seconds += time.perf_counter() - self._since
-        self._since = None
+from digits_sweep.training.stopwatch import Stopwatch
 
 
 def add_run(sweep_dir: Path, record: Record) -> None:
@@ -158,7 +136,7 @@ class Recorder:
         # Evaluations since the last epoch that was recorded, and the losses of the present one.
         self._new: list[EvaluationRow] = []
         self._of_epoch: list[torch.Tensor | float] = []
-        self.clock, self._seconds_before = Clock(torch.device(device)), 0.0
+        self.clock, self._seconds_before = Stopwatch(torch.device(device)), 0.0
         self._open, self._has_started = ExitStack(), False
 
     @property

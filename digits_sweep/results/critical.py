@@ -7,7 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file
 
@@ -45,6 +47,10 @@ BRANCHES_TYPES: dict[str, Any] = {
 }
 
 
+Number = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 @dataclass(frozen=True)
 class Check:
     """The batch size that the answer names, run: steps on fresh seeds beside the steps that the fit expects.
@@ -52,13 +58,13 @@ class Check:
     `median`, `low` and `high` are None if they are infinite: the goal was not reached. It is no part of the fit.
     """
 
-    batch_size: int
-    lr: float | None
-    seeds: int
-    expected: float
-    median: float | None
-    low: float | None
-    high: float | None
+    batch_size: Count
+    lr: Number | None
+    seeds: Count
+    expected: Number
+    median: Number | None
+    low: Number | None
+    high: Number | None
 
 
 @dataclass(frozen=True)
@@ -73,21 +79,21 @@ class Answer:
     """
 
     target: str
-    threshold: float
-    s_min: float | None = None
-    e_min: float | None = None
-    b_crit: float | None = None
-    b_crit_low: float | None = None
-    b_crit_high: float | None = None
+    threshold: Number
+    s_min: Number | None = None
+    e_min: Number | None = None
+    b_crit: Number | None = None
+    b_crit_low: Number | None = None
+    b_crit_high: Number | None = None
     leave_one_out: dict[str, float | None] | None = None
     residuals: dict[str, float] | None = None
     reason: str | None = None
-    seconds_per_iteration: float | None = None
-    seconds_per_example: float | None = None
+    seconds_per_iteration: Number | None = None
+    seconds_per_example: Number | None = None
     cost_is_given: bool = False
-    soonest_batch_size: float | None = None
-    examples_more: float | None = None
-    noise_scale_at_target: float | None = None
+    soonest_batch_size: Number | None = None
+    examples_more: Number | None = None
+    noise_scale_at_target: Number | None = None
     check: Check | None = None
 
 

@@ -17,8 +17,8 @@ from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
 from digits_sweep.results.critical import BRANCHES_TYPES
 from digits_sweep.results.record import Record
-from digits_sweep.search.grid import Trial
-from digits_sweep.search.study import Study, planned_run
+from digits_sweep.search.settings import CriticalConfig
+from digits_sweep.search.study import Study
 from digits_sweep.sweep.checkpoint import Checkpoint, restore
 from digits_sweep.sweep.run import digits_for
 from digits_sweep.sweep.run_files import last_checkpoint
@@ -27,34 +27,24 @@ from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.evaluation import Evaluator
 
 
-def start_of_branches(study: Study) -> PlannedRun | None:
-    """Return the run to branch from; None if no rate reaches the last goal at the smallest batch size.
-
-    It is the first fresh seed there, at the tuned rate: its checkpoint stands where it reached that goal.
-    """
-    base = study.planned.runs[0]
-    winner = study.at(base.config.data.batch_size).winner(len(study.goals) - 1)
-    return None if winner is None else planned_run(base, study.settings, Trial(winner, study.rules.seeds))
-
-
-def branches(study: Study, start: PlannedRun) -> pd.DataFrame:
+def branches(study: Study, start: PlannedRun, largest: int, rules: CriticalConfig) -> pd.DataFrame:
     """Train every branch of `start` and return the columns of `branches.csv`, a row for each batch size and seed.
 
+    `start` is a run whose checkpoint stands where it reached a goal, `largest` the largest batch size to branch to.
     Raises `UnreadableRecord` if its checkpoint cannot be read, and what building an engine raises.
     """
-    checkpoint = last_checkpoint(study.sweep.folder / start.folder)
+    checkpoint = last_checkpoint(study.folder / start.folder)
     digits = digits_for(start.config, study.sweep.manifest, Record(0), study.screen.say)
-    largest = min(study.planned.runs[-1].config.data.batch_size, len(digits.train_labels))
     rows = [
         {
             "batch_size": config.data.batch_size,
             "lr": config.optimizer.lr,
             "seed": config.seed,
-            "examples": study.settings.branch_examples,
-            "train_loss": _loss_after(study.settings.branch_examples, config, digits, checkpoint),
-            "tolerance": study.settings.branch_tolerance,
+            "examples": rules.branch_examples,
+            "train_loss": _loss_after(rules.branch_examples, config, digits, checkpoint),
+            "tolerance": rules.branch_tolerance,
         }
-        for config in _configs(start.config, largest, study.settings.seeds)
+        for config in _configs(start.config, min(largest, len(digits.train_labels)), rules.seeds)
     ]
     return pd.DataFrame(rows, columns=list(BRANCHES_TYPES)).astype(BRANCHES_TYPES)
 
@@ -63,11 +53,11 @@ def _configs(start: Config, largest: int, seeds: int) -> Iterator[Config]:
     """Yield the configuration of every branch: the batch size doubled again and again, each with several orders."""
     for doublings in range(int(math.log2(largest / start.data.batch_size)) + 1):
         factor = 2**doublings
-        for place in range(1, seeds + 1):
+        for order in range(1, seeds + 1):
             yield checked(
                 replace(
                     start,
-                    seed=start.seed + place,
+                    seed=start.seed + order,
                     data=replace(start.data, batch_size=start.data.batch_size * factor),
                     optimizer=replace(start.optimizer, lr=start.optimizer.lr * math.sqrt(factor)),
                 )

@@ -1,259 +1,318 @@
-"""The study of the critical batch size from end to end."""
+"""The study of the critical batch size: its runs, its tables, and what they mean for the choice of a batch size."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from digits_sweep.config.keys import flat, results_of
-from digits_sweep.config.launchers import SUBMITIT_FOLDER
-from digits_sweep.config.plan import Plan, PlannedRun
-from digits_sweep.config.text import expand_home, to_text
-from digits_sweep.errors import CannotResume, UnreadableRecord
+import msgspec
+
+from digits_sweep.config.keys import checked, flat, results_of
+from digits_sweep.config.plan import PlannedRun
+from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig
+from digits_sweep.config.text import as_override, expand_home, to_text
+from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, as_csv
 from digits_sweep.report.analysis.curves.branches import branches_of
 from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
-from digits_sweep.report.analysis.sentences.formatting import listed
 from digits_sweep.report.analysis.study import load_study
 from digits_sweep.report.page import write_page
-from digits_sweep.results.critical import Answer, write_answers
-from digits_sweep.results.files import (
-    RECORD_BYTES,
-    check_plain,
-    named,
-    read_json,
-    remove_leftovers,
-    replace_file,
-    run_folders,
-)
-from digits_sweep.results.lock import only_writer
-from digits_sweep.results.sweep import RecordedSweep
+from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
+from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file, run_folders
+from digits_sweep.results.record import Status
+from digits_sweep.results.run import RecordedRun
+from digits_sweep.results.targets import targets_of
 from digits_sweep.search.answers import (
+    Sizes,
     answers,
+    check_of,
+    measured_cost,
     round_batch_size,
     shown,
     steps_table,
     tuning_table,
-    with_check,
-    write_branches,
-    write_steps,
-    write_tuning,
 )
-from digits_sweep.search.branches import branches, start_of_branches
-from digits_sweep.search.settings import PREFIX, CriticalConfig, Typed
-from digits_sweep.search.study import Stop, Study, goals_of, plan_batch_size, plan_batch_sizes
-from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated
-from digits_sweep.sweep import preflight
-from digits_sweep.sweep.launch import launch
-from digits_sweep.sweep.resume import whole_command
-from digits_sweep.sweep.session import claim_folder, datasets
-from digits_sweep.trackers.following import report_to_trackers
+from digits_sweep.search.branches import branches
+from digits_sweep.search.grid import BatchSize, Outcome, Trial
+from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Request, cost_of, goals_of, plan_batch_size
+from digits_sweep.search.study import Study
+from digits_sweep.shell import Screen
+from digits_sweep.sweep.launch import launch_in_process
 
-FOLDER, STUDY_FILE, FORMAT = "critical_batch_size", "study.json", 1
+# What an iteration costs is measured on so many seeds, over so many examples, or iterations if that is more.
+COST_SEEDS, COST_EXAMPLES, COST_ITERATIONS = 3, 10_000, 20
+# A run, by its batch size, the exponent of its rate and its replicate.
+Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
+class Grid:
+    """The search for the best rate of every goal at several batch sizes; `bases` has a run for each of them."""
+
+    rules: CriticalConfig
+    goals: Sequence[Goal]
+    bases: Mapping[int, PlannedRun]
+
+    def sizes(self, results: Mapping[Key, Sequence[Outcome]]) -> Sizes:
+        """Return the search at every batch size, as far as `results` go."""
+        own: dict[int, dict[tuple[int, int], Sequence[Outcome]]] = {size: {} for size in self.bases}
+        for (size, exponent, replicate), outcomes in results.items():
+            own[size][exponent, replicate] = outcomes
+        return {size: BatchSize(self.rules, size, len(self.goals), of_size) for size, of_size in own.items()}
+
+    def next_runs(self, results: Mapping[Key, Sequence[Outcome]]) -> dict[Key, PlannedRun]:
+        """Return the next runs of all batch sizes."""
+        return {
+            (size, trial.exponent, trial.replicate): self.run(at, trial)
+            for size, at in self.sizes(results).items()
+            for trial in at.next_trials()
+        }
+
+    def run(self, at: BatchSize, trial: Trial) -> PlannedRun:
+        """Return the run of a trial. Raises `InvalidConfig` if its seed or its rate is too large."""
+        base, lr = self.bases[at.batch_size], at.learning_rate(trial.exponent)
+        config, limit = base.config, trial.most_iterations
+        trainer, evaluation = config.trainer, config.evaluation
+        limits = [most for most in (trainer.max_examples, limit * at.batch_size) if most and math.isfinite(most)]
+        config = replace(
+            config,
+            seed=config.seed + trial.replicate,
+            optimizer=replace(config.optimizer, lr=lr),
+            trainer=replace(trainer, max_examples=min(map(math.ceil, limits), default=None)),
+            evaluation=replace(evaluation, noise_scale=evaluation.noise_scale or trial.measures_noise),
+        )
+        name = f"batch_size={at.batch_size}_lr={to_text(lr)}_seed={config.seed}"
+        return PlannedRun(name, checked(config), base.overrides)
+
+    def outcome(self, run: PlannedRun, recorded: RecordedRun) -> list[Outcome]:
+        """Return what a run means for every goal. One that diverged or failed is a miss."""
+        outcomes, rows = [], recorded.evaluations
+        for goal in self.goals:
+            best = min((value for row in rows if math.isfinite(value := getattr(row, goal.target))), default=math.inf)
+            (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows)
+            has_completed = recorded.record.status is Status.COMPLETED
+            iterations = reached.iterations if has_completed and reached.iterations is not None else math.inf
+            scales = [row.noise_scale for row in rows if row.iterations == reached.iterations_at]
+            noise = next((scale for scale in scales if scale is not None and 0 < scale < math.inf), None)
+            outcomes.append(Outcome(iterations, best, recorded.iterations, noise))
+        return outcomes
+
+    def least_left(self, known: Collection[Key]) -> int:
+        """Return how many runs follow at least: fresh seeds, at one rate as long as it is not known at how many."""
+        fresh = [size for size, _, replicate in known if replicate >= self.rules.seeds]
+        return sum(max(0, self.rules.confirm - fresh.count(size)) for size in self.bases)
+
+
+STUDY_FILE, FORMAT = "study.json", 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyFile:
     """`study.json`: what a study is asked to find out.
 
-    `settings` are the keys `critical.`, `configs` the keys of each batch size that may change a result. `checked` is
-    the batch size that is run to check the answer of a goal, by the goal: it follows from measured seconds, which are
-    not the same twice.
+    `settings` are the keys `critical.`, `configs` the keys of each batch size that may change a result.
+    `checked` is the batch size that is run to check the answer of a goal, by the goal: it follows from measured
+    seconds, which are not the same twice. `counter` is one more than that of the studies that were there before.
     """
 
+    format: int = FORMAT
     started_at: str
+    counter: int = 0
     settings: dict[str, Any]
     configs: dict[str, dict[str, Any]]
-    checked: dict[str, int] = field(default_factory=dict)
+    checked: dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**31)]] = field(default_factory=dict)
 
 
-def study_file(settings: CriticalConfig, runs: Sequence[PlannedRun]) -> StudyFile:
-    """Return what a study that starts now is asked to find out; `runs` has one for every batch size."""
-    # Branches start from runs that are there anyway: they may be asked for later.
-    own = {name: value for name, value in asdict(settings).items() if name != "runs" and not name.startswith("branch")}
-    configs = {str(run.config.data.batch_size): _without_rate(asdict(run.config)) for run in runs}
-    return StudyFile(datetime.now(timezone.utc).isoformat(), own, configs)
-
-
-def _without_rate(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in results_of(config).items() if key != "optimizer.lr"}
+def study_file(request: Request[CriticalConfig]) -> StudyFile:
+    """Return what a study that starts now is asked to find out."""
+    # Branches start from runs that are there anyway, and costs say what runs mean: both may be asked for later.
+    later = ("runs", "cost", "branch", "branch_examples", "branch_tolerance")
+    settings = {key: value for key, value in asdict(request.settings).items() if key not in later}
+    configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in request.planned.runs}
+    for config in configs.values():
+        del config["optimizer.lr"]
+    return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=configs)
 
 
 def write_study(folder: Path, study: StudyFile) -> None:
     """Write `study.json`. Raises OSError if it cannot be written."""
-    replace_file(folder / STUDY_FILE, json.dumps({"format": FORMAT, **asdict(study)}, indent=2) + "\n")
+    replace_file(folder / STUDY_FILE, json.dumps(asdict(study), indent=2) + "\n")
 
 
 def read_study(folder: Path) -> StudyFile:
     """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
-    content = read_json(folder / STUDY_FILE, RECORD_BYTES, dict[str, Any])
-    try:
-        if (written_in := content.pop("format", None)) != FORMAT:
-            raise UnreadableRecord(f"{STUDY_FILE}: its format {named(written_in)} is not known here")
-        study = StudyFile(**content)
-        parts = (study.settings, study.configs, study.checked, *study.configs.values())
-        if not isinstance(study.started_at, str) or not all(isinstance(each, dict) for each in parts):
-            raise TypeError("a part is not what belongs there")
-        if not all(type(size) is int and 0 < size < 2**31 for size in study.checked.values()):
-            raise TypeError("checked is no batch size")
-    except (TypeError, AttributeError) as error:
-        raise UnreadableRecord(f"{STUDY_FILE}: no study ({error})") from error
+    study = read_json(folder / STUDY_FILE, RECORD_BYTES, StudyFile)
+    if study.format != FORMAT:
+        newer = study.format > FORMAT
+        raise (NewerFormat if newer else UnreadableRecord)(f"{STUDY_FILE}: its format {study.format} is not known here")
     return study
 
 
-def find_study(resume: str, outputs: Path) -> Path:
-    """Return the folder that `resume=` names, `latest` being the study that was started last.
-
-    Raises `CannotResume` if there is none, or if something in it is no plain file.
-    """
-    try:
-        folder = _latest(outputs / FOLDER) if resume == "latest" else Path(expand_home(resume))
-        read_study(folder)
-        check_plain(folder, unused=SUBMITIT_FOLDER)
-    except UnreadableRecord as error:
-        raise CannotResume(f"resume={resume}: {error}") from error
-    return folder
-
-
-def _latest(parent: Path) -> Path:
-    found = []
+def studies_in(parent: Path) -> list[tuple[int, str, Path]]:
+    """Return counter, start and folder of every study in a folder, the one that was started first first."""
+    studies = []
     for name in run_folders(parent)[0]:
         try:
-            found.append((read_study(parent / name).started_at, parent / name))
+            study = read_study(parent / name)
         except UnreadableRecord:
             continue
-    if not found:
+        studies.append((study.counter, study.started_at, parent / name))
+    return sorted(studies)
+
+
+def find_study(resume: str, parent: Path) -> Path:
+    """Return the folder that `resume=` names, `latest` being the study in `parent` that was started last.
+
+    Raises `CannotResume` if there is no study.
+    """
+    try:
+        if resume != "latest":
+            read_study(folder := Path(expand_home(resume)))
+            return folder
+        if studies := studies_in(parent):
+            return studies[-1][-1]
         raise UnreadableRecord(f"{parent}: no study here yet")
-    return max(found)[1]
+    except UnreadableRecord as error:
+        raise CannotResume(f"resume={resume}: {error}") from error
 
 
 def refuse_another(folder: Path, before: StudyFile, now: StudyFile) -> None:
-    """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one that is typed."""
-    if found := list(_differences(before, now)):
-        raise CannotResume("\n".join(f"resume={folder}: {line}" for line in found))
+    """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one that is request."""
+    if lines := list(dict.fromkeys(_differences(before, now))):
+        raise CannotResume("\n".join(f"resume={folder}: {line}" for line in lines))
 
 
 def _differences(before: StudyFile, now: StudyFile) -> Iterator[str]:
     if before.configs.keys() != now.configs.keys():
-        sizes = [",".join(each.configs) for each in (before, now)]
+        sizes = [",".join(study.configs) for study in (before, now)]
         yield f"data.batch_size was {sizes[0]}, is now {sizes[1]}"
         return
-    pairs = [(f"{PREFIX}{key}", before.settings.get(key), value) for key, value in now.settings.items()]
-    for size, config in now.configs.items():
-        old = dict(flat(before.configs[size]))
-        pairs += [(key, old.get(key), value) for key, value in config.items()]
-        pairs += [(key, value, None) for key, value in old.items() if key not in config]
-    lines = (f"{key} was {to_text(old)}, is now {to_text(new)}" for key, old, new in pairs if old != new)
-    yield from dict.fromkeys(lines)
+    pairs = [("critical.", before.settings, now.settings)]
+    pairs += [("", before.configs[size], config) for size, config in now.configs.items()]
+    for prefix, old, new in pairs:
+        was = dict(flat(old))
+        for key in dict.fromkeys([*new, *was]):
+            if was.get(key) != new.get(key):
+                yield f"{prefix}{key} was {to_text(was.get(key))}, is now {to_text(new.get(key))}"
 
 
-MODULE = "digits_sweep.critical_batch_size"
+class Critical:
+    """The study of the critical batch size, for `command`; `is_timed`: its runs are compared by their seconds."""
+
+    module, is_timed = "digits_sweep.critical_batch_size", False
+
+    def __init__(self, request: Request[CriticalConfig]) -> None:
+        """Raises `CannotResume` if there is no study to resume, or if it is another one."""
+        self.request, self.study = request, study_file(request)
+        bases = {run.config.data.batch_size: run for run in request.planned.runs}
+        self.grid = Grid(request.settings, goals_of(request.planned.settings), bases)
+        self.parent = request.planned.outputs / "critical_batch_size"
+        self.folder = find_study(request.resume, self.parent) if request.resume else None
+        if self.folder:
+            refuse_another(self.folder, read_study(self.folder), self.study)
+
+    def resumed_by(self, folder: Path) -> list[str]:
+        """Return what the same command needs besides to resume the study: the folder."""
+        return [as_override("resume", str(folder.absolute()))]
+
+    def conduct(self, study: Study) -> None:
+        """Count the steps to every goal, say what they mean, and run the batch size that is called soonest."""
+        study.failure_is_a_miss = True
+        if not self.folder:
+            counters = [counter for counter, _, _ in studies_in(self.parent)]
+            write_study(study.folder, replace(self.study, counter=1 + max(counters, default=0)))
+        goals, folder = self.grid.goals, study.folder
+
+        def write_tuning(results: Mapping[Key, Sequence[Outcome]]) -> None:
+            table = tuning_table(self.grid.sizes(results), goals, self.request.planned.settings.seed)
+            replace_file(folder / TUNING, as_csv(table))
+
+        sizes = self.grid.sizes(study.search(self.grid, write_tuning))
+        steps = steps_table(sizes, goals)
+        replace_file(folder / STEPS, as_csv(steps))
+        for goal in goals:
+            study.screen.table(*shown(goal, steps))
+        checked_answers = self._answers(study, sizes)
+        write_answers(folder, checked_answers)
+        for line in sentences(checked_answers):
+            study.screen.say(line)
+        if self.request.settings.branch:
+            self._branch(study, sizes)
+        page = folder / "index.html"
+        write_page(page, [load_study(folder)])
+        study.screen.say(f"page       {page}")
+
+    def _answers(self, study: Study, sizes: Sizes) -> list[Answer]:
+        """Return what the steps mean, the soonest batch sizes run as a check."""
+        elsewhere = cost_of(self.request.settings)
+        pairs = answers(sizes, self.grid.goals, elsewhere or self._cost(study), elsewhere is not None)
+        checks = {} if elsewhere else self._to_check(study, [answer for answer, _ in pairs])
+        new = sorted(set(checks.values()) - set(sizes))
+        others = replace(self.grid, bases={size: plan_batch_size(self.request.arguments, size) for size in new})
+        sizes = {**sizes, **others.sizes(study.search(others))}
+        return [
+            replace(answer, check=check_of(sizes[checks[str(goal)]], index, fit))
+            if fit and str(goal) in checks
+            else answer
+            for index, (goal, (answer, fit)) in enumerate(zip(self.grid.goals, pairs, strict=True))
+        ]
+
+    def _to_check(self, study: Study, unchecked: Sequence[Answer]) -> dict[str, int]:
+        """Return the batch size to run for every goal: as chosen before the study was stopped, if it was."""
+        before = read_study(study.folder)
+        chosen = {
+            str(goal): round_batch_size(answer.soonest_batch_size, self.grid.bases)
+            for goal, answer in zip(self.grid.goals, unchecked, strict=True)
+            if answer.soonest_batch_size is not None
+        } | before.checked
+        if chosen != before.checked:
+            write_study(study.folder, replace(before, checked=chosen))
+        return chosen
+
+    def _cost(self, study: Study) -> Cost | None:
+        """Return what an iteration and an example cost here, by runs that had the machine to themselves."""
+        searched = [run for run in study.sweep.runs.values() if run.batch_size in self.grid.bases]
+        searched = [run for run in searched if not run.name.startswith("cost_")]
+        if len(self.grid.bases) < 2 or all(run.record.concurrent_runs == 1 for run in searched):
+            return measured_cost(searched)
+        runs = list(self._cost_runs())
+        line = f"the cost of an iteration is measured by {len(runs)} short runs, one after the other"
+        study.train(
+            runs,
+            lambda left: line,
+            lambda planned, sweep, screen: launch_in_process(planned, sweep, Screen(quiet=True)),
+        )
+        return measured_cost(recorded for run in runs if (recorded := study.ended(run)))
+
+    def _cost_runs(self) -> Iterator[PlannedRun]:
+        """Yield runs that train and are not evaluated, seed by seed: what slows the machine slows all sizes alike."""
+        for replicate in range(COST_SEEDS):
+            for size, base in self.grid.bases.items():
+                config = replace(base.config, seed=base.config.seed + replicate, evaluation=_never(base.config))
+                examples = max(COST_EXAMPLES, COST_ITERATIONS * size)
+                trainer = replace(config.trainer, max_examples=examples, stop_at_threshold=False)
+                name = f"cost_batch_size={size}_seed={config.seed}"
+                yield PlannedRun(name, checked(replace(config, trainer=trainer)), base.overrides)
+
+    def _branch(self, study: Study, sizes: Sizes) -> None:
+        """Train branches of the first fresh seed at the smallest batch size, where it reached the last goal."""
+        settings, (smallest, *_) = self.request.settings, sizes.values()
+        winner = smallest.winner(len(self.grid.goals) - 1)
+        if winner is None:
+            study.screen.say("no branches: no rate reaches the goal at the smallest batch size")
+            return
+        start = self.grid.run(smallest, Trial(winner, settings.seeds))
+        study.screen.say(f"branches of {start.folder}, {settings.branch_examples:,} examples each")
+        table = branches(study, start, max(sizes), settings)
+        replace_file(study.folder / BRANCHES, as_csv(table))
+        if summary := branches_of(table):
+            study.screen.say(branch_sentence(summary))
 
 
-def execute(typed: Typed, screen: Screen) -> int:
-    """Find the steps to every goal at every batch size, say which is soonest, and return the exit code.
-
-    A goal that no batch size reaches, or a rate at which runs diverge, is a result: the code is 0. Raises a
-    `DigitsSweepError` or OSError if the command is refused or results cannot be written.
-    """
-    planned = plan_batch_sizes(typed.arguments)
-    goals = goals_of(planned.settings)
-    preflight.check(planned)
-    with _opened(typed, planned, screen) as (sweep, choices):
-        study = Study(planned, typed.settings, goals, sweep, choices, screen, launch)
-        try:
-            stop = _search(study) or _answer(study, typed)
-        except KeyboardInterrupt as signal:
-            stop = Stop(TERMINATED if isinstance(signal, Terminated) else INTERRUPTED, [])
-        screen.say(f"this study {sweep.folder}")
-        if stop:
-            screen.say(f"not completed: {listed(stop.unfinished)}" if stop.unfinished else "stopped")
-            screen.say(f"resume with: {whole_command(MODULE, typed.command, sweep.folder)}")
-    return stop.code if stop else 0
-
-
-@contextmanager
-def _opened(typed: Typed, planned: Plan, screen: Screen) -> Iterator[tuple[RecordedSweep, list]]:
-    """Open a new study, or the one to resume: this process alone writes in its folder in the block."""
-    asked = study_file(typed.settings, planned.runs)
-    earlier = find_study(typed.resume, planned.outputs) if typed.resume else None
-    if earlier:
-        refuse_another(earlier, read_study(earlier), asked)
-    recorded = RecordedSweep(earlier) if earlier else None
-    choices = datasets(planned, recorded, screen)
-    folder = earlier or claim_folder(planned.outputs / FOLDER)
-    with only_writer(folder):
-        if earlier:
-            remove_leftovers(folder)
-            screen.say(f"resuming {folder}")
-        else:
-            write_study(folder, asked)
-        with report_to_trackers(planned.settings.tracker, folder, screen.say):
-            yield RecordedSweep(folder), choices
-
-
-def _sizes(study: Study) -> list[int]:
-    return [run.config.data.batch_size for run in study.planned.runs]
-
-
-def _search(study: Study) -> Stop | None:
-    sizes, folder = _sizes(study), study.sweep.folder
-    if stop := study.search(study.planned.runs, lambda: write_tuning(folder, tuning_table(study, sizes))):
-        return stop
-    steps = steps_table(study, sizes)
-    write_steps(folder, steps)
-    for goal in study.goals:
-        study.screen.table(*shown(goal, steps))
-    return None
-
-
-def _answer(study: Study, typed: Typed) -> Stop | None:
-    """Say what the steps mean for the choice of a batch size, and run the one that is called soonest."""
-    folder, found = study.sweep.folder, answers(study, _sizes(study), typed.cost)
-    checked = {} if typed.cost else _to_check(study, [each for each, _ in found])
-    others = [plan_batch_size(typed.arguments, size) for size in sorted(set(checked.values()) - {*_sizes(study)})]
-    if stop := study.search(others, lambda: None):
-        return stop
-    final = [
-        with_check(each, fit, study, goal, checked[str(study.goals[goal])])
-        if fit and str(study.goals[goal]) in checked
-        else each
-        for goal, (each, fit) in enumerate(found)
-    ]
-    write_answers(folder, final)
-    for line in sentences(final):
-        study.screen.say(line)
-    _branch(study)
-    page = folder / "index.html"
-    write_page(page, [load_study(folder)])
-    study.screen.say(f"page       {page}")
-    return None
-
-
-def _branch(study: Study) -> None:
-    """Write what branches of a run come to, if they are asked for."""
-    if not study.settings.branch:
-        return
-    start = start_of_branches(study)
-    if start is None:
-        study.screen.say("no branches: no rate reaches the goal at the smallest batch size")
-        return
-    study.screen.say(f"branches of {start.folder}, {study.settings.branch_examples:,} examples each")
-    table = branches(study, start)
-    write_branches(study.sweep.folder, table)
-    if found := branches_of(table):
-        study.screen.say(branch_sentence(found))
-
-
-def _to_check(study: Study, found: Sequence[Answer]) -> dict[str, int]:
-    """Return the batch size to run for every goal: as chosen before the study was stopped, if it was."""
-    before = read_study(study.sweep.folder)
-    now = dict(before.checked)
-    for goal, each in zip(map(str, study.goals), found, strict=True):
-        if each.soonest_batch_size is not None and goal not in now:
-            now[goal] = round_batch_size(each.soonest_batch_size, _sizes(study))
-    if now != before.checked:
-        write_study(study.sweep.folder, replace(before, checked=now))
-    return now
+def _never(config: Config) -> EvaluationConfig:
+    none = TargetsConfig(train_loss=[], train_error=[], test_loss=[], test_error=[])
+    return replace(
+        config.evaluation, every_examples=None, per_doubling=None, noise_scale=False, stop=False, targets=none
+    )

@@ -55,7 +55,7 @@ class Fit:
         return self.s_min + self.e_min / batch_size
 
 
-def fit_steps(found: Sequence[Steps]) -> tuple[Fit | None, str]:
+def fit_steps(steps: Sequence[Steps]) -> tuple[Fit | None, str]:
     """Fit the steps to a goal against the batch size; if that cannot be done, return None and the reason.
 
     The model is (S/S_min - 1)(E/E_min - 1) = 1 with E = S B examples, that is S = S_min + E_min/B, and the critical
@@ -64,10 +64,10 @@ def fit_steps(found: Sequence[Steps]) -> tuple[Fit | None, str]:
     censored: it counts if the fit expects fewer steps than those after which it was given up. The interval is that of
     the percentiles when the seeds of every batch size are drawn anew, with fixed random numbers (the bootstrap).
     """
-    found = [each for each in found if each.values or each.more_than > 0]
-    sizes = np.array([each.batch_size for each in found], float)
-    medians = np.array([each.median for each in found])
-    bounds = np.array([each.more_than for each in found])
+    steps = [each for each in steps if each.values or each.more_than > 0]
+    sizes = np.array([each.batch_size for each in steps], float)
+    medians = np.array([each.median for each in steps])
+    bounds = np.array([each.more_than for each in steps])
     if (reached := int(np.isfinite(medians).sum())) < LEAST_SIZES:
         return None, f"{reached} batch sizes reached the goal, and a fit needs {LEAST_SIZES}"
     s_min, b_crit = _fitted(sizes, medians, bounds)
@@ -75,7 +75,7 @@ def fit_steps(found: Sequence[Steps]) -> tuple[Fit | None, str]:
         return None, f"the curve is flat: no batch size is below the critical one, not even {sizes.min():.0f}"
     if b_crit >= sizes.max():
         return None, f"no batch size is above the critical one: beyond {sizes.max():.0f} steps would still become fewer"
-    low, high = _interval(found, sizes, bounds, np.log([s_min, b_crit]))
+    low, high = _interval(steps, sizes, bounds, np.log([s_min, b_crit]))
     if low < sizes.min() / FAR or high > sizes.max() * FAR:
         return None, "the seeds differ too much: its interval reaches far beyond the batch sizes that were run"
     finite = np.isfinite(medians)
@@ -113,13 +113,13 @@ def _fitted(sizes: Floats, medians: Floats, bounds: Floats, start: Floats | None
 
     limits: tuple[Floats, Floats] = (np.array([-50, widest[0]]), np.array([50, widest[1]]))
     start = np.clip(start, limits[0] + 1e-6, limits[1] - 1e-6)
-    found = least_squares(residuals, start, slopes, bounds=limits, xtol=1e-9, ftol=1e-9)
-    return float(np.exp(found.x[0])), float(np.exp(found.x[1]))
+    best = least_squares(residuals, start, slopes, bounds=limits, xtol=1e-9, ftol=1e-9)
+    return float(np.exp(best.x[0])), float(np.exp(best.x[1]))
 
 
-def _interval(found: Sequence[Steps], sizes: Floats, bounds: Floats, start: Floats) -> tuple[float, float]:
+def _interval(steps: Sequence[Steps], sizes: Floats, bounds: Floats, start: Floats) -> tuple[float, float]:
     chance = np.random.default_rng(SEED)
-    drawn = np.stack([_drawn(each.values, chance) for each in found], axis=1)
+    drawn = np.stack([_drawn(each.values, chance) for each in steps], axis=1)
     several = [_fitted(sizes, medians, bounds, start)[1] for medians in drawn if np.isfinite(medians).sum() >= 2]
     low, high = np.percentile(several, [TAIL, 100 - TAIL])
     return float(low), float(high)
@@ -133,9 +133,9 @@ def _drawn(values: Sequence[float], chance: np.random.Generator) -> Floats:
 
 
 def _leave_one_out(sizes: Floats, medians: Floats, bounds: Floats) -> dict[int, float | None]:
-    found: dict[int, float | None] = {}
-    for place, size in enumerate(sizes):
-        kept = np.arange(len(sizes)) != place
-        _, b_crit = _fitted(sizes[kept], medians[kept], bounds[kept])
-        found[int(size)] = b_crit if sizes[kept].min() < b_crit < sizes[kept].max() else None
-    return found
+    without: dict[int, float | None] = {}
+    for index, size in enumerate(sizes):
+        others = np.arange(len(sizes)) != index
+        _, b_crit = _fitted(sizes[others], medians[others], bounds[others])
+        without[int(size)] = b_crit if sizes[others].min() < b_crit < sizes[others].max() else None
+    return without

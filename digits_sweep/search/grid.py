@@ -1,7 +1,8 @@
 """Which runs come next at one batch size: a pure function of what its runs have resulted in.
 
 A learning rate is known by its exponent k: it is the middle of the grid times factor ** k. A goal is a target and a
-threshold, known by its place in the list of goals.
+threshold, known by its index in the list of goals; a replicate is known by its number,
+how far its seed lies above the first one.
 """
 
 import math
@@ -9,111 +10,103 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from digits_sweep.search.settings import CriticalConfig
+
 
 @dataclass(frozen=True)
 class Outcome:
     """What a run means for one goal.
 
     `iterations` to the goal are infinite for a miss; `best` is the least value that the goal's quantity had, infinite
-    if it had none; `trained` are the iterations of the whole run.
+    if it had none; `trained` are the iterations of the whole run, `noise_scale` is that of the gradient where the goal
+    is reached, if it was measured.
     """
 
     iterations: float
     best: float
     trained: int = 0
+    noise_scale: float | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A run to make: the exponent of its rate, its place among the seeds, and after how many iterations to give it up.
+    """A run to make: the exponent of its rate, its replicate, and after how many iterations to give it up.
 
     `measures_noise`: the gradient noise scale is measured along it too.
     """
 
     exponent: int
-    place: int
+    replicate: int
     most_iterations: float = math.inf
     measures_noise: bool = False
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How rates are searched; see `conf/critical_batch_size.yaml`."""
-
-    seeds: int
-    confirm: int
-    give_up: float
-    most_steps: int
-
-    @property
-    def majority(self) -> int:
-        """How many of the seeds decide a median."""
-        return self.seeds // 2 + 1
-
-
-# The outcomes of a run, one a goal, by exponent and place among the seeds.
+# The outcomes of a run, one a goal, by the exponent of its rate and its replicate.
 Results = Mapping[tuple[int, int], Sequence[Outcome]]
 
 
 class BatchSize:
     """The search at one batch size, as far as `results` go. Places below `rules.seeds` are tuning seeds."""
 
-    def __init__(self, rules: Rules, num_goals: int, results: Results) -> None:
-        self.rules, self.goals, self.results = rules, range(num_goals), results
+    def __init__(self, rules: CriticalConfig, batch_size: int, num_goals: int, results: Results) -> None:
+        self.rules, self.batch_size, self.goals, self.results = rules, batch_size, range(num_goals), results
+        self.majority = rules.seeds // 2 + 1
+        self.fresh_replicates = range(rules.seeds, rules.seeds + rules.confirm)
         self.exponents = sorted({exponent for exponent, _ in results})
-        self.best_medians = [self._best_median(goal) for goal in self.goals]
+        # The least median of the rates with all seeds: the others were decided against, or are not decided yet.
+        complete = [exponent for exponent in self.exponents if self._is_complete(exponent)]
+        self.tuned_medians = [
+            min((self._median(exponent, goal) for exponent in complete), default=math.inf) for goal in self.goals
+        ]
 
     def next_trials(self) -> list[Trial]:
         """Return the runs that are to be made next, which do not depend on one another; none if all is done."""
         if not self.results:
-            return [Trial(0, place) for place in range(self.rules.seeds)]
+            return [Trial(0, replicate) for replicate in range(self.rules.seeds)]
         return list(self._undecided()) or list(self._extended()) or list(self._fresh())
 
-    @property
-    def is_tuned(self) -> bool:
-        """Whether every goal has its rate."""
-        return bool(self.results) and not any(self._undecided()) and not any(self._extended())
+    def learning_rate(self, exponent: int) -> float:
+        """Return the rate of the grid at `exponent`: centred on the square-root rule, four digits long."""
+        middle = self.rules.lr * math.sqrt(self.batch_size / self.rules.reference_batch_size)
+        return float(f"{middle * self.rules.factor**exponent:.4g}")
 
     def winner(self, goal: int) -> int | None:
         """Return the exponent of the rate with the least median, of equal ones the lower; None if none is finite."""
-        best = self.best_medians[goal]
+        best = self.tuned_medians[goal]
         if math.isinf(best):
             return None
-        return next(each for each in self.exponents if self._is_complete(each) and self._median(each, goal) == best)
+        return next(
+            exponent
+            for exponent in self.exponents
+            if self._is_complete(exponent) and self._median(exponent, goal) == best
+        )
 
-    def tuned_median(self, goal: int) -> float:
-        """Return the winner's median over the tuning seeds; infinite if there is no winner."""
-        return self.best_medians[goal]
+    def tuned_rate(self, goal: int) -> float | None:
+        """Return the winner's learning rate; None if there is no winner."""
+        winner = self.winner(goal)
+        return None if winner is None else self.learning_rate(winner)
 
     def fresh(self, goal: int) -> list[Outcome]:
         """Return what the winner's fresh seeds resulted in, in the order of the seeds."""
         winner = self.winner(goal)
         if winner is None:
             return []
-        runs = ((winner, place) for place in self._fresh_places())
+        runs = ((winner, replicate) for replicate in self.fresh_replicates)
         return [self.results[run][goal] for run in runs if run in self.results]
 
     def most_trained(self) -> int:
         """Return the iterations of the longest run: a goal that no run has reached needs more."""
-        return max((outcome.trained for each in self.results.values() for outcome in each), default=0)
+        return max((outcome.trained for outcomes in self.results.values() for outcome in outcomes), default=0)
 
-    def _fresh_places(self) -> range:
-        return range(self.rules.seeds, self.rules.seeds + self.rules.confirm)
-
-    def _values(self, exponent: int, goal: int) -> list[Outcome]:
-        places = ((exponent, place) for place in range(self.rules.seeds))
-        return [self.results[each][goal] for each in places if each in self.results]
+    def _outcomes(self, exponent: int, goal: int) -> list[Outcome]:
+        runs = ((exponent, replicate) for replicate in range(self.rules.seeds))
+        return [self.results[run][goal] for run in runs if run in self.results]
 
     def _is_complete(self, exponent: int) -> bool:
-        return all((exponent, place) in self.results for place in range(self.rules.seeds))
+        return all((exponent, replicate) in self.results for replicate in range(self.rules.seeds))
 
     def _median(self, exponent: int, goal: int) -> float:
-        return median(each.iterations for each in self._values(exponent, goal))
-
-    def _best_median(self, goal: int) -> float:
-        """The least median of the rates with all seeds: the others were decided against, or are not decided yet."""
-        complete = filter(self._is_complete, self.exponents)
-        return min((self._median(each, goal) for each in complete), default=math.inf)
+        return median(outcome.iterations for outcome in self._outcomes(exponent, goal))
 
     def _undecided(self) -> Iterator[Trial]:
         """Yield the fewest further seeds that can decide each rate: most seeds no better than the best median do.
@@ -121,42 +114,44 @@ class BatchSize:
         As many as decide a median come first.
         """
         for exponent in self.exponents:
-            place = sum((exponent, each) in self.results for each in range(self.rules.seeds))
-            missing = max(self._missing(exponent, goal) for goal in self.goals) if place else 0
-            for each in range(place, min(place + missing, self.rules.seeds)):
-                yield Trial(exponent, each, self._most_iterations())
+            made = sum((exponent, replicate) in self.results for replicate in range(self.rules.seeds))
+            missing = max(self._missing(exponent, goal) for goal in self.goals) if made else 0
+            for replicate in range(made, min(made + missing, self.rules.seeds)):
+                yield Trial(exponent, replicate, self._most_iterations())
 
     def _missing(self, exponent: int, goal: int) -> int:
-        values = self._values(exponent, goal)
-        worse = sum(each.iterations >= self.best_medians[goal] for each in values)
-        return max(0, self.rules.majority - worse)
+        outcomes = self._outcomes(exponent, goal)
+        worse = sum(outcome.iterations >= self.tuned_medians[goal] for outcome in outcomes)
+        return max(0, self.majority - worse)
 
     def _extended(self) -> Iterator[Trial]:
         """Yield runs of the rates beside every goal's best one that have not been tried."""
         beside = {self._leader(goal) + step for goal in self.goals for step in (-1, 1)}
         for exponent in sorted(beside - set(self.exponents)):
             if abs(exponent) <= self.rules.most_steps:
-                for place in range(self.rules.majority):
-                    yield Trial(exponent, place, self._most_iterations())
+                for replicate in range(self.majority):
+                    yield Trial(exponent, replicate, self._most_iterations())
 
     def _leader(self, goal: int) -> int:
         """The winner; while no rate reaches the goal, the one that came nearest to it, of equal ones the lowest."""
         winner = self.winner(goal)
         if winner is not None:
             return winner
-        nearest = {each: median(value.best for value in self._values(each, goal)) for each in self.exponents}
-        return min(self.exponents, key=lambda each: (nearest[each], each))
+        nearest = {
+            exponent: median(outcome.best for outcome in self._outcomes(exponent, goal)) for exponent in self.exponents
+        }
+        return min(self.exponents, key=lambda exponent: (nearest[exponent], exponent))
 
     def _most_iterations(self) -> float:
         """Where a run is given up: at a multiple of the best median, once every goal has one."""
-        return self.rules.give_up * max(self.best_medians)
+        return self.rules.give_up * max(self.tuned_medians)
 
     def _fresh(self) -> Iterator[Trial]:
         """Yield the runs of every winner on fresh seeds; the first of each measures the noise scale."""
         winners = [self.winner(goal) for goal in self.goals]
-        reached = [each for each in self.best_medians if math.isfinite(each)]
-        for exponent in sorted({each for each in winners if each is not None}):
-            for place in self._fresh_places():
-                if (exponent, place) not in self.results:
-                    first = place == self.rules.seeds
-                    yield Trial(exponent, place, self.rules.give_up * max(reached), measures_noise=first)
+        reached = [steps for steps in self.tuned_medians if math.isfinite(steps)]
+        for exponent in sorted({winner for winner in winners if winner is not None}):
+            for replicate in self.fresh_replicates:
+                if (exponent, replicate) not in self.results:
+                    first = replicate == self.rules.seeds
+                    yield Trial(exponent, replicate, self.rules.give_up * max(reached), measures_noise=first)

@@ -1,25 +1,45 @@
-"""What is typed: the keys `critical.` of `conf/critical_batch_size.yaml`, a machine's cost, and the runs' overrides."""
+"""The command line of a search: its own keys, `critical.` or `tune.`, those of its runs, and which runs that means."""
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from typing import Any, Generic, TypeVar
 
 from digits_sweep.config.command_line import read_command_line, settings_of
-from digits_sweep.config.schema import MOST_SEEDS, ODD_SEEDS, POSITIVE, Rule, key, number_above, whole_number
-from digits_sweep.config.text import key_of
+from digits_sweep.config.plan import Plan, PlannedRun, plan
+from digits_sweep.config.schema import (
+    INFINITY,
+    MOST_SEEDS,
+    ODD_SEEDS,
+    POSITIVE,
+    Config,
+    Rule,
+    key,
+    number_above,
+    one_of,
+    whole_number,
+)
+from digits_sweep.config.text import key_of, safe_name, to_text
 from digits_sweep.errors import InvalidConfig
 
-PREFIX, FILE, TARGETS = "critical.", "critical_batch_size.yaml", "evaluation.targets."
-MOST_STEPS = 40
-COST = re.compile(r"(iteration|example)=([0-9.]+(?:e[+-]?\d+)?)(s|ms|us)?", re.IGNORECASE)
-UNITS = {None: 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
-# Keys of a sweep that mean nothing here, with what to do instead.
-REFUSED = {
-    "optimizer.lr": "this is what is searched; critical.lr=LR is the middle of the grid",
-    "dry_run": "which runs there are depends on what the first of them result in; leave it out",
-    "fail_fast": "a run that fails or diverges is a miss; leave it out",
+SIZE, TARGETS = "data.batch_size", "evaluation.targets."
+# The keys of an optimizer that `tune` tries values of.
+SEARCHED = ("lr", "weight_decay")
+# What `tune` can minimize, and the column of `summary.csv` that holds it.
+OBJECTIVES = {
+    "examples_to_threshold": "examples_to_threshold",
+    "iterations_to_threshold": "iterations_to_threshold",
+    "seconds_to_threshold": "seconds_to_threshold",
+    "epochs_to_threshold": "first_epoch_below_threshold",
+    "final_loss": "final_loss",
 }
+# Far above what any search needs.
+MOST_TRIALS, MOST_STEPS = 100_000, 40
+BOUNDS = Rule(
+    lambda bounds: len(bounds) == 2 and 0 < bounds[0] < bounds[1] < INFINITY,
+    "must be two numbers above 0, the smaller one first",
+)
 
 
 @dataclass
@@ -33,10 +53,165 @@ class CriticalConfig:
     seeds: int = key(ODD_SEEDS)
     give_up: float = key(number_above(1))
     confirm: int = key(whole_number(1, MOST_SEEDS))
+    cost: dict[str, Any] | None = key()
     branch: bool = key()
     branch_examples: int = key(whole_number(1))
     branch_tolerance: float = key(POSITIVE)
     runs: list[str] = key()
+
+
+@dataclass
+class TuneConfig:
+    """`conf/tune.yaml`, typed."""
+
+    objective: str = key(one_of(*OBJECTIVES))
+    trials: int = key(whole_number(1, MOST_TRIALS))
+    seeds: int = key(ODD_SEEDS)
+    confirm: int = key(whole_number(0, MOST_SEEDS))
+    lr: list[float] = key(BOUNDS)
+    weight_decay: list[float] = key(BOUNDS)
+    start_from_lesson: bool = key()
+    prune: bool = key()
+    seed: int = key()
+    study: str | None = key()
+    storage: str | None = key()
+
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class Request(Generic[Settings]):
+    """What a command line asks for: its settings, what it resumes, and a plan with a run for every batch size.
+
+    `command` is the command line without `resume`, which is the folder, `latest` or None; `arguments` plan the runs.
+    """
+
+    settings: Settings
+    resume: str | None
+    command: list[str]
+    arguments: list[str]
+    planned: Plan
+
+    def names(self, group: str) -> bool:
+        """Return whether the command line chooses from a group, or sets a key."""
+        return any(key_of(override) == group for override in self.command)
+
+
+def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
+    """Read and plan the command line of a study, the smallest batch size first.
+
+    Raises `InvalidConfig` with key, value and what would be right.
+    """
+    for argument in arguments:
+        # A shell that expands braces makes two words of one cost.
+        if argument == "--cost" or re.match(r"critical\.cost=(?!\{|null$)", argument):
+            raise InvalidConfig(f"{argument}: {RIGHT_COST}")
+    settings, resume, command, overrides = _read(arguments, CriticalConfig, "critical_batch_size.yaml", "critical.")
+    for override in overrides:
+        if key_of(override) == "optimizer.lr":
+            raise InvalidConfig(f"{override}: this is what is searched; critical.lr=LR is the middle of the grid")
+    cost_of(settings)
+    arguments = ["-m", *_defaults(settings.runs, overrides), *overrides]
+    planned = plan(arguments)
+    if texts := _swept(planned, overrides, SIZE):
+        raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
+    goals_of(planned.settings)
+    runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
+    return Request(settings, resume, command, arguments, replace(planned, runs=runs))
+
+
+def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
+    """Read and plan the command line of a search with Optuna. Raises `InvalidConfig` as `read_critical` does."""
+    if flag := next((argument for argument in arguments if argument in ("-m", "--multirun")), None):
+        raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
+    settings, resume, command, overrides = _read(arguments, TuneConfig, "tune.yaml", "tune.")
+    for override in overrides:
+        group, _, name = key_of(override).partition(".")
+        if group == "optimizer" and name in SEARCHED:
+            raise InvalidConfig(f"{override}: this is what is searched; tune.{name}=[low,high] sets between what")
+    if resume is not None:
+        raise InvalidConfig(f"resume={resume}: not for a search; the same command resumes it")
+    # How runs are started and watched makes no other study.
+    named = sorted(text for text in overrides if not text.startswith(("-", "hydra", "tracker", "quiet=")))
+    settings.study = safe_name(settings.study or "_".join([settings.objective, *named]))
+    planned = plan(["-m", *overrides])
+    if texts := _swept(planned, overrides):
+        raise InvalidConfig(f"{texts}: is a sweep of {len(planned.runs)} runs; a search needs one value of every key")
+    return Request(settings, None, command, ["-m", *overrides], planned)
+
+
+def _swept(planned: Plan, overrides: Sequence[str], *allowed: str) -> str:
+    """Return the overrides whose keys have several values and are not `allowed` them; nothing if there are none."""
+    values = [{key_of(text): text for text in run.overrides} for run in planned.runs]
+    keys = dict.fromkeys(name for run in values for name in run)
+    swept = {name for name in keys if len({run.get(name) for run in values}) > 1} - {*allowed}
+    return " ".join([text for text in overrides if key_of(text) in swept] or overrides) if swept else ""
+
+
+def plan_batch_size(arguments: Sequence[str], batch_size: int) -> PlannedRun:
+    """Return the run of another batch size than those of the command line. Raises `InvalidConfig` as `plan` does."""
+    (run,) = plan([*(argument for argument in arguments if key_of(argument) != SIZE), f"{SIZE}={batch_size}"]).runs
+    return run
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A target, such as `train_error`, and the threshold that it must fall below."""
+
+    target: str
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"{self.target.replace('_', ' ')} < {to_text(self.threshold)}"
+
+
+def goals_of(config: Config) -> list[Goal]:
+    """Return every goal of a run. Raises `InvalidConfig` if it has none."""
+    targets = config.evaluation.targets
+    goals = [Goal(target.name, value) for target in fields(targets) for value in getattr(targets, target.name)]
+    if not goals:
+        raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
+    return goals
+
+
+@cache
+def lesson_rates() -> tuple[dict[str, float], ...]:
+    """Return what the runs of `experiment=lesson` have for the searched keys, every combination once."""
+    optimizers = [run.config.optimizer for run in plan(["experiment=lesson"]).runs]
+    rates = [{name: getattr(optimizer, name) for name in SEARCHED} for optimizer in optimizers]
+    return tuple(pair for index, pair in enumerate(rates) if pair not in rates[:index])
+
+
+# Keys of a sweep that mean nothing in a search, with what to do instead.
+REFUSED = {
+    "dry_run": "which runs there are depends on what the first of them result in; leave it out",
+    "fail_fast": "a search says itself what a run that fails means; leave it out",
+}
+
+
+def _read(
+    arguments: Sequence[str], schema: type[Settings], file: str, prefix: str
+) -> tuple[Settings, str | None, list[str], list[str]]:
+    """Return the settings, what is resumed, the command line without that, and the overrides of the runs."""
+    line = read_command_line(arguments)
+    overrides = [text for text in line.overrides if not text.startswith(prefix) and key_of(text) != "resume"]
+    for override in overrides:
+        if (right := REFUSED.get(key_of(override))) is not None:
+            raise InvalidConfig(f"{override}: {right}")
+    settings = settings_of(schema, file, prefix, line.overrides)
+    resumes = [text.partition("=")[2].strip("'\"") for text in line.overrides if key_of(text) == "resume"]
+    folders = [f"--config-dir={folder}" for folder in line.config_dirs]
+    command = [*folders, *(text for text in line.overrides if key_of(text) != "resume")]
+    return settings, resumes[-1] if resumes else None, command, [*folders, *overrides]
+
+
+def _defaults(runs: Iterable[str], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of `critical.runs` whose key is not in `overrides`. One target there replaces them all."""
+    keys = {key_of(override) for override in overrides}
+    has_targets = any(name.startswith(TARGETS) for name in keys)
+    defaults = [default for default in runs if key_of(default) not in keys]
+    return [f"{key_of(default)}=[]" if has_targets and default.startswith(TARGETS) else default for default in defaults]
 
 
 @dataclass(frozen=True)
@@ -47,62 +222,29 @@ class Cost:
     example: float
 
 
-@dataclass(frozen=True)
-class Typed:
-    """A command line: its settings, what it resumes, the cost that it gives, and the arguments that plan its runs.
+RIGHT_COST = "type 'critical.cost={iteration:20us,example:0.5us}', in quotes because of the shell"
+UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
-    `command` is what was typed, without `resume`, which is the folder, `latest` or None.
+
+def cost_of(settings: CriticalConfig) -> Cost | None:
+    """Return the costs in `critical.cost`, each in seconds or with `ms` or `us` behind it; None if it is null.
+
+    Raises `InvalidConfig` if something else is typed.
     """
-
-    settings: CriticalConfig
-    resume: str | None
-    cost: Cost | None
-    command: list[str]
-    arguments: list[str]
-
-
-def read_settings(arguments: Sequence[str]) -> Typed:
-    """Read a command line. Raises `InvalidConfig` with key, value and what would be right."""
-    cost, rest = _cost(arguments)
-    line = read_command_line(rest)
-    resumes = [each.partition("=")[2].strip("'\"") for each in line.overrides if key_of(each) == "resume"]
-    overrides = [each for each in line.overrides if not each.startswith(PREFIX) and key_of(each) != "resume"]
-    for each in overrides:
-        if (right := REFUSED.get(key_of(each))) is not None:
-            raise InvalidConfig(f"{each}: {right}")
-    settings = settings_of(CriticalConfig, FILE, PREFIX, line.overrides)
-    folders = [f"--config-dir={folder}" for folder in line.config_dirs]
-    return Typed(
-        settings=settings,
-        resume=resumes[-1] if resumes else None,
-        cost=cost,
-        command=[*folders, *(each for each in line.overrides if key_of(each) != "resume")],
-        arguments=["-m", *folders, *_untyped(settings.runs, overrides), *overrides],
-    )
+    if settings.cost is None:
+        return None
+    override = f"critical.cost={to_text(settings.cost)}"
+    # YAML takes a colon without a space behind it for a part of the name.
+    parts = dict(f"{name}:{value}".split(":")[:2] for name, value in settings.cost.items())
+    if parts.keys() != {"iteration", "example"}:
+        raise InvalidConfig(f"{override}: {RIGHT_COST}")
+    cost = Cost(**{name: _seconds(text) for name, text in parts.items()})
+    if not 0 < cost.iteration + cost.example < float("inf"):
+        raise InvalidConfig(f"{override}: must be numbers from 0, not both 0; {RIGHT_COST}")
+    return cost
 
 
-def _cost(arguments: Sequence[str]) -> tuple[Cost | None, list[str]]:
-    """Take `--cost iteration=119us example=8.4us` out of a command line."""
-    if "--cost" not in arguments:
-        return None, list(arguments)
-    place = list(arguments).index("--cost")
-    given = list(takewhile(lambda each: each.startswith(("iteration=", "example=")), arguments[place + 1 :]))
-    found = {match[1]: match for each in given if (match := COST.fullmatch(each))}
-    if len(found) < 2 or len(given) > 2:
-        example = "--cost iteration=119us example=8.4us"
-        raise InvalidConfig(f"--cost {' '.join(given)}: give both in seconds, or with ms or us behind: {example}")
-    try:
-        seconds = {name: float(match[2]) * UNITS[match[3] and match[3].lower()] for name, match in found.items()}
-    except ValueError as error:
-        raise InvalidConfig(f"--cost {' '.join(given)}: {error}") from error
-    if not sum(seconds.values()) > 0 or sum(seconds.values()) == float("inf"):
-        raise InvalidConfig(f"--cost {' '.join(given)}: must be numbers from 0, not both 0")
-    return Cost(**seconds), [*arguments[:place], *arguments[place + 1 + len(given) :]]
-
-
-def _untyped(defaults: Iterable[str], overrides: Sequence[str]) -> list[str]:
-    """Return the default overrides whose key is not typed. Whoever types a target means no other than those typed."""
-    typed = {key_of(each) for each in overrides}
-    own_targets = any(key.startswith(TARGETS) for key in typed)
-    kept = [each for each in defaults if key_of(each) not in typed]
-    return [f"{key_of(each)}=[]" if own_targets and each.startswith(TARGETS) else each for each in kept]
+def _seconds(text: str) -> float:
+    """Return a time such as `20us` in seconds; NaN if it is none."""
+    match = re.fullmatch(r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)(s|ms|us)?", text.strip(), re.IGNORECASE)
+    return float(match[1]) * UNITS[(match[2] or "").lower()] if match else float("nan")

@@ -1,172 +1,203 @@
-"""From what is typed to runs: one plan of all batch sizes, and the run of every trial."""
+"""A study: the runs of a search in a folder, which is that of a sweep, trained wave after wave."""
 
-import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
-from statistics import fmean
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Protocol, TypeVar
 
-from digits_sweep.config.keys import checked, differing
-from digits_sweep.config.plan import Plan, PlannedRun, plan
-from digits_sweep.config.schema import Config
+from digits_sweep.config.keys import differing
+from digits_sweep.config.launchers import SUBMITIT_FOLDER
+from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.text import to_text
-from digits_sweep.errors import CannotResume, InvalidConfig
+from digits_sweep.errors import CannotResume, CannotSearch, UnreadableRecord
 from digits_sweep.report.analysis.sentences.formatting import counted, seconds
-from digits_sweep.results.record import RECORD_FILE, Status
+from digits_sweep.results.files import check_plain, make_folder, remove_leftovers, run_folders
+from digits_sweep.results.lock import only_writer
+from digits_sweep.results.record import Status
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
-from digits_sweep.results.targets import targets_of
-from digits_sweep.search.grid import BatchSize, Outcome, Rules, Trial
-from digits_sweep.search.settings import CriticalConfig
+from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
 from digits_sweep.shell import Screen
-from digits_sweep.sweep.session import write_records
+from digits_sweep.sweep.launch import launch
+from digits_sweep.sweep.resume import is_finished
+from digits_sweep.sweep.session import Launch, claim_folder, datasets, write_records
+from digits_sweep.trackers.following import report_to_trackers
 
-SIZE = "data.batch_size"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A target, such as `train_error`, and the threshold that it must fall below."""
-
-    target: str
-    threshold: float
-
-    def __str__(self) -> str:
-        return f"{self.target.replace('_', ' ')} < {to_text(self.threshold)}"
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
-def goals_of(config: Config) -> list[Goal]:
-    """Return every goal of a run. Raises `InvalidConfig` if it has none, or is never evaluated."""
-    targets = config.evaluation.targets
-    goals = [Goal(each.name, value) for each in fields(targets) for value in getattr(targets, each.name)]
-    if not goals:
-        raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
-    return goals
+class Search(Protocol[Key, Value]):
+    """What is searched for. It remembers nothing: which runs come next is a pure function of what others resulted in.
 
-
-def plan_batch_sizes(arguments: Sequence[str]) -> Plan:
-    """Return a plan with a run for every batch size, the smallest first.
-
-    Raises `InvalidConfig` if a key is wrong, or if another key than the batch size has several values.
-    """
-    planned = plan(arguments)
-    values = [{text.partition("=")[0]: text for text in run.overrides} for run in planned.runs]
-    swept = {key for each in values for key in each if len({other.get(key) for other in values}) > 1} - {SIZE}
-    if swept:
-        texts = " ".join(each for each in arguments if each.lstrip("+").partition("=")[0] in swept) or ", ".join(swept)
-        raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
-    return replace(planned, runs=tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size)))
-
-
-def plan_batch_size(arguments: Sequence[str], batch_size: int) -> PlannedRun:
-    """Return the run of a batch size that was not typed. Raises `InvalidConfig` as `plan_batch_sizes` does."""
-    others = [each for each in arguments if not each.startswith(f"{SIZE}=")]
-    (run,) = plan([*others, f"{SIZE}={batch_size}"]).runs
-    return run
-
-
-def learning_rate(settings: CriticalConfig, batch_size: int, exponent: int) -> float:
-    """Return the rate of the grid at `exponent`: centred on the square-root rule, four digits long."""
-    middle = settings.lr * math.sqrt(batch_size / settings.reference_batch_size)
-    return float(f"{middle * settings.factor**exponent:.4g}")
-
-
-def planned_run(base: PlannedRun, settings: CriticalConfig, trial: Trial) -> PlannedRun:
-    """Return the run of a trial; `base` is that of its batch size.
-
-    Raises `InvalidConfig` if its seed or its rate is too large.
-    """
-    config, size = base.config, base.config.data.batch_size
-    lr, seed = learning_rate(settings, size, trial.exponent), config.seed + trial.place
-    limits = [config.trainer.max_examples] if config.trainer.max_examples is not None else []
-    limits += [math.ceil(trial.most_iterations * size)] if math.isfinite(trial.most_iterations) else []
-    config = replace(
-        config,
-        seed=seed,
-        optimizer=replace(config.optimizer, lr=lr),
-        trainer=replace(config.trainer, max_examples=min(limits, default=None)),
-        evaluation=replace(config.evaluation, noise_scale=config.evaluation.noise_scale or trial.measures_noise),
-    )
-    return PlannedRun(f"batch_size={size}_lr={to_text(lr)}_seed={seed}", checked(config), base.overrides)
-
-
-def outcomes(sweep: RecordedSweep, run: PlannedRun, goals: Sequence[Goal]) -> list[Outcome] | None:
-    """Return what a recorded run means for every goal; None if it has not ended, or cannot be read.
-
-    A run that diverged or failed is a miss. Raises `CannotResume` if another run was recorded in its place.
-    """
-    recorded = sweep.runs.get(run.folder)
-    if recorded is None or recorded.misfits or recorded.status is Status.INTERRUPTED:
-        return None
-    if found := differing(recorded.record.config, run.config):
-        raise CannotResume(f"{sweep.folder / run.folder}: {'; '.join(found)}")
-    return [_outcome(recorded, goal) for goal in goals]
-
-
-def _outcome(recorded: RecordedRun, goal: Goal) -> Outcome:
-    rows = recorded.evaluations
-    values = [value for row in rows if math.isfinite(value := getattr(row, goal.target))]
-    trained = recorded.iterations
-    best = min(values, default=math.inf)
-    if recorded.status is not Status.COMPLETED:
-        return Outcome(math.inf, best, trained)
-    (found,) = targets_of("", {goal.target: [goal.threshold]}, rows)
-    return Outcome(math.inf if found.iterations is None else found.iterations, best, trained)
-
-
-class Progress:
-    """Counts waves, and estimates what is left from what the recorded runs took.
-
-    `speed` is how many times faster than one after the other the runs of this command went: launchers run them side by
-    side.
+    A run has a key, such as its batch size, rate and seed, and a value, what it resulted in.
     """
 
-    def __init__(self, sweep: RecordedSweep) -> None:
-        self.sweep, self.speed, self.wave = sweep, 1.0, 0
-        self._started, self._before = time.monotonic(), 0.0
+    def next_runs(self, results: Mapping[Key, Value]) -> dict[Key, PlannedRun]:
+        """Return the wave of runs to make next, which do not depend on one another; none if the search is done."""
 
-    def announce(self, runs: Sequence[PlannedRun], later: Mapping[int, int]) -> str:
-        """Return the line of a wave of `runs`; `later` counts the least runs that follow, by batch size."""
-        self.wave += 1
-        self._started, self._before = time.monotonic(), sum(self._took().values())
+    def outcome(self, run: PlannedRun, recorded: RecordedRun) -> Value:
+        """Return what a run that has ended means."""
+
+    def least_left(self, known: Collection[Key]) -> int:
+        """Return how many runs come at least after those that are known."""
+
+
+class Stopped(SystemExit):
+    """A command that was stopped, or whose wave was not trained to its end: its exit code, and the runs left of it."""
+
+    def __init__(self, code: int, unfinished: Sequence[str] = ()) -> None:
+        super().__init__(code)
+        self.unfinished = unfinished
+
+
+class Study:
+    """The runs of a search in its folder, which is that of a sweep.
+
+    `failure_is_a_miss`: a run that fails has not reached its goal; otherwise it ends the search.
+    """
+
+    def __init__(self, planned: Plan, sweep: RecordedSweep, choices: list[DatasetChoice], screen: Screen) -> None:
+        self.planned, self.sweep, self.choices, self.screen = planned, sweep, choices, screen
+        self.failure_is_a_miss = False
+        self._waves, self._trained, self._seconds = 0, 0, 0.0
+        self._runs: dict[str, PlannedRun] = {}
+
+    @property
+    def folder(self) -> Path:
+        return self.sweep.folder
+
+    def search(
+        self, search: Search[Key, Value], after_a_wave: Callable[[dict[Key, Value]], None] = lambda results: None
+    ) -> dict[Key, Value]:
+        """Train wave after wave until nothing is left to do; return what all runs resulted in.
+
+        A wave follows from the results of the waves before it, so that a study which is resumed, or has more workers,
+        makes the same runs. Raises what `train` raises.
+        """
+        results: dict[Key, Value] = {}
+        while wave := search.next_runs(results):
+            later = search.least_left({*results, *wave})
+            self.train(list(wave.values()), lambda left, later=later: self._announced(left, later))  # type: ignore[misc]
+            for key, run in wave.items():
+                recorded = self.ended(run)
+                assert recorded is not None, "a wave was trained to its end"
+                results[key] = search.outcome(run, recorded)
+            after_a_wave(results)
+        return results
+
+    def train(
+        self, runs: Sequence[PlannedRun], announce: Callable[[Sequence[PlannedRun]], str], launch: Launch = launch
+    ) -> None:
+        """Train those of `runs` to their end that have not ended; `announce` returns the line that says so.
+
+        Raises `Stopped` if that is stopped, `CannotSearch` if a run fails and that is no miss, `CannotResume` if
+        another run was recorded in the place of one.
+        """
+        left = [run for run in runs if self.ended(run) is None]
+        self._runs |= {run.folder: run for run in runs}
+        if left:
+            self._write_plan()
+            self.screen.say(announce(left))
+            started = time.monotonic()
+            code = launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
+            self._trained, self._seconds = self._trained + len(left), self._seconds + time.monotonic() - started
+            self.sweep.refresh()
+            unfinished = [run.folder for run in left if self.ended(run) is None]
+            if not code and (failed := [name for name in unfinished if self._error_of(name)]):
+                raise CannotSearch(f"{failed[0]} failed: {self._error_of(failed[0])}")
+            if code or unfinished:
+                raise Stopped(code or 1, unfinished)
+        for run in runs:
+            if error := self._error_of(run.folder):
+                self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {error}")
+
+    def _announced(self, runs: Sequence[PlannedRun], later: int) -> str:
+        """Return the line of a wave, and how long it and at least `later` runs take, as the runs so far took."""
+        self._waves += 1
         sizes = dict.fromkeys(run.config.data.batch_size for run in runs)
         what = "; ".join(f"{size} at {_rates(size, runs)}" for size in sizes)
-        return f"wave {self.wave}, batch size {what}: {counted(len(runs), 'run')}{self._how_long(runs, later)}"
+        line = f"wave {self._waves}, batch size {what}: {counted(len(runs), 'run')}"
+        if not self._trained:
+            return line
+        now, until_the_end = (count * self._seconds / self._trained for count in (len(runs), len(runs) + later))
+        return f"{line}, about {_duration(now)}; {_duration(until_the_end)} or more until the end"
 
-    def finished(self) -> None:
-        """Note that the wave has been trained."""
-        wall, own = time.monotonic() - self._started, sum(self._took().values()) - self._before
-        self.speed = max(1.0, own / wall) if wall > 0 else 1.0
+    def _error_of(self, name: str) -> str | None:
+        """Return why a run failed, None if it did not."""
+        record = self.sweep.runs[name].record if name in self.sweep.runs else None
+        return record.error_line or "no reason recorded" if record and record.status is Status.FAILED else None
 
-    def _how_long(self, runs: Sequence[PlannedRun], later: Mapping[int, int]) -> str:
-        took = self._took()
-        if not took:
-            return ""
-        by_size: dict[int, list[float]] = {}
-        for name, each in took.items():
-            by_size.setdefault(int(self.sweep.runs[name].number("data.batch_size") or 0), []).append(each)
-        overall = fmean(took.values())
-        means = {size: fmean(each) for size, each in by_size.items()}
-        now = sum(means.get(run.config.data.batch_size, overall) for run in runs) / self.speed
-        rest = sum(count * means.get(size, overall) for size, count in later.items()) / self.speed
-        return f", about {_duration(now)}; {_duration(now + rest)} or more until the end"
+    def ended(self, run: PlannedRun) -> RecordedRun | None:
+        """Return what is recorded of a run that has ended as planned; None if it is to be trained, or trained on.
 
-    def _took(self) -> dict[str, float]:
-        """The seconds from the start of every recorded run to its last record; starts are recorded to the second."""
-        found = {}
-        for name, recorded in self.sweep.runs.items():
-            record = recorded.record
+        Raises `CannotResume` if another run was recorded in its place.
+        """
+        recorded = self.sweep.runs.get(run.folder)
+        if recorded is None:
+            return None
+        if lines := differing(recorded.record.config, run.config):
+            raise CannotResume(f"{self.folder / run.folder}: {'; '.join(lines)}")
+        has_failed = self.failure_is_a_miss and recorded.record.status is Status.FAILED
+        if not has_failed and not is_finished(recorded, run.config):
+            return None
+        # Its losses are read for its row: what cannot be read is not known, and no miss.
+        return recorded if recorded.row and not recorded.misfits else None
+
+    def publish(self) -> None:
+        """Write the tables of all runs that are recorded, as a sweep does at its end."""
+        self.sweep.refresh()
+        try:
+            publish_summary(self.sweep, self.planned.outputs)
+        except OSError as error:
+            self.screen.say(f"ERROR: summary.csv is as it was: {error}")
+
+    def _write_plan(self) -> None:
+        """Write `sweep.json` with every run so far, and their records, before any of them starts."""
+        before = self.sweep.manifest
+        names = list(dict.fromkeys([*(before.runs if before else ()), *self._runs]))
+        now = Manifest(list(self.planned.command), names, self.choices, id=secrets.token_hex(8))
+        now = replace(now, started_at=datetime.now(timezone.utc).isoformat())
+        write_manifest(self.folder, replace(now, id=before.id, started_at=before.started_at) if before else now)
+        self.sweep.refresh()
+        write_records(replace(self.planned, runs=tuple(self._runs.values())), self.sweep, self.screen.say)
+        self.sweep.refresh()
+
+
+@contextmanager
+def opened(folder: Path | None, parent: Path, planned: Plan, screen: Screen) -> Iterator[Study]:
+    """Open the study in `folder`, or start one there or, without one, in a folder of its own in `parent`.
+
+    This process alone writes there in the block. At its end, whatever that is, the tables of all runs are written.
+    Raises `CannotResume` if something there is no plain file, `FolderInUse` if another process has it,
+    `DataUnavailable` or `UnusableRoot` if its data cannot be had or has changed, OSError if it cannot be written.
+    """
+    earlier = RecordedSweep(folder) if folder and folder.exists() and _holds_runs(folder) else None
+    choices = datasets(planned, earlier, screen)
+    folder = folder or claim_folder(parent)
+    make_folder(folder)
+    with only_writer(folder):
+        if earlier:
+            remove_leftovers(folder)
+            screen.say(f"resuming {folder}")
+        study = Study(planned, RecordedSweep(folder), choices, screen)
+        with report_to_trackers(planned.settings.tracker, folder, screen.say):
             try:
-                started = datetime.fromisoformat(str(record.started_at))
-                ended = (self.sweep.folder / name / RECORD_FILE).stat().st_mtime
-            except (ValueError, OSError):
-                continue
-            # A run that was resumed another day did not take that long.
-            if not record.resumed_after:
-                found[name] = max(0.0, ended - started.timestamp() - 0.5)
-        return found
+                yield study
+            finally:
+                study.publish()
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Return whether a study has runs. Raises `CannotResume` if something there is no plain file."""
+    try:
+        check_plain(folder, unused=SUBMITIT_FOLDER)
+    except UnreadableRecord as error:
+        raise CannotResume(f"{folder}: {error}") from error
+    return bool(run_folders(folder)[0])
 
 
 def _duration(value: float) -> str:
@@ -178,114 +209,4 @@ def _rates(size: int, runs: Sequence[PlannedRun]) -> str:
     for run in runs:
         if run.config.data.batch_size == size:
             rates[run.config.optimizer.lr] = rates.get(run.config.optimizer.lr, 0) + 1
-    return ", ".join(f"lr {to_text(lr)} ({counted(seeds, 'seed')})" for lr, seeds in rates.items())
-
-
-# Trains the runs of a plan in a sweep's folder; returns the exit code.
-Launch = Callable[[Plan, RecordedSweep, Screen], int]
-Found = dict[tuple[int, int], list[Outcome]]
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A command that was stopped, or whose wave was not trained to its end: its exit code, and the runs left of it."""
-
-    code: int
-    unfinished: list[str]
-
-
-class Study:
-    """The runs of a study in its folder. `results` has what they resulted in, by batch size."""
-
-    def __init__(
-        self,
-        planned: Plan,
-        settings: CriticalConfig,
-        goals: list[Goal],
-        sweep: RecordedSweep,
-        datasets: list[DatasetChoice],
-        screen: Screen,
-        launch: Launch,
-    ) -> None:
-        self.planned, self.settings, self.goals = planned, settings, goals
-        self.sweep, self.datasets, self.screen, self.launch = sweep, datasets, screen, launch
-        self.rules = Rules(settings.seeds, settings.confirm, settings.give_up, settings.most_steps)
-        self.progress = Progress(sweep)
-        self.results: dict[int, Found] = {}
-        self.runs: dict[str, PlannedRun] = {}
-        self.trials: dict[str, Trial] = {}
-
-    def search(self, bases: Sequence[PlannedRun], after_a_wave: Callable[[], None]) -> Stop | None:
-        """Train wave after wave until nothing is left to do at the batch sizes of `bases`.
-
-        Return why it has stopped before that; None if all is done. Raises what `launch` raises.
-        """
-        for base in bases:
-            self.results.setdefault(base.config.data.batch_size, {})
-        while wave := self._wave(bases):
-            if stop := self._train([run for run, _ in wave]):
-                return stop
-            for run, trial in wave:
-                found = outcomes(self.sweep, run, self.goals)
-                assert found is not None, "a wave was trained to its end"
-                size = run.config.data.batch_size
-                self.results[size][trial.exponent, trial.place] = found
-                self._warn(run)
-            after_a_wave()
-        return None
-
-    def at(self, batch_size: int) -> BatchSize:
-        """Return the search at a batch size as far as it has come."""
-        return BatchSize(self.rules, len(self.goals), self.results[batch_size])
-
-    def _wave(self, bases: Sequence[PlannedRun]) -> list[tuple[PlannedRun, Trial]]:
-        """Return the next runs of all batch sizes, the longest first: workers that share them end together."""
-        wave = []
-        for base in bases:
-            for trial in self.at(base.config.data.batch_size).next_trials():
-                run = planned_run(base, self.settings, trial)
-                wave.append((run, trial))
-                self.runs[run.folder], self.trials[run.folder] = run, trial
-        return wave
-
-    def _train(self, wave: Sequence[PlannedRun]) -> Stop | None:
-        left = self._unfinished(wave)
-        if not left:
-            return None
-        self._write_manifest()
-        self.screen.say(self.progress.announce(left, self._later(left)))
-        code = self.launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
-        self.sweep.refresh()
-        self.progress.finished()
-        unfinished = [run.folder for run in self._unfinished(wave)]
-        return Stop(code or 1, unfinished) if code or unfinished else None
-
-    def _unfinished(self, wave: Sequence[PlannedRun]) -> list[PlannedRun]:
-        return [run for run in wave if outcomes(self.sweep, run, self.goals) is None]
-
-    def _write_manifest(self) -> None:
-        """Write `sweep.json` with every run so far, and their records, before any of them starts."""
-        before = self.sweep.manifest
-        now = Manifest(list(self.planned.command), list(self.runs), self.datasets)
-        if before:
-            now = replace(now, id=before.id, started_at=before.started_at)
-        write_manifest(self.sweep.folder, now if before else replace(now, id=secrets.token_hex(8)))
-        self.sweep.refresh()
-        write_records(replace(self.planned, runs=tuple(self.runs.values())), self.sweep, self.screen.say)
-        self.sweep.refresh()
-
-    def _later(self, wave: Sequence[PlannedRun]) -> dict[int, int]:
-        """How many runs follow at least, by batch size: fresh seeds, at one rate if it is not known at how many."""
-        in_wave = [(run.config.data.batch_size, self.trials[run.folder].place) for run in wave]
-        later = {}
-        for size, found in self.results.items():
-            fresh = sum(place >= self.rules.seeds for _, place in found)
-            fresh += sum(each == size and place >= self.rules.seeds for each, place in in_wave)
-            later[size] = max(0, self.rules.confirm - fresh)
-        return later
-
-    def _warn(self, run: PlannedRun) -> None:
-        record = self.sweep.runs[run.folder].record
-        if record.status is Status.FAILED:
-            reason = record.error_line or "no reason recorded"
-            self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {reason}")
+    return ", ".join(f"lr {to_text(float(f'{lr:.4g}'))} ({counted(seeds, 'seed')})" for lr, seeds in rates.items())

@@ -1,11 +1,7 @@
 """`python -m digits_sweep.critical_batch_size`, from the command line to its tables."""
 
 import json
-import random
-import shlex
 import shutil
-import signal
-import time
 
 import pandas as pd
 import pytest
@@ -13,14 +9,9 @@ import pytest
 from digits_sweep.results.critical import read_answers
 from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
-from tests.killing import assert_same_results
+from tests.searches import CRITICAL, STUDY
 
-MODULE = "digits_sweep.critical_batch_size"
-QUICK = (
-    "data=mnist_sample", "data.batch_size=100,400", "model.hidden_size=16", "evaluation.targets.train_error=[0.5]",
-    "evaluation.train_samples=300", "evaluation.test_samples=50", "evaluation.per_doubling=3", "trainer.num_epochs=2",
-    "critical.lr=8e-3", "critical.seeds=1", "critical.confirm=2", "critical.most_steps=1",
-)  # fmt: skip
+MODULE, QUICK = CRITICAL, STUDY
 
 
 def folder_of(program: Program):
@@ -103,6 +94,13 @@ def test_a_study_that_is_done_is_resumed_without_training(copied):
     assert steps(copied) == before
 
 
+def test_every_run_is_in_the_tables_of_a_sweep_and_in_no_other(study):
+    folder = folder_of(study)
+    recorded = {path.parent.name for path in folder.glob("*/record.json")}
+    assert set(pd.read_csv(folder / "summary.csv")["run_dir"]) == recorded
+    assert set(pd.read_csv(folder / "targets.csv")["run_dir"]) == recorded
+
+
 def test_a_study_of_another_configuration_is_not_resumed(copied):
     refused = copied(*QUICK, "model.hidden_size=32", "resume=latest", module=MODULE)
     assert refused.returncode == 1
@@ -115,28 +113,8 @@ def test_a_run_that_was_changed_is_named(copied):
         shutil.rmtree(path.parent)
     finished = copied(*QUICK, "resume=latest", module=MODULE)
     assert finished.returncode == 0, finished.stderr
-    assert "1 run, about" in finished.stdout
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_study_is_resumed_by_the_line_that_it_prints(study, program, monkeypatch, sent, code):
-    with monkeypatch.context() as stopping:
-        lines = []
-        stopping.setattr(
-            "digits_sweep.shell.RunOnScreen.epoch",
-            lambda screen, *row: lines.append(row) or (len(lines) == 4 and signal.raise_signal(sent)),
-        )
-        stopped = program(*QUICK, module=MODULE)
-    assert stopped.returncode == code
-    line = stopped.stdout.splitlines()[-1]
-    here, _, command = line.removeprefix("resume with: cd ").partition(" && ")
-    assert here == str(program.folder)
-    assert command.startswith(f"python -m {MODULE} ")
-    finished = program(*shlex.split(command)[3:], module=MODULE)
-    assert finished.returncode == 0, finished.stderr
-    assert steps(program) == steps(study)
-    assert_same_results(folder_of(program), folder_of(study))
+    assert "wave 1" in finished.stdout
+    assert "1 run" in finished.stdout
 
 
 @pytest.mark.full
@@ -151,7 +129,7 @@ def test_four_batch_sizes_give_an_answer_that_is_checked_and_another_machine_get
     assert f"run at batch size {answer.check.batch_size}, it takes " in finished.stdout
     table = pd.read_csv(folder_of(program) / "steps_to_target.csv")
     assert list(table["batch_size"]) == [10, 50, 200, 1000]
-    elsewhere = ("resume=latest", "--cost", "iteration=1ms", "example=1us")
+    elsewhere = ("resume=latest", "critical.cost={iteration:1ms,example:1us}")
     again = program(*command, "critical.most_steps=4", *elsewhere, module=MODULE)
     assert "on a machine with these costs (1 ms an iteration, 1 \u00b5s an example)" in again.stdout
     assert "wave" not in again.stdout
@@ -177,8 +155,17 @@ def test_a_goal_that_no_rate_reaches_is_a_result(program, typed):
     assert not pd.read_csv(folder_of(program) / "tuning.csv")["reached"].any()
 
 
+def test_a_run_that_fails_is_a_miss_and_said(program, monkeypatch):
+    monkeypatch.setattr("digits_sweep.sweep.run.evaluate", lambda *arguments, **options: 1 / 0)
+    finished = program(*FEW, module=MODULE)
+    assert finished.returncode == 0, finished.stderr
+    assert "_seed=42 failed and counts as a miss: ZeroDivisionError" in finished.stdout
+    assert not pd.read_csv(folder_of(program) / "tuning.csv")["reached"].any()
+
+
 def test_a_mistake_is_refused_before_anything_is_written(program):
-    for arguments in (["data.batch_size=0"], ["data=mnist_sample", "data.batch_size=5000"], ["resume=latest"]):
+    too_large = ["data=mnist_sample", "data.batch_size=5000"]
+    for arguments in (["data.batch_size=0"], too_large, ["resume=latest"], ["--cost", "iteration=1us", "example=1us"]):
         refused = program(*arguments, module=MODULE)
         assert refused.returncode == 1
         assert refused.stderr.count("\n") == 1
@@ -190,33 +177,6 @@ def test_help_lists_its_keys_and_trains_nothing(program):
     assert printed.returncode == 0
     assert "give_up: 4" in printed.stdout
     assert not program.outputs.exists()
-
-
-@pytest.mark.full
-def test_killed_again_and_again_it_ends_with_the_same_table(study, program):
-    chance, kills, resume = random.Random(0), 0, ()
-    while kills < 5:
-        with program.running(*QUICK, *resume, module=MODULE) as started:
-            runs = chance.randint(0, 4)
-            while started.process.poll() is None and started.text().count("  epoch ") < runs:
-                time.sleep(0.02)
-            time.sleep(chance.uniform(0, 0.5))
-            started.process.kill()
-            started.ends()
-        kills += 1
-        if any((program.outputs / "critical_batch_size").glob("*/study.json")):
-            resume = ("resume=latest",)
-    finished = program.process(*QUICK, *resume, module=MODULE)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert steps(program) == steps(study)
-
-
-@pytest.mark.full
-def test_workers_side_by_side_give_the_same_table(study, program):
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    finished = program.process(*QUICK, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", module=MODULE)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert steps(program) == steps(study)
 
 
 @pytest.mark.full

@@ -1,87 +1,163 @@
-"""A search that is stopped, or that two processes share: no trial is lost, and none is run twice."""
+"""A search or a study that is stopped: it ends with the runs and the tables of one that nothing happened to."""
 
-import re
+import os
+import random
+import shlex
 import signal
-import threading
+import time
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 pytest.importorskip("optuna")
 
-from optuna.storages._heartbeat import HeartbeatThread
+from digits_sweep.results.lock import only_writer
+from digits_sweep.results.sweep import load_sweep
+from digits_sweep.sweep import launch
+from tests.commands import Program
+from tests.killing import assert_same_results
+from tests.searches import CRITICAL, QUICK, STUDY, TUNE
 
-from tests.searches import QUICK, of_state
+SEARCHES = {
+    "rates": (TUNE, (*QUICK, "tune.trials=7", "tune.seeds=3", "tune.confirm=1", "tune.lr=[1e-4,1e-1]")),
+    "losses": (TUNE, (*QUICK, "tune.trials=8", "tune.objective=final_loss", "tune.confirm=1")),
+    "study": (CRITICAL, STUDY),
+}
+
+
+def folder_of(program: Program) -> Path:
+    found = [path.parent for path in program.outputs.glob("*/*/sweep.json")]
+    (folder,) = (folder for folder in found if not folder.name.endswith("_confirmed"))
+    return folder
+
+
+def resumed(program: Program, module: str) -> tuple[str, ...]:
+    return ("resume=latest",) if module == CRITICAL and any(program.outputs.glob("*/*/study.json")) else ()
+
+
+@pytest.fixture(scope="module", params=SEARCHES)
+def undisturbed(request, tmp_path_factory) -> tuple[Program, str, tuple[str, ...]]:
+    program, (module, command) = Program(tmp_path_factory.mktemp("undisturbed")), SEARCHES[request.param]
+    finished = program(*command, module=module)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return program, module, command
+
+
+def assert_same(program: Program, expected: Program) -> None:
+    """Assert that two studies have the same runs, bit for bit, and the same tables but for figures of time."""
+    one, other = folder_of(program), folder_of(expected)
+    assert_same_results(one, other)
+    rates = [load_sweep(folder).set_index("run_dir")[["lr", "weight_decay", "seed"]] for folder in (one, other)]
+    pd.testing.assert_frame_equal(*(each.sort_index() for each in rates))
+    for name in ("tuning.csv", "steps_to_target.csv"):
+        if (other / name).exists():
+            assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
 @pytest.mark.full
-def test_two_processes_end_when_their_study_is_full(program):
-    command = (*QUICK, "tune.trials=8")
-    with (
-        program.running(*command, module="digits_sweep.tune") as first,
-        program.running(*command, module="digits_sweep.tune") as second,
-    ):
-        assert (first.ends(), second.ends()) == (0, 0), first.text() + second.text()
-        # Each process ends with the trial that it is in when the study is full.
-        assert of_state(program.folder, "COMPLETE", "PRUNED") in (8, 9)
+def test_it_ends_the_same_if_it_is_stopped_after_every_run(undisturbed, program, monkeypatch):
+    expected, module, command = undisturbed
+    train, stops = launch.train, 0
+
+    def trained_and_stopped(*arguments, **options):
+        train(*arguments, **options)
+        raise KeyboardInterrupt
+
+    while stops < 100:
+        with monkeypatch.context() as stopping:
+            stopping.setattr(launch, "train", trained_and_stopped)
+            stopped = program(*command, *resumed(program, module), module=module)
+        if stopped.returncode == 0:
+            break
+        assert stopped.returncode == 130, stopped.stdout + stopped.stderr
+        # What is recorded so far is in the table.
+        recorded = load_sweep(folder_of(program))
+        assert list(pd.read_csv(folder_of(program) / "summary.csv")["run_dir"]) == list(recorded["run_dir"])
+        stops += 1
+    # A run that pauses is stopped more than once.
+    assert stops >= len(list(expected.outputs.glob("*/*/*/record.json")))
+    assert_same(program, expected)
 
 
-@pytest.mark.full
-def test_two_processes_share_a_study(program):
-    """However fast either is: the study has more trials than they come to."""
-    command = (*QUICK, "tune.trials=100000")
-    with (
-        program.running(*command, module="digits_sweep.tune") as first,
-        program.running(*command, module="digits_sweep.tune") as second,
-    ):
-        for each in (first, second):
-            each.says("  epoch")
-        for each in (first, second):
-            each.process.send_signal(signal.SIGINT)
-        assert (first.ends(), second.ends()) == (130, 130), first.text() + second.text()
-    one, other = ({*re.findall(r"trial_\d+", each.text())} for each in (first, second))
-    assert one
-    assert other
-    assert one.isdisjoint(other)
-
-
-@pytest.mark.parametrize("moment", ["start", "join"])
-def test_a_search_that_is_stopped_between_two_trials_leaves_no_thread(tune, tmp_path, monkeypatch, moment):
-    """A thread that sends heartbeats for ever would keep the process, and the trial from being taken up."""
-    inner = getattr(HeartbeatThread, moment)
-
-    def at_that_moment(thread):
-        if moment == "start":
-            inner(thread)
-        signal.raise_signal(signal.SIGINT)
-        if moment == "join":
-            inner(thread)
-
-    with monkeypatch.context() as stopping:
-        stopping.setattr(HeartbeatThread, moment, at_that_moment)
-        stopped = tune("tune.trials=2")
-    assert stopped.returncode == 130
-    assert stopped.stdout.splitlines()[-1] == "stopped; the same command continues the study"
-    assert not [thread for thread in threading.enumerate() if "heartbeat" in thread.name]
-    assert tune("tune.trials=2").returncode == 0
-    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 2
-    assert of_state(tmp_path, "RUNNING", "WAITING") == 0
-
-
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_search_continues_with_the_very_trial_it_was_stopped_in(tune, found, monkeypatch, sent, code):
-    command = ("tune.trials=3", "tune.objective=final_loss", "tune.prune=false")
+def test_a_stopped_one_goes_on_in_the_very_run_by_the_line_that_it_prints(program, monkeypatch, name, sent, code):
+    module, command = SEARCHES[name]
     with monkeypatch.context() as stopping:
         lines = []
         stopping.setattr(
             "digits_sweep.shell.RunOnScreen.epoch",
-            lambda screen, *row: lines.append(row) or (len(lines) == 6 and signal.raise_signal(sent)),
+            lambda screen, *row: lines.append(row) or (len(lines) == 3 and signal.raise_signal(sent)),
         )
-        stopped = tune(*command)
+        stopped = program(*command, module=module)
     assert stopped.returncode == code
-    assert stopped.stdout.splitlines()[-1] == "stopped; the same command continues the study"
-    assert list(found()["epochs"]) == [4, 2]
-    finished = tune(*command)
-    assert finished.returncode == 0, finished.stderr
-    assert list(found()["epochs"]) == [4, 4, 4]
-    assert list(found()["resumes"]) == [0, 1, 0]
+    line = stopped.stdout.splitlines()[-1]
+    here, _, again = line.removeprefix("resume with: cd ").partition(" && ")
+    assert here == str(program.folder)
+    assert again.startswith(f"python -m {module} ")
+    finished = program(*shlex.split(again)[3:], module=module)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "resuming" in finished.stdout
+    table = load_sweep(folder_of(program))
+    assert set(table["status"]) == {"completed"}
+    assert table["resumes"].iloc[0] <= 1
+
+
+def test_a_second_process_is_refused_as_in_the_folder_of_a_sweep(program):
+    (program.outputs / "tune" / "s").mkdir(parents=True)
+    with only_writer(program.outputs / "tune" / "s"):
+        refused = program.process(*QUICK, "tune.trials=2", "hydra/launcher=basic", module=TUNE)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"outputs/tune/s: process {os.getpid()} on ")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["rates", "study"])
+def test_killed_again_and_again_it_ends_the_same(program, tmp_path, name):
+    module, command = SEARCHES[name]
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Program(tmp_path / "undisturbed")
+    assert undisturbed(*command, module=module).returncode == 0
+    chance = random.Random(0)
+    for _ in range(5):
+        typed = (*command, *resumed(program, module), "hydra/launcher=basic")
+        with program.running(*typed, module=module) as started:
+            runs = chance.randint(0, 4)
+            while started.process.poll() is None and started.text().count("  epoch ") < runs:
+                time.sleep(0.02)
+            time.sleep(chance.uniform(0, 0.5))
+            started.process.kill()
+            started.ends()
+    finished = program.process(*command, *resumed(program, module), "hydra/launcher=basic", module=module)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert_same(program, undisturbed)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["losses", "study"])
+def test_workers_are_the_default_and_give_the_same_runs_and_tables(program, tmp_path, name):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    module, command = SEARCHES[name]
+    (tmp_path / "alone").mkdir()
+    alone = Program(tmp_path / "alone")
+    assert alone(*command, module=module).returncode == 0
+    finished = program.process(*command, module=module)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert " runs at a time; hydra/launcher=basic: one after the other" in finished.stdout
+    runs = load_sweep(folder_of(program))
+    table = pd.read_csv(folder_of(program) / "summary.csv")
+    assert list(table["run_dir"]) == list(runs["run_dir"])
+    if module == CRITICAL:
+        assert (folder_of(program) / "steps_to_target.csv").read_bytes() == (
+            folder_of(alone) / "steps_to_target.csv"
+        ).read_bytes()
+        # Seconds of runs side by side say nothing of this machine.
+        cost = table[table["run_dir"].str.startswith("cost_")]
+        assert list(cost["batch_size"]) == [100, 400] * 3
+        assert set(cost["concurrent_runs"]) == {1}
+        assert not pd.read_csv(folder_of(program) / "targets.csv")["run_dir"].str.startswith("cost_").any()
+        runs = runs[~runs["run_dir"].str.startswith("cost_")]
+    assert len(runs) == len(load_sweep(folder_of(alone)))
+    assert sorted(runs["final_loss"]) == sorted(load_sweep(folder_of(alone))["final_loss"])

@@ -4,59 +4,56 @@ import sys
 from functools import partial
 from itertools import count
 
+import pandas as pd
 import pytest
 
 from digits_sweep.results.sweep import load_sweep
+from digits_sweep.search.settings import OBJECTIVES
 from digits_sweep.training.stopwatch import Stopwatch
 from tests.commands import Program
-from tests.searches import QUICK, of_state, trials
+from tests.searches import QUICK, TUNE
 
-pytest.importorskip("optuna")
+optuna = pytest.importorskip("optuna")
 
-from digits_sweep.search.tune import OBJECTIVES
+OWN_RATES = ("tune.start_from_lesson=false", "tune.lr=[0.01,0.0100001]")
+HOPELESS = ("tune.start_from_lesson=false", "tune.lr=[1e-7,1.1e-7]")
 
 
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, tmp_path, objective):
+def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, objective):
     finished = tune("tune.trials=4", f"tune.objective={objective}", "tune.lr=[1e-4,1e-1]")
     assert finished.returncode == 0, finished.stderr
-    assert of_state(tmp_path, "COMPLETE", "PRUNED") == 4
     runs = found()
-    assert len(runs) == 4
+    assert list(runs["run_dir"]) == [f"trial_{number:04d}_seed=42" for number in range(4)]
     best = runs.sort_values(OBJECTIVES[objective], kind="stable").iloc[0]
     words = [line.split() for line in finished.stdout.splitlines()]
-    header = next(place for place, each in enumerate(words) if each[:2] == ["trial", "lr"])
+    header = next(index for index, each in enumerate(words) if each[:2] == ["trial", "lr"])
     assert f"trial_{int(words[header + 1][0]):04d}_seed=42" == best["run_dir"]
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("objective", ["seconds_to_threshold", "epochs_to_threshold"])
-def test_a_trial_that_cannot_win_any_more_is_cut_short_and_says_why(tune, found, monkeypatch, objective):
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    "objective",
+    ["examples_to_threshold", "iterations_to_threshold", "seconds_to_threshold", "epochs_to_threshold"],
+)
+def test_a_run_that_needs_more_than_the_best_median_is_given_up_there(tune, found, monkeypatch, objective):
     # Every epoch takes one second.
     monkeypatch.setattr("digits_sweep.sweep.run.Stopwatch", partial(Stopwatch, clock=count().__next__))
-    fixed = ("tune.start_from_lesson=false", f"tune.objective={objective}")
-    tune("tune.trials=1", "tune.lr=[0.01,0.0100001]", *fixed)
-    tune("tune.trials=2", "tune.lr=[1e-7,1.1e-7]", *fixed)
-    first, second = found().to_dict("records")
-    assert first["first_epoch_below_threshold"] < 4
-    assert second["status"] == "interrupted"
-    assert second["epochs"] <= first["first_epoch_below_threshold"]
-    assert second["error"].startswith(f"given up after epoch {second['epochs']}: the best median was below")
-
-
-def test_a_run_that_needs_more_examples_than_the_best_median_is_given_up_there(tune, found, tmp_path):
-    fixed = ("tune.start_from_lesson=false",)
-    tune("tune.trials=1", "tune.lr=[0.01,0.0100001]", *fixed)
-    tune("tune.trials=2", "tune.lr=[1e-7,1.1e-7]", *fixed)
+    tune("tune.trials=1", f"tune.objective={objective}", *OWN_RATES)
+    finished = tune("tune.trials=2", f"tune.objective={objective}", *HOPELESS)
     first, second = found().to_dict("records")
     assert second["ended"] == "trainer.max_examples reached"
-    assert second["iterations"] == first["iterations_to_threshold"]
-    assert [state for _, state in trials(tmp_path)] == ["COMPLETE", "PRUNED"]
+    if objective == "epochs_to_threshold":
+        assert second["epochs"] == first["first_epoch_below_threshold"] < 4
+    else:
+        assert second["iterations"] == first["iterations_to_threshold"]
+    assert "given up" not in finished.stdout
+    assert [line.split()[0] for line in finished.stdout.split("runs\n")[1].splitlines()[:1]] == ["0"]
 
 
 @pytest.mark.full
-def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_fresh_ones(tune, found, tmp_path):
+def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_fresh_ones(tune, found, program):
     command = (
         "tune.trials=2",
         "tune.seeds=3",
@@ -71,14 +68,14 @@ def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_
     medians = runs.groupby("lr", sort=False)["examples_to_threshold"].agg(["size", "median"])
     assert set(medians["size"]) <= {2, 3}
     best = medians["median"].min()
-    fresh = load_sweep(tmp_path / "outputs" / "tune" / "s_confirmed")
+    fresh = load_sweep(program.outputs / "tune" / "s_confirmed")
     assert (list(fresh["seed"]), set(fresh["lr"])) == ([45, 46], {medians["median"].idxmin()})
-    last = finished.stdout.splitlines()[-2]
-    assert "on 2 fresh seeds: examples to threshold " in last
-    assert f"in the search {best:,.0f}, " in last
+    (line,) = (line for line in finished.stdout.splitlines() if "fresh seeds: " in line)
+    assert "on 2 fresh seeds: examples to threshold " in line
+    assert f"in the search {best:,.0f}, " in line
     # Nothing is trained twice.
     again = tune(*command)
-    assert again.stdout.splitlines()[-2] == last
+    assert line in again.stdout
     assert "  epoch " not in again.stdout
 
 
@@ -87,42 +84,65 @@ def test_without_pruning_every_trial_is_trained_to_its_end(tune, found):
     assert list(found()["epochs"]) == [4, 4, 4]
 
 
+def test_a_run_that_fails_ends_the_search_and_is_trained_again_by_the_same_command(tune, found, program, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr("digits_sweep.sweep.run.evaluate", lambda *arguments, **options: 1 / 0)
+        failed = tune("tune.trials=2")
+    assert failed.returncode == 1
+    assert failed.stderr == "trial_0000_seed=42 failed: ZeroDivisionError: division by zero\n"
+    assert list(pd.read_csv(program.outputs / "tune" / "s" / "summary.csv")["status"]) == ["failed"]
+    assert tune("tune.trials=2").returncode == 0
+    assert list(found()["status"]) == ["completed"] * 2
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Program:
     """A study of two trials."""
     program = Program(tmp_path_factory.mktemp("study"))
-    finished = program(*QUICK, "tune.trials=2", module="digits_sweep.tune")
+    finished = program(*QUICK, "tune.trials=2", module=TUNE)
     assert finished.returncode == 0, finished.stderr
     return program
 
 
+def trials(study: Program) -> pd.DataFrame:
+    return load_sweep(study.outputs / "tune" / "s")
+
+
 def test_the_rates_of_the_lesson_are_tried_first(study):
-    first = load_sweep(study.outputs / "tune" / "s").head(2)
-    assert list(first["lr"]) == [1e-4, 1e-6]
-    assert list(first["weight_decay"]) == [5e-4, 5e-6]
+    assert list(trials(study).head(2)["lr"]) == [1e-4, 1e-6]
+    assert list(trials(study).head(2)["weight_decay"]) == [5e-4, 5e-6]
 
 
 def test_a_study_takes_no_trials_of_another_configuration(study):
-    before = trials(study.folder)
-    refused = study(*QUICK, "tune.trials=9", "model.hidden_size=64", module="digits_sweep.tune")
+    before = len(trials(study))
+    refused = study(*QUICK, "tune.trials=9", "model.hidden_size=64", module=TUNE)
     assert refused.returncode == 1
-    assert "tune.study=s: model.hidden_size was 128, is now 64" in refused.stderr
-    assert trials(study.folder) == before
+    assert refused.stderr == "outputs/tune/s/trial_0000_seed=42: model.hidden_size was 128, is now 64\n"
+    assert len(trials(study)) == before
 
 
 def test_a_study_continues_and_never_has_more_trials_than_asked_for(study):
     for _ in range(2):
-        finished = study(*QUICK, "tune.trials=4", module="digits_sweep.tune")
+        # Trials keep the rates that they were tried with, whatever is searched now.
+        finished = study(*QUICK, "tune.trials=4", "tune.lr=[1e-3,1e-1]", "tune.seed=9", module=TUNE)
         assert finished.returncode == 0, finished.stderr
-        assert of_state(study.folder, "COMPLETE", "PRUNED") == len(trials(study.folder)) == 4
+        assert len(trials(study)) == 4
+        assert list(trials(study)["lr"] < 1e-3) == [True, True, False, False]
     assert "epoch" not in finished.stdout.partition("trial  lr")[0]
+
+
+def test_what_a_search_has_recorded_is_a_sweep_with_its_tables_and_a_page(study):
+    folder = study.outputs / "tune" / "s"
+    assert len(pd.read_csv(folder / "summary.csv")) == len(trials(study)) == len(list(folder.glob("*/record.json")))
+    reported = study(str(folder), module="digits_sweep.report")
+    assert reported.returncode == 0, reported.stderr
+    assert "lr 1e-4" in reported.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (["tune.seeds=2"], "tune.seeds=2: must be an odd whole number"),
-        (["tune.confirm=-1"], "tune.confirm=-1: must be a whole number from 0"),
         (["data.batch_size=0"], "data.batch_size=0: must be"),
         (["data.batch_size=5000"], "data.batch_size=5000: must be at most 4000"),
         (["engine=closed_form", "model.activation=tanh"], "engine=closed_form: "),
@@ -131,20 +151,20 @@ def test_a_study_continues_and_never_has_more_trials_than_asked_for(study):
         (["-m"], "-m: not for a search"),
     ],
 )
-def test_a_mistake_is_refused_as_in_a_sweep_before_anything_is_trained(tune, tmp_path, arguments, line):
+def test_a_mistake_is_refused_as_in_a_sweep_before_anything_is_trained(tune, program, arguments, line):
     refused = tune(*arguments)
     assert refused.returncode == 1
     assert refused.stderr.startswith(line)
     assert refused.stderr.count("\n") == 1
-    assert not (tmp_path / "outputs").exists()
+    assert not program.outputs.exists()
 
 
-def test_without_optuna_a_search_is_refused_with_what_installs_it(tune, tmp_path, monkeypatch):
+def test_without_optuna_a_search_is_refused_with_what_installs_it(tune, program, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     refused = tune()
     assert refused.returncode == 1
     assert refused.stderr == "optuna is not installed; in the checkout, .venv/bin/pip install -e '.[optuna]'\n"
-    assert not (tmp_path / "outputs").exists()
+    assert not program.outputs.exists()
 
 
 def test_help_lists_the_keys_of_a_search_and_trains_nothing(tune, tmp_path):
@@ -154,8 +174,46 @@ def test_help_lists_the_keys_of_a_search_and_trains_nothing(tune, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("address", ["nonsense", "sqlite:////no/such/folder/s.db", "postgresql://nowhere/s"])
-def test_a_store_that_cannot_be_used_is_named(tune, address):
+# The export for optuna-dashboard
+
+
+def test_all_trials_are_exported_at_the_end_and_anew_when_the_study_has_gone_on(tune, found, tmp_path):
+    address = f"sqlite:///{tmp_path}/trials.db"
+    for number in (2, 3):
+        finished = tune(f"tune.trials={number}", f"tune.storage={address}")
+        assert finished.returncode == 0, finished.stderr
+        exported = optuna.load_study(study_name="s", storage=address).trials
+        assert [trial.params["lr"] for trial in exported] == list(found()["lr"])
+        assert [trial.state.name for trial in exported[:2]] == ["COMPLETE", "PRUNED"]
+        assert exported[0].value == found()["examples_to_threshold"][0]
+        assert exported[0].user_attrs["values"] == [str(exported[0].value)]
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("nonsense", ""),
+        ("sqlite:////no/such/folder/s.db", ""),
+        ("sqlite:///{x}.db", "KeyError: "),
+        ("postgresql://nowhere/s", "its driver psycopg"),
+        (
+            "mysql://nowhere/s",
+            "its driver MySQLdb is not installed; in the checkout, .venv/bin/pip install 'mysqlclient'",
+        ),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_refused_before_anything_is_trained(tune, program, address, reason):
+    refused = tune("tune.trials=1", f"tune.storage='{address}'")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"tune.storage={address}: {reason}")
+    assert refused.stderr.count("\n") == 1
+    assert not program.outputs.exists()
+
+
+def test_a_study_of_another_program_is_not_replaced(tune, tmp_path):
+    address = f"sqlite:///{tmp_path}/trials.db"
+    optuna.create_study(study_name="s", storage=address)
     refused = tune("tune.trials=1", f"tune.storage={address}")
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"tune.storage={address}: ")
+    assert refused.stderr.startswith(f"tune.storage={address}: has a study s of another program")
+    assert optuna.load_study(study_name="s", storage=address).trials == []

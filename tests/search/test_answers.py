@@ -2,13 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.analysis.sentences.critical import answer_sentence, check_sentence
 from digits_sweep.results.critical import ANSWERS, Answer, Check, read_answers, write_answers
-from digits_sweep.search.answers import round_batch_size, soonest
+from digits_sweep.results.record import EpochRow, Record
+from digits_sweep.results.run import RecordedRun
+from digits_sweep.search.answers import measured_cost, round_batch_size, soonest
 from digits_sweep.search.fit import Fit
 from digits_sweep.search.settings import Cost
 
@@ -83,14 +86,28 @@ def test_answers_are_read_as_they_were_written(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [
-        "{}", "[1]", "nonsense", '[{"target": "x"}]', '[{"target": 1, "threshold": 0.1}]',
+        "{}", "[1]", "nonsense", "[" * 100_000, '[{"target": "x"}]', '[{"target": 1, "threshold": 0.1}]',
         '[{"target": "x", "threshold": 0.1, "b_crit": "240"}]', '[{"target": "x", "threshold": 0.1, "b_crit": -1}]',
         '[{"target": "x", "threshold": 0.1, "leave_one_out": {"5": "x"}}]', '[{"target": "x", "threshold": NaN}]',
+        '[{"target": "x", "threshold": 1e999}]', '[{"target": "\\ud800", "threshold": 0.1}]',
         '[{"target": "x", "threshold": 0.1, "check": {"batch_size": 5}}]',
-        '[{"target": "x", "threshold": 0.1, "y": 1}]',
     ],
 )  # fmt: skip
-def test_a_file_of_somebody_else_is_refused(tmp_path, content):
+def test_a_file_of_somebody_else_is_refused_in_one_line(tmp_path, content):
     (tmp_path / ANSWERS).write_text(content)
-    with pytest.raises(UnreadableRecord):
+    with pytest.raises(UnreadableRecord) as refused:
         read_answers(tmp_path)
+    assert str(refused.value).startswith(f"{ANSWERS}: ")
+    assert "\n" not in str(refused.value)
+
+
+def timed(batch_size, seconds, iterations=100):
+    row = EpochRow(1, 2.0, 0.1, seconds, batch_size * iterations / seconds, True, iterations, batch_size * iterations)
+    return RecordedRun(Path("run"), Record(0, config={"data": {"batch_size": batch_size}}), [row])
+
+
+def test_the_cost_of_an_iteration_and_of_an_example_come_from_the_seconds_of_runs():
+    runs = [timed(size, 100 * (1e-4 + size * 1e-6)) for size in (10, 100, 1000)]
+    cost = measured_cost([*runs, timed(100, 5.0), timed(100, 100 * 2e-4)])
+    assert (cost.iteration, cost.example) == pytest.approx((1e-4, 1e-6))
+    assert measured_cost(runs[:1]) is None

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.search.grid import BatchSize, Outcome, Rules
+from digits_sweep.search.grid import BatchSize, Outcome
+from digits_sweep.search.settings import CriticalConfig
 
-RULES = Rules(seeds=3, confirm=7, give_up=4, most_steps=8)
+
+def rules(seeds=3, confirm=7, give_up=4, most_steps=8):
+    grid = {"lr": 1e-3, "reference_batch_size": 100, "factor": 2}
+    return CriticalConfig(**grid, seeds=seeds, confirm=confirm, give_up=give_up, most_steps=most_steps)
+
+
+RULES = rules()
 
 
 class Surface:
@@ -20,7 +27,7 @@ class Surface:
         self.best, self.steps, self.slope, self.noise, self.highest = best, steps, slope, noise, highest
 
     def __call__(self, trial):
-        chance = random.Random(f"{trial.exponent},{trial.place}")
+        chance = random.Random(f"{trial.exponent},{trial.replicate}")
         needed = self.steps * self.slope ** abs(trial.exponent - self.best) * math.exp(chance.gauss(0, self.noise))
         misses = needed > trial.most_iterations or trial.exponent > self.highest
         return Outcome(math.inf if misses else needed, best=abs(trial.exponent - self.best) / 100, trained=1000)
@@ -30,21 +37,26 @@ def search(surfaces, rules=RULES, results=None, waves=10**6):
     """Make all waves of runs; returns the results, and every trial in the order in which they were made."""
     results, trials = dict(results or {}), []
     for _ in range(waves):
-        wave = BatchSize(rules, len(surfaces), results).next_trials()
+        wave = BatchSize(rules, 100, len(surfaces), results).next_trials()
         if not wave:
             break
         for trial in wave:
-            assert (trial.exponent, trial.place) not in results, "made twice"
-            results[trial.exponent, trial.place] = [surface(trial) for surface in surfaces]
+            assert (trial.exponent, trial.replicate) not in results, "made twice"
+            results[trial.exponent, trial.replicate] = [surface(trial) for surface in surfaces]
         trials += wave
-    return BatchSize(rules, len(surfaces), results), trials
+    return BatchSize(rules, 100, len(surfaces), results), trials
+
+
+def test_the_grid_is_centred_on_the_square_root_rule():
+    rates = {size: BatchSize(RULES, size, 1, {}).learning_rate for size in (4, 100, 400)}
+    assert [rates[size](0) for size in (100, 400, 4)] == [1e-3, 2e-3, 2e-4]
+    assert [rates[100](exponent) for exponent in (-1, 1, 3)] == [5e-4, 2e-3, 8e-3]
 
 
 @given(best=st.integers(-6, 6), noise=st.sampled_from([0, 0.02]), steps=st.floats(10, 1e4))
 def test_the_best_rate_is_found_wherever_it_lies(best, noise, steps):
     found, _ = search([Surface(best, steps, noise=noise)])
     assert found.winner(0) == best
-    assert found.is_tuned
     assert len(found.fresh(0)) == 7
 
 
@@ -54,53 +66,46 @@ def test_the_grid_is_extended_until_the_best_rate_has_a_worse_one_on_each_side()
 
 
 def test_the_grid_is_not_extended_without_end():
-    found, _ = search([Surface(best=30)], Rules(3, 7, 4, most_steps=5))
+    found, _ = search([Surface(best=30)], rules(most_steps=5))
     assert (found.exponents[-1], found.winner(0)) == (5, 5)
 
 
 def test_a_third_seed_is_not_run_if_two_have_decided_a_rate():
     _, trials = search([Surface(best=0, slope=3, noise=0)])
-    assert [(each.exponent, each.place) for each in trials[:7]] == [
-        (0, 0),
-        (0, 1),
-        (0, 2),
-        (-1, 0),
-        (-1, 1),
-        (1, 0),
-        (1, 1),
-    ]
+    tuning = [(0, 0), (0, 1), (0, 2), (-1, 0), (-1, 1), (1, 0), (1, 1)]
+    assert [(each.exponent, each.replicate) for each in trials[:7]] == tuning
     assert {each.exponent for each in trials[7:]} == {0}
 
 
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_of_other_numbers_of_seeds_the_majority_decides(seeds):
-    found, trials = search([Surface(best=1, slope=3, noise=0)], Rules(seeds, 7, 4, 8))
+    found, trials = search([Surface(best=1, slope=3, noise=0)], rules(seeds))
     assert found.winner(0) == 1
     assert sum(each.exponent == -1 for each in trials) == seeds // 2 + 1
 
 
 def test_a_run_is_given_up_at_a_multiple_of_the_best_median_never_of_the_best_seed():
     found, trials = search([Surface(best=0, noise=0.5)])
-    tuning = [found.results[0, place][0].iterations for place in range(3)]
+    tuning = [found.results[0, replicate][0].iterations for replicate in range(3)]
     assert [each.most_iterations for each in trials[:3]] == [math.inf] * 3
     assert {each.most_iterations for each in trials[3:7]} == {4 * median(tuning)}
 
 
 def test_no_run_is_given_up_while_a_goal_has_not_been_reached():
     _, trials = search([Surface(best=0), Surface(highest=-100)])
-    tuning = [each for each in trials if each.place < 3]
+    tuning = [each for each in trials if each.replicate < 3]
     assert {each.most_iterations for each in tuning} == {math.inf}
-    assert all(math.isfinite(each.most_iterations) for each in trials if each.place >= 3)
+    assert all(math.isfinite(each.most_iterations) for each in trials if each.replicate >= 3)
 
 
 def test_every_goal_has_its_own_rate_and_shares_runs_with_the_others():
     found, trials = search([Surface(best=0, noise=0.01), Surface(best=2, steps=300, noise=0.01)])
     assert [found.winner(0), found.winner(1)] == [0, 2]
-    fresh = [each for each in trials if each.place >= 3]
+    fresh = [each for each in trials if each.replicate >= 3]
     assert len(fresh) == 14
-    assert [(each.exponent, each.place) for each in fresh if each.measures_noise] == [(0, 3), (2, 3)]
+    assert [(each.exponent, each.replicate) for each in fresh if each.measures_noise] == [(0, 3), (2, 3)]
     together, trials = search([Surface(best=1, noise=0.01), Surface(best=1, steps=300, noise=0.01)])
-    assert len([each for each in trials if each.place >= 3]) == 7
+    assert len([each for each in trials if each.replicate >= 3]) == 7
     assert [len(together.fresh(goal)) for goal in (0, 1)] == [7, 7]
 
 
@@ -108,8 +113,8 @@ def test_a_goal_that_no_rate_reaches_has_no_rate_and_is_looked_for_where_runs_ca
     found, trials = search([Surface(best=2, highest=-100)])
     assert found.winner(0) is None
     assert found.exponents == [-1, 0, 1, 2, 3]
-    assert math.isinf(found.tuned_median(0))
-    assert not [each for each in trials if each.place >= 3]
+    assert math.isinf(found.tuned_medians[0])
+    assert not [each for each in trials if each.replicate >= 3]
 
 
 def test_rates_that_all_diverge_are_left_downwards():
@@ -117,7 +122,7 @@ def test_rates_that_all_diverge_are_left_downwards():
         def __call__(self, trial):
             return Outcome(math.inf, best=2.3)
 
-    found, _ = search([Diverges()], Rules(3, 7, 4, most_steps=4))
+    found, _ = search([Diverges()], rules(most_steps=4))
     assert found.exponents == [-4, -3, -2, -1, 0, 1]
 
 
@@ -137,6 +142,6 @@ def test_a_search_that_is_resumed_after_any_wave_makes_the_same_runs(waves, best
 
 
 def test_a_single_batch_size_and_seed_is_enough():
-    found, _ = search([Surface(best=0, noise=0)], Rules(1, 1, 4, 1))
+    found, _ = search([Surface(best=0, noise=0)], rules(seeds=1, confirm=1, most_steps=1))
     assert found.winner(0) == 0
     assert len(found.fresh(0)) == 1
