@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from digits_sweep.report.analysis.study import Study, load_study
+from digits_sweep.report.study import Study, load_study
 from digits_sweep.results.columns import COLUMNS, fill
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,

@@ -12,9 +12,9 @@ import pandas as pd
 
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import as_csv
-from digits_sweep.report.analysis.curves.cost import fitted_costs
-from digits_sweep.report.analysis.sentences.formatting import rounded
-from digits_sweep.report.analysis.statistics.replicates import Estimate, estimate
+from digits_sweep.report.statistics import Estimate, estimate
+from digits_sweep.report.study import fitted_costs
+from digits_sweep.report.words import rounded
 from digits_sweep.results.critical import BRANCHES, STEPS, STEPS_TYPES, TUNING, TUNING_TYPES, Answer, Check
 from digits_sweep.results.files import replace_file
 from digits_sweep.results.sweep import RecordedSweep

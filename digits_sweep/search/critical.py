@@ -13,11 +13,10 @@ from digits_sweep.config.launchers import SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.text import expand_home, to_text
 from digits_sweep.errors import CannotResume, UnreadableRecord
-from digits_sweep.report.analysis.curves.branches import branches_of
-from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
-from digits_sweep.report.analysis.sentences.formatting import listed
-from digits_sweep.report.analysis.study import load_study
+from digits_sweep.report.critical import branch_sentence, branches_of, sentences
 from digits_sweep.report.page import write_page
+from digits_sweep.report.study import load_study
+from digits_sweep.report.words import listed
 from digits_sweep.results.critical import Answer, write_answers
 from digits_sweep.results.files import (
     RECORD_BYTES,

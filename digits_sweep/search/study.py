@@ -14,7 +14,7 @@ from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, InvalidConfig
-from digits_sweep.report.analysis.sentences.formatting import counted, seconds
+from digits_sweep.report.words import counted, seconds
 from digits_sweep.results.record import RECORD_FILE, EvaluationRow, Record, Status
 from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, write_manifest
 from digits_sweep.results.targets import targets_of

@@ -13,10 +13,9 @@ from digits_sweep.config.schema import DataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, InvalidConfig
-from digits_sweep.report.analysis.sentences.formatting import listed
-from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.tables.table_of_runs import named_table
-from digits_sweep.report.tables.terminal import runs_for_terminal
+from digits_sweep.report.study import study_of
+from digits_sweep.report.tables import named_table, runs_for_terminal
+from digits_sweep.report.words import listed
 from digits_sweep.results.changes import flush_folder
 from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers
 from digits_sweep.results.lock import only_writer

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.analysis.sentences.critical import answer_sentence, check_sentence
+from digits_sweep.report.critical import answer_sentence, check_sentence
 from digits_sweep.results.critical import ANSWERS, Answer, Check, read_answers, write_answers
 from digits_sweep.search.answers import round_batch_size, soonest
 from digits_sweep.search.fit import Fit

@@ -8,7 +8,7 @@ import pandas as pd
 
 from digits_sweep.config.keys import KEY, results_of
 from digits_sweep.config.text import to_text
-from digits_sweep.report.analysis.configurations import ADDED
+from digits_sweep.report.study import ADDED
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Record
 
