@@ -143,9 +143,10 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
 
 
 def test_a_figure_is_on_the_page(program, conf, monkeypatch):
+    from digits_sweep.report.pictures import captions
+
     from digits_sweep.report import page
     from digits_sweep.report.figures import batch_size
-    from digits_sweep.report.pictures import captions
 
     figure = defined("A figure", "digits_sweep.report.figures.batch_size")
     monkeypatch.setattr(batch_size, figure.__name__, figure, raising=False)

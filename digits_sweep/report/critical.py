@@ -334,10 +334,10 @@ def critical_figures(study: Study, critical: Critical) -> list[Figure]:
     ]
 
 
-def _goal_color(critical: Critical, legend: bool = True) -> Spec:
+def _goal_color(critical: Critical) -> Spec:
     goals = [goal_of(answer) for answer in critical.answers]
     scale = {"domain": goals, "range": [SERIES[number % len(SERIES)] for number in range(len(goals))]}
-    keys = {"title": None, "symbolType": "circle"} if legend and len(goals) > 1 else None
+    keys = {"title": None, "symbolType": "circle"} if len(goals) > 1 else None
     return {"field": "goal", "type": "nominal", "scale": scale, "legend": keys}
 
 
@@ -358,9 +358,9 @@ def against_batch_size(critical: Critical, unit: str, title: str, label: str, ca
         size_axis(_sizes(critical)),
         amount("value", label, table["value"], kind="log", form="~s" if unit != "seconds" else ",.3~r"),
     )
-    shade = _goal_color(critical, legend=False)
+    shade = _goal_color(critical)
     both = {"x": x, "y": y, "color": shade}
-    fill = {"x": x, "y": y, "color": _goal_color(critical), "fill": shade, "fillOpacity": open_if_missed()}
+    fill = {**both, "fill": shade, "fillOpacity": open_if_missed()}
     layers = [
         layer("point", "median", fill, size=60, strokeWidth=1.5),
         layer(
@@ -466,10 +466,9 @@ def response_figures(critical: Critical) -> Iterator[Figure]:
         table = pd.concat([runs, medians])
         x = amount("lr", _("learning rate"), kind="log", form=".0e", grid=False)
         y, shade = amount("steps", _("steps"), table["steps"], "~s"), color(_sizes(critical), legend=True)
-        unnamed = {**shade, "legend": None}
         layers = [
             layer("line", "median", {"x": x, "y": y, "color": shade}, strokeWidth=1.5),
-            layer("point", "run", {"x": x, "y": y, "color": unnamed, "fill": unnamed, "fillOpacity": open_if_missed()},
+            layer("point", "run", {"x": x, "y": y, "color": shade, "fill": shade, "fillOpacity": open_if_missed()},
                   size=25, opacity=0.8),
         ]  # fmt: skip
         title = _("Steps by learning rate, {goal}", goal=goal_of(answer))

@@ -58,7 +58,7 @@ MOST_LEVELS, MOST_PANELS = 6, 12
 # A second factor is worth panels of its own only if it explains this share of what the batch size does not.
 WORTH_A_PANEL = 0.01
 # Of more configurations single seeds are not drawn beside their median, and lines have no names.
-MOST_WITH_SEEDS, MOST_NAMED = 24, 6
+MOST_WITH_SEEDS, MOST_NAMED, LONGEST_NAME = 24, 6, 6
 # Of more configurations a page leaves out what other figures say in other units.
 MOST_WITH_ALL = 100
 MOST_POINTS = 120
@@ -123,7 +123,11 @@ class Figure:
         }
         if path.suffix not in drawings:
             raise ValueError(f"{path}: no format for a figure; choose .svg, .png or .pdf")
-        replace_file(path, drawings[path.suffix]())
+        try:
+            replace_file(path, drawings[path.suffix]())
+        except OSError as error:
+            # Not the name of the temporary file.
+            raise OSError(error.errno, error.strerror, str(path)) from None
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """Return what notebooks show: the specification if they know Vega-Lite, else the drawing."""
@@ -213,8 +217,8 @@ class Layout:
     """Where every configuration stands in all figures of a page.
 
     `of` has a row a configuration: its `batch_size`, `panel`, `variant` (told apart by shape), `place` (its position on
-    an axis of batch sizes) and `note`: the setting that changes with its batch size, if one does. `factors` has the
-    values of what tells configurations apart, what explains most first.
+    an axis of batch sizes) and `note`: the setting that changes with its batch size, if one does and it `is_odd`.
+    `factors` has the values of what tells configurations apart, what explains most first.
     """
 
     of: pd.DataFrame
@@ -266,7 +270,10 @@ def layout_of(study: Study) -> Layout:
         panels = _ordered(panel, dict(enumerate(chosen)))
         variants, variant = [""], dict.fromkeys(variant, "")
     table = pd.DataFrame({"batch_size": sizes, "panel": panel, "variant": variant}, index=first.index)
-    placed = table.assign(place=_places(table), note=_notes(runs, first))
+    notes = pd.Series(_notes(runs, first), index=first.index)
+    placed = table.assign(place=_places(table), note=notes, is_odd=notes != "")
+    # Of several side by side one note is enough.
+    placed.loc[placed.duplicated(["panel", "batch_size", "note"], keep="last"), "note"] = ""
     return Layout(placed, sorted(set(sizes)), panels, columns, variants, factors)
 
 
@@ -466,8 +473,11 @@ def against_batch_size(
         layer("point", "median", points, size=80, strokeWidth=1.5),
     ][: 3 if several else 1]
     if (table["note"].fillna("") != "").any():
-        noted = layer("text", "median" if several else "run", {"x": x, "y": y, "text": {"field": "note"}}, dy=-13)
-        layers.append(noted)
+        # On the side that has room.
+        is_right = f"datum.place > {math.sqrt(layout.sizes[0] * layout.sizes[-1]):g}"
+        beside = {"align": {"expr": f"{is_right} ? 'right' : 'left'"}, "dx": {"expr": f"{is_right} ? -10 : 10"}}
+        words = {"x": x, "y": y, "text": {"field": "note"}}
+        layers.append(layer("text", "median" if several else "run", words, **beside))
     if name == "iterations":
         layers.append(layer("line", "perfect", {"x": x, "y": y}, strokeDash=[2, 3], color=QUIET, strokeWidth=1.2))
     caption = " ".join([caption, *_signs(table, several)])
@@ -511,11 +521,13 @@ def _median_mark(configuration: str, own: pd.DataFrame) -> Spec:
 def _perfect_scaling(runs: pd.DataFrame, layout: Layout) -> list[Spec]:
     """Return the ends of the lines along which twice the batch size needs half the iterations, a line a panel.
 
-    It starts at the smallest batch size that is trained with the usual settings: with other rates it scales otherwise.
+    It starts at the smallest batch size that is trained with the usual settings, if there are usual ones: with other
+    rates it scales otherwise.
     """
     reached = layout.join(runs.dropna(subset=["iterations_to_goal"])[["configuration", "iterations_to_goal"]])
     ends = []
-    for panel, own in reached[reached["note"] == ""].groupby("panel"):
+    usual = reached[~reached["is_odd"]] if not reached["is_odd"].all() else reached
+    for panel, own in usual.groupby("panel"):
         least, most = own["batch_size"].min(), own["batch_size"].max()
         if least < most:
             first = own[own["batch_size"] == least]
@@ -745,14 +757,17 @@ def line_figure(
 ) -> Figure:  # fmt: skip
     """Draw a thin line a seed and a thick one a configuration, named at its end if they are few; levels across."""
     table = table[np.isfinite(table[[x["field"], y["field"]]].astype(float)).all(axis=1)]
-    named = table["configuration"].nunique() <= MOST_NAMED
+    longest = max(len(shortened(name)) for name in table["configuration"])
+    named = table["configuration"].nunique() <= MOST_NAMED and longest <= LONGEST_NAME
+    # Room for the names, which end with the panel.
+    x = {**x, "scale": {**x["scale"], "padding": 8 + 9 * longest}} if named else x
     colors = color(layout.sizes, legend=not named)
     dashes = told_apart(layout, "strokeDash", DASHES)
     single = table.groupby("configuration")[x["field"]].transform("size") == 1
     both = {"x": x, "y": y, "color": colors, "detail": {"field": "configuration"}, **dashes}
     layers = []
     if "low" in table and table["low"].notna().any():
-        area = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "fill": {**colors, "legend": None},
+        area = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "fill": colors,
                 "detail": {"field": "configuration"}}  # fmt: skip
         layers.append(layer("area", "median", area, opacity=0.12))
     if (table["kind"] == "seed").any():
@@ -762,13 +777,11 @@ def line_figure(
         layers.append(layer("line", "median", both, strokeWidth=2, interpolate=interpolate))
     if single.any():
         table = pd.concat([table, table[single].assign(kind="point")])
-        layers.append(
-            layer("point", "point", {"x": x, "y": y, "color": {**colors, "legend": None}}, filled=True, size=50)
-        )
+        layers.append(layer("point", "point", {"x": x, "y": y, "color": colors}, filled=True, size=50))
     names = _names_of(table, x["field"], y, levels) if named else pd.DataFrame()
     if len(names):
         table = pd.concat([table, names])
-        words = {"x": x, "y": y, "text": {"field": "label"}, "color": {**colors, "legend": None}}
+        words = {"x": x, "y": y, "text": {"field": "label"}, "color": colors}
         layers.append(layer("text", "name", words, align="left", dx=5, fontSize=12))
     layers += _levels(levels, y)
     kinds = ["median", "seed"] if (table["kind"] == "median").any() else ["seed"]

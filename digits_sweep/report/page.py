@@ -42,7 +42,7 @@ MOST_WITH_NUMBERS, MOST_NUMBERS = 100, 12
 OF_THE_SCRIPT = (
     *("not reached", "Show rows with", "any text", "%s of %s", "Save as CSV", "Save as %s: %s", "Show", "all"),
     *("logarithmic", "across", "up", "zoom in", "zoom out", "whole", "%s: %s"),
-    "%s: arrow keys read values, plus and minus zoom, 0 shows all",
+    "%s Arrow keys read values, plus and minus zoom, 0 shows all.",
 )
 
 

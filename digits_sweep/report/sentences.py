@@ -191,9 +191,9 @@ def _how_sure(runs: pd.DataFrame, order: Sequence[Replicates], timed: bool, name
     if pairs is None:
         return _("Seeds in common ({seeds}) would decide between it and {names}.", seeds=MORE_SEEDS, names=them)
     return _(
-        "The seeds do not decide between it and {names}: it leads in {share}; it takes {count} that agree."
+        "Its lead over {names} is undecided: {share} seeds agree, and it takes {count}."
         if pairs.pairs < FEWEST_PAIRS
-        else "The seeds do not decide between it and {names}: it leads in {share}.",
+        else "Its lead over {names} is undecided: {share} seeds agree.",
         names=them, share=share(pairs.smaller, pairs.pairs), count=FEWEST_PAIRS,
     )  # fmt: skip
 

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.errors import one_line
-from digits_sweep.report.sentences import changing_with_batch_size
 from digits_sweep.report.statistics import (
     UNKNOWN,
     Compared,
@@ -127,7 +126,8 @@ def configuration_table(study: Study, groups: Sequence[Replicates]) -> Table:
 def setting_columns(runs: pd.DataFrame) -> dict[str, str]:
     """Return the columns that tell configurations apart, with their titles: batch size, and what else differs."""
     known = runs[runs["batch_size"].notna()]
-    others = [*telling_apart(known), *changing_with_batch_size(known)]
+    several = [name for name in settings(known) if known[name].nunique() > 1]
+    others = list(dict.fromkeys([*telling_apart(known), *several]))
     others += ["rule"] if known["rule"].nunique(dropna=False) > 1 else []
     sweep = ["sweep"] if "sweep" in runs else []
     return {**{name: _(name) for name in sweep}, "batch_size": _("batch size"), **labels(others)}

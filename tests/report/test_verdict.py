@@ -49,14 +49,14 @@ def test_a_setting_that_changes_with_the_batch_size_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("examples", "others", "sure"),
     [
-        (range(40_000, 46_000, 1000), range(100_000, 115_000, 2500), "Medians; it leads in 6 of 6 seeds, which is more"),
+        (range(40_000, 46_000, 1000), range(100_000, 115_000, 2500), "Medians; it leads in 6 of 6 seeds, which is"),
         (
             [40_000, 44_000] * 3, [42_000] * 5 + [47_000],
-            "The seeds do not decide between it and 100: it leads in 4 of 6.",
+            "Its lead over 100 is undecided: 4 of 6 seeds agree.",
         ),
         (
             [40_000] * 3, [90_000] * 3,
-            "The seeds do not decide between it and 100: it leads in 3 of 3; it takes 6 that agree.",
+            "Its lead over 100 is undecided: 3 of 3 seeds agree, and it takes 6.",
         ),
     ],
 )  # fmt: skip
@@ -74,7 +74,7 @@ def test_several_seeds_of_one_configuration_are_a_median_with_its_interval(tmp_p
 def test_at_equal_iterations_no_difference_in_seconds_is_an_answer(tmp_path):
     add_seeds(tmp_path, 20, [40_000] * 6, 1.0)
     add_seeds(tmp_path, 20, [40_000] * 6, 1.3, name="_other", lr=2e-4)
-    assert "it leads in 0 of 6" in verdict_of(tmp_path)
+    assert "is undecided: 0 of 6 seeds agree" in verdict_of(tmp_path)
 
 
 def test_runs_that_shared_the_machine_are_compared_in_what_is_the_same_there(tmp_path):
@@ -162,7 +162,8 @@ def test_runs_without_a_common_goal_are_not_ranked(tmp_path, columns, why):
 
 def evaluated(sweep, name: str, targets: dict[str, list[float]], rows, **columns) -> None:
     config = {f"evaluation.targets.{measure}": values for measure, values in targets.items()}
-    add_run(sweep, name, losses_reaching(2), config={**config, **columns.pop("config", {})}, evaluations=rows, **columns)
+    config |= columns.pop("config", {})
+    add_run(sweep, name, losses_reaching(2), config=config, evaluations=rows, **columns)
 
 
 def test_heads_are_ranked_by_an_error_if_that_is_a_target(tmp_path):

@@ -208,7 +208,7 @@
   class Figure {
     constructor(element, { spec, table }) {
       Object.assign(this, { element, spec, drawing: element.querySelector(".drawing"), rows: rowsOf(table), switched: {} });
-      this.title = element.querySelector("h3").textContent;
+      this.title = element.querySelector(".title").textContent;
       this.meta = spec.usermeta ?? {};
       this.tools = make("p", "", { className: "tools" });
       for (const kind of ["SVG", "PNG"]) this.tools.append(button(kind, _("Save as %s: %s", kind, this.title), () => this.save(kind)));
@@ -246,8 +246,8 @@
       this.result = await vegaEmbed(holder, this.fitted(excess), options);
       this.view = this.result.view;
       const svg = holder.querySelector("svg");
-      svg.setAttribute("role", "img");
-      svg.setAttribute("aria-label", this.drawing.querySelector("svg").getAttribute("aria-label"));
+      svg.setAttribute("aria-hidden", "true");
+      this.alternative ??= this.drawing.querySelector("svg").getAttribute("aria-label");
       this.drawing.replaceChildren(svg);
       this.waiting = false;
       this.width = window.innerWidth;
@@ -258,13 +258,15 @@
 
     start() {
       this.started = true;
+      this.drawing.setAttribute("role", "img");
+      this.drawing.setAttribute("aria-label", this.alternative);
       if (!this.meta.y) return;
       this.dot = make("div", "", { className: "dot", hidden: true });
       this.element.append(this.dot);
       const { drawing } = this;
       drawing.tabIndex = 0;
       drawing.setAttribute("role", "application");
-      drawing.setAttribute("aria-label", _("%s: arrow keys read values, plus and minus zoom, 0 shows all", this.title));
+      drawing.setAttribute("aria-label", _("%s Arrow keys read values, plus and minus zoom, 0 shows all.", this.alternative));
       drawing.addEventListener("pointermove", (event) => this.point(event));
       drawing.addEventListener("pointerleave", () => this.hide());
       drawing.addEventListener("click", () => this.at?.run != null && !this.moved && show(this.at.run, false));
