@@ -409,8 +409,7 @@ def _amounts(critical: Critical, answer: Answer, unit: str) -> Iterator[Spec]:
         for size in (reached[0][0], reached[-1][0]):
             yield {"kind": "perfect", "place": size, "value": start / size}
     if answer.b_crit is not None and unit != "seconds":
-        ends = {"low": answer.b_crit_low, "high": answer.b_crit_high}
-        yield {"kind": "b_crit", "place": answer.b_crit, **ends}
+        yield {"kind": "b_crit", "place": answer.b_crit, "low": answer.b_crit_low, "high": answer.b_crit_high}
     if unit == "seconds" and answer.soonest_batch_size:
         yield {"kind": "soonest", "place": answer.soonest_batch_size}
     if unit == "seconds" and answer.check and answer.check.median is not None:

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.schema import softmax_floor
+from digits_sweep.errors import escape_controls
 from digits_sweep.report.sentences import changing_with_batch_size, never_predicted
 from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
 from digits_sweep.report.study import Study, costs, labels, level, shortened, telling_apart
@@ -92,12 +93,12 @@ class Figure:
 
     def rows(self) -> list[Spec]:
         """Return the rows of its table; what is missing is None."""
-        columns = {name: plain(self.table[name]) for name in self.table}
+        columns = {str(name): plain(self.table[name]) for name in self.table}
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def whole(self) -> Spec:
         """Return the specification with its table and its style, which needs nothing else."""
-        return {"$schema": SCHEMA, **self.spec, "config": config(), "datasets": {"table": self.rows()}}
+        return {"$schema": SCHEMA, **printable(self.spec), "config": config(), "datasets": {"table": self.rows()}}
 
     def light(self) -> str:
         """Return the whole specification as JSON in the colors of a light page, for what has no custom properties."""
@@ -110,7 +111,7 @@ class Figure:
 
         drawing = WITHOUT_USE.sub("", vl_convert.vegalite_to_svg(json.dumps(self.whole())))
         drawing = re.sub(r"(\d+\.\d)\d+", r"\1", drawing)
-        return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(self.text)}"', 1)
+        return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(printable(self.text))}"', 1)
 
     def save(self, path: Path) -> None:
         """Write it as a file, .svg, .png or .pdf. Raises ValueError for another ending, OSError if it cannot write."""
@@ -149,7 +150,17 @@ def plain(column: pd.Series) -> list[Any]:
         return [None if pd.isna(value) else int(value) for value in column]
     if pd.api.types.is_float_dtype(column):
         return [float(f"{value:.5g}") if math.isfinite(value) else None for value in column.astype(float)]
-    return [None if pd.isna(value) else value for value in column]
+    texts = {value: printable(value) for value in column.unique()}
+    return [None if pd.isna(value) else texts[value] for value in column]
+
+
+def printable(content: Any) -> Any:
+    """Return what will be JSON with the control characters of its texts written out: they may come from a stranger."""
+    if isinstance(content, str):
+        return escape_controls(content)
+    if isinstance(content, dict):
+        return {printable(key): printable(value) for key, value in content.items()}
+    return list(map(printable, content)) if isinstance(content, list | tuple) else content
 
 
 def config() -> Spec:
@@ -499,7 +510,7 @@ def _ends_of(runs: pd.DataFrame, column: str, write: Callable[[float], str]) -> 
     missing = runs["configuration"].nunique() - len(values)
     parts = []
     if len(values):
-        least, most = values.idxmin(), values.idxmax()
+        least, most = str(values.idxmin()), str(values.idxmax())
         parts.append(_("least {value} ({name})", value=write(values[least]), name=least))
         if least != most:
             parts.append(_("most {value} ({name})", value=write(values[most]), name=most))

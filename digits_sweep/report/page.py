@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +25,17 @@ from digits_sweep.config.keys import flat
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import escape_controls
 from digits_sweep.report import critical
-from digits_sweep.report.figures import MOST_NAMED, SIZES, Figure, config, figures, layout_of, plain, template
+from digits_sweep.report.figures import (
+    MOST_NAMED,
+    SIZES,
+    Figure,
+    config,
+    figures,
+    layout_of,
+    plain,
+    printable,
+    template,
+)
 from digits_sweep.report.sentences import differences, how_counted, provenance, verdict, warnings
 from digits_sweep.report.statistics import combine, groups_of, sweep_labels, trained, with_sweep_names
 from digits_sweep.report.study import Study, labels
@@ -151,7 +162,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
 def _json(content: Any) -> Markup:
     """Return JSON that stands in a page: no text in it ends the element that it stands in."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    return Markup(escape_controls(text).replace("<", "\\u003c").replace("&", "\\u0026"))
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
 def _hash(script: str) -> str:
@@ -166,17 +177,25 @@ def vega() -> str:
     import vl_convert
 
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    path = base / "digits_sweep" / f"vega-{vl_convert.__version__}.js"
+    path = base / "digits_sweep" / f"vega-{version('vl-convert-python')}.js"
     with suppress(OSError, UnicodeDecodeError):
-        if base.is_absolute() and (text := path.read_text(encoding="utf-8")).endswith(END):
+        if base.is_absolute() and _is_own(path) and (text := path.read_text(encoding="utf-8")).endswith(END):
             return text
     # An element of a page ends at the first of these, whatever a script means by it.
-    text = vl_convert.javascript_bundle().replace("</script", "<\\/script").replace("<!--", "<\\!--") + END
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    text = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--") + END
     if base.is_absolute():
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, text, durable=False)
+            path.chmod(0o644)
     return text
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether nobody else may have written a file of the cache."""
+    owners = [each.stat() for each in (path.parent, path)]
+    return os.name != "posix" or all(each.st_uid == os.getuid() and not each.st_mode & 0o022 for each in owners)
 
 
 END = "\n/* digits_sweep: the end */\n"
@@ -187,15 +206,19 @@ def _of_the_script(study: Study, drawn: Sequence[Figure]) -> dict[str, Any]:
     runs = study.runs[study.runs["batch_size"].notna()]
     names = list(dict.fromkeys(runs["configuration"].astype(str)))
     numbers = {name: number for number, name in enumerate(names)}
-    return {
+    content = {
         "texts": {text: _(text) for text in OF_THE_SCRIPT},
         "language": language(),
         "configurations": names,
         "runs": {str(run): numbers[str(name)] for run, name in runs[["run_dir", "configuration"]].to_numpy()},
         "legend": _legend(study, numbers),
         "config": config(),
-        "figures": {figure.name: {"spec": figure.spec, "table": _compact(figure.table)} for figure in drawn},
-    }  # fmt: skip
+        "figures": {figure.name: {"spec": figure.spec} for figure in drawn},
+    }
+    content = printable(content)
+    for figure in drawn:
+        content["figures"][figure.name]["table"] = _compact(figure.table)
+    return content
 
 
 def _compact(table: pd.DataFrame) -> dict[str, Any]:
