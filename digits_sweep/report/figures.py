@@ -413,6 +413,11 @@ def spec_of(layers: Sequence[Spec], layout: Layout | None, height: int = HEIGHT,
     return {**base, "facet": facet, "columns": columns, "spec": {**inner, "height": min(height, 190)}}
 
 
+def of_kind(kind: str, value: Any, otherwise: Any) -> Spec:
+    """Return the encoding that gives rows of a kind one value, and the others another."""
+    return {"condition": {"test": f"datum.kind == '{kind}'", "value": value}, "value": otherwise}
+
+
 def open_if_missed() -> Spec:
     """Return the encoding of a mark that is open if its run missed the goal."""
     return {"condition": {"test": "datum.missed", "value": 0}, "value": 1}
@@ -781,11 +786,10 @@ def line_figure(
         area = {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "fill": colors,
                 "detail": {"field": "configuration"}}  # fmt: skip
         layers.append(layer("area", "median", area, opacity=0.12))
-    if (table["kind"] == "seed").any():
-        thin = {**both, "detail": [{"field": "run"}]}
-        layers.append(layer("line", "seed", thin, strokeWidth=0.7, opacity=0.6, interpolate=interpolate))
-    if (table["kind"] == "median").any():
-        layers.append(layer("line", "median", both, strokeWidth=2, interpolate=interpolate))
+    lines = {**both, "detail": [{"field": name} for name in ("run", "configuration", "kind") if name in table]}
+    lines |= {"strokeWidth": of_kind("median", 2, 0.7), "opacity": of_kind("median", 1, 0.6)}
+    drawn = {"transform": [{"filter": "datum.kind == 'seed' || datum.kind == 'median'"}], "encoding": lines}
+    layers.append({**drawn, "mark": {"type": "line", "interpolate": interpolate, "tooltip": {"content": "data"}}})
     if single.any():
         table = pd.concat([table, table[single].assign(kind="point")])
         layers.append(layer("point", "point", {"x": x, "y": y, "color": colors}, filled=True, size=50))
@@ -801,15 +805,22 @@ def line_figure(
     return Figure(name, title, caption, text, table, spec)
 
 
-def _levels(levels: Sequence[tuple[float, str]], y: Spec) -> Iterator[Spec]:
-    """Yield a line across for every level, with its name at the right: above the first, below the others."""
-    for number_, (value, name) in enumerate(levels):
-        data = {"values": [{"level": float(f"{value:.6g}"), "label": name}]}
-        at = {"y": {**y, "field": "level"}}
-        dash, baseline, down = ([6, 4], "bottom", -2) if number_ == 0 else ([2, 3], "top", 3)
-        yield {"data": data, "mark": {"type": "rule", "strokeDash": dash, "strokeWidth": 1}, "encoding": at}
-        mark = {"type": "text", "align": "right", "baseline": baseline, "dx": -3, "dy": down}
-        yield {"data": data, "mark": mark, "encoding": {**at, "x": {"value": "width"}, "text": {"field": "label"}}}
+def _levels(levels: Sequence[tuple[float, str]], y: Spec) -> list[Spec]:
+    """Return a line across for every level, with its name at the right: above the first, below the others."""
+    if not levels:
+        return []
+    rows = [
+        {"level": float(f"{value:.6g}"), "label": name, "first": number_ == 0}
+        for number_, (value, name) in enumerate(levels)
+    ]
+    data, at = {"values": rows}, {"y": {**y, "field": "level"}}
+    dash = {"condition": {"test": "datum.first", "value": [6, 4]}, "value": [2, 3]}
+    above = {"baseline": {"expr": "datum.first ? 'bottom' : 'top'"}, "dy": {"expr": "datum.first ? -2 : 3"}}
+    words = {**at, "x": {"value": "width"}, "text": {"field": "label"}}
+    return [
+        {"data": data, "mark": "rule", "encoding": {**at, "strokeDash": dash}},
+        {"data": data, "mark": {"type": "text", "align": "right", "dx": -3, **above}, "encoding": words},
+    ]
 
 
 def _names_of(table: pd.DataFrame, x: str, y: Spec, levels: Sequence[tuple[float, str]]) -> pd.DataFrame:

@@ -71,14 +71,8 @@ def test_a_figure_is_shown_by_notebooks_and_saved_as_a_file(sweep, tmp_path):
 
 
 def test_it_has_losses_targets_and_evaluations(tmp_path):
-    keys = {
-        "hidden_size": 4,
-        "batch_size": [500, 300],
-        "evaluation": "fine",
-        "test_error": [0.9],
-        "train_samples": 1000,
-    }
-    sweep = run(data="mnist_sample", num_epochs=1, train_samples=1000, **keys, outputs=tmp_path / "outputs")
+    keys = {"hidden_size": 4, "batch_size": [500, 300], "num_epochs": 1, "train_samples": 1000}
+    sweep = run(data="mnist_sample", evaluation="fine", test_error=[0.9], **keys, outputs=tmp_path / "outputs")
     assert {name: len(losses) for name, losses in sweep.losses.items()} == {"batch_size=500": 8, "batch_size=300": 14}
     assert set(sweep.evaluations["run_dir"]) == set(sweep.table["run_dir"])
     assert {"train_loss", "test_error"} <= set(sweep.evaluations)
