@@ -67,6 +67,8 @@ MOST_POINTS = 120
 LOGARITHMIC = 4
 FEWEST_IN_A_MAP, FEWEST_LEVELS, MOST_IN_A_MAP = 7, 3, 40
 MOST_MISSES = 24
+# A tenth of a pixel is near enough.
+PLACES = re.compile(r' (?:transform|d|x2|y2)="[^"]*"')
 # What a drawing need not say: defaults of SVG, what is not seen, and what the text alternative says.
 WITHOUT_USE = re.compile(
     r'<path class="(?:fore|back)ground"[^>]*display="none"[^>]*/>|<path class="background"[^>]*h0v0h0Z"[^>]*/>'
@@ -110,7 +112,7 @@ class Figure:
         import vl_convert
 
         drawing = WITHOUT_USE.sub("", vl_convert.vegalite_to_svg(json.dumps(self.whole())))
-        drawing = re.sub(r"(\d+\.\d)\d+", r"\1", drawing)
+        drawing = PLACES.sub(lambda place: re.sub(r"(\d+\.\d)\d+", r"\1", place[0]), drawing)
         return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(printable(self.text))}"', 1)
 
     def save(self, path: Path) -> None:

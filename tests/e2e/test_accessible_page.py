@@ -154,7 +154,7 @@ def test_values_are_read_with_the_mouse_and_with_keys(alive, pages):
     assert values == ["batch size 5", f"seconds to 1.6 {expected:.5g}"]
     key = f"""
         {drawing}.dispatchEvent(new KeyboardEvent('keydown', {{ key: arguments[0] }}))
-        return document.querySelector('.spoken').textContent
+        return document.querySelector('.spoken[aria-live]').textContent
     """
     browser.execute_script(key, "Escape")
     browser.execute_script(key, "ArrowRight")

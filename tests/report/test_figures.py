@@ -218,6 +218,8 @@ def test_a_figure_is_a_file_and_what_a_notebook_shows(tmp_path):
 
 def test_axes_have_the_signs_of_the_language(tmp_path):
     study = few(tmp_path)
+    assert ">floor 1.4612</text>" in figures(study)[1].svg()
     with in_language("pt-BR"):
-        (losses,) = (figure for figure in figures(study) if figure.name == "loss-epoch")
-        assert ">1,6</text>" in losses.svg()
+        svg = figures(study)[1].svg()
+    assert ">1,6</text>" in svg
+    assert ">piso 1,4612</text>" in svg
