@@ -9,12 +9,15 @@ SWEEPS ?=
 # Runs of a sweep side by side, such as JOBS=2
 JOBS ?=
 SIDE_BY_SIDE := $(if $(JOBS),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
+# What a sweep says to type next works where it is read: `python` may not be this one there.
+BY_MAKE := DIGITS_SWEEP_BY_MAKE=1
 READY := .venv/ready$(if $(JOBS),-joblib)
 
 .DEFAULT_GOAL := help
 .PHONY: help sweep lesson resume report critical bench test test-all torture lint docs format clean
 
 $(BIN)/python:
+	@echo "First, once: downloads what a sweep needs into .venv, up to 5.9 GB (PyTorch with its CUDA libraries); takes 5 to 20 minutes."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
@@ -28,13 +31,13 @@ $(BIN)/python:
 	touch $@
 
 sweep: $(READY) ## Train at batch size 100, 20 and 5; the table lands in outputs/summary.csv
-	$(BIN)/python -m digits_sweep -m data.batch_size=100,20,5 $(SIDE_BY_SIDE) $(ARGS)
+	$(BY_MAKE) $(BIN)/python -m digits_sweep -m data.batch_size=100,20,5 $(SIDE_BY_SIDE) $(ARGS)
 
 lesson: $(READY) ## Train the four rows of the lesson; JOBS=2 trains two at a time, as in every sweep here
-	$(BIN)/python -m digits_sweep -m experiment=lesson $(SIDE_BY_SIDE) $(ARGS)
+	$(BY_MAKE) $(BIN)/python -m digits_sweep -m experiment=lesson $(SIDE_BY_SIDE) $(ARGS)
 
 resume: .venv/ready ## Resume the newest sweep after what it has recorded
-	$(BIN)/python -m digits_sweep resume=latest $(ARGS)
+	$(BY_MAKE) $(BIN)/python -m digits_sweep resume=latest $(ARGS)
 
 report: .venv/ready ## Turn the newest sweep, or SWEEPS="folder folder", into outputs/report/index.html
 	$(BIN)/python -m digits_sweep.report $(SWEEPS) $(ARGS)

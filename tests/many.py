@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from digits_sweep.config.schema import softmax_floor
-from digits_sweep.report.analysis.study import Study
+from digits_sweep.report.study import Study
 from tests.studies import add_run, finished
 
 EPOCHS = 30

@@ -41,7 +41,7 @@ class Page(HTMLParser):
     def rows(self, table: str) -> Iterator[list[str]]:
         """Yield the cells of every row of a table, given by its class or its id."""
         for each in self.root.iter("table"):
-            if table in (each.get("class"), each.get("id")):
+            if table in (*(each.get("class") or "").split(), each.get("id")):
                 yield from (["".join(cell.itertext()) for cell in row] for row in each.find("tbody"))
 
     def links(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from digits_sweep.report.analysis.study import Study, load_study
+from digits_sweep.report.study import Study, load_study
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.losses import LOSSES_FILE, Losses
 from digits_sweep.results.record import (
@@ -69,7 +69,7 @@ def add_run(
     samples = columns.get("train_samples", 60_000)
     per_epoch = -(-samples // flat["data.batch_size"])
     if "final_loss" in columns:
-        losses = [*losses[:-1], columns["final_loss"]]
+        losses = [*losses[:-1], float(columns["final_loss"])]
     history = [
         EpochRow(number, loss, 0.05, seconds, samples / seconds, True, number * per_epoch, number * samples)
         for number, loss in enumerate(losses, 1)
@@ -79,11 +79,11 @@ def add_run(
         status=Status(status),
         error=error,
         environments=[ENVIRONMENT | ({"torch": columns["torch_version"]} if "torch_version" in columns else {})],
-        test_answers=_answers(test_answers, columns.get("classes_never_predicted", 0)),
+        test_answers=list(test_answers),
         resumed_after=list(resumed_after),
         config=_nested(flat),
         **{"dataset": "mnist", "train_samples": samples, "engine": "closed_form", "device": "cpu", "num_threads": 1}
-        | {"test_accuracy": 0.95}
+        | {"test_accuracy": 0.95, "classes_never_predicted": 0}
         | {name: value for name, value in columns.items() if name in FACTS},
     )
     run_dir = sweep / name
@@ -97,11 +97,6 @@ def add_run(
 
 
 FACTS = {each.name for each in fields(Record)} - {"status", "error", "config"}
-
-
-def _answers(answers: Sequence[int], never: int) -> list[int]:
-    """Predictions of each class, of which so many are never predicted."""
-    return [0] * never + list(answers)[never:]
 
 
 def _crossing(losses: Sequence[float], threshold: float, per_epoch: int, columns: dict[str, Any]) -> int | None:

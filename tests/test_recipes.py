@@ -153,21 +153,17 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
     assert read_run(sweep / "batch_size=500").row["worst_loss"] == pytest.approx(row["worst_loss"])
 
 
-def test_a_figure_is_on_the_page(program, conf, monkeypatch):
-    from digits_sweep.report import page
-    from digits_sweep.report.figures import batch_size
-    from digits_sweep.report.pictures import captions
+def test_a_figure_is_on_the_page(program, conf, monkeypatch, tmp_path):
+    from digits_sweep.report import figures, page, statistics
+    from digits_sweep.report.study import load_study
 
-    figure = defined("A figure", "digits_sweep.report.figures.batch_size")
-    monkeypatch.setattr(batch_size, figure.__name__, figure, raising=False)
-    section = ARCHITECTURE.read_text(encoding="utf-8").split("### A figure")[1].split("### ")[0]
-    entry = re.findall(r"^ *```python\n(.*?)^ *```$", section, re.S | re.M)[1].strip().rstrip(",")
+    figure = defined("A figure", "digits_sweep.report.figures")
 
-    def pictures(tables):
-        return [*shown(tables), eval(entry, dict(vars(captions)), {"runs": tables.runs})]
+    def drawn(study):
+        return [*figures.figures(study), figure(statistics.trained(study.runs), figures.layout_of(study))]
 
-    shown = captions.pictures
-    monkeypatch.setattr(page, "pictures", pictures)
+    monkeypatch.setattr(page, "figures", drawn)
     trained(program, conf, "data=mnist_sample", "data.batch_size=500")
-    assert program(module="digits_sweep.report").returncode == 0
-    assert "One mark per run.</figcaption>" in (program.outputs / "report" / "index.html").read_text()
+    (sweep,) = program.sweeps()
+    page.write_page(tmp_path / "index.html", [load_study(sweep)])
+    assert "A mark a run.</figcaption>" in (tmp_path / "index.html").read_text()

@@ -1,23 +1,21 @@
-"""A sweep as a value in Python: its table, its history, its figures and its page. A notebook shows it as a table."""
+"""A sweep as a value in Python: its tables, its figures and its page. A notebook shows it as a table."""
 
 import os
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from digits_sweep.errors import escape_controls
-from digits_sweep.report.analysis.sentences.verdict import verdict
-from digits_sweep.report.analysis.statistics.replicates import ended, replicates
-from digits_sweep.report.analysis.study import Study, load_study
-from digits_sweep.report.figures.svg import as_figure
-from digits_sweep.report.language import ENGLISH, in_language
+from digits_sweep.report.figures import Figure, figures
 from digits_sweep.report.page import write_page
-from digits_sweep.report.pictures.captions import pictures
-from digits_sweep.report.tables.configurations import Cell, Table, questions
-from digits_sweep.report.tables.table_of_runs import named_table
+from digits_sweep.report.sentences import verdict
+from digits_sweep.report.statistics import finished, groups_of, ranked
+from digits_sweep.report.study import Study, load_study, losses_of
+from digits_sweep.report.tables import Cell, Table, configuration_table, named_table
+from digits_sweep.report.words import ENGLISH, in_language
 from digits_sweep.results.sweep import load_history, load_sweep, newest_sweep
 
 SCROLLING = "max-height: 32em; overflow: auto"
@@ -38,7 +36,8 @@ class Page(os.PathLike[str]):
     def _repr_html_(self) -> str:
         """Return the page in a frame, in which its own script runs and nothing else of the notebook can be reached."""
         page = escape(self.path.read_text(encoding="utf-8"))
-        frame = 'style="width: 100%; height: 800px; border: 0" sandbox="allow-scripts allow-downloads"'
+        # A cell of Colab is no higher than the window.
+        frame = 'style="width: 100%; height: min(800px, 85vh); border: 0" sandbox="allow-scripts allow-downloads"'
         return f'<iframe title="report" {frame} srcdoc="{page}"></iframe>'
 
 
@@ -73,28 +72,60 @@ class SweepResult(os.PathLike[str]):
         return load_history(self.folder)
 
     @property
+    def targets(self) -> pd.DataFrame:
+        """Return a row a run and target, reached or not, with the columns of `targets.csv`."""
+        return load_study(self.folder).targets
+
+    @property
+    def evaluations(self) -> pd.DataFrame:
+        """Return a row an evaluation of every run: `run_dir` and the columns of `evaluations.csv`."""
+        return load_study(self.folder).evaluations.drop(columns="configuration")
+
+    @property
+    def losses(self) -> dict[str, np.ndarray]:
+        """Return the loss of every iteration, (iterations,) float32, by the name of the run."""
+        return losses_of(load_study(self.folder))
+
+    @property
+    def best(self) -> pd.Series | None:
+        """Return the row of the run that the verdict is about; None if no run reached the goal.
+
+        It is the run of the soonest configuration that needed the fewest examples.
+        """
+        study = load_study(self.folder)
+        groups = [group for group in groups_of(study) if group.reached]
+        if not groups or study.goal.problem:
+            return None
+        name = ranked(finished(study), groups)[0].configuration
+        runs = finished(study)
+        runs = runs[(runs["configuration"] == name) & runs["examples_to_goal"].notna()]
+        first = runs.sort_values("examples_to_goal", kind="stable")["run_dir"].iloc[0]
+        return self.table.set_index("run_dir", drop=False).loc[first]
+
+    @property
     def verdict(self) -> str:
-        """Return which batch size reached the threshold after how many examples and seconds."""
+        """Return which batch size reached the goal first, how far behind the next one is, and how sure that is."""
         with in_language(self.language):
-            return _verdict(load_study(self.folder))
+            return verdict(load_study(self.folder))
 
     @property
     def figures(self) -> list[str]:
         """Return the names of the figures that this sweep has something for."""
-        return [picture.name for picture in pictures(load_study(self.folder))]
+        return [each.name for each in figures(load_study(self.folder))]
 
     def figure(self, name: str = "loss") -> Figure:
-        """Draw the figure called `name`, or the first whose name starts like that, with matplotlib.
+        """Return the figure called `name`, or the first whose name starts like that; notebooks show it by themselves.
 
-        Raises ValueError with the names that there are if there is none.
+        Its `save` writes it to a file. Raises ValueError with the names that there are if there is none.
         """
         with in_language(self.language):
-            drawn = {picture.name: picture for picture in pictures(load_study(self.folder))}
-            match = name if name in drawn else next((known for known in drawn if known.startswith(name)), None)
-            if match is None:
-                names = ", ".join(drawn) or "none yet, because no run has trained an epoch"
+            drawn = figures(load_study(self.folder))
+            chosen = [each for each in drawn if each.name == name]
+            chosen += [each for each in drawn if each.name.startswith(name)]
+            if not chosen:
+                names = ", ".join(each.name for each in drawn) or "none yet, because no run has trained an epoch"
                 raise ValueError(f"figure({name!r}): there is no such figure; there are {names}")
-            return as_figure(drawn[match].panels, drawn[match].columns, drawn[match].height)
+            return chosen[0]
 
     def in_language(self, name: str) -> "SweepResult":
         """Return the same sweep in another language: en or pt-BR."""
@@ -113,13 +144,7 @@ class SweepResult(os.PathLike[str]):
         """Return the verdict and the table: a row a run, of several seeds a row a configuration."""
         with in_language(self.language):
             study = load_study(self.folder)
-            groups = replicates(study.runs)
-            if any(group.runs > 1 for group in groups):
-                table = questions(study.runs, groups, study.goal)
-            else:
-                header, *rows = named_table(study.runs)
-                table = Table(header, [list(map(Cell, row)) for row in rows])
-            return f"<p>{_escaped(_verdict(study))}</p>{_html(table)}<p>{_escaped(str(self.folder))}</p>"
+            return f"<p>{_escaped(verdict(study))}</p>{_html(_table(study))}<p>{_escaped(str(self.folder))}</p>"
 
 
 def latest(outputs: Path | str = "outputs") -> SweepResult:
@@ -130,8 +155,12 @@ def latest(outputs: Path | str = "outputs") -> SweepResult:
     return SweepResult(newest_sweep(Path(outputs)))
 
 
-def _verdict(study: Study) -> str:
-    return verdict(ended(study.runs), replicates(study.runs), study.goal)
+def _table(study: Study) -> Table:
+    groups = groups_of(study)
+    if any(group.runs > 1 for group in groups):
+        return configuration_table(study, groups)
+    header, *rows = named_table(study.runs)
+    return Table(header, [list(map(Cell, row)) for row in rows])
 
 
 def _html(table: Table) -> str:

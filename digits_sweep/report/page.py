@@ -1,71 +1,86 @@
-"""Write one or more sweeps as one HTML page that needs no other file and no network."""
+"""Write one or more sweeps as one HTML page that needs no other file and no network.
+
+What is drawn on it stands there as SVG. With the page's own script, and Vega from `vl_convert`, the same specifications
+become figures that answer to a mouse and to keys.
+"""
 
 import json
 import os
 import re
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.resources import files
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from digits_sweep.config.keys import flat
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import escape_controls
-from digits_sweep.report.analysis.own_curves import HIGH, WIDE, OwnCurve, common_settings, own_curves
-from digits_sweep.report.analysis.panels import layout_of
-from digits_sweep.report.analysis.sentences.critical import answer_sentence
-from digits_sweep.report.analysis.sentences.lesson import findings
-from digits_sweep.report.analysis.sentences.provenance import provenance
-from digits_sweep.report.analysis.sentences.verdict import how_counted, verdict
-from digits_sweep.report.analysis.sentences.warnings import warnings
-from digits_sweep.report.analysis.statistics.comparison import apart, combine, differences, sweep_labels
-from digits_sweep.report.analysis.statistics.ranking import ranked
-from digits_sweep.report.analysis.statistics.replicates import ended, replicates
-from digits_sweep.report.analysis.study import Study
-from digits_sweep.report.figures.critical import sizes_of
-from digits_sweep.report.language import language, said
-from digits_sweep.report.pictures import critical
-from digits_sweep.report.pictures.captions import pictures
-from digits_sweep.report.pictures.legend import legend, legend_of_critical
-from digits_sweep.report.tables.configurations import comparison, questions
-from digits_sweep.report.tables.experiments import experiments
-from digits_sweep.report.tables.table_of_runs import short_table
+from digits_sweep.report import critical
+from digits_sweep.report.figures import (
+    MOST_NAMED,
+    SIZES,
+    Figure,
+    config,
+    figures,
+    layout_of,
+    plain,
+    printable,
+    template,
+)
+from digits_sweep.report.sentences import differences, how_counted, provenance, verdict, warnings
+from digits_sweep.report.statistics import combine, groups_of, sweep_labels, trained, with_sweep_names
+from digits_sweep.report.study import Study, labels
+from digits_sweep.report.tables import FIXED, Table, comparison_table, configuration_table, run_table
+from digits_sweep.report.words import _, cell, language
 from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_file
+from digits_sweep.results.record import Record
 
 HEADING = "How long is an epoch, and when is the loss below the threshold?"
-
-
 # Of more configurations the soonest are shown, and the others on demand.
 MOST_ROWS, FIRST_ROWS = 12, 10
-
-
+# Of more runs, and of longer ones, a page has not every number.
+MOST_WITH_NUMBERS, MOST_NUMBERS = 100, 12
 # What the script on the page says, with %s for what it fills in.
-OF_THE_SCRIPT = ("not reached", "Show rows with", "any text", "%s of %s", "Save as CSV", "Save as %s: %s")
+OF_THE_SCRIPT = (
+    *("not reached", "Show rows with", "any text", "%s of %s", "Save as CSV", "Save as %s: %s", "Show", "all"),
+    *("logarithmic", "across", "up", "zoom in", "zoom out", "whole", "%s: %s"),
+    "%s Arrow keys read values, plus and minus zoom, 0 shows all.",
+)
+
+
+@dataclass(frozen=True)
+class Details:
+    """What a page shows of one run: its name, its losses and evaluations as rows of text, and its own settings."""
+
+    name: str
+    key: str
+    link: str
+    summary: str
+    losses: list[list[str]]
+    evaluations: list[list[str]]
+    settings: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Section:
-    """What a page says of one sweep alone.
-
-    `rows` has a run's number on the page, its name and its cells; `curves` what its details show, `links` its address
-    as seen from the page, and `settings` the keys and values that all runs have in common.
-    """
+    """What a page says of one sweep alone: `settings` are the keys and values that all its runs have in common."""
 
     label: str
     name: str
     verdicts: list[str]
-    findings: list[str]
     cautions: list[str]
     warnings: list[str]
-    header: list[str]
-    rows: list[tuple[int, str, list[str]]]
-    curves: list[OwnCurve]
-    links: list[str]
+    table: Table
+    runs: list[Details]
     settings: list[tuple[str, str]]
     provenance: list[tuple[str, str]]
     summary: str
@@ -95,7 +110,8 @@ def page(studies: Sequence[Study], folder: Path) -> str:
         finalize=_finalized,
     )
     environment.filters["unbroken"] = _unbroken
-    environment.globals["said"] = said
+    environment.filters["number"] = lambda value: "" if value is None else to_text(value)
+    environment.globals["_"] = _
     return environment.get_template("page.html.j2").render(_content(studies, folder))
 
 
@@ -107,72 +123,175 @@ def _finalized(value: Any) -> Any:
 def _unbroken(text: str) -> Markup:
     """Escape `text` and mark where no line may break: within `2.04 s` and `1e-4`."""
     marked = r'<span class="unbroken">\g<0></span>'
-    return Markup(re.sub(r"\d[\d.]*(?: (?:s|min|h)\b| %|e-\d+)", marked, str(escape(escape_controls(text)))))
+    return Markup(re.sub(r"\d[\d.,]*(?: (?:s|min|h)\b| %|e-\d+)", marked, str(escape(escape_controls(text)))))
 
 
 def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
-    sections, first = [], 0
-    for label, study in zip(sweep_labels(studies), studies, strict=True):
-        sections.append(_section(label, study, folder, first))
-        first += len(study.runs)
-    shared = combine(studies) if len(studies) > 1 else None
-    tables = apart(shared) if shared else studies[0]
-    groups = replicates(tables.runs)
-    alone = studies[0].critical if len(studies) == 1 else None
-    several = any(group.runs > 1 for group in groups)
-    many = not alone and len(groups) > MOST_ROWS
-    groups = ranked(tables.runs, groups) if many else groups
-    script = _file("page.js")
+    several = len(studies) > 1
+    combined = combine(studies) if several else None
+    study = with_sweep_names(combined) if combined else studies[0]
+    alone = study.critical
+    groups = [] if alone else groups_of(study)
+    table = critical.critical_table(alone) if alone else configuration_table(study, groups)
+    drawn = figures(study)
+    script, library = template("page.js"), vega() if drawn else ""
     return {
-        "sections": sections,
-        "heading": said(critical.HEADING if alone else HEADING),
-        "comparison": comparison(shared) if shared else None,
-        "differences": differences(shared) if shared else [],
-        "questions_heading": said("Steps, examples and seconds") if alone else said("The two questions"),
-        "questions": critical.table(alone)
-        if alone
-        else questions(tables.runs, groups[:FIRST_ROWS] if many else groups, tables.goal),
-        "all_questions": questions(tables.runs, groups, tables.goal) if many else None,
+        "sections": [
+            _section(label, each, folder, several) for label, each in zip(sweep_labels(studies), studies, strict=True)
+        ],
+        "heading": _(critical.HEADING if alone else HEADING),
+        "comparison": comparison_table(combined) if combined else None,
+        "differences": differences(combined) if combined else [],
+        "table_heading": _("Steps, examples and seconds") if alone else _("Every configuration"),
+        "table": table,
+        "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else len(table.rows),
         "checks": critical.checks(alone) if alone else [],
-        "how_counted": said(critical.HOW_COUNTED) if alone else how_counted(tables.goal),
-        "several_seeds": not alone and several,
-        "experiments": [] if alone or shared else list(experiments(studies[0])),
-        "legend": legend_of_critical(alone, sizes_of(alone)) if alone else legend(layout_of(tables.runs), several),
-        "pictures": pictures(tables),
+        "how_counted": _(critical.HOW_COUNTED) if alone else how_counted(study.goal),
+        "several_seeds": any(group.runs > 1 for group in groups),
+        "figures": drawn,
         "language": language(),
-        "texts": json.dumps({text: said(text) for text in OF_THE_SCRIPT}),
-        "wide": WIDE,
-        "high": HIGH,
-        "style": Markup(_file("page.css")),
+        "data": _json(_of_the_script(study, drawn)),
+        "style": Markup(template("page.css")),
+        "library": Markup(library),
         "script": Markup(script),
         # No other script runs, whatever a text from a file looks like to a browser.
-        "script_hash": b64encode(sha256(f"\n{script}".encode()).digest()).decode(),
+        "hashes": [_hash(text) for text in (library, script) if text],
+    }  # fmt: skip
+
+
+def _json(content: Any) -> Markup:
+    """Return JSON that stands in a page: no text in it ends the element that it stands in."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+def _hash(script: str) -> str:
+    return b64encode(sha256(f"\n{script}".encode()).digest()).decode()
+
+
+def vega() -> str:
+    """Return Vega, Vega-Lite and vega-embed as one script.
+
+    `vl_convert` needs a second to put it together, so it stands in the user's cache folder afterwards.
+    """
+    import vl_convert
+
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    path = base / "digits_sweep" / f"vega-{version('vl-convert-python')}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        if base.is_absolute() and _is_own(path) and (text := path.read_text(encoding="utf-8")).endswith(END):
+            return text
+    # An element of a page ends at the first of these, whatever a script means by it.
+    bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
+    text = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--") + END
+    if base.is_absolute():
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, text, durable=False)
+            path.chmod(0o644)
+    return text
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether nobody else may have written a file of the cache."""
+    owners = [each.stat() for each in (path.parent, path)]
+    return os.name != "posix" or all(each.st_uid == os.getuid() and not each.st_mode & 0o022 for each in owners)
+
+
+END = "\n/* digits_sweep: the end */\n"
+
+
+def _of_the_script(study: Study, drawn: Sequence[Figure]) -> dict[str, Any]:
+    """Return what the script works with: the specifications with their tables, and which runs a legend switches."""
+    runs = study.runs[study.runs["batch_size"].notna()]
+    names = list(dict.fromkeys(runs["configuration"].astype(str)))
+    numbers = {name: number for number, name in enumerate(names)}
+    content = {
+        "texts": {text: _(text) for text in OF_THE_SCRIPT},
+        "language": language(),
+        "configurations": names,
+        "runs": {str(run): numbers[str(name)] for run, name in runs[["run_dir", "configuration"]].to_numpy()},
+        "legend": _legend(study, numbers),
+        "config": config(),
+        "figures": {figure.name: {"spec": figure.spec} for figure in drawn},
     }
+    content = printable(content)
+    for figure in drawn:
+        content["figures"][figure.name]["table"] = _compact(figure.table)
+    return content
 
 
-def _file(name: str) -> str:
-    return (files("digits_sweep.report") / "templates" / name).read_text(encoding="utf-8")
+def _compact(table: pd.DataFrame) -> dict[str, Any]:
+    """Return a table by columns; of a column with few different values each once, and where it stands."""
+    columns: dict[str, Any] = {}
+    for name in table:
+        values = plain(table[name])
+        different = list(dict.fromkeys(values))
+        if len(different) == 1:
+            columns[str(name)] = {"all": different[0]}
+        elif len(different) < len(values) / 4 or isinstance(different[0] or different[1], str):
+            number = {value: number for number, value in enumerate(different)}
+            columns[str(name)] = {"of": different, "at": [number[value] for value in values]}
+        else:
+            columns[str(name)] = {"values": values}
+    return columns | {"rows": len(table)}
 
 
-def _section(label: str, study: Study, folder: Path, first: int) -> Section:
-    finished, groups, summary = ended(study.runs), replicates(study.runs), short_table(study.runs)
-    found = warnings(study)
+def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:
+    """Return what can be switched: every configuration if they are few, else batch sizes and the levels of factors."""
+    runs = trained(study.runs)
+    if runs.empty:
+        return []
+    first = runs.drop_duplicates("configuration").set_index("configuration")
+    sizes = sorted({int(size) for size in first["batch_size"]})
+    shade = {
+        size: SIZES[round(number * (len(SIZES) - 1) / max(len(sizes) - 1, 1))] for number, size in enumerate(sizes)
+    }
+    if len(first) <= MOST_NAMED:
+        items = [
+            {"label": str(name), "color": shade[int(size)], "of": [numbers[str(name)]]}
+            for name, size in first["batch_size"].items()
+        ]
+        return [{"title": "", "items": items}] if len(items) > 1 else []
+    groups = [(_("batch size"), [str(size) for size in first["batch_size"]], [str(size) for size in sizes])]
+    factors = layout_of(study).factors
+    words = labels(list(factors))
+    for name, values in factors.items():
+        levels = list(dict.fromkeys(values.values()))
+        if len(levels) <= 12:
+            groups.append((words[name], [values[str(configuration)] for configuration in first.index], levels))
+    return [
+        {
+            "title": title,
+            "items": [
+                {
+                    "label": level.removeprefix(f"{title} "),
+                    "color": shade.get(int(level)) if number == 0 else None,
+                    "of": [numbers[str(name)] for name, own in zip(first.index, of, strict=True) if own == level],
+                }
+                for level in levels
+            ],
+        }
+        for number, (title, of, levels) in enumerate(groups)
+    ]
+
+
+# --- One sweep.
+
+
+def _section(label: str, study: Study, folder: Path, several: bool) -> Section:
+    notes = warnings(study)
+    runs = study.runs
+    # What is the same in all runs stands below the table.
+    fixed = [name for name in FIXED if name == "batch_size" or runs[name].nunique(dropna=False) > 1]
     return Section(
         label=label,
         name=study.folder.name,
-        verdicts=list(map(answer_sentence, study.critical.answers))
-        if study.critical
-        else [verdict(finished, groups, study.goal)],
-        findings=[] if study.critical else findings(finished, groups),
-        cautions=[str(each) for each in found if each.bears_on_verdict],
-        warnings=[str(each) for each in found if not each.bears_on_verdict],
-        header=summary[0],
-        rows=[
-            (number, str(name), row)
-            for number, (name, row) in enumerate(zip(study.runs["run_dir"], summary[1:], strict=True), first)
-        ],
-        curves=own_curves(study, first),
-        links=[_link(study.folder / str(name), folder) for name in study.runs["run_dir"]],
+        verdicts=list(map(critical.answer_sentence, study.critical.answers)) if study.critical else [verdict(study)],
+        cautions=[str(each) for each in notes if each.bears_on_verdict],
+        warnings=[str(each) for each in notes if not each.bears_on_verdict],
+        table=run_table(runs, fixed),
+        runs=details(study, folder, f"{label}/" if several else ""),
         settings=common_settings(study),
         provenance=provenance(study),
         summary=_link(study.folder / "summary.csv", folder),
@@ -181,3 +300,70 @@ def _section(label: str, study: Study, folder: Path, first: int) -> Section:
 
 def _link(target: Path, folder: Path) -> str:
     return quote(Path(os.path.relpath(target, folder)).as_posix())
+
+
+def details(study: Study, folder: Path, prefix: str = "") -> list[Details]:
+    """Return what a page shows of every run, in the order of the table."""
+    epochs = dict(iter(study.history.groupby("run_dir")))
+    evaluations = dict(iter(study.evaluations.groupby("run_dir")))
+    own = differing_settings(study)
+    with_numbers = len(study.runs) <= MOST_WITH_NUMBERS
+    found = []
+    for name in map(str, study.runs["run_dir"]):
+        history, evaluated = epochs.get(name), evaluations.get(name)
+        losses = history["loss_mean"].tolist() if history is not None else []
+        text = _("no epoch")
+        if losses:
+            text = _(
+                "Loss from {first:.4f} in epoch 1 to {last:.4f} in epoch {epochs}",
+                first=losses[0], last=losses[-1], epochs=len(losses),
+            )  # fmt: skip
+        found.append(
+            Details(
+                name=name,
+                key=prefix + name,
+                link=_link(study.folder / name, folder),
+                summary=text,
+                losses=_rows(history, LOSSES) if with_numbers and history is not None else [],
+                evaluations=_rows(evaluated, EVALUATIONS) if with_numbers and evaluated is not None else [],
+                settings=own.get(name, []),
+            )
+        )
+    return found
+
+
+LOSSES = (("epoch", "d"), ("loss_mean", ".4f"), ("loss_std", ".4f"), ("seconds", ".3g"))
+EVALUATIONS = (
+    *(("examples", ",.0f"), ("train_loss", ".4f"), ("train_error", ".2%")),
+    *(("test_loss", ".4f"), ("test_error", ".2%")),
+)
+
+
+def _rows(table: pd.DataFrame, forms: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Write some columns of a table, of a long one some rows. By columns: row by row it takes ten times as long."""
+    last = len(table) - 1
+    rows = range(len(table))
+    if len(table) > MOST_NUMBERS:
+        rows = sorted({round(number * last / (MOST_NUMBERS - 1)) for number in range(MOST_NUMBERS)})  # type: ignore[assignment]
+    columns = [table[name].tolist() for name, form in forms]
+    return [[cell(values[row], form) for values, (name, form) in zip(columns, forms, strict=True)] for row in rows]
+
+
+def common_settings(study: Study) -> list[tuple[str, str]]:
+    """Return the keys and values that are the same in the configurations of all runs."""
+    configs = [_config(record) for record in study.records.values()]
+    first = configs[0] if configs else {}
+    return [(key, value) for key, value in first.items() if all(each.get(key) == value for each in configs)]
+
+
+def differing_settings(study: Study) -> dict[str, list[tuple[str, str]]]:
+    """Return for every run the keys in which the runs differ, with its values."""
+    common = {key for key, value in common_settings(study)}
+    configs = {name: _config(record) for name, record in study.records.items()}
+    return {
+        name: [(key, value) for key, value in config.items() if key not in common] for name, config in configs.items()
+    }
+
+
+def _config(record: Record) -> dict[str, str]:
+    return {str(key): to_text(value) for key, value in flat(record.config)}

@@ -95,11 +95,6 @@ def _seconds_first_epoch(run: "RecordedRun") -> float | None:
     return run.history[0].seconds if run.history and run.history[0].complete else None
 
 
-def _never_predicted(run: "RecordedRun") -> int | None:
-    answers = run.record.test_answers
-    return None if answers is None else sum(count == 0 for count in answers)
-
-
 def _unless_unknown(cell: Cell) -> Cell:
     """Return `cell`, left empty for a run whose history cannot be read."""
     return lambda run: None if HISTORY_FILE in run.misfits else cell(run)
@@ -163,7 +158,7 @@ COLUMNS = (
     ),
     Column(
         "classes_never_predicted", "Int64", OUTCOME, "classes that are never predicted on the test set",
-        _never_predicted,
+        lambda run: run.record.classes_never_predicted,
     ),
     Column(
         "concurrent_runs", "Int64", PROVENANCE, "runs of the sweep that trained at once on the machine",

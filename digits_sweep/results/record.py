@@ -84,10 +84,11 @@ class Record:
     its place in the sweep. `config` is the whole resolved configuration. `ended` says why a completed run has ended
     before its last epoch, if it was asked to. `environments` has an entry for every time that something changed.
     `resumed_after` has the last finished epoch for every time that the run was resumed, `seconds_recording` the time
-    that writing all this took. `test_answers` counts the predictions on the test set, one number a class. `parameters`
-    counts the numbers that are trained, `own_code` has the SHA-256 of every file of the user's code. `concurrent_runs`
-    is the most runs of the sweep that trained at once on the machine. `files` says how long the files beside the record
-    are, as soon as the run has ended.
+    that writing all this took. `test_answers` counts the predictions on the test set, one number a class, and
+    `classes_never_predicted` the classes of its digits that have none. `parameters` counts the numbers that are
+    trained, `own_code` has the SHA-256 of every file of the user's code. `concurrent_runs` is the most runs of the
+    sweep that trained at once on the machine. `files` says how long the files beside the record are, as soon as the run
+    has ended.
     """
 
     number: Count
@@ -112,6 +113,7 @@ class Record:
     seconds_setup: Seconds | None = None
     seconds_recording: Seconds = 0.0
     test_answers: list[Count] | None = None
+    classes_never_predicted: Count | None = None
     test_accuracy: Share | None = None
     peak_memory_mb: Seconds | None = None
     peak_cuda_memory_mb: Seconds | None = None

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.text import to_text
-from digits_sweep.report.analysis.curves.cost import fitted_costs
-from digits_sweep.report.analysis.sentences.formatting import rounded
-from digits_sweep.report.analysis.statistics.replicates import Estimate, estimate
+from digits_sweep.report.statistics import Estimate, estimate
+from digits_sweep.report.study import fitted_costs
+from digits_sweep.report.words import rounded
 from digits_sweep.results.critical import STEPS_TYPES, TUNING_TYPES, Answer, Check
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.fit import Fit, Steps, fit_steps

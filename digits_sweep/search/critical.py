@@ -15,10 +15,9 @@ from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig
 from digits_sweep.config.text import as_override, expand_home, to_text
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, as_csv
-from digits_sweep.report.analysis.curves.branches import branches_of
-from digits_sweep.report.analysis.sentences.critical import branch_sentence, sentences
-from digits_sweep.report.analysis.study import load_study
+from digits_sweep.report.critical import branch_sentence, branches_of, sentences
 from digits_sweep.report.page import write_page
+from digits_sweep.report.study import load_study
 from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
 from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file, run_folders
 from digits_sweep.results.record import Status

@@ -14,7 +14,7 @@ from digits_sweep.config.launchers import SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, CannotSearch, UnreadableRecord
-from digits_sweep.report.analysis.sentences.formatting import counted, seconds
+from digits_sweep.report.words import counted, seconds
 from digits_sweep.results.files import check_plain, make_folder, remove_leftovers, run_folders
 from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import Status

@@ -2,7 +2,7 @@
 
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config
-from digits_sweep.report.analysis.sentences.formatting import setting
+from digits_sweep.report.words import setting
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep.preflight import engines
 from digits_sweep.sweep.resume import is_finished

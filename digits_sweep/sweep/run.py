@@ -159,7 +159,7 @@ def _begin(request: RunRequest, recorded: RecordedRun) -> None:
     record.dataset = record.dataset or name_of(request.config.data)
     record.started_at = record.started_at or datetime.now(timezone.utc).isoformat(timespec="seconds")
     # What belongs to an earlier end of the run.
-    record.test_answers = record.test_accuracy = record.ended = None
+    record.test_answers = record.test_accuracy = record.classes_never_predicted = record.ended = None
     record.files = {}
 
 
@@ -194,6 +194,7 @@ def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits
     labels = digits.test_labels.to(built.device)
     evaluation = evaluate(built.engine.model, digits.test_images, labels, how=config.data.scale)
     record.test_answers, record.test_accuracy = evaluation.predictions_per_class, evaluation.accuracy
+    record.classes_never_predicted = evaluation.classes_never_predicted
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """One sweep, as the process that launches it sees it: data ready before the first run, the table after the last."""
 
+import os
 import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +15,9 @@ from digits_sweep.config.schema import DataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, FolderInUse, InvalidConfig
-from digits_sweep.report.analysis.sentences.formatting import listed
-from digits_sweep.report.analysis.study import study_of
-from digits_sweep.report.tables.table_of_runs import named_table
-from digits_sweep.report.tables.terminal import runs_for_terminal
+from digits_sweep.report.study import study_of
+from digits_sweep.report.tables import named_table, runs_for_terminal
+from digits_sweep.report.words import listed
 from digits_sweep.results.changes import flush_folder
 from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers, set_aside
 from digits_sweep.results.lock import only_writer
@@ -208,7 +208,8 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen, before: Mapping[
     screen.say(f"this sweep {sweep.folder}")
     if unfinished := left(planned, sweep):
         screen.say(f"not completed: {listed(unfinished)}")
-        screen.say(f"resume with: {(resume_call if screen.in_python else resume_line)(planned, sweep.folder)}")
+        line = (resume_call if screen.in_python else resume_line)(planned, sweep.folder)
+        screen.say(f"resume with: {'make resume' if _by_make(planned, is_newest) else line}")
     if screen.in_python:
         screen.say(f"show with:   {_call(planned, sweep.folder, is_newest)}")
         screen.say(f"page with:   {_call(planned, sweep.folder, is_newest)}.report()")
@@ -223,8 +224,15 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen, before: Mapping[
 
 def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
     """The command that turns this sweep into a page: the newest one of the usual folder needs no name."""
+    if _by_make(planned, is_newest):
+        return "make report"
     sweep = [] if is_newest and str(planned.outputs) == "outputs" else [str(sweep_dir)]
     return f"python -m digits_sweep.report {shlex.join(sweep)}".rstrip()
+
+
+def _by_make(planned: Plan, is_newest: bool) -> bool:
+    """Whether make started this sweep, and its targets are about it."""
+    return is_newest and str(planned.outputs) == "outputs" and "DIGITS_SWEEP_BY_MAKE" in os.environ
 
 
 def _call(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:

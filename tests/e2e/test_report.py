@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from digits_sweep import run
-from digits_sweep.report.__main__ import main
-from digits_sweep.report.analysis.study import load_study
+from digits_sweep.report.command import main
+from digits_sweep.report.study import load_study
 from tests.pages import Page, page_of, sixty_runs
 from tests.studies import add_run, finished, losses_reaching
 
@@ -63,7 +63,7 @@ def test_a_record_that_cannot_be_read_is_a_row_with_the_reason_and_one_that_hold
     _, page = odd
     assert [(row[0], row[-1].partition(" (")[0]) for row in page.rows("runs")] == [
         ("run #1", "completed"),
-        ("torn", "failed: record.json: not a record"),
+        ("torn", "unknown: record.json: its format None is not known here"),
     ]
 
 
@@ -79,7 +79,7 @@ def test_the_report_of_the_newest_sweep_has_the_numbers_of_its_summary(report, t
     assert printed.endswith("page: outputs/report/index.html\n")
 
     page = Page((tmp_path / "outputs" / "report" / "index.html").read_text(encoding="utf-8"))
-    assert [row[4].partition("of 15")[0] for row in page.rows("questions")] == ["15 ", "15 ", "0 ", "0 "]
+    assert [row[6].partition("of 15")[0] for row in page.rows("questions")] == ["15 ", "15 ", "0 ", "0 "]
     summary = pd.read_csv(sweeps / "2026-01-01_00-00-00" / "summary.csv")
     shown = pd.DataFrame(page.rows("runs"))
     assert list(shown[0]) == list(summary["run_dir"])
@@ -113,8 +113,7 @@ def test_two_sweeps_stand_side_by_side_on_the_page_that_the_command_names(report
     first, second = page.rows("comparison")
     assert first[3] == first[5] == ""
     assert second[3] == second[5] == "1.99 times as fastmore than the noise, p = 0.029"
-    configurations = [row[0].partition("lr")[0] for row in page.rows("questions")]
-    assert configurations == ["A: batch size 20", "B: batch size 20"]
+    assert [row[:2] for row in page.rows("questions")] == [["A", "20"], ["B", "20"]]
 
 
 def test_two_sweeps_without_a_run_have_a_page(tmp_path):
@@ -127,7 +126,7 @@ def test_two_sweeps_without_a_run_have_a_page(tmp_path):
     [
         ("--page", "file/index.html", "file: "),
         ("--figure", "nowhere/losses.svg", "nowhere/losses.svg: No such file or directory"),
-        ("--figure", "losses.txt", "losses.txt: no format for a figure; choose .svg or .png"),
+        ("--figure", "losses.txt", "losses.txt: no format for a figure; choose .svg, .png or .pdf"),
         ("--figure", "seconds-epoch=nowhere/a.svg", "nowhere/a.svg: No such file or directory"),
         ("--figure", "rules=a.svg", "--figure rules=a.svg: outputs/sweeps/x has no such figure; choose among "),
     ],

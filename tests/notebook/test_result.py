@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
 from digits_sweep import SweepResult, latest, load_sweep, run
 
@@ -46,17 +45,32 @@ def test_names_of_runs_are_text_in_a_notebook(tmp_path):
     assert "&lt;b&gt;run" in html
 
 
-def test_a_figure_is_one_of_matplotlib_that_a_notebook_shows(sweep):
+def test_a_figure_is_shown_by_notebooks_and_saved_as_a_file(sweep, tmp_path):
     figure = sweep.figure("loss")
-    assert isinstance(figure, Figure)
-    assert figure._repr_png_().startswith(b"\x89PNG")
-    (axis,) = figure.axes
-    assert axis.get_xlabel() == "epoch"
-    assert sweep.figure("seconds-epoch").axes
-    with pytest.raises(
-        ValueError, match=r"figure\('nonsense'\): there is no such figure; there are examples, .*loss-ep"
-    ):
+    assert figure.name == "loss-epoch"
+    shown = figure._repr_mimebundle_()
+    assert shown["image/svg+xml"].startswith("<svg")
+    (kind,) = (name for name in shown if name.startswith("application/vnd.vegalite"))
+    assert {row["run"] for row in shown[kind]["datasets"]["table"] if row["run"]} <= set(sweep.table["run_dir"])
+    figure.save(tmp_path / "losses.png")
+    assert (tmp_path / "losses.png").read_bytes().startswith(b"\x89PNG")
+    assert "epoch" in sweep.in_language("pt-BR").figure("seconds-epoch").name
+    with pytest.raises(ValueError, match=r"figure\('nonsense'\): there is no such figure; there are loss-epoch, "):
         sweep.figure("nonsense")
+
+
+def test_it_has_losses_targets_and_evaluations(tmp_path):
+    keys = {"hidden_size": 4, "batch_size": [500, 300], "num_epochs": 1, "train_samples": 1000}
+    sweep = run(data="mnist_sample", evaluation="fine", test_error=[0.9], **keys, outputs=tmp_path / "outputs")
+    assert {name: len(losses) for name, losses in sweep.losses.items()} == {"batch_size=500": 8, "batch_size=300": 14}
+    assert set(sweep.evaluations["run_dir"]) == set(sweep.table["run_dir"])
+    assert {"train_loss", "test_error"} <= set(sweep.evaluations)
+    assert list(sweep.targets["target"].unique()) == ["train_loss", "test_error"]
+    reached = sweep.targets[(sweep.targets["target"] == "test_error") & sweep.targets["reached"]]
+    if len(reached):
+        assert sweep.best["run_dir"] in set(reached["run_dir"])
+    else:
+        assert sweep.best is None
 
 
 @pytest.mark.full

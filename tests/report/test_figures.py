@@ -1,145 +1,225 @@
-"""The figures, as a notebook uses them: a result of the analysis and an axis."""
+"""Every figure: its specification draws whatever the sweep, and its table is the page's."""
 
+import json
+import re
+
+import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.figure import Figure
 
 from digits_sweep.config.schema import softmax_floor
-from digits_sweep.report.analysis.curves import along_epochs as curves
-from digits_sweep.report.analysis.curves import cost, evaluated, scaling
-from digits_sweep.report.analysis.panels import layout_of
-from digits_sweep.report.figures import batch_size, courses
-from digits_sweep.report.figures.predictions import predictions
-from digits_sweep.report.figures.style import SIZES
-from digits_sweep.report.pictures.captions import pictures
+from digits_sweep.report.figures import MIME, figures, layout_of, loss_floor, losses_of, spread
+from digits_sweep.report.page import page
+from digits_sweep.report.statistics import combine, with_sweep_names
+from digits_sweep.report.words import in_language
+from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 
-@pytest.fixture
-def axis():
-    return Figure().subplots()
-
-
-@pytest.fixture
-def study(tmp_path):
+def few(folder):
     for seed, epoch in enumerate((3, 4, None)):
-        add_run(tmp_path, f"100_{seed}", losses_reaching(epoch), 1.0, batch_size=100, seed=seed)
-        add_run(tmp_path, f"5_{seed}", losses_reaching(2), 5.75, batch_size=5, seed=seed)
-    return finished(tmp_path)
+        add_run(folder, f"100_{seed}", losses_reaching(epoch), 1.0, batch_size=100, seed=seed)
+        add_run(folder, f"5_{seed}", losses_reaching(2), 5.75, batch_size=5, seed=seed)
+    return finished(folder)
 
 
-def texts(axis) -> list[str]:
-    return [text.get_text() for text in axis.texts]
+def one(folder):
+    add_run(folder, "a <b>", losses_reaching(3))
+    return finished(folder)
 
 
-def lines(axis) -> list[LineCollection]:
-    return [each for each in axis.collections if isinstance(each, LineCollection)]
+def one_epoch(folder):
+    for size in (20, 100):
+        add_run(folder, f"{size}", [1.5], batch_size=size)
+    return finished(folder)
 
 
-def marks(axis) -> dict[str, list[float]]:
-    """The heights of open and of full marks."""
-    found: dict[str, list[float]] = {"open": [], "full": []}
-    for each in axis.collections:
-        if isinstance(each, PathCollection):
-            for (_, y), face in zip(each.get_offsets(), each.get_facecolor(), strict=True):
-                found["full" if face[3] else "open"].append(float(y))
-    return found
+def none_arrived(folder):
+    for size in (20, 100):
+        add_run(folder, f"{size}", losses_reaching(None), batch_size=size, test_answers=[0, *[111] * 9])
+    return finished(folder)
 
 
-def test_the_threshold_and_the_floor_are_drawn_and_named(study, axis):
-    courses.loss_against_epoch(curves.losses(study.runs, study.history), layout_of(study.runs), 0, axis)
-    assert sorted(texts(axis)) == ["100", "5", "floor 1.4612", "threshold 1.6"]
-    assert {1.6, softmax_floor(10)} <= {line.get_ydata()[0] for line in axis.lines}
+def diverged(folder):
+    add_run(folder, "a", [2.0, float("nan")], status="diverged")
+    return finished(folder)
 
 
-def test_without_the_softmax_there_is_no_floor(tmp_path, axis):
-    add_run(tmp_path, "a", losses_reaching(2), model="mlp_logits")
-    study = finished(tmp_path)
-    courses.loss_against_epoch(curves.losses(study.runs, study.history), layout_of(study.runs), 0, axis)
-    assert texts(axis) == ["20", "threshold 1.6"]
-
-
-@pytest.mark.parametrize("draw", [courses.loss_against_epoch, courses.loss_against_seconds])
-def test_every_seed_is_a_line_beside_their_median(study, axis, draw):
-    draw(curves.losses(study.runs, study.history), layout_of(study.runs), 0, axis)
-    assert len([line for line in axis.lines if len(line.get_xdata()) == 10]) == 6
-    (medians,) = lines(axis)
-    assert [len(segment) for segment in medians.get_segments()] == [10, 10]
-
-
-def test_a_run_that_missed_is_an_open_mark_and_the_others_are_full(study, axis):
-    batch_size.epochs_to_threshold(scaling.epochs_to_threshold(study.runs), layout_of(study.runs), 0, axis)
-    assert marks(axis) == {"open": [10], "full": [3, 4, 4, 2, 2, 2, 2]}
-
-
-def test_the_ticks_are_the_batch_sizes(study, axis):
-    batch_size.seconds_per_epoch(scaling.seconds_per_epoch(study.runs), layout_of(study.runs), 0, axis)
-    assert sorted(int(tick.get_text()) for tick in axis.get_xticklabels()) == [5, 100]
-
-
-def test_perfect_scaling_is_a_line_if_there_is_one(study, axis):
-    found, layout = scaling.iterations_to_goal(study.runs), layout_of(study.runs)
-    batch_size.iterations_to_goal(found, [scaling.perfect_scaling(study.runs)], "1.6", layout, 0, axis)
-    assert [line.get_linestyle() for line in axis.lines] == [":"]
-    other = Figure().subplots()
-    none = pd.DataFrame({"batch_size": [], "iterations_to_goal": []})
-    batch_size.iterations_to_goal(found, [none], "1.6", layout, 0, other)
-    assert len(other.lines) == 0
-
-
-def test_a_mark_shows_its_run_under_the_mouse(tmp_path):
-    add_run(tmp_path, "a <b>", losses_reaching(3))
-    study = finished(tmp_path)
-    (figure,) = (each for each in pictures(study) if each.name == "examples")
-    assert '<g class="mark" data-run="0"><title>a &lt;b&gt;: 180,000 digits</title>' in figure.svg
-
-
-def test_the_costs_are_named_with_their_unit(study, axis):
-    batch_size.cost_split(cost.costs(study.runs), axis)
-    assert texts(axis) == ["12.5 \u00b5s an example", "417 \u00b5s an iteration", "measured"]
-
-
-def test_every_configuration_is_a_step_line_in_the_color_of_its_batch_size(study, axis):
-    shares = curves.reached_shares(study.runs)
-    courses.fraction_reached([curves.ReachedShare("unfinished", [], []), *shares], layout_of(study.runs), 0, axis)
-    assert [line.get_color() for line in axis.lines] == [SIZES[-1], SIZES[0]]
-
-
-def test_a_class_that_is_never_predicted_has_a_frame(axis):
-    predictions(pd.DataFrame([[5, 0, 7]], index=["a run"]), axis)
-    assert texts(axis) == ["a run", "5", "0", "7"]
-    assert [text.get_text() for text in axis.texts if text.get_bbox_patch()] == ["0"]
-
-
-@pytest.fixture
-def evaluated_study(tmp_path):
+def evaluated(folder):
     for size in (20, 5):
         rows = [
-            evaluation(0, size, train_loss=2.3, noise_scale=130.0),
-            evaluation(300, size, train_loss=1.8, noise_scale=-4.0),
-            evaluation(900, size, train_loss=1.5, noise_scale=900.0),
+            evaluation(0, size, train_loss=2.3, noise_scale=130.0, test_error=0.9),
+            evaluation(300, size, train_loss=1.8, noise_scale=-4.0, test_error=0.3),
+            evaluation(900, size, train_loss=1.5, noise_scale=900.0, test_error=0.1),
         ]
-        add_run(tmp_path, f"{size}", losses_reaching(2), batch_size=size, evaluations=rows)
-    return finished(tmp_path)
+        config = {"evaluation.targets.train_loss": [1.6], "evaluation.targets.test_error": [0.5, 0.2]}
+        add_run(folder, f"{size}", losses_reaching(2), batch_size=size, evaluations=rows, config=config)
+    return finished(folder)
 
 
-def test_the_noise_scale_stands_beside_the_loss_at_which_it_was_measured(evaluated_study, axis):
-    found = evaluated.with_noise_scale(evaluated.courses(evaluated_study.evaluations))
-    courses.noise_scale(found, "digits", layout_of(evaluated_study.runs), 0, axis)
-    urls = [url for each in axis.collections if isinstance(each, PathCollection) for url in each.get_urls()]
-    assert [url.rpartition(" ")[2] for url in urls] == ["2.3", "1.5", "2.3", "1.5"]
+def rates(folder):
+    for size, lr in ((100, 1e-4), (20, 1e-4), (5, 1e-6)):
+        add_run(folder, f"{size}", losses_reaching(3), batch_size=size, lr=lr)
+    return finished(folder)
 
 
-def test_the_loss_at_frozen_weights_is_drawn_with_its_threshold(evaluated_study, axis):
-    found, layout = evaluated.courses(evaluated_study.evaluations), layout_of(evaluated_study.runs)
-    courses.loss_against_examples(found, [1.6], "digits", layout, 0, axis)
-    assert lines(axis)[0].get_segments()[0][:, 0].tolist() == [0, 6_000, 18_000]
-    assert sorted(texts(axis)) == ["20", "5", "threshold 1.6"]
+def many(folder):
+    return sweep_of(folder, 24)
 
 
-def test_an_interrupted_run_is_no_miss(tmp_path, axis):
-    add_run(tmp_path, "a", losses_reaching(None))
-    add_run(tmp_path, "b", losses_reaching(None), seed=1, status="interrupted")
-    (marks,) = scaling.examples_to_goal(finished(tmp_path).runs)
-    assert [value for value in marks.missed if value == value] == [600_000]
+def two(folder):
+    return with_sweep_names(combine([few(folder / "a"), few(folder / "b")]))
+
+
+TO_GOAL = ["seconds", "examples", "iterations", "epochs"]
+LOSSES = ["loss-epoch", "loss-seconds"]
+KINDS = {
+    few: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "seconds-epoch", "cost", "reached", "misses"],
+    one: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "seconds-epoch"],
+    one_epoch: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "seconds-epoch", "cost"],
+    none_arrived: [*LOSSES, "seconds-epoch", "cost", "misses"],
+    diverged: [*LOSSES, "seconds-epoch"],
+    evaluated: [
+        *(*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "frozen-loss", "noise-scale", "targets", "seconds-epoch", "cost"),
+    ],
+    rates: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "seconds-epoch", "cost"],
+    many: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "heat-0", "seconds-epoch"],
+    two: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "seconds-epoch", "cost", "reached", "misses"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_figure_draws_and_its_table_is_the_pages(tmp_path, kind):
+    study = kind(tmp_path / "sweep")
+    drawn = figures(study)
+    assert [figure.name for figure in drawn] == KINDS[kind]
+    runs, configurations = set(study.runs["run_dir"]), set(study.runs["configuration"])
+    for figure in drawn:
+        svg = figure.svg()
+        assert svg.startswith('<svg role="img" aria-label="')
+        assert not re.search("NaN|Infinity|undefined", svg)
+        assert all((figure.title, figure.caption, figure.text)) or figure.name == "loss-seconds"
+        rows = figure.rows()
+        json.dumps(rows, allow_nan=False)
+        assert {row["run"] for row in rows if row.get("run")} <= runs
+        assert {row["configuration"] for row in rows if row.get("configuration")} <= configurations
+
+
+def test_the_page_has_the_specification_and_the_table_of_every_figure(tmp_path):
+    study = few(tmp_path / "sweep")
+    html = page([study], tmp_path)
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html)[1])
+    assert list(data["figures"]) == KINDS[few]
+    for figure in figures(study):
+        on_page = data["figures"][figure.name]
+        assert on_page["spec"] == json.loads(json.dumps(figure.spec))
+        assert on_page["table"]["rows"] == len(figure.table)
+
+
+def table_of(study, name: str) -> pd.DataFrame:
+    return next(figure.table for figure in figures(study) if figure.name == name)
+
+
+def test_a_run_that_missed_keeps_the_training_that_it_had(tmp_path):
+    table = table_of(few(tmp_path), "iterations")
+    runs = table[(table["kind"] == "run") & (table["batch_size"] == 100)]
+    assert list(runs["value"]) == [1800, 2400, 6000]
+    assert list(runs["missed"]) == [False, False, True]
+    (median,) = table[(table["kind"] == "median") & (table["batch_size"] == 100)].to_dict("records")
+    assert (median["value"], median["low"], median["high"], median["missed"]) == (2400, 1800, 6000, False)
+
+
+@pytest.mark.parametrize("columns", [{"status": "interrupted"}, {"status": "failed", "error": "OSError: full"}])
+def test_a_run_that_did_not_end_has_no_mark(tmp_path, columns):
+    add_run(tmp_path, "a", losses_reaching(2))
+    add_run(tmp_path, "b", losses_reaching(None), seed=1, **columns)
+    assert list(table_of(finished(tmp_path), "examples")["run"]) == ["a"]
+
+
+def test_perfect_scaling_starts_from_the_smallest_batch_size_of_the_usual_rates(tmp_path):
+    table = table_of(rates(tmp_path), "iterations")
+    line = table[table["kind"] == "perfect"]
+    assert list(line["place"] * line["value"]) == [20 * 9_000] * 2
+    assert list(line["place"]) == [20, 100]
+    assert set(table["note"].dropna()) == {"", "lr 1e-6"}
+
+
+def test_the_median_of_a_loss_ends_with_the_shortest_run_and_its_band_at_the_floor(tmp_path):
+    for seed, losses in enumerate(([1.9, 1.48], [1.8, 1.48, 1.5], [1.7, 1.48, 1.5])):
+        add_run(tmp_path, f"seed={seed}", losses, 2.0, seed=seed)
+    study = finished(tmp_path)
+    table = losses_of(study.history, softmax_floor(10), 1)
+    median = table[table["kind"] == "median"]
+    assert median[["epoch", "seconds", "loss"]].to_numpy().tolist() == [[1, 2, 1.8], [2, 4, 1.48]]
+    assert median["low"].tolist() == pytest.approx([1.75, softmax_floor(10)])
+    assert median["high"].tolist() == pytest.approx([1.85, 1.53])
+    assert table[table["kind"] == "seed"].groupby("run")["seconds"].max().tolist() == [4, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("columns", "floor"),
+    [
+        ({}, softmax_floor(10)),
+        ({"config": {"model.num_classes": 47}}, softmax_floor(47)),
+        ({"model": "mlp_logits"}, 0),
+    ],
+)
+def test_the_floor_is_that_of_the_head(tmp_path, columns, floor):
+    add_run(tmp_path, "a", losses_reaching(2), **columns)
+    assert loss_floor(finished(tmp_path).runs) == floor
+
+
+def test_the_share_of_runs_that_reached_the_threshold_never_counts_a_miss_or_an_unfinished_run(tmp_path):
+    for seed, epoch in enumerate((3, 4, None)):
+        add_run(tmp_path, f"seed={seed}", losses_reaching(epoch), seed=seed)
+    add_run(tmp_path, "interrupted", losses_reaching(2), seed=3, status="interrupted")
+    table = table_of(finished(tmp_path), "reached")
+    steps = table[table["kind"] == "median"]
+    assert steps["epoch"].tolist() == [0, 3, 4, 10]
+    assert steps["share"].tolist() == pytest.approx([0, 1 / 3, 2 / 3, 2 / 3])
+
+
+def test_an_epoch_is_never_divided_by_ticks_and_one_of_them_is_a_point(tmp_path):
+    (losses,) = (figure for figure in figures(one_epoch(tmp_path)) if figure.name == "loss-epoch")
+    assert (losses.table["kind"] == "point").sum() == 2
+    labels = re.findall(r'y="?[^>]*>([\d.]+)</text>', losses.svg())
+    assert "1.5" not in [label for label in labels if label != "1.5"]
+    axis = losses.spec["layer"][0]["encoding"]["x"]["axis"]
+    assert (axis["tickMinStep"], axis["format"]) == (1, "d")
+
+
+@pytest.mark.parametrize(("kind", "panels", "variants"), [(few, 1, 1), (many, 6, 1), (two, 1, 2)])
+def test_what_tells_configurations_apart_is_a_shape_or_a_panel(tmp_path, kind, panels, variants):
+    study = kind(tmp_path)
+    layout = layout_of(study)
+    assert (len(layout.panels), len(layout.variants)) == (panels, variants)
+    beside = layout.of.groupby(["panel", "batch_size"])["place"]
+    assert beside.nunique().equals(beside.size())
+    assert np.allclose(layout.of["place"], layout.of["batch_size"], rtol=0.5)
+
+
+def test_names_beside_lines_stand_apart():
+    assert spread([1.0, 1.0, 5.0], 1.0) == [1.0, 2.0, 5.0]
+    assert spread([1.0, 1.0], 2.0) == [0.0, 2.0]
+
+
+def test_a_figure_is_a_file_and_what_a_notebook_shows(tmp_path):
+    drawn = figures(one(tmp_path / "sweep"))[0]
+    for name, start in (("a.svg", b"<svg"), ("a.png", b"\x89PNG"), ("a.pdf", b"%PDF")):
+        drawn.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    assert "var(--" not in (tmp_path / "a.svg").read_text()
+    with pytest.raises(ValueError, match=r"a\.txt: no format for a figure"):
+        drawn.save(tmp_path / "a.txt")
+    bundle = drawn._repr_mimebundle_()
+    assert bundle[MIME]["datasets"]["table"][0]["run"] == "a <b>"
+    assert bundle["image/svg+xml"].startswith("<svg")
+
+
+def test_axes_have_the_signs_of_the_language(tmp_path):
+    study = few(tmp_path)
+    assert ">floor 1.4612</text>" in figures(study)[1].svg()
+    with in_language("pt-BR"):
+        svg = figures(study)[1].svg()
+    assert ">1,6</text>" in svg
+    assert ">piso 1,4612</text>" in svg

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.analysis.configurations import with_configurations
-from digits_sweep.report.analysis.study import load_study
+from digits_sweep.report.study import load_study, with_configurations
 from tests.studies import add_run, finished, losses_reaching
 
 

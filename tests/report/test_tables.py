@@ -2,14 +2,19 @@
 
 import pytest
 
-from digits_sweep.report.analysis.statistics.replicates import replicates
-from digits_sweep.report.tables.configurations import questions
-from digits_sweep.report.tables.table_of_runs import as_markdown, short_table
-from tests.studies import add_run, finished, losses_reaching
+from digits_sweep.report.statistics import replicates
+from digits_sweep.report.tables import as_markdown, configuration_table, named_table
+from tests.many import sweep_of
+from tests.studies import add_run, evaluation, finished, losses_reaching
 
 
 def short(sweep) -> list[dict[str, str]]:
-    header, *rows = short_table(finished(sweep).runs)
+    header, *rows = named_table(finished(sweep).runs)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def of_configurations(study) -> list[dict[str, str]]:
+    header, *rows = configuration_table(study, replicates(study.runs)).as_text()
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
@@ -17,6 +22,7 @@ def test_a_run_is_a_row_that_answers_both_questions(tmp_path):
     add_run(tmp_path, "a", losses_reaching(3), 1.5, batch_size=100)
     assert short(tmp_path) == [
         {
+            "run": "a",
             "batch size": "100",
             "lr": "1e-4",
             "weight decay": "5e-4",
@@ -39,6 +45,7 @@ def test_a_run_is_a_row_that_answers_both_questions(tmp_path):
         ({"config": {"trainer.stop_at_threshold": True}}, "status", "completed: trainer.loss_threshold reached"),
         ({"status": "failed", "error": "Traceback\nOSError: full"}, "status", "failed: OSError: full"),
         ({"concurrent_runs": 2}, "s/epoch", "1.00 (2 at once)"),
+        ({"seconds": 0.00412}, "s/epoch", "0.0041"),
     ],
 )
 def test_what_is_not_as_usual_is_said_in_the_cell(tmp_path, columns, title, cell):
@@ -63,58 +70,80 @@ def test_a_setting_that_differs_has_a_column(tmp_path, columns, title, cells):
     add_run(tmp_path, "b", losses_reaching(2), **columns)
     rows = short(tmp_path)
     assert [row[title] for row in rows] == cells
-    assert list(rows[0])[8:] == [title, "status"]
+    assert list(rows[0])[9:] == [title, "status"]
 
 
 def test_where_a_sweep_lies_has_no_column(tmp_path):
     for name in ("a", "b"):
         add_run(tmp_path, name, losses_reaching(2), config={"data.root": name})
-    assert list(short(tmp_path)[0])[8:] == ["status"]
+    assert list(short(tmp_path)[0])[9:] == ["status"]
 
 
-def test_the_two_questions_are_answered_beside_what_the_lesson_states(tmp_path):
+def test_a_configuration_is_a_row_with_what_it_differs_in_and_the_medians_of_its_seeds(tmp_path):
     for seed, epoch in enumerate((2, 3, None)):
         add_run(tmp_path, f"20_{seed}", losses_reaching(epoch), 1.3, seed=seed)
         losses = losses_reaching(None)
         add_run(tmp_path, f"5_{seed}", losses, 3.8, batch_size=5, lr=1e-6, weight_decay=5e-6, seed=seed)
-    study = finished(tmp_path)
-    header, first, second = questions(study.runs, replicates(study.runs), study.goal).as_text()
-    assert dict(zip(header, first, strict=True)) == {
-        "configuration": "batch size 20 (lr 1e-4, weight decay 5e-4)",
+    first, second = of_configurations(finished(tmp_path))
+    assert first == {
+        "batch size": "20",
+        "lr": "1e-4",
+        "weight decay": "5e-4",
         "digits to 1.6": "180,000 (120,000 to not reached)",
         "iterations": "9,000 (6,000 to not reached)",
         "seconds": "3.9 s (2.6 s to not reached)",
-        "s/epoch": "1.3 (every run)",
-        "lesson: s/epoch": "13 (10.0 times as long)",
-        "first epoch < 1.6": "3 (2 to not reached)",
-        "lesson: first epoch": "5",
         "reached": "2 of 3 (9% to 99%)",
+        "first epoch < 1.6": "3 (2 to not reached)",
+        "s/epoch": "1.30 (every run)",
         "final loss": "1.5000 (1.5000 to 1.7000)",
         "test accuracy": "95.00% (every run)",
     }
-    assert second[5:9] == ["not reached (every run)", '"better"', "3.8 (every run)", "not stated"]
+    assert (second["lr"], second["first epoch < 1.6"]) == ("1e-6", "not reached (every run)")
 
 
-def test_what_the_lesson_states_is_left_out_if_another_network_is_trained(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2), model="mlp_logits")
+def test_a_cell_has_the_plain_number_and_the_ends_of_its_interval(tmp_path):
+    for seed, epoch in enumerate((2, 3, 4)):
+        add_run(tmp_path, f"{seed}", losses_reaching(epoch), 1.3, seed=seed)
     study = finished(tmp_path)
-    header = questions(study.runs, replicates(study.runs), study.goal).header
-    assert not [title for title in header if title.startswith("lesson")]
+    table = configuration_table(study, replicates(study.runs))
+    cells = dict(zip(table.names, table.rows[0], strict=True))
+    examples = cells["examples_to_goal"]
+    assert (examples.value, examples.low, examples.high) == (180_000, 120_000, 240_000)
+    assert (cells["batch_size"].value, cells["test_accuracy"].value) == (20, 0.95)
+    assert {"examples_to_goal", "seconds_per_epoch"} <= table.ranges
+    assert "batch_size" not in table.ranges
 
 
-def test_a_crossing_says_how_many_runs_have_a_class_that_they_never_predict(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2))
-    add_run(tmp_path, "b", losses_reaching(2), seed=1, classes_never_predicted=2)
-    study = finished(tmp_path)
-    header, row = questions(study.runs, replicates(study.runs), study.goal).as_text()
-    assert row[header.index("reached")] == "2 of 2 (16% to 100%; 1 with a class never predicted)"
+@pytest.mark.parametrize(
+    ("columns", "title", "cell"),
+    [
+        ({"classes_never_predicted": 2}, "reached", "2 of 2 (16% to 100%; 2 with a class never predicted)"),
+        ({"config": {"trainer.stop_at_threshold": True}}, "final loss", "1.5000 (every run; at the stop of 2 of 2)"),
+    ],
+)
+def test_what_limits_a_figure_stands_beside_it(tmp_path, columns, title, cell):
+    for seed in range(2):
+        add_run(tmp_path, f"{seed}", losses_reaching(2), seed=seed, **columns)
+    assert of_configurations(finished(tmp_path))[0][title] == cell
 
 
-def test_figures_of_a_run_that_stopped_early_are_marked(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2, 2), config={"trainer.stop_at_threshold": True})
-    study = finished(tmp_path)
-    header, row = questions(study.runs, replicates(study.runs), study.goal).as_text()
-    assert row[header.index("final loss")] == "1.5000 (at the stop of 1 of 1)"
+def test_every_target_has_a_column(tmp_path):
+    rows = [evaluation(0, 20, train_loss=2.3, test_error=0.9), evaluation(900, 20, train_loss=1.5, test_error=0.1)]
+    config = {"evaluation.targets.train_loss": [1.6], "evaluation.targets.test_error": [0.2, 0.05]}
+    add_run(tmp_path, "a", losses_reaching(2), evaluations=rows, config=config)
+    (row,) = of_configurations(finished(tmp_path))
+    titles = ("digits to a test error of 0.2", "digits to 1.6", "digits to a test error of 0.05")
+    assert [row[title] for title in titles] == ["12,300", "15,300", "not reached"]
+
+
+def test_of_many_configurations_and_if_none_arrived_the_best_comes_first(tmp_path):
+    study = sweep_of(tmp_path / "many", 24)
+    table = configuration_table(study, replicates(study.runs))
+    seconds = [row[table.names.index("seconds_to_goal")].value for row in table.rows]
+    assert seconds == sorted(seconds)
+    for size, loss in ((100, 1.9), (20, 1.7), (5, 1.8)):
+        add_run(tmp_path / "none", f"{size}", [loss], batch_size=size)
+    assert [row["batch size"] for row in of_configurations(finished(tmp_path / "none"))] == ["20", "5", "100"]
 
 
 def test_markdown_is_aligned_and_escaped():

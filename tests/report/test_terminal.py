@@ -6,9 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from digits_sweep.report.__main__ import main
-from digits_sweep.report.analysis.statistics.replicates import replicates
-from digits_sweep.report.tables.terminal import configurations_for_terminal, runs_for_terminal
+from digits_sweep.report.command import main
+from digits_sweep.report.tables import configurations_for_terminal, runs_for_terminal
 from digits_sweep.shell import Screen, print_table, without_room
 from tests.many import sweep_of
 from tests.studies import add_run, finished, losses_reaching
@@ -49,19 +48,35 @@ def test_every_table_fits_and_nothing_is_cut_off(lesson, width):
     lines = printed(table, width)
     assert max(map(len, lines[:-1] if width < 120 else lines)) <= width
     shown = [title for title in table.header if title in lines[0].split()]
-    assert shown[:4] == ["run", "batch", *([] if width < 120 else ["lr", "decay"]), "s/epoch", "epoch<1.6"][:4]
+    # What differs between the runs gives way to nothing.
+    assert shown[:4] == ["run", "batch", "lr", "decay"] or width < 80
     for title in shown[1:]:
         for row in table.rows:
-            assert any(row[table.header.index(title)] in line.split() for line in lines)
+            assert width < 80 or any(row[table.header.index(title)] in line.split() for line in lines)
     if width == 120:
         assert shown == table.header
 
 
 def test_at_eighty_columns_both_questions_are_answered(lesson):
     lines = printed(runs_for_terminal(lesson.runs), 80)
-    assert {"run", "batch", "s/epoch", "epoch<1.6", "digits"} <= set(lines[0].split())
+    assert {"run", "batch", "lr", "decay", "s/epoch", "epoch<1.6", "digits"} <= set(lines[0].split())
     assert any(">30" in line for line in lines)
+    assert lines[-1] == "no room for: test, status (all columns are in summary.csv)"
+
+
+def test_what_is_the_same_for_all_runs_gives_way_first(tmp_path):
+    for size in (100, 20):
+        add_run(tmp_path, f"batch_size={size}", losses_reaching(2), batch_size=size)
+    lines = printed(runs_for_terminal(finished(tmp_path).runs), 70)
     assert lines[-1].startswith("no room for: decay, lr")
+
+
+@pytest.mark.parametrize(("status", "is_miss"), [("completed", True), ("diverged", True), ("interrupted", False)])
+def test_a_footnote_about_misses_stands_only_if_there_is_one(tmp_path, status, is_miss):
+    add_run(tmp_path, ">1", losses_reaching(2))
+    add_run(tmp_path, "b", losses_reaching(None), seed=1, status=status)
+    notes = runs_for_terminal(finished(tmp_path).runs).notes
+    assert any(note.startswith(">30") for note in notes) == is_miss
 
 
 def test_numbers_stand_at_the_right(lesson):
@@ -89,7 +104,7 @@ def test_several_seeds_are_medians_with_their_interval_below(tmp_path):
     for seed, epoch in enumerate((2, 3, None)):
         add_run(tmp_path, f"{seed}", losses_reaching(epoch), seed=seed)
     study = finished(tmp_path)
-    table = configurations_for_terminal(study.runs, replicates(study.runs))
+    table = configurations_for_terminal(study)
     cells = [dict(zip(table.header, row, strict=True)) for row in table.rows]
     assert [row["digits"] for row in cells] == ["180,000", ">120,000"]
     assert [row["epoch<1.6"] for row in cells] == ["3", "2->10"]

@@ -2,8 +2,7 @@
 
 import pytest
 
-from digits_sweep.report.analysis.curves.along_epochs import is_flat
-from digits_sweep.report.analysis.sentences.warnings import warnings
+from digits_sweep.report.sentences import is_flat, warnings
 from tests.studies import add_run, finished, losses_reaching
 
 

@@ -44,7 +44,7 @@ def test_its_table_is_what_it_was(sweep):
 def test_it_is_reported(sweep, program):
     reported = program(module="digits_sweep.report")
     assert reported.returncode == 0, reported.stderr
-    assert "No run passed 1.6" in reported.stdout
+    assert "No run passed 2.1" in reported.stdout
 
 
 @pytest.mark.parametrize("command", [("trainer.num_epochs=3",), COMMAND], ids=["from its files", "typed"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.analysis.sentences.critical import answer_sentence, check_sentence
+from digits_sweep.report.critical import answer_sentence, check_sentence
 from digits_sweep.results.critical import ANSWERS, Answer, Check, read_answers, write_answers
 from digits_sweep.results.record import EpochRow, Record
 from digits_sweep.results.run import RecordedRun

@@ -120,7 +120,7 @@ def read_by_everything(recorded: Path, mutate: Callable[[Path], None], contradic
         if contradicted:
             assert_nothing_contradicted_is_believed(sweep, recorded)
         # Figures take a second each; what they are given is tried by `test_figures_are_drawn_of_it`.
-        patch.setattr(page, "pictures", lambda *tables: [])
+        patch.setattr(page, "figures", lambda *tables: [])
         assert_a_line_or_nothing(program(str(sweep), module="digits_sweep.report"))
         assert_a_line_or_nothing(program(f"resume={sweep}", "dry_run=true", "trainer.num_epochs=3"))
 

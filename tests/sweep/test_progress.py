@@ -58,3 +58,10 @@ def test_a_quiet_sweep_has_one_line_for_a_run(program):
 def test_the_last_lines_say_what_to_do_next(program):
     finished = program("data.batch_size=1000", *QUICK)
     assert finished.stdout.splitlines()[-1] == "page with:   python -m digits_sweep.report"
+
+
+def test_a_sweep_that_make_started_says_what_make_does_next(program, monkeypatch):
+    monkeypatch.setenv("DIGITS_SWEEP_BY_MAKE", "1")
+    assert program("data.batch_size=1000", *QUICK).stdout.splitlines()[-1] == "page with:   make report"
+    other = program("data.batch_size=1000", *QUICK, "outputs=other")
+    assert other.stdout.splitlines()[-1].startswith("page with:   python -m digits_sweep.report other/sweeps/")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from digits_sweep.config.keys import KEY, results_of
 from digits_sweep.config.text import to_text
-from digits_sweep.report.analysis.configurations import ADDED
+from digits_sweep.report.study import ADDED
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Record
 
@@ -54,7 +54,7 @@ def implausible(runs: pd.DataFrame, history: pd.DataFrame, records: dict[str, Re
     for run in runs.to_dict("records"):
         name = str(run["run_dir"])
         if name in records:
-            doubts = chain(_in_record(records[name]), _in_row(run), _in_history(epochs.get(name)))
+            doubts = chain(_in_record(records[name]), _in_history(epochs.get(name)), _in_row(run))
             if doubt := next(doubts, None):
                 found[name] = doubt
     return found

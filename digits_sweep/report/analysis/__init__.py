@@ -1,1 +1,0 @@
-"""Analysis: the statistics of a sweep. Computes; draws no figure and makes no table cell."""

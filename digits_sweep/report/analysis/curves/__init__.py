@@ -1,1 +1,0 @@
-"""Numbers that the figures draw: against the batch size, the epoch or the examples."""

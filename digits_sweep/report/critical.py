@@ -1,0 +1,534 @@
+"""The critical batch size: its files, what it answers in words, its table and its figures."""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from digits_sweep.config.text import to_text
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.report.figures import (
+    INK,
+    SERIES,
+    Figure,
+    Spec,
+    amount,
+    color,
+    layer,
+    layout_of,
+    line_figure,
+    open_if_missed,
+    size_axis,
+    spec_of,
+)
+from digits_sweep.report.statistics import Estimate, estimate, trained
+from digits_sweep.report.study import Study
+from digits_sweep.report.tables import Cell, Table
+from digits_sweep.report.words import (
+    _,
+    capitalized,
+    localized,
+    noun_of,
+    rounded,
+    seconds,
+    setting,
+    short_seconds,
+)
+from digits_sweep.results.critical import (
+    ANSWERS,
+    BRANCHES,
+    BRANCHES_TYPES,
+    STEPS,
+    STEPS_TYPES,
+    TUNING,
+    TUNING_TYPES,
+    Answer,
+    Check,
+    read_answers,
+)
+from digits_sweep.results.files import HISTORY_BYTES, read_csv, read_file, reason_of
+
+POINTS = 60
+# A miss is drawn so many times above the largest number there is.
+ABOVE = 1.5
+HEADING = "Which batch size pays, and which is soonest?"
+HOW_COUNTED = (
+    "Steps are medians over fresh seeds at the rate with the least median while tuning, with their 95 % interval from "
+    "order statistics (the whole range at 6 to 8 seeds); the same on every machine. Seconds are steps at what a step "
+    "costs here. A run that misses the goal counts as infinity. The curve is S = S_min + E_min / B, the critical batch "
+    "size E_min / S_min (McCandlish et al. 2018), its interval from drawing the seeds anew."
+)
+
+
+@dataclass(frozen=True)
+class Branches:
+    """From the run at `batch_sizes[0]`: the loss after `examples` more, over that of the branch at that batch size.
+
+    One ratio a batch size, seed by seed. `limit` is the largest batch size up to which every median ratio is at most
+    1 + `tolerance`.
+    """
+
+    batch_sizes: list[int]
+    ratios: list[Estimate]
+    examples: int
+    tolerance: float
+    limit: int
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no batch size that was tried went beyond the tolerance."""
+        return self.limit == self.batch_sizes[-1]
+
+
+@dataclass(frozen=True)
+class Critical:
+    """A study of the critical batch size: an answer a goal, the columns of its two tables, and its branches if any."""
+
+    answers: list[Answer]
+    steps: pd.DataFrame
+    tuning: pd.DataFrame
+    branches: Branches | None = None
+
+    def steps_to(self, answer: Answer) -> pd.DataFrame:
+        """Return the rows of a goal in `steps_to_target.csv`, the smallest batch size first."""
+        return _of_goal(self.steps, answer).sort_values("batch_size")
+
+    def tuning_of(self, answer: Answer) -> pd.DataFrame:
+        """Return the rows of a goal in `tuning.csv`."""
+        return _of_goal(self.tuning, answer)
+
+
+def _of_goal(table: pd.DataFrame, answer: Answer) -> pd.DataFrame:
+    return table[(table["target"] == answer.target) & (table["threshold"] == answer.threshold)]
+
+
+def load_critical(folder: Path) -> Critical | None:
+    """Read the study of a critical batch size in a sweep's folder; None if it holds none.
+
+    Raises `UnreadableRecord` if one of its files cannot be read.
+    """
+    if not (folder / ANSWERS).is_file():
+        return None
+    has_branches = (folder / BRANCHES).is_file()
+    return Critical(
+        read_answers(folder),
+        _table(folder / STEPS, STEPS_TYPES),
+        _table(folder / TUNING, TUNING_TYPES),
+        branches_of(_table(folder / BRANCHES, BRANCHES_TYPES)) if has_branches else None,
+    )
+
+
+def _table(path: Path, types: dict[str, Any]) -> pd.DataFrame:
+    """Read a table; its numbers are above 0 or missing, so that each has a place on a logarithmic axis."""
+    read_csv(path, HISTORY_BYTES, list(types))
+    try:
+        table = pd.read_csv(io.BytesIO(read_file(path, HISTORY_BYTES)), dtype=types)
+        columns = [
+            name for name, kind in types.items() if kind in ("Int64", "Float64") and name not in ("seed", "seeds")
+        ]
+        if (table[columns].astype("Float64") <= 0).any(axis=None) or table["batch_size"].isna().any():
+            raise ValueError("a number is not above 0")
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UnreadableRecord(f"{path.name}: {reason_of(error)}") from error
+    return table
+
+
+def branches_of(table: pd.DataFrame) -> Branches | None:
+    """Summarize `branches.csv`; None if it has no row. The branch at the run's own batch size has the ratio 1."""
+    if table.empty:
+        return None
+    losses = table.pivot_table(index="seed", columns="batch_size", values="train_loss").astype(float)
+    ratios = losses.div(losses[losses.columns.min()], axis=0)
+    estimates = {int(size): estimate(ratios[size].dropna().tolist()) for size in sorted(ratios.columns)}
+    tolerance = float(table["tolerance"].iloc[0])
+    limit = next(iter(estimates))
+    for size, ratio in estimates.items():
+        if ratio.median > 1 + tolerance:
+            break
+        limit = size
+    return Branches(list(estimates), list(estimates.values()), int(table["examples"].iloc[0]), tolerance, limit)
+
+
+def seconds_per_step(answer: Answer, batch_size: float) -> float:
+    """Return what a step at a batch size costs, in seconds; NaN if that was not measured."""
+    if answer.seconds_per_iteration is None or answer.seconds_per_example is None:
+        return math.nan
+    return answer.seconds_per_iteration + batch_size * answer.seconds_per_example
+
+
+# --- Sentences.
+
+
+def goal_of(answer: Answer) -> str:
+    """Return the goal of an answer: `train error < 0.1`."""
+    return f"{_(answer.target.replace('_', ' '))} < {localized(to_text(float(answer.threshold)))}"
+
+
+def answer_sentence(answer: Answer) -> str:
+    """Say which batch size pays, and which is soonest; or why the runs cannot tell."""
+    if answer.b_crit is None or answer.b_crit_low is None or answer.b_crit_high is None:
+        return _(
+            "{goal}: the critical batch size cannot be told ({reason}).",
+            goal=goal_of(answer), reason=_(answer.reason or ""),
+        )  # fmt: skip
+    interval = f"[{_three(answer.b_crit_low)}, {_three(answer.b_crit_high)}]"
+    pays = _(
+        "{goal}: well below batch size {size} {interval} twice the batch needs about half the steps, well above it "
+        "hardly fewer",
+        goal=goal_of(answer), size=_two(answer.b_crit), interval=interval,
+    )  # fmt: skip
+    return f"{pays}; {_soonest(answer)}" if answer.seconds_per_iteration is not None else f"{pays}."
+
+
+def _soonest(answer: Answer) -> str:
+    iteration, example = answer.seconds_per_iteration or 0.0, answer.seconds_per_example or 0.0
+    machine = _("on a machine with these costs") if answer.cost_is_given else _("on this machine")
+    cost = _(
+        "{machine} ({iteration} an iteration, {example} an example)",
+        machine=machine, iteration=_cost(iteration), example=_cost(example),
+    )  # fmt: skip
+    if not iteration:
+        return _("{cost} an iteration costs nothing, and the smallest batch size is soonest.", cost=cost)
+    if not example:
+        return _("{cost} an example costs nothing, and the largest batch size is soonest.", cost=cost)
+    return _(
+        "{cost} about {size} is soonest, at {more:.0%} more examples than the fewest possible.",
+        cost=cost, size=_two(answer.soonest_batch_size or 0.0), more=answer.examples_more or 0.0,
+    )  # fmt: skip
+
+
+def check_sentence(answer: Answer) -> str | None:
+    """Say what the batch size that is called soonest needs, beside what was expected; None if it was not run."""
+    check = answer.check
+    if check is None:
+        return None
+    run = _("{goal}: run at batch size {size}", goal=goal_of(answer), size=check.batch_size)
+    expected = _steps(check.expected)
+    if check.median is None or check.low is None:
+        return _("{run}, the goal was not reached; {expected} steps were expected.", run=run, expected=expected)
+    return _(
+        "{run}, it takes {median} steps [{low}, {high}] on {seeds} fresh seeds{seconds}; expected: {expected}.",
+        run=run, median=_steps(check.median), low=_steps(check.low),
+        high=_("not reached") if check.high is None else _steps(check.high),
+        seeds=check.seeds, seconds=_in_seconds(answer, check), expected=expected,
+    )  # fmt: skip
+
+
+def _in_seconds(answer: Answer, check: Check) -> str:
+    per_step = seconds_per_step(answer, check.batch_size)
+    if math.isnan(per_step) or check.median is None:
+        return ""
+    return _(", {seconds} of training", seconds=seconds(check.median * per_step))
+
+
+def branch_sentence(branches: Branches) -> str:
+    """Say up to which batch size a run can be branched without losing anything."""
+    upto = _(
+        "up to batch size {size:,}, the largest that was tried," if branches.is_open else "up to batch size {size:,}",
+        size=branches.limit,
+    )
+    return _(
+        "Branched from the run at batch size {size:,}, with the square-root rule, {upto} the loss after {examples:,} "
+        "more examples is at most {tolerance:.0%} above that of the same batch size (medians of {orders} orders).",
+        size=branches.batch_sizes[0], upto=upto, examples=branches.examples, tolerance=branches.tolerance,
+        orders=branches.ratios[0].runs,
+    )  # fmt: skip
+
+
+def sentences(answers: Sequence[Answer]) -> list[str]:
+    """Return every sentence of a study, goal by goal."""
+    return [line for each in answers for line in (answer_sentence(each), check_sentence(each)) if line]
+
+
+def checks(study: Critical) -> list[str]:
+    """Return a sentence for every batch size that was run because an answer calls it soonest, and for the branches."""
+    lines = [line for line in map(check_sentence, study.answers) if line]
+    return [*lines, branch_sentence(study.branches)] if study.branches else lines
+
+
+def _cost(value: float) -> str:
+    return seconds(value) if value >= 1 else short_seconds(value)
+
+
+def _two(value: float) -> str:
+    return localized(f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}")
+
+
+def _three(value: float) -> str:
+    return localized(f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}")
+
+
+def _steps(value: float) -> str:
+    return localized(f"{value:,.0f}" if value >= 100 else f"{value:.3g}")
+
+
+# --- The table.
+
+
+def critical_table(study: Critical) -> Table:
+    """Make a row for every goal and batch size."""
+    header = [
+        _("goal"),
+        _("batch size"),
+        _("learning rate"),
+        _("steps"),
+        _("while tuning"),
+        _("examples"),
+        _("seconds"),
+    ]
+    names = ["goal", "batch_size", "lr", "steps", "steps_while_tuning", "examples", "seconds"]
+    rows = [_row(answer, row) for answer in study.answers for row in study.steps_to(answer).to_dict("records")]
+    return Table(header, rows, names, [str(row[0].text) for row in rows])
+
+
+def _row(answer: Answer, row: dict[Any, Any]) -> list[Cell]:
+    size, median, low, high = int(row["batch_size"]), *(float(row[name]) for name in ("median", "low", "high"))
+    per_step, tuned = seconds_per_step(answer, size), float(row["tuned_median"])
+    ends = _("{low} to {high}, {seeds} seeds", low=rounded(low), high=rounded(high), seeds=row["seeds"])
+    goal = goal_of(answer)
+    return [
+        Cell(goal, value=f"{answer.target} < {answer.threshold}"),
+        Cell(localized(f"{size:,}"), value=size),
+        Cell(setting("lr", row["lr"]), value=_finite(row["lr"])),
+        Cell(rounded(median), ends if math.isfinite(median) else "", *map(_finite, (median, low, high))),
+        Cell(rounded(tuned), value=_finite(tuned)),
+        Cell(rounded(median * size), value=_finite(median * size)),
+        Cell("-" if math.isnan(per_step) else seconds(median * per_step), value=_finite(median * per_step)),
+    ]
+
+
+def _finite(value: Any) -> float | None:
+    return None if pd.isna(value) or math.isinf(value) else float(value)
+
+
+# --- Figures.
+
+
+def critical_figures(study: Study, critical: Critical) -> list[Figure]:
+    """Return every figure of a critical batch size that was found by the runs of `study`."""
+    things = capitalized(noun_of(study.runs))
+    kinds = [
+        ("steps", _("Steps to the goal"), _("steps"),
+         _("Along a dotted line twice the batch size needs half the steps.")),
+        ("examples", _("{things} to the goal", things=things), _("examples"),
+         _("At the critical batch size twice as many as the fewest possible are needed.")),
+        ("seconds", _("Seconds to the goal"), _("seconds of training"),
+         _("Steps at the measured cost of a step. Dash-dotted: the batch size that the fit expects to be soonest; "
+           "diamond: a round one near it, run as a check.")),
+    ]  # fmt: skip
+    if all(answer.seconds_per_iteration is None for answer in critical.answers):
+        kinds.pop()
+    # Open marks alone would say nothing.
+    reached = np.isfinite(critical.steps["median"].astype(float)).any()
+    return [
+        *(against_batch_size(critical, *kind) for kind in kinds if reached),
+        *rate_figure(critical),
+        *response_figures(critical),
+        *branch_figure(critical),
+        *noise_figure(study, critical),
+    ]
+
+
+def _goal_color(critical: Critical) -> Spec:
+    goals = [goal_of(answer) for answer in critical.answers]
+    scale = {"domain": goals, "range": [SERIES[number % len(SERIES)] for number in range(len(goals))]}
+    keys = {"title": None, "symbolType": "circle"} if len(goals) > 1 else None
+    return {"field": "goal", "type": "nominal", "scale": scale, "legend": keys}
+
+
+def _sizes(critical: Critical) -> list[int]:
+    return sorted({int(size) for table in (critical.steps, critical.tuning) for size in table["batch_size"]})
+
+
+def against_batch_size(critical: Critical, unit: str, title: str, label: str, caption: str) -> Figure:
+    """Draw what every goal needs at every batch size: medians, the fit and B_crit, with their intervals."""
+    rows: list[Spec] = []
+    for answer in critical.answers:
+        own = [{"goal": goal_of(answer), **row} for row in _amounts(critical, answer, unit)]
+        rows += own
+    table = pd.DataFrame(rows).reindex(
+        columns=["goal", "kind", "place", "value", "low", "high", "missed", "batch_size"]
+    )
+    x, y = (
+        size_axis(_sizes(critical)),
+        amount("value", label, table["value"], kind="log", form="~s" if unit != "seconds" else ",.3~r"),
+    )
+    shade = _goal_color(critical)
+    both = {"x": x, "y": y, "color": shade}
+    fill = {**both, "fill": shade, "fillOpacity": open_if_missed()}
+    layers = [
+        layer("point", "median", fill, size=60, strokeWidth=1.5),
+        layer(
+            "rule", "median", {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": shade}, size=1.5
+        ),
+        layer("line", "fit", both, strokeWidth=1.2),
+        layer("line", "perfect", both, strokeDash=[2, 3], strokeWidth=1.2),
+        layer("rect", "b_crit", {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "fill": shade}, opacity=0.13),
+        layer("rule", "b_crit", {"x": x, "color": shade}, strokeDash=[6, 3]),
+        layer("rule", "soonest", {"x": x, "color": shade}, strokeDash=[8, 3, 2, 3]),
+        layer("point", "check", {**both, "shape": {"value": "diamond"}}, size=130, filled=False, strokeWidth=1.5),
+    ]
+    present = set(table["kind"])
+    layers = [each for each in layers if any(f"'{kind}'" in str(each["transform"]) for kind in present)]
+    signs = _(
+        "Bars: the interval of the median; open: not reached. Dashed, with its interval: the critical batch size."
+    )
+    text = f"{title}: {' '.join(map(answer_sentence, critical.answers))}"
+    spec = spec_of(layers, None, 250, x="place", y="value", log=["x", "y"], kinds=["median", "check"])
+    return Figure(f"critical-{unit}", title, f"{caption} {signs}", text, table, spec)
+
+
+def _amounts(critical: Critical, answer: Answer, unit: str) -> Iterator[Spec]:
+    """Yield the rows of one goal: its medians, its fit and what is marked on the axis of batch sizes."""
+    steps = critical.steps_to(answer)
+
+    def per_step(size: float) -> float:
+        return {"steps": 1.0, "examples": size, "seconds": seconds_per_step(answer, size)}[unit]
+
+    sizes = steps["batch_size"].astype(float).tolist()
+    medians = steps["median"].astype(float)
+    highest = ABOVE * max((value * per_step(size) for size, value in zip(sizes, medians, strict=True)
+                           if math.isfinite(value)), default=math.nan)  # fmt: skip
+    for size, row in zip(sizes, steps.to_dict("records"), strict=True):
+        median, low, high = (float(row[name]) * per_step(size) for name in ("median", "low", "high"))
+        missed = not math.isfinite(median)
+        ends = {"low": low, "high": high if math.isfinite(high) else ABOVE * median} if not missed else {}
+        value = highest if missed else median
+        yield {"kind": "median", "place": size, "batch_size": size, "value": value, "missed": missed, **ends}
+    if answer.s_min is not None and answer.e_min is not None and sizes:
+        for size in np.geomspace(min(sizes), max(sizes), POINTS):
+            yield {"kind": "fit", "place": size, "value": (answer.s_min + answer.e_min / size) * per_step(size)}
+    reached = [(size, value) for size, value in zip(sizes, medians, strict=True) if math.isfinite(value)]
+    if unit == "steps" and len(reached) > 1:
+        start = reached[0][0] * reached[0][1]
+        for size in (reached[0][0], reached[-1][0]):
+            yield {"kind": "perfect", "place": size, "value": start / size}
+    if answer.b_crit is not None and unit != "seconds":
+        yield {"kind": "b_crit", "place": answer.b_crit, "low": answer.b_crit_low, "high": answer.b_crit_high}
+    if unit == "seconds" and answer.soonest_batch_size:
+        yield {"kind": "soonest", "place": answer.soonest_batch_size}
+    if unit == "seconds" and answer.check and answer.check.median is not None:
+        size = answer.check.batch_size
+        yield {"kind": "check", "place": size, "value": answer.check.median * per_step(size)}
+
+
+def rate_figure(critical: Critical) -> Iterator[Figure]:
+    """Yield the best learning rate at every batch size, and the lines of the square-root and the linear rule."""
+    rows: list[Spec] = []
+    for answer in critical.answers:
+        rated = critical.steps_to(answer).dropna(subset=["lr"])
+        pairs = list(zip(rated["batch_size"].astype(float), rated["lr"].astype(float), strict=True))
+        rows += [{"goal": goal_of(answer), "kind": "best", "place": size, "lr": lr} for size, lr in pairs]
+        if len(pairs) > 1:
+            # The rules agree with the best rate at the batch size in the middle.
+            middle, rate = pairs[(len(pairs) - 1) // 2]
+            for kind, power in (("root", 0.5), ("linear", 1.0)):
+                lines = [(size, rate * (size / middle) ** power) for size, lr in (pairs[0], pairs[-1])]
+                rows += [{"goal": goal_of(answer), "kind": kind, "place": size, "lr": lr} for size, lr in lines]
+    if not rows:
+        return
+    table = pd.DataFrame(rows, columns=["goal", "kind", "place", "lr"])
+    x, y = size_axis(_sizes(critical)), amount("lr", _("learning rate"), kind="log", form=".0e")
+    both = {"x": x, "y": y, "color": _goal_color(critical)}
+    layers = [
+        layer("point", "best", both, size=60, filled=True),
+        layer("line", "root", both, strokeDash=[6, 3], strokeWidth=1.2),
+        layer("line", "linear", both, strokeDash=[2, 3], strokeWidth=1.2),
+    ]
+    best = "; ".join(
+        _("{value} at {size}", value=setting("lr", row["lr"]), size=row["batch_size"])
+        for answer in critical.answers
+        for row in critical.steps_to(answer).to_dict("records")
+    )
+    text = _("Best learning rate against batch size: {best}.", best=best)
+    spec = spec_of(layers, None, x="place", y="lr", log=["x", "y"], kinds=["best"])
+    caption = _("Dashed: the square-root rule; dotted: the linear rule.")
+    yield Figure("critical-rates", _("Best learning rate"), caption, text, table, spec)
+
+
+def response_figures(critical: Critical) -> Iterator[Figure]:
+    """Yield the steps to each goal against the learning rate: a mark a run, a line through medians; open: missed."""
+    for number, answer in enumerate(critical.answers):
+        tuning = critical.tuning_of(answer)
+        if not tuning["reached"].any():
+            continue
+        steps, lr = tuning["iterations"].astype(float), tuning["lr"].astype(float)
+        runs = pd.DataFrame({"batch_size": tuning["batch_size"].astype(int), "lr": lr, "missed": steps.isna(),
+                             "steps": steps.fillna(ABOVE * steps.max()), "kind": "run"})  # fmt: skip
+        medians = steps.fillna(math.inf).groupby([runs["batch_size"], lr]).median().reset_index(name="steps")
+        medians = medians[np.isfinite(medians["steps"])].assign(kind="median", missed=False)
+        table = pd.concat([runs, medians])
+        x = amount("lr", _("learning rate"), kind="log", form=".0e", grid=False)
+        y, shade = amount("steps", _("steps"), table["steps"], "~s"), color(_sizes(critical), legend=True)
+        layers = [
+            layer("line", "median", {"x": x, "y": y, "color": shade}, strokeWidth=1.5),
+            layer("point", "run", {"x": x, "y": y, "color": shade, "fill": shade, "fillOpacity": open_if_missed()},
+                  size=25, opacity=0.8),
+        ]  # fmt: skip
+        title = _("Steps by learning rate, {goal}", goal=goal_of(answer))
+        text = _("{title}, by batch size; the best are in the table.", title=title)
+        caption = _(
+            "A mark a tuning seed, a line through the medians. Open marks, at the top: given up or not reached."
+        )
+        spec = spec_of(layers, None, x="lr", y="steps", log=["x", "y"], kinds=["run", "median"])
+        yield Figure(f"critical-response-{number}", title, caption, text, table, spec)
+
+
+def branch_figure(critical: Critical) -> Iterator[Figure]:
+    """Yield the loss of branches over that of the branch at the run's own batch size, with B_crit of every goal."""
+    branches = critical.branches
+    if branches is None:
+        return
+    rows: list[Spec] = [
+        {"kind": "ratio", "place": size, "ratio": each.median, "low": each.low, "high": each.high}
+        for size, each in zip(branches.batch_sizes, branches.ratios, strict=True)
+    ]
+    rows += [
+        {"kind": "b_crit", "place": answer.b_crit, "goal": goal_of(answer)}
+        for answer in critical.answers
+        if answer.b_crit is not None
+    ]
+    x = size_axis(branches.batch_sizes)
+    y = amount("ratio", _("loss, times that of the same batch size"))
+    layers = [
+        layer("line", "ratio", {"x": x, "y": y}, color=INK, point={"color": INK}),
+        layer("rule", "ratio", {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}),
+        layer("rule", "b_crit", {"x": x, "color": _goal_color(critical)}, strokeDash=[6, 3]),
+        {"data": {"values": [{"ratio": 1 + branches.tolerance}]}, "mark": {"type": "rule", "strokeDash": [2, 3]},
+         "encoding": {"y": y}},
+    ]  # fmt: skip
+    caption = _(
+        "The loss at a multiple of the batch size, with the square-root rule, over that at the same batch size:"
+        " medians with their intervals; dotted: the tolerance; dashed: the critical batch size."
+    )
+    table = pd.DataFrame(rows, columns=["kind", "place", "ratio", "low", "high", "goal"])
+    spec = spec_of(layers, None, x="place", y="ratio", log=["x"], kinds=["ratio"])
+    yield Figure("critical-branches", _("Branches of one run"), caption, branch_sentence(branches), table, spec)
+
+
+def noise_figure(study: Study, critical: Critical) -> Iterator[Figure]:
+    """Yield the gradient noise scale along runs, a color a batch size, and the critical batch size of every goal."""
+    runs = trained(study.runs)
+    rows = study.evaluations[study.evaluations["run_dir"].isin(runs["run_dir"])]
+    measured = rows[np.isfinite(rows["noise_scale"]) & (rows["noise_scale"] > 0) & (rows["examples"] > 0)]
+    if measured.empty:
+        return
+    noun, layout = noun_of(study.runs), layout_of(study)
+    columns = ["run", "configuration", "kind", "examples", "noise_scale"]
+    table = layout.join(measured.rename(columns={"run_dir": "run"}).assign(kind="seed")[columns])
+    levels = [(answer.b_crit, f"B_crit, {goal_of(answer)}") for answer in critical.answers if answer.b_crit is not None]
+    caption = _(
+        "tr(Sigma) / |G|^2 (McCandlish et al. 2018) along the first fresh seed of each best rate, beside the critical "
+        "batch size as measured."
+    )
+    title = _("Gradient noise scale along a run")
+    text = _("{title}, beside the critical batch size.", title=title)
+    x = amount("examples", _("{noun} trained on", noun=noun), kind="log", form="~s", grid=False)
+    figure = line_figure("critical-noise", title, caption, text, table, layout, x,
+                         amount("noise_scale", _("gradient noise scale"), kind="log", form="~s"), levels)  # fmt: skip
+    yield figure

@@ -1,1 +1,0 @@
-"""The figures of a page with titles, captions and text alternatives, and their one legend."""

@@ -1,0 +1,502 @@
+"""Seeds summarized, configurations ranked, runs paired and sweeps compared: a miss is infinite and never dropped."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from digits_sweep.report.study import Goal, Study, goal_of, settings, with_configurations, with_goal
+from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.record import Status
+
+CONFIDENCE, SIGNIFICANT = 0.95, 0.05
+# A share of 0 to 1 cannot be halved more often in float64.
+HALVINGS = 60
+
+
+# --- The binomial distribution, as far as it is needed: scipy has it, but takes a fifth of a second to import.
+
+
+@cache
+def at_most(hits: int, runs: int) -> float:
+    """Return the probability of at most `hits` heads in `runs` throws of a fair coin, from whole numbers."""
+    return sum(math.comb(runs, each) for each in range(hits + 1)) / 2**runs
+
+
+@cache
+def share_interval(hits: int, runs: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the exact interval of the share `hits` of `runs` (Clopper and Pearson 1934).
+
+    Its ends are the shares at which so many hits or more, or so many or fewer, have probability (1 - confidence) / 2.
+    """
+    tail = (1 - confidence) / 2
+    return (
+        _share_with(lambda share: _at_least(hits, runs, share) >= tail) if hits else 0.0,
+        _share_with(lambda share: _at_least(hits + 1, runs, share) >= 1 - tail) if hits < runs else 1.0,
+    )
+
+
+def _at_least(hits: int, runs: int, share: float) -> float:
+    """Return the probability of `hits` or more of `runs` if each is one with probability `share`, between 0 and 1."""
+    yes, no = math.log(share), math.log1p(-share)
+    ways = math.lgamma(runs + 1)
+    return math.fsum(
+        math.exp(ways - math.lgamma(each + 1) - math.lgamma(runs - each + 1) + each * yes + (runs - each) * no)
+        for each in range(hits, runs + 1)
+    )
+
+
+def _share_with(is_reached: Callable[[float], bool]) -> float:
+    """Return the smallest share at which a probability that grows with it is reached, by halving."""
+    low, high = 0.0, 1.0
+    for _halving in range(HALVINGS):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (low, middle) if is_reached(middle) else (middle, high)
+    return high
+
+
+# --- Seeds: the runs of one configuration, together.
+
+# Runs that are the same in these columns, as far as there are some, are the same run.
+SAME_RUN = ("sweep", "configuration", "seed")
+# The columns of a study's runs that are summarized.
+NEEDED = (
+    *("configuration", "batch_size", "lr", "weight_decay", "rule", "epochs", "ended", "never_predicted", "reached"),
+    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "first_epoch_below_threshold"),
+    *("seconds_per_epoch", "final_loss", "test_accuracy"),
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median and an interval that contains the true median with probability `coverage`.
+
+    Infinity stands for "not reached". A single run has no interval: `coverage` is 0.
+    """
+
+    median: float
+    low: float
+    high: float
+    coverage: float
+    runs: int
+
+
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0.0, 0)
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """The runs of one configuration together: they differ in the seed alone. A miss is infinite, never dropped.
+
+    Of the `runs`, `known` are those of which one can tell if they reached the goal. `seconds_to_goal` are the
+    iterations at their measured cost. In `dead` of the runs that reached the goal there is a class that is never
+    predicted; `stopped` of the runs ended before their last epoch because they were asked to.
+    """
+
+    configuration: str
+    batch_size: int
+    lr: float
+    weight_decay: float
+    rules: tuple[str, ...]
+    runs: int
+    known: int
+    reached: int
+    examples_to_goal: Estimate
+    iterations_to_goal: Estimate
+    seconds_to_goal: Estimate
+    epochs_to_threshold: Estimate
+    seconds_per_epoch: Estimate
+    final_loss: Estimate
+    test_accuracy: Estimate
+    dead: int
+    stopped: int
+    epochs: int
+
+    @property
+    def reached_share(self) -> tuple[float, float]:
+        """Return the exact 95 % interval of the share of runs that reach the goal."""
+        return share_interval(self.reached, self.known) if self.known else (0.0, 1.0)
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the median of `values` and the interval between two of them that covers it with 95 %, if n is enough.
+
+    By the binomial distribution of how many of n values lie below the true median, the interval from the k-th
+    smallest to the k-th largest covers it with probability 1 - 2 P(X < k), X ~ B(n, 1/2) (David and Nagaraja, Order
+    Statistics, 2003, section 7.1). The largest k with 95 % is taken: the whole range at 6 to 8 values. Below 6 values
+    the range covers less than 95 %, and `coverage` says how much. Values may be infinite: a run that did not reach
+    the threshold is. If half of them or more are infinite, so is the median. Raises ValueError if there is no value.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    if not count:
+        raise ValueError("the median of no values")
+    if count == 1:
+        return Estimate(ordered[0], ordered[0], ordered[0], 0.0, 1)
+    ranks = [rank for rank in range(1, count // 2 + 1) if _coverage(rank, count) >= CONFIDENCE]
+    rank = max(ranks, default=1)
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return Estimate(middle, ordered[rank - 1], ordered[count - rank], _coverage(rank, count), count)
+
+
+def _coverage(rank: int, count: int) -> float:
+    return 1 - 2 * at_most(rank - 1, count)
+
+
+def replicates(runs: pd.DataFrame) -> list[Replicates]:
+    """Return one entry for every configuration of a study's `runs` that has a run which ended."""
+    own = ended(runs[[*dict.fromkeys([*(name for name in SAME_RUN if name in runs), "status", *NEEDED])]])
+    # As lists, because a table of a few rows is a hundred times slower, and there may be hundreds of them.
+    columns = {name: own[name].astype(object).where(own[name].notna(), None).tolist() for name in NEEDED}
+    rows = own.reset_index(drop=True).groupby("configuration", sort=False).indices
+    return [
+        _of(str(name), {column: [values[row] for row in rows[name]] for column, values in columns.items()})
+        for name in dict.fromkeys(columns["configuration"])
+    ]
+
+
+# A study's own are asked for by every sentence, table and figure of a page.
+@lru_cache(maxsize=4)
+def groups_of(study: Study) -> list[Replicates]:
+    """Return the configurations of a study, as `replicates` does."""
+    return replicates(study.runs)
+
+
+@lru_cache(maxsize=4)
+def finished(study: Study) -> pd.DataFrame:
+    """Return the runs of a study that trained to their end, as `ended` does."""
+    return ended(study.runs)
+
+
+def ended(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that trained to their end: of the others it is unknown if they would reach the threshold.
+
+    Those whose record can be read are among them, whatever else of them cannot.
+    """
+    has_ended = runs["status"].isin([status.value for status in Status if status.has_ended])
+    return _counted_once(runs, has_ended | (runs["status"].eq(Status.UNKNOWN.value) & runs["batch_size"].notna()))
+
+
+def trained(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that trained for an epoch or more."""
+    return _counted_once(runs, runs["epochs"].fillna(0) > 0)
+
+
+def _counted_once(runs: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
+    """Return one of the `chosen` runs whose whole configuration is the same: they are one run, and no evidence of two.
+
+    A rule at its own reference batch size is the same run as no rule.
+    """
+    rows = chosen.to_numpy(bool, copy=True)
+    again = runs.loc[rows, [name for name in SAME_RUN if name in runs]].duplicated()
+    rows[rows] = ~again.to_numpy()
+    return runs[rows]
+
+
+def or_infinity(column: Iterable[Any]) -> list[float]:
+    """Return the values of a column, a missing one as infinity: that run did not reach the threshold."""
+    return [math.inf if pd.isna(value) else float(value) for value in column]
+
+
+def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
+    known = [row for row, reached in enumerate(group["reached"]) if reached is not None]
+    reached = [row for row in known if group["reached"][row]]
+
+    def to_goal(name: str) -> Estimate:
+        return _estimate([group[name][row] for row in known])
+
+    return Replicates(
+        configuration=configuration,
+        batch_size=int(group["batch_size"][0]),
+        lr=float(group["lr"][0]),
+        weight_decay=float(group["weight_decay"][0]),
+        rules=tuple(sorted({str(rule) for rule in group["rule"] if rule is not None})),
+        runs=len(group["reached"]),
+        known=len(known),
+        reached=len(reached),
+        examples_to_goal=to_goal("examples_to_goal"),
+        iterations_to_goal=to_goal("iterations_to_goal"),
+        seconds_to_goal=to_goal("seconds_to_goal"),
+        epochs_to_threshold=_estimate(group["first_epoch_below_threshold"]),
+        seconds_per_epoch=_estimate([value for value in group["seconds_per_epoch"] if value is not None]),
+        final_loss=_estimate([value for value in group["final_loss"] if value is not None]),
+        test_accuracy=_estimate([value for value in group["test_accuracy"] if value is not None]),
+        dead=sum((group["never_predicted"][row] or 0) > 0 for row in reached),
+        stopped=sum(end is not None for end in group["ended"]),
+        epochs=int(max(group["epochs"])),
+    )
+
+
+def _estimate(values: list[Any]) -> Estimate:
+    return estimate(or_infinity(values)) if values else UNKNOWN
+
+
+# --- Ranks: which configuration was soonest.
+
+
+def is_timed(runs: pd.DataFrame) -> bool:
+    """Return whether seconds count: those of runs that shared a machine do not."""
+    return not (runs["concurrent_runs"].fillna(1) > 1).any()
+
+
+def to_goal(group: Replicates, timed: bool) -> Estimate:
+    """Return what a configuration is ranked by: seconds to the goal if they count, else examples."""
+    return group.seconds_to_goal if timed and not math.isnan(group.seconds_to_goal.median) else group.examples_to_goal
+
+
+def ranked(runs: pd.DataFrame, groups: Sequence[Replicates]) -> list[Replicates]:
+    """Return the configurations, the soonest first, then those that missed the goal, the least loss first."""
+    timed = is_timed(runs)
+
+    def key(group: Replicates) -> tuple[float, float]:
+        middle, loss = to_goal(group, timed).median, group.final_loss.median
+        return (math.inf if math.isnan(middle) else middle, math.inf if math.isnan(loss) else loss)
+
+    return sorted(groups, key=key)
+
+
+# --- Pairs: runs with the same seed at two settings start from the same weights.
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two configurations seed by seed.
+
+    `ratio` is the second one's value over the first one's; infinite if only the first has one, 0 if only the second
+    has. In `smaller` of `pairs` seeds the first one's value is smaller, in `larger` of them it is larger.
+    """
+
+    ratio: Estimate
+    smaller: int
+    larger: int
+    pairs: int
+
+    @property
+    def p_value(self) -> float:
+        """Return that of the two-sided sign test, which needs no more than an order; ties are left out."""
+        decided = self.smaller + self.larger
+        return min(1.0, 2 * at_most(min(self.smaller, self.larger), decided)) if decided else 1.0
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the difference is more than the noise between seeds, at 5 %; six pairs of one sign are the fewest."""
+        return self.p_value < SIGNIFICANT
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | None:
+    """Compare a column of two configurations' runs, which may miss a value, by their `seed`; None without a pair.
+
+    A run of which nobody knows if it reached the goal has no pair.
+    """
+    ours, theirs = (_by_seed(runs, column) for runs in (first, second))
+    pairs = [(value, theirs[seed]) for seed, value in ours.items() if seed in theirs]
+    if not pairs:
+        return None
+    return Paired(
+        ratio=estimate([_ratio(own, other) for own, other in pairs]),
+        smaller=sum(own < other for own, other in pairs),
+        larger=sum(own > other for own, other in pairs),
+        pairs=len(pairs),
+    )
+
+
+def _by_seed(runs: pd.DataFrame, column: str) -> dict[Any, float]:
+    known = runs[runs["reached"].notna()] if "reached" in runs else runs
+    values: dict[Any, float] = {}
+    for seed, value in zip(known["seed"], or_infinity(known[column]), strict=True):
+        values.setdefault(seed, value)
+    return values
+
+
+def _ratio(own: float, other: float) -> float:
+    if math.isinf(own):
+        return 1.0 if math.isinf(other) else 0.0
+    return other / own
+
+
+# --- Sweeps side by side.
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """How many times as fast some runs are as those of the first sweep, by their medians.
+
+    `ratio` is infinite if only they reach the threshold, 0 if only the first sweep's do, NaN if neither do. `p_value`
+    is None if there are too few runs for any difference to be significant.
+    """
+
+    ratio: float
+    p_value: float | None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the difference is more than the noise between runs, at 5 %."""
+        return self.p_value is not None and self.p_value < SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One configuration in one sweep: its medians, and how they compare with the first sweep's.
+
+    Examples are compared seed by seed, seconds by all runs, because their noise is that of the machine. There is no
+    contrast in the first sweep itself, for a configuration that it does not have, and to goals that are not the same.
+    `is_unsteady` if seconds of one of the two were timed unsteadily.
+    """
+
+    configuration: str
+    sweep: str
+    seconds_per_epoch: Estimate
+    examples_to_goal: Estimate
+    seconds_to_goal: Estimate
+    per_epoch: Contrast | None
+    examples: Paired | None
+    to_goal: Contrast | None
+    is_unsteady: bool
+
+
+def sweep_labels(studies: Sequence[Study]) -> list[str]:
+    """Return what the sweeps are called on a page: A, B and so on, S27 after Z."""
+    return [chr(ord("A") + number) if number < 26 else f"S{number + 1}" for number in range(len(studies))]
+
+
+def combine(studies: Sequence[Study]) -> Study:
+    """Put several sweeps in one, each table with a column `sweep`; the names of runs start with its letter.
+
+    `configuration` names what the sweeps share, and leaves out what they don't.
+    """
+    named = list(zip(sweep_labels(studies), studies, strict=True))
+
+    def together(name: str) -> pd.DataFrame:
+        tables = [
+            getattr(study, name).assign(sweep=label, run_dir=f"{label}/" + getattr(study, name)["run_dir"].astype(str))
+            for label, study in named
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    runs, history, evaluations, targets = map(together, ("runs", "history", "evaluations", "targets"))
+    goal = goal_of(runs, targets)
+    runs = with_configurations(with_goal(runs, targets, goal), leave_out=between_sweeps(runs))
+    names = runs.set_index("run_dir")["configuration"]
+    return replace(
+        studies[0], runs=runs, targets=targets, goal=goal, critical=None,
+        history=history.assign(configuration=history["run_dir"].map(names)),
+        evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
+        predictions=pd.concat([study.predictions.rename(index=f"{label}/{{}}".format) for label, study in named]),
+        records={f"{label}/{name}": each for label, study in named for name, each in study.records.items()},
+    )  # fmt: skip
+
+
+def with_sweep_names(combined: Study) -> Study:
+    """Return the same with every sweep's configurations apart: `A: batch size 20`, `B: batch size 20`."""
+    runs, history, evaluations = (
+        table.assign(configuration=table["sweep"] + ": " + table["configuration"].astype("string"))
+        for table in (combined.runs, combined.history, combined.evaluations)
+    )
+    return replace(combined, runs=runs, history=history, evaluations=evaluations)
+
+
+def between_sweeps(runs: pd.DataFrame) -> list[str]:
+    """Return the columns that are the same for all runs of a sweep and differ from sweep to sweep."""
+    mixtures = [column.name for column in COLUMNS if column.mixture]
+    within = runs.groupby("sweep")
+    return [
+        name
+        for name in dict.fromkeys([*settings(runs), *mixtures])
+        if within[name].nunique().le(1).all() and runs[name].nunique() > 1
+    ]
+
+
+def compare(combined: Study) -> list[Compared]:
+    """Compare every configuration of the sweeps with the same configuration of the first sweep, A."""
+    groups = finished(combined).groupby("configuration", sort=False)
+    restless = set(unsteady(combined.history).index)
+    return [row for name, group in groups for row in _compared(str(name), group, combined.goal, restless)]
+
+
+def _compared(configuration: str, runs: pd.DataFrame, goal: Goal, restless: set[str]) -> Iterator[Compared]:
+    sweeps = {str(sweep): own for sweep, own in runs.groupby("sweep")}
+    for sweep, own in sweeps.items():
+        base = sweeps.get("A") if sweep != "A" else None
+        alike = None if goal.problem else base
+        pair = own if base is None else pd.concat([own, base])
+        yield Compared(
+            configuration=configuration,
+            sweep=sweep,
+            seconds_per_epoch=_known(own, "seconds_per_epoch"),
+            examples_to_goal=_known(own, "examples_to_goal"),
+            seconds_to_goal=_known(own, "own_seconds_to_goal"),
+            per_epoch=None if base is None else _contrast(own, base, "seconds_per_epoch"),
+            examples=None if alike is None else paired(alike, own, "examples_to_goal"),
+            to_goal=None if alike is None else _contrast(own, alike, "own_seconds_to_goal"),
+            is_unsteady=base is not None and not restless.isdisjoint(pair["run_dir"]),
+        )
+
+
+def _known(runs: pd.DataFrame, column: str) -> Estimate:
+    """Summarize a column of the runs of which one can tell if they reached the goal."""
+    return _estimate(runs.loc[runs["reached"].notna(), column].tolist())
+
+
+def _contrast(own: pd.DataFrame, base: pd.DataFrame, column: str) -> Contrast:
+    return contrast(or_infinity(own[column]), or_infinity(base[column]))
+
+
+def contrast(values: Sequence[float], base: Sequence[float]) -> Contrast:
+    """Compare the seconds of some runs with those of `base`; infinity is a run that did not reach the threshold.
+
+    The p value is that of the two-sided test of Mann and Whitney (1947) over the runs, not over their epochs.
+    """
+    ours, theirs = median(values), median(base)
+    neither = math.isinf(ours) and math.isinf(theirs)
+    ratio = math.nan if neither else theirs / ours
+    if 2 / math.comb(len(values) + len(base), len(base)) >= SIGNIFICANT:
+        return Contrast(ratio, None)
+    # Takes a second to import, which a page of one sweep need not wait for.
+    from scipy.stats import mannwhitneyu
+
+    return Contrast(ratio, float(mannwhitneyu(values, base).pvalue))
+
+
+# Timing is unsteady if the middle half of a run's epochs spreads over more than this share of their median.
+UNSTEADY = 0.10
+
+
+def unsteady(history: pd.DataFrame) -> pd.Series:
+    """Return the spread of the epochs' seconds, as a share of their median, of every run whose timing is unsteady.
+
+    The first epoch is left out: it pays for warming up.
+    """
+    seconds = history[history["epoch"] > 1].groupby("run_dir")["seconds"]
+    spread = (seconds.quantile(0.75) - seconds.quantile(0.25)) / seconds.median()
+    return spread[spread > UNSTEADY]
+
+
+# --- Factors: which setting separates the configurations.
+
+
+def explained(runs: pd.DataFrame, values: pd.Series) -> float:
+    """Return the share of the variance of log(examples to the goal) within batch sizes that lies between `values`.
+
+    A run that missed counts as twice the examples that it trained on.
+    """
+    examples = runs["examples_to_goal"].fillna(2 * runs["epochs"] * runs["train_samples"]).astype(float)
+    log = np.log(examples.where(examples > 0).to_numpy())
+    known = np.isfinite(log)
+    within = log - _means(log, known, runs["batch_size"])
+    total = float((within[known] ** 2).sum())
+    between = _means(within, known, values)
+    return float((between[known] ** 2).sum()) / total if total > 0 else 0.0
+
+
+def _means(numbers: np.ndarray, known: np.ndarray, groups: pd.Series) -> np.ndarray:
+    """Return for every number the mean of the known ones in its group."""
+    codes = pd.factorize(groups, use_na_sentinel=False)[0]
+    sums = np.bincount(codes[known], numbers[known], minlength=codes.max() + 1)
+    return (sums / np.maximum(np.bincount(codes[known], minlength=codes.max() + 1), 1))[codes]

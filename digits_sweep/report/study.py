@@ -1,0 +1,411 @@
+"""One sweep as the report sees it: its tables, the name of every configuration, its goal, and what an iteration costs.
+
+Everything that the report reads from a `RecordedSweep` it reads here, in `study_of`.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from digits_sweep.config.keys import results_of
+from digits_sweep.config.text import to_text
+from digits_sweep.report.words import RATES, _, setting
+from digits_sweep.results.columns import COLUMNS, COVERED, ColumnRole
+from digits_sweep.results.losses import LOSSES_FILE, read_losses
+from digits_sweep.results.record import EvaluationRow, Record, Status
+from digits_sweep.results.sweep import Manifest, RecordedSweep, history_of, read_sweep, table_of, targets_in
+from digits_sweep.results.targets import targets_table
+
+if TYPE_CHECKING:
+    from digits_sweep.report.critical import Critical
+
+# Columns that this module adds to the table of the runs.
+ADDED = (
+    *("configuration", "sweep", "never_predicted", "reached"),
+    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "own_seconds_to_goal"),
+)
+# What a run has in place of a key that its model, optimizer or data set does not have.
+NOT_SET = "not set"
+
+
+# Two are the same if they are the same object: tables have no equality that is true or false.
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A sweep: `runs` is `load_sweep`'s table and `history` `load_history`'s, both with a column `configuration`.
+
+    `runs` also has a column for every key that may change a result and that no column of the summary covers, such as
+    `data.scale`; its cells are text. `predictions` has a row for every run that was evaluated and a column for every
+    class: how many test digits the run predicts to be of that class. `targets` has the columns of `targets.csv`, and
+    `evaluations` those of `evaluations.csv` with `run_dir` and `configuration`. `goal` is what the runs are ranked by;
+    the columns of `runs` that `with_goal` adds say how far each had to train. `records` has the whole record of every
+    run whose record can be read, by the name of its folder. `critical` is what a study of the critical batch size has
+    besides. Several sweeps in one (`statistics.combine`) have a column `sweep` in each table.
+    """
+
+    folder: Path
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    targets: pd.DataFrame
+    evaluations: pd.DataFrame
+    goal: "Goal"
+    records: dict[str, Record]
+    manifest: Manifest | None
+    critical: "Critical | None" = None
+
+
+def load_study(folder: os.PathLike[str] | str) -> Study:
+    """Read the sweep in `folder`. A record that cannot be read has a row in `runs` with the reason.
+
+    Raises `UnreadableRecord` if the folder holds no sweep: neither a `sweep.json` that can be read nor a run.
+    """
+    return study_of(read_sweep(Path(folder)))
+
+
+def study_of(sweep: RecordedSweep) -> Study:
+    """Return the study of a sweep whose records have been read.
+
+    A run that `implausible` names is in `runs` as one whose record cannot be read, and nowhere else.
+    """
+    # Only a study of the critical batch size needs what reads one.
+    from digits_sweep.report.critical import load_critical
+    from digits_sweep.report.plausible import implausible
+
+    table, history = table_of(sweep), history_of(sweep)
+    recorded = {name: run.record for name, run in sweep.runs.items()}
+    refused = implausible(table, history, recorded)
+    records = {name: record for name, record in recorded.items() if name not in refused}
+    runs = with_configurations(_with_other_keys(_emptied(table, refused), records))
+    evaluations, targets = _evaluations(sweep), targets_table(list(targets_in(sweep)))
+    history, evaluations, targets = (
+        each[~each["run_dir"].isin(list(refused))] for each in (history, evaluations, targets)
+    )
+    goal = goal_of(runs, targets)
+    names = runs.set_index("run_dir")["configuration"]
+    predictions = {name: record.test_answers for name, record in records.items() if record.test_answers}
+    return Study(
+        folder=sweep.folder,
+        runs=with_goal(runs, targets, goal),
+        history=history.assign(configuration=history["run_dir"].map(names)),
+        predictions=pd.DataFrame.from_dict(predictions, orient="index"),
+        targets=targets,
+        evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
+        goal=goal,
+        records=records,
+        manifest=sweep.manifest,
+        critical=load_critical(sweep.folder),
+    )
+
+
+def _evaluations(sweep: RecordedSweep) -> pd.DataFrame:
+    rows = [{"run_dir": run.name, **asdict(row)} for run in sweep.runs.values() for row in run.evaluations]
+    names = [each.name for each in fields(EvaluationRow)]
+    return pd.DataFrame(rows, columns=["run_dir", *names]).astype(dict.fromkeys(names, float))
+
+
+def _emptied(table: pd.DataFrame, refused: dict[str, str]) -> pd.DataFrame:
+    """Return the table with the rows of some runs emptied, but for the folder and the reason."""
+    rows = table["run_dir"].isin(list(refused))
+    if not rows.any():
+        return table
+    copy = table.copy()
+    copy.loc[rows, list(table.columns.drop("run_dir"))] = pd.NA
+    copy.loc[rows, "status"] = str(Status.UNKNOWN)
+    copy.loc[rows, "error"] = table["run_dir"].map(refused)
+    return copy
+
+
+def _with_other_keys(table: pd.DataFrame, records: dict[str, Record]) -> pd.DataFrame:
+    """Add a column for every key that may change a result and that no column covers, a cell a run."""
+    configs = {name: results_of(record.config) for name, record in records.items()}
+    keys = dict.fromkeys(key for config in configs.values() for key in config if key not in COVERED)
+    rows = [configs.get(name) for name in table["run_dir"]]
+    cells: dict[str, Any] = {key: [_text(row, key) for row in rows] for key in keys}
+    return table.assign(**cells)
+
+
+def _text(config: dict[str, Any] | None, key: str) -> str | None:
+    """Return the value of a key as text; None if the run's record cannot be read."""
+    if config is None:
+        return None
+    return to_text(config[key]) if key in config else NOT_SET
+
+
+# --- Configurations: the same name for the seeds of one configuration, and for nothing else.
+
+# Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
+# numbers come from, and two that give the same numbers are one configuration.
+NO_PART_OF_THE_NAME = ("seed", "batch_size", "rule")
+NAMES_OF_CHOICES = {column.name for column in COLUMNS for key in column.keys if key.endswith(".name")} | {"device"}
+
+
+def settings(runs: pd.DataFrame) -> list[str]:
+    """Return the columns of a study's `runs` that are settings and may tell configurations apart."""
+    roles = {column.name: column.role for column in COLUMNS}
+    names = [name for name in runs.columns if roles.get(name, ColumnRole.SETTING) is ColumnRole.SETTING]
+    # Choices such as the optimizer come first: rates often follow from them.
+    names.sort(key=lambda name: not (name in roles and pd.api.types.is_string_dtype(runs[name])))
+    return [name for name in names if name not in (*NO_PART_OF_THE_NAME, *ADDED)]
+
+
+def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd.DataFrame:
+    """Add the column `configuration`: a name that is the same for runs whose settings are, whatever their seeds.
+
+    The batch size is always in the name, and what `telling_apart` returns.
+    """
+    words = labels(telling_apart(runs, leave_out))
+    rows = with_short_rates(runs)[["batch_size", *words]].to_dict("records")
+    return runs.assign(configuration=[_name(row, words) for row in rows])
+
+
+def with_short_rates(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return `runs` with rates that a rule has computed as 2.2361e-5, if that still tells them apart."""
+    short = {
+        name: runs[name].map(lambda rate: float(f"{rate:.5g}"), na_action="ignore") for name in RATES if name in runs
+    }
+    return runs.assign(**{name: rates for name, rates in short.items() if rates.nunique() == runs[name].nunique()})
+
+
+def telling_apart(runs: pd.DataFrame, leave_out: Sequence[str] = (), within: Sequence[str] = ()) -> list[str]:
+    """Return the settings that differ between runs with one batch size, `within` some columns: one at a time.
+
+    A setting that follows from the batch size and from the ones before it is left out.
+    """
+    names: list[str] = []
+    for name in settings(runs):
+        if name in leave_out or runs[name].nunique() < 2:
+            continue
+        if runs.groupby(["batch_size", *within, *names], dropna=False)[name].nunique().gt(1).any():
+            names.append(name)
+    return names
+
+
+def following_batch_size(runs: pd.DataFrame) -> list[str]:
+    """Return the settings that change with the batch size, and are in no name: the rates at batch size 5, for example.
+
+    A setting that follows from the others that tell configurations apart is not among them.
+    """
+    named = telling_apart(runs)
+    others = (
+        runs[named].astype("string").fillna("").agg(", ".join, axis=1) if named else pd.Series("", index=runs.index)
+    )
+    differing = [name for name in settings(runs) if name not in named and runs[name].nunique() > 1]
+    return [name for name in differing if runs.groupby(others)[name].nunique().gt(1).any()]
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """Return what the columns are called in text: `scale` for `data.scale`; the whole key if two have one ending."""
+    short = {name: name.rpartition(".")[2].replace("_", " ") for name in names}
+    endings = list(short.values())
+    return {name: label if endings.count(label) == 1 else name for name, label in short.items()}
+
+
+def level(name: str, label: str, value: Any) -> str:
+    """Write one setting; the name of a choice, such as `sgd` or `eager`, needs no label."""
+    return str(value) if name in NAMES_OF_CHOICES else f"{label} {setting(name, value)}"
+
+
+def shortened(configuration: str) -> str:
+    """Return the name of a configuration without the words in front of its batch size."""
+    return configuration.removeprefix(_("batch size {size}", size=""))
+
+
+def _name(run: dict[Any, Any], words: dict[str, str]) -> str:
+    if pd.isna(run["batch_size"]):
+        return _("unreadable")
+    parts = [level(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
+    return ", ".join([_("batch size {size}", size=run["batch_size"]), *parts])
+
+
+# --- The goal: what runs are ranked by, and how much training each needed to reach it.
+
+RUNNING_LOSS = "running_loss"
+# In the order in which runs are ranked by them if several are targets.
+MEASURES = {
+    "test_error": "a test error of {threshold:g}",
+    "train_error": "a training error of {threshold:g}",
+    "test_loss": "a test loss of {threshold:g}",
+    "train_loss": "{threshold:g}",
+    "running_loss": "{threshold:g}",
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A measure below a threshold for the first time: the running loss, or a column of `evaluations.csv`.
+
+    `problem` says why the runs have no common goal; each is then held against its own threshold of the running loss.
+    """
+
+    measure: str = RUNNING_LOSS
+    threshold: float | None = None
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        if not self.threshold:
+            return _("the threshold")
+        return _(MEASURES[self.measure], threshold=self.threshold)
+
+
+def goal_of(runs: pd.DataFrame, targets: pd.DataFrame) -> Goal:
+    """Return what the `runs` of a sweep have as a common goal; `targets` has the columns of `targets.csv`.
+
+    A target that the user has set comes first. The loss at frozen weights, if all runs measured it, comes before the
+    running loss, which lags behind where the loss is steep. Behind a softmax that cross-entropy squashes again a loss
+    is another thing than behind logits: runs with several heads are ranked by an error, if it is a target.
+    """
+    trained = runs[runs["batch_size"].notna() & (runs["epochs"].fillna(0) > 0)]
+    shared = shared_goals(trained, targets)
+    heads, thresholds = (trained[name].dropna().unique() for name in ("head", "loss_threshold"))
+    usual = [Goal("train_loss", float(each)) for each in thresholds]
+    errors = [goal for goal in shared if goal.measure.endswith("_error")]
+    if len(heads) > 1:
+        unlike = _(
+            "a loss behind {heads} is not the same measure, so these runs are not ranked by one; an error is "
+            "(evaluation=fine evaluation.targets.test_error=[0.1])",
+            heads=_(" and behind ").join(heads),
+        )
+        return _hardest(errors, targets) if errors else Goal(problem=unlike)
+    if own := [goal for goal in shared if goal not in usual]:
+        return _hardest(own, targets)
+    if len(thresholds) > 1:
+        return Goal(problem=_("these runs have different thresholds, so they are not ranked"))
+    if not len(thresholds):
+        return Goal()
+    return usual[0] if usual[0] in shared else Goal(threshold=float(thresholds[0]))
+
+
+def shared_goals(runs: pd.DataFrame, targets: pd.DataFrame) -> list[Goal]:
+    """Return the targets that all `runs` have, reached or not: errors first, of one measure the easiest first."""
+    own = targets[targets["run_dir"].isin(runs["run_dir"])]
+    counts = own.groupby(["target", "threshold"])["run_dir"].nunique()
+    goals = [Goal(str(name), float(value)) for (name, value), count in counts.items() if count == len(runs)]
+    return sorted(goals, key=lambda goal: (list(MEASURES).index(goal.measure), -(goal.threshold or 0)))
+
+
+def _hardest(goals: Sequence[Goal], targets: pd.DataFrame) -> Goal:
+    """Return the last goal of the first measure that a run has reached, or its easiest if none has."""
+    of_measure = [goal for goal in goals if goal.measure == goals[0].measure]
+    reached = [goal for goal in of_measure if rows_of(goal, targets)["reached"].fillna(False).any()]
+    return reached[-1] if reached else of_measure[0]
+
+
+def rows_of(goal: Goal, targets: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `targets.csv` that are about a goal."""
+    return targets[(targets["target"] == goal.measure) & (targets["threshold"] == goal.threshold)]
+
+
+def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataFrame:
+    """Add to every run how much training it needed to reach the goal; empty: not reached, or unknown.
+
+    `reached` is True or False, and empty if that is unknown. `examples_to_goal` and `iterations_to_goal` are the same
+    on every machine. `seconds_to_goal` are these iterations at what one costs at this batch size, over all runs;
+    `own_seconds_to_goal` at what it costs in this run alone. `never_predicted` counts the classes that are never
+    predicted: at the goal if that was evaluated, else at the end.
+    """
+    runs = runs.reset_index(drop=True)
+    if goal.measure == RUNNING_LOSS:
+        epoch = runs["first_epoch_below_threshold"]
+        # Before the losses of iterations were recorded, a threshold was counted as reached at the end of an epoch.
+        examples = runs["examples_to_threshold"].fillna(epoch * runs["train_samples"])
+        iterations = runs["iterations_to_threshold"].fillna(epoch * runs["iterations_per_epoch"])
+        reached = examples.notna().mask(runs["status"] == Status.UNKNOWN.value)
+        never = runs["classes_never_predicted"]
+    else:
+        rows = rows_of(goal, targets).drop_duplicates("run_dir").set_index("run_dir")
+        at = rows.reindex(runs["run_dir"]).reset_index(drop=True)
+        examples, iterations, reached = at["examples"], at["iterations"], at["reached"]
+        never = at["classes_never_predicted"].fillna(runs["classes_never_predicted"])
+    columns = {"examples_to_goal": examples, "iterations_to_goal": iterations}
+    own = (runs["seconds_per_epoch"] / runs["iterations_per_epoch"]).fillna(
+        runs["seconds_to_threshold"] / runs["iterations_to_threshold"]
+    )
+    columns["seconds_to_goal"] = iterations.astype("Float64") * seconds_per_iteration(runs).fillna(own)
+    columns["own_seconds_to_goal"] = iterations.astype("Float64") * own
+    floats = {name: column.astype("Float64") for name, column in columns.items()}
+    return runs.assign(**floats, reached=reached.astype("boolean"), never_predicted=never)
+
+
+# --- Costs: what an iteration and an example take on this machine, from the seconds of the epochs.
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A fit of seconds per epoch = a x iterations + b x examples.
+
+    `parts` has a row for every batch size (its index) and the columns `examples` and `iterations`, the two parts of the
+    fit in seconds, and `measured`, the median over the runs.
+    """
+
+    seconds_per_iteration: float
+    seconds_per_example: float
+    parts: pd.DataFrame
+
+
+def seconds_per_iteration(runs: pd.DataFrame) -> pd.Series:
+    """Return what an iteration of every run costs, in seconds; missing if no epoch of such a run was timed.
+
+    It is the median over all runs that do the same work in an iteration: neither the seed nor a rate costs time, so a
+    difference of their seconds at equal iterations is noise. Runs of two sweeps have costs of their own.
+    """
+    own = runs["seconds_per_epoch"].astype("Float64") / runs["iterations_per_epoch"]
+    sweep = [name for name in ("sweep",) if name in runs]
+    differing = [name for name in _work(runs) if runs[name].nunique(dropna=False) > 1]
+    work = [runs[name].astype("string").fillna("") for name in (*sweep, "batch_size", *differing)]
+    return own.groupby(work).transform("median")
+
+
+def _work(runs: pd.DataFrame) -> list[str]:
+    """Return the settings that may make an iteration longer: all but rates, which are numbers with a fraction."""
+    return [name for name in settings(runs) if runs[name].dtype != "Float64"]
+
+
+def costs(runs: pd.DataFrame) -> Costs | None:
+    """Fit the cost of an iteration and of an example, by non-negative least squares on relative errors over the runs.
+
+    Return None if fewer than two batch sizes were timed, or if the runs differ in more than their batch size, their
+    rates and their number of threads: two networks or two engines do not share their costs.
+    """
+    timed = runs.dropna(subset=["seconds_per_epoch", "iterations_per_epoch", "train_samples"])
+    alike = all(timed[name].nunique() <= 1 for name in _work(timed) if name != "num_threads")
+    if timed["iterations_per_epoch"].nunique() < 2 or not alike:
+        return None
+    names = ("iterations_per_epoch", "train_samples", "seconds_per_epoch")
+    iteration, example = fitted_costs(*(timed[name].to_numpy(float) for name in names))
+    sizes = timed.groupby("batch_size", sort=True)
+    first = sizes.first()
+    columns = {
+        "examples": first["train_samples"].astype(float) * example,
+        "iterations": first["iterations_per_epoch"].astype(float) * iteration,
+        "measured": sizes["seconds_per_epoch"].median().astype(float),
+    }
+    return Costs(iteration, example, pd.DataFrame(columns))
+
+
+def fitted_costs(iterations: np.ndarray, examples: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
+    """Return a and b of seconds = a x iterations + b x examples; each argument is (n,), of two batch sizes or more.
+
+    By non-negative least squares on relative errors.
+    """
+    terms = np.stack([iterations, examples], axis=1) / seconds[:, None]
+    both = np.linalg.lstsq(terms, np.ones(len(seconds)))[0]
+    if (both >= 0).all():
+        return float(both[0]), float(both[1])
+    # One of them is 0 then, and the other is fitted alone: whichever leaves the smaller error.
+    alone = terms.sum(axis=0) / (terms**2).sum(axis=0)
+    errors = ((terms * alone - 1) ** 2).sum(axis=0)
+    return (float(alone[0]), 0.0) if errors[0] <= errors[1] else (0.0, float(alone[1]))
+
+
+def losses_of(study: Study) -> dict[str, np.ndarray]:
+    """Return the losses of every iteration, (iterations,) float32, of each run that recorded them, by its name.
+
+    Raises `UnreadableRecord` if a run's file is not what its record says.
+    """
+    signatures = {name: record.files.get(LOSSES_FILE) for name, record in study.records.items()}
+    return {name: read_losses(study.folder / name, each) for name, each in signatures.items() if each}

@@ -1,1 +1,0 @@
-"""The tables of a page and of a terminal."""
