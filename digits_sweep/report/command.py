@@ -31,10 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with command(arguments), ExitStack() as stack:
             _report(_parser().parse_args(arguments), stack)
     except ModuleNotFoundError as missing:
-        if (missing.name or "").startswith("digits_sweep"):
+        name = (missing.name or "").partition(".")[0]
+        if name == "digits_sweep":
             raise
         # The environment may be missing altogether.
-        sys.exit(f"{missing.name} is not installed here; run make sweep once, then make report")
+        sys.exit(f"{name} is not installed here; run make sweep once, then make report")
 
 
 def _report(chosen: argparse.Namespace, stack: ExitStack) -> None:

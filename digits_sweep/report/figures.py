@@ -44,8 +44,9 @@ from digits_sweep.results.record import Status
 
 Spec = dict[str, Any]
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-MIME = "application/vnd.vegalite.v6+json"
+# The version that notebooks know; newer ones read it too.
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+MIME, VERSION = "application/vnd.vegalite.v5+json", "5.21"
 INK, QUIET, GRID = "var(--ink)", "var(--quiet)", "var(--grid)"
 SIZES, HEAT, SERIES = (
     [f"var(--{name}-{step})" for step in range(count)] for name, count in (("size", 12), ("heat", 8), ("series", 6))
@@ -139,7 +140,7 @@ class Figure:
         specification = self.light()
         return {
             MIME: json.loads(specification),
-            "image/svg+xml": vl_convert.vegalite_to_svg(specification),
+            "image/svg+xml": vl_convert.vegalite_to_svg(specification, vl_version=VERSION),
             "text/plain": f"{self.title}. {self.text}",
         }
 
