@@ -22,9 +22,9 @@ import pandas as pd
 
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.errors import escape_controls
-from digits_sweep.report.sentences import changing_with_batch_size, never_predicted
+from digits_sweep.report.sentences import never_predicted
 from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
-from digits_sweep.report.study import Study, costs, labels, level, shortened, telling_apart
+from digits_sweep.report.study import Study, costs, labels, level, odd_settings, shortened, telling_apart
 from digits_sweep.report.tables import other_goals, to_another_goal
 from digits_sweep.report.words import (
     _,
@@ -284,7 +284,8 @@ def layout_of(study: Study) -> Layout:
         panels = _ordered(panel, dict(enumerate(chosen)))
         variants, variant = [""], dict.fromkeys(variant, "")
     table = pd.DataFrame({"batch_size": sizes, "panel": panel, "variant": variant}, index=first.index)
-    notes = pd.Series(_notes(runs, first), index=first.index)
+    odd = odd_settings(runs)
+    notes = pd.Series([odd.get(str(name), "") for name in first.index], index=first.index)
     placed = table.assign(place=_places(table), note=notes, is_odd=notes != "")
     # Of several side by side one note is enough.
     placed.loc[placed.duplicated(["panel", "batch_size", "note"], keep="last"), "note"] = ""
@@ -322,19 +323,6 @@ def _places(table: pd.DataFrame) -> pd.Series:
     count, index = groups.transform("size"), groups.cumcount()
     step = np.minimum(0.035 * span, 0.4 * gap / np.maximum(count - 1, 1))
     return table["batch_size"] * np.exp(step * (index - (count - 1) / 2))
-
-
-def _notes(runs: pd.DataFrame, first: pd.DataFrame) -> list[str]:
-    """Return the setting that changes with the batch size, of the configurations in which it is not the usual one."""
-    names = changing_with_batch_size(runs)[:1]
-    if not names:
-        return [""] * len(first)
-    (name,) = names
-    counts, word = first[name].value_counts(dropna=False), labels(names)[name]
-    return [
-        level(name, word, value) if not pd.isna(value) and 2 * counts[value] <= len(first) else ""
-        for value in first[name]
-    ]
 
 
 # --- Parts of specifications.
