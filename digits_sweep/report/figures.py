@@ -22,9 +22,9 @@ import pandas as pd
 
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.errors import escape_controls
-from digits_sweep.report.sentences import changing_with_batch_size, never_predicted
+from digits_sweep.report.sentences import never_predicted
 from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
-from digits_sweep.report.study import Study, costs, labels, level, shortened, telling_apart
+from digits_sweep.report.study import Study, costs, labels, level, odd_settings, shortened, telling_apart
 from digits_sweep.report.tables import other_goals, to_another_goal
 from digits_sweep.report.words import (
     _,
@@ -44,8 +44,9 @@ from digits_sweep.results.record import Status
 
 Spec = dict[str, Any]
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
-MIME = "application/vnd.vegalite.v6+json"
+# The version that notebooks know; newer ones read it too.
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+MIME, VERSION = "application/vnd.vegalite.v5+json", "5.21"
 INK, QUIET, GRID = "var(--ink)", "var(--quiet)", "var(--grid)"
 SIZES, HEAT, SERIES = (
     [f"var(--{name}-{step})" for step in range(count)] for name, count in (("size", 12), ("heat", 8), ("series", 6))
@@ -139,7 +140,7 @@ class Figure:
         specification = self.light()
         return {
             MIME: json.loads(specification),
-            "image/svg+xml": vl_convert.vegalite_to_svg(specification),
+            "image/svg+xml": vl_convert.vegalite_to_svg(specification, vl_version=VERSION),
             "text/plain": f"{self.title}. {self.text}",
         }
 
@@ -283,7 +284,8 @@ def layout_of(study: Study) -> Layout:
         panels = _ordered(panel, dict(enumerate(chosen)))
         variants, variant = [""], dict.fromkeys(variant, "")
     table = pd.DataFrame({"batch_size": sizes, "panel": panel, "variant": variant}, index=first.index)
-    notes = pd.Series(_notes(runs, first), index=first.index)
+    odd = odd_settings(runs)
+    notes = pd.Series([odd.get(str(name), "") for name in first.index], index=first.index)
     placed = table.assign(place=_places(table), note=notes, is_odd=notes != "")
     # Of several side by side one note is enough.
     placed.loc[placed.duplicated(["panel", "batch_size", "note"], keep="last"), "note"] = ""
@@ -318,22 +320,9 @@ def _places(table: pd.DataFrame) -> pd.Series:
     gap = min((right - left for left, right in pairwise(logs)), default=math.log(2))
     span = logs[-1] - logs[0] if len(logs) > 1 else math.log(4)
     groups = table.groupby(["panel", "batch_size"])["variant"]
-    count, number_ = groups.transform("size"), groups.cumcount()
+    count, index = groups.transform("size"), groups.cumcount()
     step = np.minimum(0.035 * span, 0.4 * gap / np.maximum(count - 1, 1))
-    return table["batch_size"] * np.exp(step * (number_ - (count - 1) / 2))
-
-
-def _notes(runs: pd.DataFrame, first: pd.DataFrame) -> list[str]:
-    """Return the setting that changes with the batch size, of the configurations in which it is not the usual one."""
-    names = changing_with_batch_size(runs)[:1]
-    if not names:
-        return [""] * len(first)
-    (name,) = names
-    counts, word = first[name].value_counts(dropna=False), labels(names)[name]
-    return [
-        level(name, word, value) if not pd.isna(value) and 2 * counts[value] <= len(first) else ""
-        for value in first[name]
-    ]
+    return table["batch_size"] * np.exp(step * (index - (count - 1) / 2))
 
 
 # --- Parts of specifications.
@@ -341,7 +330,7 @@ def _notes(runs: pd.DataFrame, first: pd.DataFrame) -> list[str]:
 
 def color(sizes: Sequence[int], legend: bool = False) -> Spec:
     """Give every batch size its color, the smallest the darkest, as in all figures of a page."""
-    steps = [round(number_ * (len(SIZES) - 1) / max(len(sizes) - 1, 1)) for number_ in range(len(sizes))]
+    steps = [round(index * (len(SIZES) - 1) / max(len(sizes) - 1, 1)) for index in range(len(sizes))]
     scale = {"domain": list(sizes), "range": [SIZES[step] for step in steps]}
     keys = (
         {"title": _("batch size"), "symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2}
@@ -636,7 +625,7 @@ def map_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterator[Fi
     factors = {name: values for name, values in layout.factors.items() if name != "sweep"}
     wanted = [name for name, values in factors.items() if FEWEST_LEVELS <= len(set(values.values())) <= MOST_IN_A_MAP]
     things = capitalized(up_to(noun_of(runs), study.goal))
-    for number_, name in enumerate(wanted[:2] if len(groups) >= FEWEST_IN_A_MAP else ()):
+    for index, name in enumerate(wanted[:2] if len(groups) >= FEWEST_IN_A_MAP else ()):
         levels = factors[name]
         cells = pd.DataFrame(
             [(group.batch_size, levels[group.configuration], group.examples_to_goal.median) for group in groups],
@@ -670,7 +659,7 @@ def map_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterator[Fi
         )  # fmt: skip
         title = _("{things} by batch size and {label}", things=things, label=label)
         text = _("{title}: {ends}.", title=title, ends=_ends_of(runs, "examples_to_goal", rounded))
-        yield Figure(f"heat-{number_}", title, caption, text, table, spec_of(layers, None, max(28 * len(order), 90)))
+        yield Figure(f"heat-{index}", title, caption, text, table, spec_of(layers, None, max(28 * len(order), 90)))
 
 
 def _in_short(count: float) -> str:
@@ -764,9 +753,9 @@ def losses_of(history: pd.DataFrame, floor: float, configurations: int) -> pd.Da
 
 def thinned(table: pd.DataFrame, by: str) -> pd.DataFrame:
     """Return at most so many rows of each line as can be told apart, the first and the last among them."""
-    number_, count = table.groupby(by).cumcount(), table.groupby(by)[by].transform("size")
+    index, count = table.groupby(by).cumcount(), table.groupby(by)[by].transform("size")
     every = np.ceil(count / MOST_POINTS)
-    return table[(number_ % every == 0) | (number_ == count - 1)]
+    return table[(index % every == 0) | (index == count - 1)]
 
 
 def line_figure(
@@ -812,8 +801,8 @@ def _levels(levels: Sequence[tuple[float, str]], y: Spec) -> list[Spec]:
     if not levels:
         return []
     rows = [
-        {"level": float(f"{value:.6g}"), "label": name, "first": number_ == 0}
-        for number_, (value, name) in enumerate(levels)
+        {"level": float(f"{value:.6g}"), "label": name, "first": index == 0}
+        for index, (value, name) in enumerate(levels)
     ]
     data, at = {"values": rows}, {"y": {**y, "field": "level"}}
     dash = {"condition": {"test": "datum.first", "value": [6, 4]}, "value": [2, 3]}

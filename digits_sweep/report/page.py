@@ -240,7 +240,8 @@ def _compact(table: pd.DataFrame) -> dict[str, Any]:
 def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:
     """Return what can be switched: every configuration if they are few, else batch sizes and the levels of factors."""
     runs = trained(study.runs)
-    if runs.empty:
+    # The figures of a critical batch size are of goals, not of runs.
+    if runs.empty or study.critical:
         return []
     first = runs.drop_duplicates("configuration").set_index("configuration")
     sizes = sorted({int(size) for size in first["batch_size"]})

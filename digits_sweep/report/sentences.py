@@ -29,9 +29,8 @@ from digits_sweep.report.study import (
     RUNNING_LOSS,
     Goal,
     Study,
-    following_batch_size,
     labels,
-    level,
+    odd_settings,
     shortened,
     telling_apart,
 )
@@ -101,31 +100,15 @@ def verdict(study: Study) -> str:
 
 
 class _Names:
-    """The names of configurations in a sentence, with the setting that changes with the batch size, if one does.
-
-    It is named if less than half of the configurations have its value: `batch size 5 (lr 1e-6)`.
-    """
+    """The names of configurations in a sentence, with the setting that is not as usual: `batch size 5 (lr 1e-6)`."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
-        self.odd: dict[str, str] = {}
-        first = runs.drop_duplicates("configuration").set_index("configuration")
-        for name in changing_with_batch_size(runs)[:1]:
-            common = first[name].value_counts(dropna=False)
-            for configuration, value in first[name].items():
-                if not pd.isna(value) and 2 * common[value] <= len(first):
-                    self.odd[str(configuration)] = level(name, labels([name])[name], value)
+        self.odd = odd_settings(runs)
 
     def of(self, group: Replicates, short: bool = False) -> str:
         name = shortened(group.configuration) if short else group.configuration
         odd = self.odd.get(group.configuration)
         return f"{name} ({odd})" if odd else name
-
-
-def changing_with_batch_size(runs: pd.DataFrame) -> list[str]:
-    """Return the settings that differ between the runs because their batch sizes do: those that change results."""
-    others = {column.name for column in COLUMNS if column.mixture} | {"num_threads", "train_samples"}
-    found = [name for name in following_batch_size(runs) if name not in others]
-    return sorted(found, key=lambda name: name != "lr")
 
 
 def _first_sentences(

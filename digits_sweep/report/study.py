@@ -185,17 +185,43 @@ def telling_apart(runs: pd.DataFrame, leave_out: Sequence[str] = (), within: Seq
     return names
 
 
-def following_batch_size(runs: pd.DataFrame) -> list[str]:
-    """Return the settings that change with the batch size, and are in no name: the rates at batch size 5, for example.
+def changing_with_batch_size(runs: pd.DataFrame) -> list[str]:
+    """Return the settings that change with the batch size and are in no name: the rates at batch size 5, for example.
 
-    A setting that follows from the others that tell configurations apart is not among them.
+    A setting that follows from the others that tell configurations apart is not among them, nor one of the machine.
     """
+    others = {column.name for column in COLUMNS if column.mixture} | {"num_threads", "train_samples"}
+    alike = _alike_but_for_size(runs)
     named = telling_apart(runs)
-    others = (
-        runs[named].astype("string").fillna("").agg(", ".join, axis=1) if named else pd.Series("", index=runs.index)
-    )
-    differing = [name for name in settings(runs) if name not in named and runs[name].nunique() > 1]
-    return [name for name in differing if runs.groupby(others)[name].nunique().gt(1).any()]
+    differing = [name for name in settings(runs) if name not in {*named, *others} and runs[name].nunique() > 1]
+    names = [name for name in differing if runs.groupby(alike)[name].nunique().gt(1).any()]
+    return sorted(names, key=lambda name: name != "lr")
+
+
+def odd_settings(runs: pd.DataFrame) -> dict[str, str]:
+    """Return the setting that changes with the batch size, by the configurations in which it is not the usual one.
+
+    `{"batch size 5": "lr 1e-6"}`: usual is what more than half of the configurations have that are alike but for it and
+    their batch sizes.
+    """
+    first = runs.drop_duplicates("configuration").set_index("configuration")
+    odd: dict[str, str] = {}
+    for name in changing_with_batch_size(runs)[:1]:
+        word = labels([name])[name]
+        for values in (group[name] for alike, group in first.groupby(_alike_but_for_size(first, runs))):
+            counts = values.value_counts(dropna=False)
+            for configuration, value in values.items():
+                if len(counts) > 1 and not pd.isna(value) and 2 * counts[value] <= len(values):
+                    odd[str(configuration)] = level(name, word, value)
+    return odd
+
+
+def _alike_but_for_size(table: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.Series:
+    """Return for every row what tells its configuration from others of the same batch size, as one text."""
+    named = telling_apart(table if runs is None else runs)
+    if not named:
+        return pd.Series("", index=table.index)
+    return table[named].astype("string").fillna("").agg(", ".join, axis=1)
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:

@@ -447,8 +447,8 @@ def configurations_for_terminal(study: Study) -> ForTerminal:
     rows = []
     for group in groups:
         own = [setting(name, first.at[group.configuration, name]) for name in beside]
-        for number_, (name, *cells) in enumerate(_terminal_rows(group)):
-            rows.append([name, *(own if number_ == 0 else [""] * len(own)), *cells])
+        for index, (name, *cells) in enumerate(_terminal_rows(group)):
+            rows.append([name, *(own if index == 0 else [""] * len(own)), *cells])
     missed = [_(MISSED)] if any(math.isinf(group.epochs_to_threshold.high) for group in groups) else []
     several = [_(INTERVALS)] if any(group.runs > 1 for group in groups) else []
     optional = [iterations, test, loss, per_epoch, reached, took]

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from digits_sweep.report.sentences import verdict
+from digits_sweep.report.study import odd_settings
 from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -44,6 +45,15 @@ def test_a_setting_that_changes_with_the_batch_size_is_named(tmp_path):
     add_seeds(tmp_path, 20, [46_600])
     add_seeds(tmp_path, 5, [None], lr=1e-6, weight_decay=5e-6)
     assert "; 5 (lr 1e-6) did not get there" in verdict_of(tmp_path)
+
+
+def test_of_several_optimizers_only_the_one_whose_rate_changes_is_named_so(tmp_path):
+    for optimizer, odd in (("adam", 1e-6), ("sgd", 1e-2)):
+        for size in (100, 20, 5):
+            lr = odd if size == 5 or optimizer == "sgd" else 1e-4
+            add_seeds(tmp_path, size, [1000 * size], name=f"_{optimizer}", lr=lr, optimizer=optimizer)
+    study = finished(tmp_path)
+    assert odd_settings(study.runs) == {"batch size 5, adam": "lr 1e-6"}
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,9 @@
     const { table, rows } = each;
     const body = table.tBodies[0];
     all("thead th", table).forEach((head, column) => {
+      // On a narrow screen a row is a card, and every cell needs its title; the page of many rows leaves that to here.
+      const title = head.textContent;
+      if (column && rows.length > 100) rows.forEach((row) => { row.cells[column].dataset.title = title; });
       const sort = button(head.textContent, null, () => {
         all("tr.own", body).forEach(close);
         const up = head.getAttribute("aria-sort") !== "ascending";
