@@ -54,6 +54,8 @@ SIZES, HEAT, SERIES = (
 # A figure of one panel is so many pixels wide with its axes, one of several panels spans the page.
 NARROW, WIDE, AXIS, GAP = 560, 1160, 62, 44
 HEIGHT = 230
+# What makes a figure move under the mouse; one that is only drawn does without.
+MOVES = {"name": "grid", "select": {"type": "interval", "zoom": "wheel![event.shiftKey]"}, "bind": "scales"}
 # So many configurations of one batch size stand in one panel, told apart by shape or dashes.
 MOST_VARIANTS = 3
 MOST_LEVELS, MOST_PANELS = 6, 12
@@ -104,15 +106,21 @@ class Figure:
         return {"$schema": SCHEMA, **printable(self.spec), "config": config(), "datasets": {"table": self.rows()}}
 
     def light(self) -> str:
-        """Return the whole specification as JSON in the colors of a light page, for what has no custom properties."""
-        return colored(json.dumps(self.whole()))
+        """Return the whole specification as JSON in the colors of a light page, for what has no custom properties.
+
+        A mark shows its row under the mouse.
+        """
+        whole = self.whole()
+        shown = {**whole["config"], "mark": {"tooltip": {"content": "data"}}}
+        return colored(json.dumps({**whole, "config": shown}))
 
     def svg(self) -> str:
         """Draw it as an element of a page."""
         # Takes a tenth of a second, which a table need not wait for.
         import vl_convert
 
-        drawing = WITHOUT_USE.sub("", vl_convert.vegalite_to_svg(json.dumps(self.whole())))
+        still = json.dumps(self.whole()).replace(f', "params": [{json.dumps(MOVES)}]', "")
+        drawing = WITHOUT_USE.sub("", vl_convert.vegalite_to_svg(still))
         drawing = PLACES.sub(lambda place: re.sub(r"(\d+\.\d)\d+", r"\1", place[0]), drawing)
         return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(printable(self.text))}"', 1)
 
@@ -381,14 +389,16 @@ def epochs_axis(most: float) -> Spec:
 
 def layer(mark: str, kind: str, encoding: Spec, **options: Any) -> Spec:
     """Return a layer that draws the rows of one kind."""
-    drawn = {"type": mark, "tooltip": {"content": "data"}, **options}
-    return {"transform": [{"filter": f"datum.kind == '{kind}'"}], "mark": drawn, "encoding": encoding}
+    return {
+        "transform": [{"filter": f"datum.kind == '{kind}'"}],
+        "mark": {"type": mark, **options},
+        "encoding": encoding,
+    }
 
 
 def spec_of(layers: Sequence[Spec], layout: Layout | None, height: int = HEIGHT, **usermeta: Any) -> Spec:
     """Return a specification of layers, repeated in every panel; a reader may zoom and move it."""
-    grid = {"name": "grid", "select": {"type": "interval", "zoom": "wheel![event.shiftKey]"}, "bind": "scales"}
-    movable = {**layers[0], "params": [grid]} if "y" in usermeta else layers[0]
+    movable = {**layers[0], "params": [MOVES]} if "y" in usermeta else layers[0]
     panels = layout.panels if layout else [""]
     columns = layout.columns if layout else 1
     total = NARROW if len(panels) < 2 else WIDE
@@ -764,7 +774,7 @@ def line_figure(
 ) -> Figure:  # fmt: skip
     """Draw a thin line a seed and a thick one a configuration, named at its end if they are few; levels across."""
     table = table[np.isfinite(table[[x["field"], y["field"]]].astype(float)).all(axis=1)]
-    longest = max(len(shortened(name)) for name in table["configuration"])
+    longest = max(len(shortened(name)) for name in table["configuration"].unique())
     named = table["configuration"].nunique() <= MOST_NAMED and longest <= LONGEST_NAME
     # Room for the names, which end with the panel.
     x = {**x, "scale": {**x["scale"], "padding": 8 + 9 * longest}} if named else x
@@ -780,7 +790,7 @@ def line_figure(
     lines = {**both, "detail": [{"field": name} for name in ("run", "configuration", "kind") if name in table]}
     lines |= {"strokeWidth": of_kind("median", 2, 0.7), "opacity": of_kind("median", 1, 0.6)}
     drawn = {"transform": [{"filter": "datum.kind == 'seed' || datum.kind == 'median'"}], "encoding": lines}
-    layers.append({**drawn, "mark": {"type": "line", "interpolate": interpolate, "tooltip": {"content": "data"}}})
+    layers.append({**drawn, "mark": {"type": "line", "interpolate": interpolate}})
     if single.any():
         table = pd.concat([table, table[single].assign(kind="point")])
         layers.append(layer("point", "point", {"x": x, "y": y, "color": colors}, filled=True, size=50))

@@ -92,7 +92,7 @@ def verdict(study: Study) -> str:
             epochs=counted(best.epochs, "epoch"),
         )  # fmt: skip
     if len(groups) > MOST_NAMED:
-        return _of_many(study.runs, runs, order, goal, timed)
+        return _of_many(study.runs, runs, order, goal, timed, names)
     candidates = _first_sentences(runs, order, goal, timed, names)
     sure = _how_sure(runs, order, timed, names)
     fitting = [f"{text} {sure}" for text in candidates if len(f"{text} {sure}".split()) <= MOST_WORDS]
@@ -188,7 +188,9 @@ def _paired(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool
     return paired(ours, theirs, column)
 
 
-def _of_many(all_runs: pd.DataFrame, runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed: bool) -> str:
+def _of_many(
+    all_runs: pd.DataFrame, runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed: bool, names: _Names
+) -> str:
     """Name the best of many configurations, how many come near, and the setting that separates the rest."""
     best, *others = order
     amount = f"{rounded(best.examples_to_goal.median)} {noun_of(runs)}"
@@ -196,7 +198,7 @@ def _of_many(all_runs: pd.DataFrame, runs: pd.DataFrame, order: Sequence[Replica
         amount += f" ({seconds(best.seconds_to_goal.median)})"
     first = _(
         "Of {count} configurations, {best} passed {goal} first, after {amount}.",
-        count=len(order), best=_Names(runs).of(best), goal=goal, amount=amount,
+        count=len(order), best=names.of(best), goal=goal, amount=amount,
     )  # fmt: skip
     if max(group.runs for group in order) > 1:
         pairs = [_paired(runs, best, other, timed) for other in others]

@@ -191,10 +191,12 @@ def changing_with_batch_size(runs: pd.DataFrame) -> list[str]:
     A setting that follows from the others that tell configurations apart is not among them, nor one of the machine.
     """
     others = {column.name for column in COLUMNS if column.mixture} | {"num_threads", "train_samples"}
-    alike = _alike_but_for_size(runs)
+    differing = {name for name in settings(runs) if name not in others and runs[name].nunique() > 1}
     named = telling_apart(runs)
-    differing = [name for name in settings(runs) if name not in {*named, *others} and runs[name].nunique() > 1]
-    names = [name for name in differing if runs.groupby(alike)[name].nunique().gt(1).any()]
+    if not differing - set(named):
+        return []
+    groups = runs.groupby(_alike(runs, named))
+    names = [name for name in settings(runs) if name in differing - set(named) and groups[name].nunique().gt(1).any()]
     return sorted(names, key=lambda name: name != "lr")
 
 
@@ -208,7 +210,7 @@ def odd_settings(runs: pd.DataFrame) -> dict[str, str]:
     odd: dict[str, str] = {}
     for name in changing_with_batch_size(runs)[:1]:
         word = labels([name])[name]
-        for values in (group[name] for alike, group in first.groupby(_alike_but_for_size(first, runs))):
+        for values in (group[name] for alike, group in first.groupby(_alike(first, telling_apart(runs)))):
             counts = values.value_counts(dropna=False)
             for configuration, value in values.items():
                 if len(counts) > 1 and not pd.isna(value) and 2 * counts[value] <= len(values):
@@ -216,12 +218,11 @@ def odd_settings(runs: pd.DataFrame) -> dict[str, str]:
     return odd
 
 
-def _alike_but_for_size(table: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.Series:
-    """Return for every row what tells its configuration from others of the same batch size, as one text."""
-    named = telling_apart(table if runs is None else runs)
+def _alike(table: pd.DataFrame, named: Sequence[str]) -> pd.Series:
+    """Return for every row its settings that tell configurations of one batch size apart, as one text."""
     if not named:
         return pd.Series("", index=table.index)
-    return table[named].astype("string").fillna("").agg(", ".join, axis=1)
+    return table[list(named)].astype("string").fillna("").agg(", ".join, axis=1)
 
 
 def labels(names: Sequence[str]) -> dict[str, str]:
