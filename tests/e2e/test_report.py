@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from digits_sweep import run
-from digits_sweep.report.command import main
+from digits_sweep.report.__main__ import main
 from digits_sweep.report.study import load_study
 from tests.pages import Page, page_of, sixty_runs
 from tests.studies import add_run, finished, losses_reaching
@@ -216,10 +216,3 @@ def test_a_folder_that_is_no_sweep_is_refused_in_a_line_and_no_page_is_written(r
     reason = "notes: not a sweep: it has neither a sweep.json nor a run with a record.json"
     assert report("sweep", "notes") == (1, "", reason)
     assert not (tmp_path / "outputs").exists()
-
-
-def test_without_its_environment_the_command_says_how_to_make_one():
-    program = "import sys; sys.modules['rich'] = None; from digits_sweep.report.command import main; main([])"
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (finished.returncode, finished.stdout) == (1, "")
-    assert finished.stderr == "rich is not installed here; run make sweep once, then make report\n"

@@ -62,7 +62,7 @@ def texts_in(path: Path) -> Iterator[str]:
 
 def all_texts() -> set[str]:
     of_the_template = re.findall(r'\b_\("(.*?)"[,)]', TEMPLATE)
-    modules = [path for path in REPORT.glob("*.py") if path.stem not in ("__init__", "__main__")]
+    modules = [path for path in REPORT.glob("*.py") if path.stem != "__init__"]
     return {text for path in modules for text in texts_in(path)} | set(of_the_template) | ELSEWHERE
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from digits_sweep.report.command import main
+from digits_sweep.report.__main__ import main
 from digits_sweep.report.tables import configurations_for_terminal, runs_for_terminal
 from digits_sweep.shell import Screen, print_table, without_room
 from tests.many import sweep_of
