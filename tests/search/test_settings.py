@@ -103,7 +103,7 @@ def test_a_batch_size_that_was_not_typed_is_planned_like_the_others():
 
 
 def test_what_follows_from_the_batch_size_may_differ():
-    runs = read_critical(["data.batch_size=5,100", "optimizer=adam_sqrt"]).planned.runs
+    runs = read_critical(["data.batch_size=5,100", "scaling=sqrt"]).planned.runs
     assert len({tuple(run.config.optimizer.betas) for run in runs}) == 2
 
 
