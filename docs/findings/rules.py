@@ -7,7 +7,6 @@ its runs, at frozen weights and after equally many examples, are compared with t
 batch size, seed by seed. Runs without a rule on the same seeds, which have tuned rates, are compared with one another.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from evidence import (
     read_arguments,
     sign_test,
 )
+
+from digits_sweep.results.record import read_record
 
 HEADER = ("rule", "from lr", "batch size", "lr", "seeds", "train loss", "above the reference", "test error", "above it")
 
@@ -72,10 +73,8 @@ def evaluated_runs(sweep: Path) -> pd.DataFrame:
         evaluations = sweep / folder / "evaluations.csv"
         if not evaluations.exists():
             raise ValueError(f"{folder} was not evaluated; run experiment=rules")
-        config = json.loads((sweep / folder / "record.json").read_text(encoding="utf-8"))["config"]
-        # Older records have the rule's keys among the optimizer's.
-        rule = config.get("scaling") or config["optimizer"]
-        origin = {f"origin_{key}": rule.get(f"reference_{key}") for key in ("batch_size", "lr")}
+        scaling = read_record(sweep / folder).config.get("scaling", {})
+        origin = {f"origin_{key}": scaling.get(f"reference_{key}") for key in ("batch_size", "lr")}
         rows.append({"run_dir": folder, **origin, **pd.read_csv(evaluations).iloc[-1]})
     last = pd.DataFrame(rows)[["run_dir", "origin_batch_size", "origin_lr", "examples", "train_loss", "test_error"]]
     if last["examples"].max() - last["examples"].min() > runs["batch_size"].max():

@@ -77,7 +77,7 @@ def test_the_version_needs_no_package(tmp_path, module):
     assert (answered.returncode, answered.stdout, answered.stderr) == (0, "digits_sweep 0.1.0\n", "")
 
 
-@pytest.mark.parametrize("module", [*MODULES, "benchmarks"])
+@every_command
 def test_without_its_packages_a_command_says_what_installs_them(tmp_path, module):
     arguments = ["."] if module in ("digits_sweep.report", "digits_sweep.trackers") else []
     refused = without_packages(tmp_path, module, *arguments)
