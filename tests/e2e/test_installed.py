@@ -52,7 +52,7 @@ SWEEP = ("-m", *OWN, "optimizer=adamw", "optimizer.lr=2e-3", "data.batch_size=25
 CRITICAL = (
     *OWN, "data.batch_size=10,40,160,500", "evaluation.targets.train_error=[0.2]", "evaluation.train_samples=300",
     "evaluation.test_samples=100", "evaluation.per_doubling=3", "trainer.num_epochs=12", "critical.lr=4e-3",
-    "--cost", "iteration=1ms", "example=10us", "critical.seeds=1", "critical.confirm=1", "critical.most_steps=1",
+    "critical.cost={iteration:1ms,example:10us}", "critical.seeds=1", "critical.confirm=1", "critical.most_steps=1",
 )  # fmt: skip
 
 

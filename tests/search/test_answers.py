@@ -28,11 +28,8 @@ def test_the_answer_is_a_sentence():
         "above it hardly fewer; on this machine (119 µs an iteration, 8.4 µs an example) about 59 is soonest, at 24% "
         "more examples than the fewest possible."
     )
-
-
-def test_the_cost_of_another_machine_is_not_called_this_ones():
-    given = replace(ANSWER, cost_is_given=True)
-    assert "; on a machine with these costs (119 µs an iteration" in answer_sentence(given)
+    elsewhere = replace(ANSWER, cost_is_given=True)
+    assert "; on a machine with these costs (119 µs an iteration" in answer_sentence(elsewhere)
 
 
 @pytest.mark.parametrize(

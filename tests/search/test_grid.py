@@ -60,14 +60,27 @@ def test_the_best_rate_is_found_wherever_it_lies(best, noise, steps):
     assert len(found.fresh(0)) == 7
 
 
-def test_the_grid_is_extended_until_the_best_rate_has_a_worse_one_on_each_side():
-    found, _ = search([Surface(best=3)])
-    assert found.exponents == [-1, 0, 1, 2, 3, 4]
+class Diverges(Surface):
+    def __call__(self, trial):
+        return Outcome(math.inf, best=2.3)
 
 
-def test_the_grid_is_not_extended_without_end():
-    found, _ = search([Surface(best=30)], rules(most_steps=5))
-    assert (found.exponents[-1], found.winner(0)) == (5, 5)
+@pytest.mark.parametrize(
+    ("surface", "asked", "exponents", "winner"),
+    [
+        (Surface(best=3), RULES, [-1, 0, 1, 2, 3, 4], 3),  # until there is a worse one on each side
+        (Surface(best=30), rules(most_steps=5), [-1, 0, 1, 2, 3, 4, 5], 5),  # not without end
+        (Surface(best=-3, highest=-2, noise=0), RULES, [-4, -3, -2, -1, 0, 1], -3),  # only lower ones reach the goal
+        (Surface(best=2, highest=-100), RULES, [-1, 0, 1, 2, 3], None),  # none does: on to the nearest
+        (Diverges(), rules(most_steps=4), [-4, -3, -2, -1, 0, 1], None),  # all diverge: downwards
+        (Surface(best=0, noise=0), rules(seeds=1, confirm=1, most_steps=1), [-1, 0, 1], 0),
+    ],
+)
+def test_the_grid_is_extended_as_far_as_the_best_rate_asks_for(surface, asked, exponents, winner):
+    found, trials = search([surface], asked)
+    assert (found.exponents, found.winner(0)) == (exponents, winner)
+    fresh = [trial for trial in trials if trial.replicate >= asked.seeds]
+    assert len(found.fresh(0)) == len(fresh) == (0 if winner is None else asked.confirm)
 
 
 def test_a_third_seed_is_not_run_if_two_have_decided_a_rate():
@@ -109,28 +122,6 @@ def test_every_goal_has_its_own_rate_and_shares_runs_with_the_others():
     assert [len(together.fresh(goal)) for goal in (0, 1)] == [7, 7]
 
 
-def test_a_goal_that_no_rate_reaches_has_no_rate_and_is_looked_for_where_runs_came_nearest():
-    found, trials = search([Surface(best=2, highest=-100)])
-    assert found.winner(0) is None
-    assert found.exponents == [-1, 0, 1, 2, 3]
-    assert math.isinf(found.tuned_medians[0])
-    assert not [each for each in trials if each.replicate >= 3]
-
-
-def test_rates_that_all_diverge_are_left_downwards():
-    class Diverges(Surface):
-        def __call__(self, trial):
-            return Outcome(math.inf, best=2.3)
-
-    found, _ = search([Diverges()], rules(most_steps=4))
-    assert found.exponents == [-4, -3, -2, -1, 0, 1]
-
-
-def test_a_goal_that_only_a_lower_rate_reaches_is_found_there():
-    found, _ = search([Surface(best=-3, highest=-2, noise=0)])
-    assert found.winner(0) == -3
-
-
 @given(waves=st.integers(0, 12), best=st.integers(-3, 3))
 def test_a_search_that_is_resumed_after_any_wave_makes_the_same_runs(waves, best):
     surfaces = [Surface(best, noise=0.3), Surface(best + 1, 250, noise=0.3)]
@@ -139,9 +130,3 @@ def test_a_search_that_is_resumed_after_any_wave_makes_the_same_runs(waves, best
     resumed, after = search(surfaces, results=partly.results)
     assert before + after == trials
     assert resumed.results == whole.results
-
-
-def test_a_single_batch_size_and_seed_is_enough():
-    found, _ = search([Surface(best=0, noise=0)], rules(seeds=1, confirm=1, most_steps=1))
-    assert found.winner(0) == 0
-    assert len(found.fresh(0)) == 1
