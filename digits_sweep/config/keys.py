@@ -3,8 +3,9 @@
 Knows neither Hydra nor OmegaConf.
 """
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
@@ -156,6 +157,20 @@ def mistakes(settings: Any, prefix: str = "") -> Iterator[str]:
             yield from mistakes(value, f"{prefix}{field.name}.")
         elif not rule.holds(value):
             yield f"{prefix}{field.name}={to_text(value)}: {rule.right}"
+        elif not is_finite(value):
+            yield f"{prefix}{field.name}={to_text(value)}: {FINITE}"
+
+
+FINITE = "every number must be finite: a record has neither infinity nor NaN; write one as text, in quotes"
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether every number in a value is finite, however deep it lies there."""
+    if isinstance(value, Mapping):
+        return all(map(is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def checked(config: Config) -> Config:

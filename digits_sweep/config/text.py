@@ -35,15 +35,16 @@ def _number(value: float) -> str:
 
 
 def safe_name(wanted: str) -> str:
-    """Return `wanted` as one plain path component.
+    """Return `wanted` as one plain path component of at most 120 characters; what this returns stays as it is.
 
-    What is not a letter, a digit or one of `._=-` becomes `-`; a name that had to be changed or cut ends with a digest
-    of `wanted`, so that two names never become one.
+    What is not a letter, a digit or one of `._=-` becomes `-`, and a name begins with neither a dot nor a hyphen. One
+    that had to be changed or cut ends with a digest of `wanted`, so that two names never become one.
     """
-    name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted)[:LONGEST_NAME]
-    if name == wanted and name.strip("."):
+    name = re.sub(r"[^A-Za-z0-9._=-]", "-", wanted).lstrip(".-")
+    if name == wanted and 0 < len(name) <= LONGEST_NAME:
         return name
-    return f"{name}-{hashlib.sha256(wanted.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    digest = hashlib.sha256(wanted.encode(errors="surrogatepass")).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}".lstrip("-")
 
 
 def expand_home(text: str) -> str:

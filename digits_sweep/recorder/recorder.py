@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from digits_sweep.config.keys import FINITE, flat, is_finite
 from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import CannotRecord, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP
@@ -92,7 +93,8 @@ class Recorder:
     epoch trains on `train_samples` examples in batches of `batch_size`, of which only the last may be smaller.
     `settings` are what else the runs of the sweep differ in, by name; `targets` thresholds by measure, such as
     `{"test_error": [0.1]}`, for which `evaluated` looks. `parameters` is the number of what is trained; `clock` is that
-    of the epochs. Raises `CannotRecord` if `sweep` is one of another kind, and OSError if it cannot be written.
+    of the epochs. Raises `CannotRecord` if `sweep` is one of another kind or a number is not finite, and OSError if it
+    cannot be written.
     """
 
     def __init__(
@@ -126,6 +128,9 @@ class Recorder:
             "seed": seed,
             "settings": dict(settings or {}),
         }
+        for key, value in flat(self.config):
+            if not is_finite(value):
+                raise CannotRecord(f"{key}={to_text(value)}: {FINITE}")
         folder = folder_of(self.config)
         self.run_dir = self.sweep_dir / folder
         self.record = Record(0, folder=folder, parameters=parameters, config=self.config)

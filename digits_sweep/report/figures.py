@@ -696,7 +696,7 @@ def loss_floor(runs: pd.DataFrame) -> float:
 def loss_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) -> Iterator[Figure]:
     """Yield the mean loss of every epoch against epochs, and against the seconds that they took."""
     history = study.history[study.history["run_dir"].isin(runs["run_dir"])]
-    if history.empty:
+    if not np.isfinite(history["loss_mean"]).any():
         return
     floor = loss_floor(runs)
     table = layout.join(losses_of(history, floor, runs["configuration"].nunique()))
@@ -869,7 +869,9 @@ def evaluation_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iter
     title = _("Loss at frozen weights against {noun}", noun=noun)
     text = _("{title}; all numbers are in the tables.", title=title)
     y = amount("train_loss", _("loss at frozen weights"))
-    yield line_figure("frozen-loss", title, by_run, text, table.drop(columns="noise_scale"), layout, x, y, levels)
+    # A loop of the user's own may measure its errors alone.
+    if np.isfinite(table["train_loss"]).any():
+        yield line_figure("frozen-loss", title, by_run, text, table.drop(columns="noise_scale"), layout, x, y, levels)
     # An estimate of |G|^2 from few examples may be 0 or below, and then there is no noise scale.
     measured = table[table["noise_scale"] > 0]
     if len(measured):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from digits_sweep.config.keys import as_recorded, changes_results, declared, holds_for_the_sweep, may_grow
 from digits_sweep.config.plan import plan
 from digits_sweep.config.text import safe_name, to_text
+from digits_sweep.errors import InvalidConfig
 
 
 @pytest.mark.parametrize(
@@ -65,8 +66,13 @@ def test_a_written_number_is_exact(value):
 def test_any_text_gives_one_plain_path_component(text):
     found = safe_name(text)
     assert PurePosixPath(found).parts == PureWindowsPath(found).parts == (found,)
-    assert len(found.encode()) < 200
-    assert found not in ("", ".", "..")
+    assert 0 < len(found.encode()) <= 120
+    assert not found.startswith((".", "-"))
+
+
+@given(st.text() | st.from_regex(r"[a-z._=-]{100,300}", fullmatch=True))
+def test_a_name_that_was_made_is_a_name(text):
+    assert safe_name(safe_name(text)) == safe_name(text)
 
 
 def test_a_plain_name_stays_and_names_that_would_be_alike_are_told_apart():
@@ -80,3 +86,9 @@ def test_a_recorded_run_takes_its_values_from_the_record_and_its_places_from_now
     restored = as_recorded(plan(["data.root=/mine", "outputs=mine"]).settings, recorded)
     assert (restored.data.batch_size, restored.optimizer.name) == (7, "sgd")
     assert (restored.data.root, restored.outputs) == ("/mine", "mine")
+
+
+@pytest.mark.parametrize("text", ["{clip:inf}", "{clips:[1,-inf]}", "{inner:{clip:nan}}"])
+def test_a_number_that_a_record_cannot_hold_is_refused_wherever_it_lies(text):
+    with pytest.raises(InvalidConfig, match=r"^model\.arguments=\{.*: every number must be finite"):
+        plan(["model=own", "model.target=torch.nn:Identity", f"model.arguments={text}"])

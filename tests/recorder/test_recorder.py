@@ -108,6 +108,26 @@ def test_a_completed_run_is_not_replaced_and_any_other_one_starts_again(tmp_path
     assert list(table["error"].isna()) == [True]
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"settings": {"clip": math.inf}}, "settings.clip=inf: every number must be finite"),
+        ({"settings": {"betas": [0.9, math.nan]}}, r"settings.betas=\[0.9, nan\]: every number must be finite"),
+        ({"loss_threshold": math.nan}, "trainer.loss_threshold=nan: every number must be finite"),
+    ],
+)
+def test_what_a_record_cannot_hold_is_refused_before_anything_is_written(tmp_path, settings, line):
+    with pytest.raises(CannotRecord, match=line):
+        recorder(tmp_path, **settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_of_many_settings_is_read_back(tmp_path):
+    with recorder(tmp_path, settings={f"a_setting_of_number_{number}": number / 7 for number in range(12)}) as run:
+        train(run, 1.0)
+    assert list(load_sweep(run.sweep_dir)["status"]) == ["completed"]
+
+
 def test_an_epoch_with_other_steps_than_its_examples_make_is_refused_in_words(tmp_path):
     run = recorder(tmp_path)
     right = "epoch 1 has 1 steps, but train_samples and batch_size say that 100 examples in batches of 30 are 4"

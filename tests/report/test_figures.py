@@ -45,6 +45,19 @@ def diverged(folder):
     return finished(folder)
 
 
+def diverged_at_once(folder):
+    add_run(folder, "a", [float("nan")], status="diverged")
+    return finished(folder)
+
+
+def errors_alone(folder):
+    unknown = dict.fromkeys(("train_loss", "train_error", "test_loss"), float("nan"))
+    rows = [evaluation(300, 20, test_error=0.3, **unknown), evaluation(900, 20, test_error=0.1, **unknown)]
+    config = {"evaluation.targets.test_error": [0.5, 0.2]}
+    add_run(folder, "a", losses_reaching(2), evaluations=rows, config=config)
+    return finished(folder)
+
+
 def evaluated(folder):
     for size in (20, 5):
         rows = [
@@ -79,6 +92,8 @@ KINDS = {
     one_epoch: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "seconds-epoch", "cost"],
     none_arrived: [*LOSSES, "seconds-epoch", "cost", "misses"],
     diverged: [*LOSSES, "seconds-epoch"],
+    diverged_at_once: ["seconds-epoch"],
+    errors_alone: [*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "targets", "seconds-epoch"],
     evaluated: [
         *(*TO_GOAL[:1], *LOSSES, *TO_GOAL[1:], "frozen-loss", "noise-scale", "targets", "seconds-epoch", "cost"),
     ],

@@ -4,17 +4,14 @@ import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.data import DataLoader, Dataset
 
 from digits_sweep.data.digits import scale
 from digits_sweep.errors import MismatchedTorchvision
-from digits_sweep.training.device import frozen
 from digits_sweep.training.engines.fused_steps import DirectStep
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.optimizers import build_optimizer
@@ -31,58 +28,21 @@ class EagerEngine(Engine):
         self.images = scale(workload.images, workload.scale).to(workload.device)
         self.labels = workload.labels.to(workload.device)
         self.batch_size = workload.batch_size
-        self.is_small = has_small_convolutions(self.model, self.images, self.batch_size)
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         batches = order.to(self.images.device).split(self.batch_size)
         losses = torch.empty(len(batches), device=self.images.device)
         # Anew for every part of an epoch, because a resume replaces the optimizer's state.
         step = DirectStep(self.optimizer)
-        onednn: Any = torch.backends.mkldnn
-        before = onednn.enabled
-        try:
-            onednn.enabled = before and not self.is_small
-            for iteration, batch in enumerate(batches):
-                loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
-                step.drop_gradients()
-                loss.backward()
-                if rates is not None:
-                    self.rates.set(rates[iteration])
-                step()
-                losses[iteration] = loss.detach()
-        finally:
-            onednn.enabled = before
+        for iteration, batch in enumerate(batches):
+            loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
+            step.drop_gradients()
+            loss.backward()
+            if rates is not None:
+                self.rates.set(rates[iteration])
+            step()
+            losses[iteration] = loss.detach()
         return losses
-
-
-# Multiplications of a step's forward pass in all convolutions. With AVX-512 and one thread, a step of `model=cnn` takes
-# 0.7 times as long without oneDNN at 0.24 million of them, 0.8 times at 1 million in 5 images, as long at 1 million in
-# 20 images, and longer above.
-MOST_MULTIPLICATIONS = 500_000
-
-
-def has_small_convolutions(model: nn.Module, images: Tensor, batch_size: int) -> bool:
-    """Return whether a step on `images` (n, ...) float32 on a CPU has convolutions that oneDNN would make slower.
-
-    The model sees two images for that, in evaluation mode and without gradients. Grouped convolutions are never small:
-    PyTorch's own code computes them group by group. The answer depends on shapes alone, so that every run and every
-    resume computes the same bits.
-    """
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    convolutions: list[Any] = [module for module in model.modules() if isinstance(module, kinds)]
-    known = all(type(module) in kinds and module.groups == 1 for module in convolutions)
-    if not convolutions or not known or images.device.type != "cpu":
-        return False
-    multiplications = 0
-
-    def count(module: Any, _: object, output: Tensor) -> None:
-        nonlocal multiplications
-        if isinstance(module, kinds):
-            multiplications += output[0].numel() * module.weight[0].numel()
-
-    with register_module_forward_hook(count), torch.no_grad(), frozen(model, images.device):
-        model(images[:2])
-    return multiplications * min(batch_size, len(images)) <= MOST_MULTIPLICATIONS
 
 
 def import_transforms() -> ModuleType:

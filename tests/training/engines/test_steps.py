@@ -1,7 +1,6 @@
-"""What engines leave out for small networks: an optimizer's bookkeeping, autograd's graph, oneDNN's preparations."""
+"""What engines leave out for small networks: an optimizer's bookkeeping and autograd's graph."""
 
 import copy
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.data.digits import scale_in_place
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
-from digits_sweep.training.engines.eager import EagerEngine, has_small_convolutions
 from digits_sweep.training.engines.fused_steps import DirectStep
 from digits_sweep.training.model import build_model
 from digits_sweep.training.optimizers import build_optimizer
@@ -81,39 +79,3 @@ def test_the_closed_form_is_autograds_gradient_in_float64(batch, seed, **shape):
     for parameter, before in zip(given.model.parameters(), model.parameters(), strict=True):
         step = before.detach() - parameter.detach()
         torch.testing.assert_close(step, before.grad, rtol=1e-10, atol=1e-13)
-
-
-def convolutions(**options: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, **options), nn.Flatten())
-
-
-@pytest.mark.parametrize(
-    ("model", "batch_size", "small"),
-    [
-        # 64 pixels x 4 channels x 9 weights and as many times 4: 11,520 multiplications an image.
-        (convolutions(), 43, True),
-        (convolutions(), 44, False),
-        (convolutions(groups=4), 5, False),
-        (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), 5, False),
-    ],
-    ids=["small", "large", "grouped", "none"],
-)
-def test_convolutions_are_small_by_their_multiplications(model, batch_size, small):
-    model, images = nn.Sequential(nn.Dropout(0.5), model).train(), torch.rand(50, 1, 8, 8)
-    before = torch.get_rng_state()
-    assert has_small_convolutions(model, images, batch_size) == small
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(module.training for module in model.modules())
-
-
-def test_small_convolutions_have_the_losses_of_onednn_which_is_as_it_was_after_an_error():
-    losses, onednn = [], torch.backends.mkldnn.enabled
-    for small in (True, False):
-        engine = EagerEngine(replace(workload(40, 4), model=small_convolution()))
-        assert engine.is_small
-        engine.is_small = small
-        losses.append(torch.cat([engine.train(torch.arange(40)) for _ in range(2)]))
-        with pytest.raises(IndexError):
-            engine.train(torch.tensor([40]))
-        assert torch.backends.mkldnn.enabled == onednn
-    assert (losses[0] - losses[1]).abs().max() < 2e-5
