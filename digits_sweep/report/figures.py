@@ -124,9 +124,11 @@ class Figure:
         drawing = PLACES.sub(lambda place: re.sub(r"(\d+\.\d)\d+", r"\1", place[0]), drawing)
         return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(printable(self.text))}"', 1)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write it as a file, .svg, .png or .pdf. Raises ValueError for another ending, OSError if it cannot write."""
         import vl_convert
+
+        path = Path(path)
 
         drawings: dict[str, Callable[[], str | bytes]] = {
             ".svg": lambda: vl_convert.vegalite_to_svg(self.light()),
