@@ -230,7 +230,7 @@ def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
         test_accuracy=_estimate([value for value in group["test_accuracy"] if value is not None]),
         dead=sum((group["never_predicted"][row] or 0) > 0 for row in reached),
         stopped=sum(end is not None for end in group["ended"]),
-        epochs=int(max(group["epochs"])),
+        epochs=int(max((epochs for epochs in group["epochs"] if epochs is not None), default=0)),
     )
 
 

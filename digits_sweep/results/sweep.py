@@ -17,7 +17,16 @@ from digits_sweep.config.text import safe_name
 from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import MANIFEST_BYTES, named, previous, read_json, reason_of, replace_file, run_folders
-from digits_sweep.results.record import EVALUATIONS_FILE, FORMAT, HISTORY_FILE, RECORD_FILE, EpochRow, Record, Status
+from digits_sweep.results.record import (
+    EVALUATIONS_FILE,
+    FORMAT,
+    HISTORY_FILE,
+    RECORD_FILE,
+    Count,
+    EpochRow,
+    Record,
+    Status,
+)
 from digits_sweep.results.run import RecordedRun, read_run
 from digits_sweep.results.targets import TargetRow, targets_of, unknown_targets, write_targets
 
@@ -49,7 +58,7 @@ class Manifest:
     datasets: list[DatasetChoice]
     id: str = ""
     started_at: str = ""
-    counter: int = 0
+    counter: Count = 0
     format: int = FORMAT
 
     def dataset(self, requested: str) -> DatasetChoice:

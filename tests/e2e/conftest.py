@@ -9,7 +9,7 @@ from digits_sweep.search import command
 from tests.searches import QUICK, TUNE
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_at_a_time() -> Iterator[None]:
     """Commands in this process start no workers: torch takes seconds to import in each."""
     with pytest.MonkeyPatch.context() as patch:

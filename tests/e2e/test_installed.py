@@ -87,7 +87,7 @@ def test_the_wheel_brings_its_conf_and_templates_and_writes_outputs_where_its_us
     checked([installed / "python", "-m", "digits_sweep.report"], cwd=tmp_path)
     assert "</html>" in (tmp_path / "outputs" / "report" / "index.html").read_text()
     printed = checked([installed / "python", "-m", "digits_sweep.report", "--language", "pt-BR"], cwd=tmp_path)
-    assert "| primeira época < 1.6 " in printed
+    assert "| primeira época < 1,6 " in printed
     assert '<html lang="pt-BR"' in (tmp_path / "outputs" / "report" / "index.html").read_text(encoding="utf-8")
 
 

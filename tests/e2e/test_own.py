@@ -110,7 +110,7 @@ def test_what_a_sweeps_file_names_is_imported_by_no_resume_and_no_report(module,
     refused = program("resume=latest", "trainer.num_epochs=2")
     assert refused.returncode == 1
     assert refused.stderr.splitlines() == [
-        f"resume=latest: model.target={module}:Network in sweep.json names code, which must be typed; "
+        f"resume=latest: model.target={module}:Network in record.json names code, which must be typed; "
         "type the whole command"
     ]
     assert program(module="digits_sweep.report").returncode == 0

@@ -154,7 +154,7 @@ def test_what_a_sweeps_file_names_is_imported_by_no_resume_and_no_report(module,
     _loaded.clear()
     refused = program("resume=latest", "trainer.num_epochs=3")
     assert refused.returncode == 1
-    assert f"data.target={module}:shapes in sweep.json names code, which must be typed" in refused.stderr
+    assert f"data.target={module}:shapes in record.json names code, which must be typed" in refused.stderr
     assert program(module="digits_sweep.report").returncode == 0
     assert not (program.folder / "imported").exists()
 
