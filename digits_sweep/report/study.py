@@ -92,7 +92,7 @@ def study_of(sweep: RecordedSweep) -> Study:
         folder=sweep.folder,
         runs=with_goal(runs, targets, goal),
         history=history.assign(configuration=history["run_dir"].map(names)),
-        predictions=pd.DataFrame.from_dict(predictions, orient="index"),
+        predictions=pd.DataFrame({name: pd.Series(counts) for name, counts in predictions.items()}).T,
         targets=targets,
         evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
         goal=goal,
