@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.errors import escape_controls
-from digits_sweep.report.figures import Figure, figures
+from digits_sweep.report.figures import figures
 from digits_sweep.report.page import write_page
 from digits_sweep.report.sentences import verdict
 from digits_sweep.report.statistics import finished, groups_of, ranked
 from digits_sweep.report.study import Study, load_study, losses_of
 from digits_sweep.report.tables import Cell, Table, configuration_table, named_table
+from digits_sweep.report.vega import Figure
 from digits_sweep.report.words import ENGLISH, in_language
 from digits_sweep.results.sweep import load_history, load_sweep, newest_sweep
 

@@ -97,7 +97,7 @@ def _sweep(text: str) -> Path:
 
 def _show(study: "Study") -> None:
     """Print the verdict and a table: on a terminal as wide as that is, else in Markdown."""
-    from digits_sweep.report.sentences import verdict, warnings
+    from digits_sweep.report.sentences import verdict
     from digits_sweep.report.statistics import groups_of
     from digits_sweep.report.tables import (
         as_markdown,
@@ -106,6 +106,7 @@ def _show(study: "Study") -> None:
         named_table,
         runs_for_terminal,
     )
+    from digits_sweep.report.warnings import warnings
 
     if study.critical:
         from digits_sweep.report.critical import branch_sentence, sentences

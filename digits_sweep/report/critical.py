@@ -12,7 +12,12 @@ import pandas as pd
 
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.figures import (
+from digits_sweep.report.figures import line_figure
+from digits_sweep.report.layout import layout_of
+from digits_sweep.report.statistics import Estimate, estimate, trained
+from digits_sweep.report.study import Study
+from digits_sweep.report.tables import Cell, Table
+from digits_sweep.report.vega import (
     INK,
     SERIES,
     Figure,
@@ -20,15 +25,10 @@ from digits_sweep.report.figures import (
     amount,
     color,
     layer,
-    layout_of,
-    line_figure,
     open_if_missed,
     size_axis,
     spec_of,
 )
-from digits_sweep.report.statistics import Estimate, estimate, trained
-from digits_sweep.report.study import Study
-from digits_sweep.report.tables import Cell, Table
 from digits_sweep.report.words import (
     _,
     capitalized,

@@ -1,209 +1,49 @@
-"""The figures of a sweep: each is one function that returns title, caption, text and a Vega-Lite specification.
+"""The figures of a sweep: each is one function that returns title, caption, text and a Vega-Lite specification."""
 
-A specification reads one table, called `table`: a row a mark, with the `run` or the `configuration` that it is of.
-Colors are the custom properties of the page, so that a dark page has dark figures; a file has those of a light one.
-`usermeta` says which fields a reader may read off, and which axes may be logarithmic.
-"""
-
-import json
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from html import escape
-from importlib.resources import files
-from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 from digits_sweep.config.schema import softmax_floor
-from digits_sweep.errors import escape_controls
-from digits_sweep.report.sentences import never_predicted
+from digits_sweep.report.layout import Layout, layout_of
 from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
-from digits_sweep.report.study import Study, costs, labels, level, odd_settings, shortened, telling_apart
+from digits_sweep.report.study import Study, costs, labels, shortened
 from digits_sweep.report.tables import other_goals, to_another_goal
-from digits_sweep.report.words import (
-    _,
-    capitalized,
-    catalogue,
-    language,
-    listed,
-    noun_of,
-    number,
-    rounded,
-    seconds,
-    short_seconds,
-    up_to,
+from digits_sweep.report.vega import (
+    DASHES,
+    HEAT,
+    HEIGHT,
+    INK,
+    QUIET,
+    SERIES,
+    SHAPES,
+    Figure,
+    Spec,
+    amount,
+    color,
+    epochs_axis,
+    layer,
+    of_kind,
+    open_if_missed,
+    plain,
+    size_axis,
+    size_bands,
+    spec_of,
+    told_apart,
 )
-from digits_sweep.results.files import replace_file
+from digits_sweep.report.warnings import never_predicted
+from digits_sweep.report.words import _, capitalized, listed, noun_of, number, rounded, seconds, short_seconds, up_to
 from digits_sweep.results.record import Status
 
-Spec = dict[str, Any]
-
-# The version that notebooks know; newer ones read it too.
-SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-MIME, VERSION = "application/vnd.vegalite.v5+json", "5.21"
-INK, QUIET, GRID = "var(--ink)", "var(--quiet)", "var(--grid)"
-SIZES, HEAT, SERIES = (
-    [f"var(--{name}-{step})" for step in range(count)] for name, count in (("size", 12), ("heat", 8), ("series", 6))
-)
-# A figure of one panel is so many pixels wide with its axes, one of several panels spans the page.
-NARROW, WIDE, AXIS, GAP = 560, 1160, 62, 44
-HEIGHT = 230
-# What makes a figure move under the mouse; one that is only drawn does without.
-MOVES = {"name": "grid", "select": {"type": "interval", "zoom": "wheel![event.shiftKey]"}, "bind": "scales"}
-# So many configurations of one batch size stand in one panel, told apart by shape or dashes.
-MOST_VARIANTS = 3
-MOST_LEVELS, MOST_PANELS = 6, 12
-# A second factor is worth panels of its own only if it explains this share of what the batch size does not.
-WORTH_A_PANEL = 0.01
 # Of more configurations single seeds are not drawn beside their median, and lines have no names.
 MOST_WITH_SEEDS, MOST_NAMED, LONGEST_NAME = 24, 6, 6
 # Of more configurations a page leaves out what other figures say in other units.
 MOST_WITH_ALL = 100
 MOST_POINTS = 120
-# An axis is logarithmic if its numbers spread over this factor.
-LOGARITHMIC = 4
 FEWEST_IN_A_MAP, FEWEST_LEVELS, MOST_IN_A_MAP = 7, 3, 40
 MOST_MISSES = 24
-# A tenth of a pixel is near enough.
-PLACES = re.compile(r' (?:transform|d|x2|y2)="[^"]*"')
-# What a drawing need not say: defaults of SVG, what is not seen, and what the text alternative says.
-WITHOUT_USE = re.compile(
-    r'<path class="(?:fore|back)ground"[^>]*display="none"[^>]*/>|<path class="background"[^>]*h0v0h0Z"[^>]*/>'
-    r'| (?:aria-hidden|aria-roledescription|role|pointer-events|font-family|stroke-miterlimit)="[^"]*"'
-    r'| (?:opacity|stroke-width)="1"| font-weight="400"| class="mark-[^"]*"'
-)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure: what stands above it, below it, and in its place for who cannot see it; its table and specification."""
-
-    name: str
-    title: str
-    caption: str
-    text: str
-    table: pd.DataFrame
-    spec: Spec
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether it has panels side by side."""
-        return "facet" in self.spec
-
-    def rows(self) -> list[Spec]:
-        """Return the rows of its table; what is missing is None."""
-        columns = {str(name): plain(self.table[name]) for name in self.table}
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-    def whole(self) -> Spec:
-        """Return the specification with its table and its style, which needs nothing else."""
-        return {"$schema": SCHEMA, **printable(self.spec), "config": config(), "datasets": {"table": self.rows()}}
-
-    def light(self) -> str:
-        """Return the whole specification as JSON in the colors of a light page, for what has no custom properties.
-
-        A mark shows its row under the mouse.
-        """
-        whole = self.whole()
-        shown = {**whole["config"], "mark": {"tooltip": {"content": "data"}}}
-        return colored(json.dumps({**whole, "config": shown}))
-
-    def svg(self) -> str:
-        """Draw it as an element of a page."""
-        # Takes a tenth of a second, which a table need not wait for.
-        import vl_convert
-
-        still = json.dumps(self.whole()).replace(f', "params": [{json.dumps(MOVES)}]', "")
-        drawing = WITHOUT_USE.sub("", vl_convert.vegalite_to_svg(still))
-        drawing = PLACES.sub(lambda place: re.sub(r"(\d+\.\d)\d+", r"\1", place[0]), drawing)
-        return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(printable(self.text))}"', 1)
-
-    def save(self, path: Path | str) -> None:
-        """Write it as a file, .svg, .png or .pdf. Raises ValueError for another ending, OSError if it cannot write."""
-        import vl_convert
-
-        path = Path(path)
-
-        drawings: dict[str, Callable[[], str | bytes]] = {
-            ".svg": lambda: vl_convert.vegalite_to_svg(self.light()),
-            ".png": lambda: vl_convert.vegalite_to_png(self.light(), scale=2),
-            ".pdf": lambda: vl_convert.vegalite_to_pdf(self.light()),
-        }
-        if path.suffix not in drawings:
-            raise ValueError(f"{path}: no format for a figure; choose .svg, .png or .pdf")
-        try:
-            replace_file(path, drawings[path.suffix]())
-        except OSError as error:
-            # Not the name of the temporary file.
-            raise OSError(error.errno, error.strerror, str(path)) from None
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """Return what notebooks show: the specification if they know Vega-Lite, else the drawing."""
-        import vl_convert
-
-        specification = self.light()
-        return {
-            MIME: json.loads(specification),
-            "image/svg+xml": vl_convert.vegalite_to_svg(specification, vl_version=VERSION),
-            "text/plain": f"{self.title}. {self.text}",
-        }
-
-
-def plain(column: pd.Series) -> list[Any]:
-    """Return a column as JSON has it: numbers to five digits, what is missing or infinite as None."""
-    if pd.api.types.is_bool_dtype(column):
-        return [None if pd.isna(value) else bool(value) for value in column]
-    if pd.api.types.is_integer_dtype(column):
-        return [None if pd.isna(value) else int(value) for value in column]
-    if pd.api.types.is_float_dtype(column):
-        return [float(f"{value:.5g}") if math.isfinite(value) else None for value in column.astype(float)]
-    texts = {value: printable(value) for value in column.unique()}
-    return [None if pd.isna(value) else texts[value] for value in column]
-
-
-def printable(content: Any) -> Any:
-    """Return what will be JSON with the control characters of its texts written out: they may come from a stranger."""
-    if isinstance(content, str):
-        return escape_controls(content)
-    if isinstance(content, dict):
-        return {printable(key): printable(value) for key, value in content.items()}
-    return list(map(printable, content)) if isinstance(content, list | tuple) else content
-
-
-def config() -> Spec:
-    """Return the style of every figure, with numbers as the present language writes them."""
-    ink = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 400}
-    signs = catalogue(language())
-    numbers = {"decimal": signs["decimal"], "thousands": signs["thousands"], "grouping": [3], "currency": ["", ""]}
-    return {
-        "background": None, "font": "sans-serif", "aria": False, "view": {"stroke": None},
-        "locale": {"number": numbers},
-        "axis": {**ink, "gridColor": GRID, "gridWidth": 0.6, "domainColor": QUIET, "tickColor": QUIET},
-        "header": {**ink, "labelFontWeight": 600, "title": None},
-        "legend": {**ink, "orient": "top", "symbolStrokeColor": INK, "symbolBaseStrokeColor": INK, "labelLimit": 400},
-        "text": {"color": INK, "fontSize": 11}, "rule": {"color": INK}, "facet": {"spacing": GAP - 14},
-    }  # fmt: skip
-
-
-def template(name: str) -> str:
-    """Return the text of a file beside the page's template."""
-    return (files("digits_sweep.report") / "templates" / name).read_text(encoding="utf-8")
-
-
-@cache
-def _light_colors() -> dict[str, str]:
-    return dict(re.findall(r"(--[\w-]+): (#\w+)", template("page.css").partition("@media")[0]))
-
-
-def colored(text: str) -> str:
-    """Return a text with the colors of a light page in the place of its custom properties."""
-    return re.sub(r"var\((--[\w-]+)\)", lambda name: _light_colors()[name[1]], text)
 
 
 def figures(study: Study) -> list[Figure]:
@@ -231,199 +71,6 @@ def figures(study: Study) -> list[Figure]:
         *reached_figures(study, runs, layout),
         *prediction_figures(study, runs),
     ]
-
-
-# --- Layout: a color a batch size, a panel or a shape for whatever else tells configurations apart.
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where every configuration stands in all figures of a page.
-
-    `of` has a row a configuration: its `batch_size`, `panel`, `variant` (told apart by shape), `place` (its position on
-    an axis of batch sizes) and `note`: the setting that changes with its batch size, if one does and it `is_odd`.
-    `factors` has the values of what tells configurations apart, what explains most first.
-    """
-
-    of: pd.DataFrame
-    sizes: list[int]
-    panels: list[str]
-    columns: int
-    variants: list[str]
-    factors: dict[str, dict[str, str]]
-
-    def join(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return a table with the columns of the layout for its `configuration`."""
-        return table.drop(columns=[name for name in self.of if name in table]).join(self.of, on="configuration")
-
-
-def factors_of(runs: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """Return what tells configurations apart, what explains most first: the value of every configuration by name."""
-    sweeps = ["sweep"] if "sweep" in runs else []
-    names = telling_apart(runs, within=sweeps)
-    words = labels(names)
-    first = runs.drop_duplicates("configuration").set_index("configuration")
-
-    def values(name: str) -> dict[str, str]:
-        column = first[name]
-        order = column.dropna().sort_values() if pd.api.types.is_numeric_dtype(column) else column.dropna()
-        texts = {value: str(value) if name == "sweep" else level(name, words[name], value) for value in order}
-        ordered = [*order.index, *column.index[column.isna()]]
-        return {str(each): texts.get(column[each], _("not set")) for each in ordered}
-
-    names.sort(key=lambda name: -explained(runs, runs[name]))
-    factors = {name: values(name) for name in [*sweeps, *names]}
-    return {name: own for name, own in factors.items() if len(set(own.values())) > 1}
-
-
-@lru_cache(maxsize=4)
-def layout_of(study: Study) -> Layout:
-    """Return the layout of the runs of a study that trained."""
-    runs = trained(study.runs)
-    factors = factors_of(runs)
-    first = runs.drop_duplicates("configuration").set_index("configuration")
-    sizes = first["batch_size"].astype(int)
-    variant = {name: ", ".join(each[str(name)] for each in factors.values()) for name in first.index}
-    variants = _ordered(variant, factors)
-    panels, columns, panel = [""], 1, dict.fromkeys(variant, "")
-    if len(variants) > MOST_VARIANTS:
-        # The one with more levels is across, the other one down.
-        chosen = sorted(_chosen(runs, factors), key=lambda each: len(set(each.values())))
-        columns = min(len(set(chosen[-1].values())), 4) if chosen else 1
-        panel = {name: ", ".join(each[str(name)] for each in reversed(chosen)) for name in first.index}
-        panels = _ordered(panel, dict(enumerate(chosen)))
-        variants, variant = [""], dict.fromkeys(variant, "")
-    table = pd.DataFrame({"batch_size": sizes, "panel": panel, "variant": variant}, index=first.index)
-    odd = odd_settings(runs)
-    notes = pd.Series([odd.get(str(name), "") for name in first.index], index=first.index)
-    placed = table.assign(place=_places(table), note=notes, is_odd=notes != "")
-    # Of several side by side one note is enough.
-    placed.loc[placed.duplicated(["panel", "batch_size", "note"], keep="last"), "note"] = ""
-    return Layout(placed, sorted(set(sizes)), panels, columns, variants, factors)
-
-
-def _ordered(names: dict[Any, str], factors: dict[Any, dict[str, str]]) -> list[str]:
-    """Return the different names, in the order of the levels of their factors."""
-    ranks = [{text: rank for rank, text in enumerate(dict.fromkeys(each.values()))} for each in factors.values()]
-    order = {
-        name: tuple(rank[each[str(key)]] for rank, each in zip(ranks, factors.values(), strict=True))
-        for key, name in names.items()
-    }
-    return sorted(order, key=lambda name: order[name])
-
-
-def _chosen(runs: pd.DataFrame, factors: dict[str, dict[str, str]]) -> list[dict[str, str]]:
-    """Return at most two factors whose levels are panels."""
-    chosen: list[dict[str, str]] = []
-    for name, values in factors.items():
-        count = len(set(values.values()))
-        others = math.prod(len(set(each.values())) for each in chosen)
-        worth = not chosen or explained(runs, runs[name]) >= WORTH_A_PANEL
-        if len(chosen) < 2 and worth and count <= MOST_LEVELS and count * others <= MOST_PANELS:
-            chosen.append(values)
-    return chosen
-
-
-def _places(table: pd.DataFrame) -> pd.Series:
-    """Return positions on a logarithmic axis: configurations of one panel and batch size stand side by side."""
-    logs = sorted(set(map(math.log, table["batch_size"])))
-    gap = min((right - left for left, right in pairwise(logs)), default=math.log(2))
-    span = logs[-1] - logs[0] if len(logs) > 1 else math.log(4)
-    groups = table.groupby(["panel", "batch_size"])["variant"]
-    count, index = groups.transform("size"), groups.cumcount()
-    step = np.minimum(0.035 * span, 0.4 * gap / np.maximum(count - 1, 1))
-    return table["batch_size"] * np.exp(step * (index - (count - 1) / 2))
-
-
-# --- Parts of specifications.
-
-
-def color(sizes: Sequence[int], legend: bool = False) -> Spec:
-    """Give every batch size its color, the smallest the darkest, as in all figures of a page."""
-    steps = [round(index * (len(SIZES) - 1) / max(len(sizes) - 1, 1)) for index in range(len(sizes))]
-    scale = {"domain": list(sizes), "range": [SIZES[step] for step in steps]}
-    keys = (
-        {"title": _("batch size"), "symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2}
-        if legend and len(sizes) > 1
-        else None
-    )
-    return {"field": "batch_size", "type": "ordinal", "scale": scale, "legend": keys}
-
-
-def told_apart(layout: Layout, channel: str, values: list[Any]) -> Spec:
-    """Return the encoding that tells variants apart; nothing if there is one."""
-    if len(layout.variants) < 2:
-        return {}
-    scale = {"domain": layout.variants, "range": values[: len(layout.variants)]}
-    return {channel: {"field": "variant", "type": "nominal", "title": None, "scale": scale}}
-
-
-SHAPES, DASHES = ["circle", "square", "triangle-up"], [[1, 0], [6, 3], [2, 3]]
-
-
-def size_axis(sizes: Sequence[int], field: str = "place") -> Spec:
-    """Return the axis of batch sizes, with a tick for each."""
-    axis = {"values": list(sizes), "format": ",d", "labelOverlap": "greedy", "grid": False}
-    scale = {"type": "log", "nice": False, "padding": 22}
-    return {"field": field, "type": "quantitative", "title": _("batch size"), "axis": axis, "scale": scale}
-
-
-def amount(
-    field: str, title: str, values: Iterable[Any] | None = None, form: str = ",.4~r", kind: str = "", **axis: Any
-) -> Spec:
-    """Return an axis of amounts: logarithmic if the `values`, above 0, spread over several times the smallest."""
-    known = (
-        [float(value) for value in values if value is not None and math.isfinite(value)] if values is not None else []
-    )
-    spreads = bool(known) and min(known) > 0 and max(known) >= LOGARITHMIC * min(known)
-    scale = {"type": kind or ("log" if spreads else "linear"), "nice": False, "padding": 16}
-    scale |= {"zero": False} if scale["type"] == "linear" else {}
-    own = {"format": form, "tickCount": 5, "labelOverlap": "greedy", **axis}
-    return {"field": field, "type": "quantitative", "title": title, "axis": own, "scale": scale}
-
-
-def epochs_axis(most: float) -> Spec:
-    """Return the axis of epochs: a tick never divides one."""
-    scale = {"zero": False, "nice": False, "padding": 8}
-    axis = {"format": "d", "tickMinStep": 1, "tickCount": int(min(max(most, 1), 8)), "grid": False}
-    return {"field": "epoch", "type": "quantitative", "title": _("epoch"), "axis": axis, "scale": scale}
-
-
-def layer(mark: str, kind: str, encoding: Spec, **options: Any) -> Spec:
-    """Return a layer that draws the rows of one kind."""
-    return {
-        "transform": [{"filter": f"datum.kind == '{kind}'"}],
-        "mark": {"type": mark, **options},
-        "encoding": encoding,
-    }
-
-
-def spec_of(layers: Sequence[Spec], layout: Layout | None, height: int = HEIGHT, **usermeta: Any) -> Spec:
-    """Return a specification of layers, repeated in every panel; a reader may zoom and move it."""
-    movable = {**layers[0], "params": [MOVES]} if "y" in usermeta else layers[0]
-    panels = layout.panels if layout else [""]
-    columns = layout.columns if layout else 1
-    total = NARROW if len(panels) < 2 else WIDE
-    inner = {
-        "width": (total - AXIS - GAP * (columns - 1)) // columns,
-        "height": height,
-        "layer": [movable, *layers[1:]],
-    }
-    base: Spec = {"usermeta": usermeta, "data": {"name": "table"}}
-    if len(panels) < 2:
-        return {**base, **inner}
-    facet = {"field": "panel", "type": "nominal", "sort": panels, "title": None}
-    return {**base, "facet": facet, "columns": columns, "spec": {**inner, "height": min(height, 190)}}
-
-
-def of_kind(kind: str, value: Any, otherwise: Any) -> Spec:
-    """Return the encoding that gives rows of a kind one value, and the others another."""
-    return {"condition": {"test": f"datum.kind == '{kind}'", "value": value}, "value": otherwise}
-
-
-def open_if_missed() -> Spec:
-    """Return the encoding of a mark that is open if its run missed the goal."""
-    return {"condition": {"test": "datum.missed", "value": 0}, "value": 1}
 
 
 # --- Against the batch size.
@@ -564,16 +211,9 @@ def time_figures(runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
         caption = _("Of a run: the median of its epochs without the first.")
         has_ended = pd.Series(False, index=runs.index)
         yield against_batch_size(
-            runs,
-            has_ended,
-            layout,
-            "seconds-epoch",
-            "seconds_per_epoch",
-            None,
-            seconds,
-            _("seconds per epoch"),
+            runs, has_ended, layout, "seconds-epoch", "seconds_per_epoch", None, seconds, _("seconds per epoch"),
             caption,
-        )
+        )  # fmt: skip
     found = costs(runs)
     if found is None:
         return
@@ -582,7 +222,7 @@ def time_figures(runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
     bars = parts.reset_index(names="batch_size").melt("batch_size", var_name="part", value_name="seconds")
     measured = found.parts["measured"].reset_index(name="seconds").rename(columns={"index": "batch_size"})
     table = pd.concat([bars.assign(kind="part"), measured.assign(kind="measured", part=_("measured"))])
-    x = {"field": "batch_size", "type": "ordinal", "title": _("batch size"), "axis": {"labelAngle": 0, "format": ",d"}}
+    x = size_bands()
     y = {"field": "seconds", "type": "quantitative", "title": _("seconds per epoch"), "axis": {"tickCount": 5}}
     scale = {"domain": list(words.values()), "range": SERIES[:2]}
     shades = {"field": "part", "type": "nominal", "title": None, "scale": scale, "legend": {"symbolType": "square"}}
@@ -650,12 +290,7 @@ def map_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterator[Fi
         table["examples"] = table["examples"].where(np.isfinite(table["examples"]))
         label = labels([name])[name]
         order = list(dict.fromkeys(levels.values()))
-        x = {
-            "field": "batch_size",
-            "type": "ordinal",
-            "title": _("batch size"),
-            "axis": {"labelAngle": 0, "format": ",d"},
-        }
+        x = size_bands()
         y = {"field": "level", "type": "nominal", "title": None, "sort": order, "axis": {"labelLimit": 200}}
         # Steps, because Vega cannot mix two custom properties.
         shade = {"type": "quantile", "range": HEAT}
@@ -703,7 +338,7 @@ def loss_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) ->
     floor = loss_floor(runs)
     table = layout.join(losses_of(history, floor, runs["configuration"].nunique()))
     table = table if few else table.drop(columns="seconds")
-    levels = [(float(each), _("threshold {value:g}", value=each)) for each in runs["loss_threshold"].dropna().unique()]
+    levels = thresholds_of(runs)
     levels += [(floor, _("floor {value:.4f}", value=floor))] if floor else []
     final = runs.groupby("configuration", sort=False)["final_loss"].median().dropna().astype(float)
     ends = "; ".join(
@@ -726,6 +361,12 @@ def loss_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) ->
             amount("seconds", _("seconds of training"), grid=False),
             amount("loss", _("mean loss of the epoch")), levels,
         )  # fmt: skip
+
+
+def thresholds_of(runs: pd.DataFrame) -> list[tuple[float, str]]:
+    """Return every threshold of the loss that runs have, with its name."""
+    values = runs["loss_threshold"].dropna().unique()
+    return [(float(value), _("threshold {value:g}", value=value)) for value in values]
 
 
 def _lines_caption(table: pd.DataFrame) -> str:
@@ -866,7 +507,7 @@ def evaluation_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iter
     table = thinned(rows.rename(columns={"run_dir": "run"}), "run").assign(kind="seed", low=np.nan, high=np.nan)
     table = layout.join(table[["run", "configuration", "kind", "examples", "train_loss", "noise_scale", "low", "high"]])
     x = amount("examples", _("{noun} trained on", noun=noun), form="~s", grid=False)
-    levels = [(float(each), _("threshold {value:g}", value=each)) for each in runs["loss_threshold"].dropna().unique()]
+    levels = thresholds_of(runs)
     by_run = _("A line a run: no step is taken while it is measured.")
     title = _("Loss at frozen weights against {noun}", noun=noun)
     text = _("{title}; all numbers are in the tables.", title=title)

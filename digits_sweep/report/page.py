@@ -25,21 +25,14 @@ from digits_sweep.config.keys import flat
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import escape_controls
 from digits_sweep.report import critical
-from digits_sweep.report.figures import (
-    MOST_NAMED,
-    SIZES,
-    Figure,
-    config,
-    figures,
-    layout_of,
-    plain,
-    printable,
-    template,
-)
-from digits_sweep.report.sentences import differences, how_counted, provenance, verdict, warnings
+from digits_sweep.report.figures import MOST_NAMED, figures
+from digits_sweep.report.layout import layout_of
+from digits_sweep.report.sentences import differences, how_counted, provenance, verdict
 from digits_sweep.report.statistics import combine, groups_of, sweep_labels, trained, with_sweep_names
 from digits_sweep.report.study import Study, labels
 from digits_sweep.report.tables import FIXED, Table, comparison_table, configuration_table, run_table
+from digits_sweep.report.vega import SIZES, Figure, config, plain, printable, template
+from digits_sweep.report.warnings import warnings
 from digits_sweep.report.words import _, cell, language
 from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_file
 from digits_sweep.results.record import Record

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from digits_sweep.report.figures import MIME
+from digits_sweep.report.vega import MIME
 from tests.documents import ROOT
 
 NOTEBOOKS = sorted((ROOT / "docs").glob("*.ipynb"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.report.sentences import is_flat, warnings
+from digits_sweep.report.warnings import is_flat, warnings
 from tests.studies import add_run, finished, losses_reaching
 
 
