@@ -1,7 +1,6 @@
 """A run whose training loop is somebody else's, with the files of a run of this program but for the checkpoint."""
 
 import math
-import secrets
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from digits_sweep.results.sweep import (
     MANIFEST_FILE,
     Manifest,
     RecordedSweep,
+    new_manifest,
     next_counter,
     publish_summary,
     read_manifest,
@@ -82,8 +82,7 @@ def _held(sweep_dir: Path) -> Iterator[None]:
 def _manifest(sweep_dir: Path) -> Manifest:
     if (sweep_dir / MANIFEST_FILE).exists():
         return read_manifest(sweep_dir)
-    started, counter = datetime.now(timezone.utc).isoformat(), next_counter(_outputs(sweep_dir))
-    return Manifest([], [], [], id=secrets.token_hex(8), started_at=started, counter=counter)
+    return new_manifest(next_counter(_outputs(sweep_dir)))
 
 
 class Recorder:

@@ -1,8 +1,10 @@
 """A sweep on disk: what it sets out to do (`sweep.json`), the records of its runs, and the tables made of them."""
 
 import os
+import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,17 @@ from digits_sweep.config.schema import LOSSES, TargetsConfig
 from digits_sweep.config.text import safe_name
 from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
-from digits_sweep.results.files import MANIFEST_BYTES, named, previous, read_json, reason_of, replace_file, run_folders
+from digits_sweep.results.files import (
+    MANIFEST_BYTES,
+    decode_json,
+    named,
+    previous,
+    read_file,
+    read_json,
+    reason_of,
+    replace_file,
+    run_folders,
+)
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
     FORMAT,
@@ -61,12 +73,25 @@ class Manifest:
     counter: Count = 0
     format: int = FORMAT
 
+    def with_runs(self, command: list[str], runs: list[str], datasets: list[DatasetChoice]) -> "Manifest":
+        """Return what the same sweep sets out to do now."""
+        return replace(
+            self, command=command, runs=runs, datasets=datasets, id=self.id or secrets.token_hex(8), format=FORMAT
+        )
+
     def dataset(self, requested: str) -> DatasetChoice:
         """Return the data set for runs that ask for `requested`. Raises KeyError if the sweep has none."""
         for choice in self.datasets:
             if choice.requested == requested:
                 return choice
         raise KeyError(requested)
+
+
+def new_manifest(counter: int = 0) -> Manifest:
+    """Return the manifest of a sweep that starts now, without a run so far."""
+    return Manifest(
+        [], [], [], id=secrets.token_hex(8), started_at=datetime.now(timezone.utc).isoformat(), counter=counter
+    )
 
 
 def write_manifest(sweep_dir: Path, manifest: Manifest) -> None:
@@ -93,13 +118,14 @@ def read_manifest(sweep_dir: Path) -> Manifest:
 @lru_cache(maxsize=1_024)
 def _manifest(path: Path, modified: int, size: int) -> Manifest:
     """Every run of a sweep asks for the manifest: it is parsed once as long as the file stays what it is."""
-    known = read_json(path, MANIFEST_BYTES, dict[str, Any]).get("format")
+    content = read_file(path, MANIFEST_BYTES)
+    known = decode_json(content, dict[str, Any], MANIFEST_FILE).get("format")
     if known not in (3, FORMAT):
         newer = isinstance(known, int) and known > FORMAT
         raise (NewerFormat if newer else UnreadableRecord)(
             f"{MANIFEST_FILE}: its format {named(known)} is not known here"
         )
-    manifest = read_json(path, MANIFEST_BYTES, Manifest)
+    manifest = decode_json(content, Manifest, MANIFEST_FILE)
     if len(set(manifest.runs)) < len(manifest.runs):
         raise ValueError("it has a run twice")
     if unsafe := next((folder for folder in manifest.runs if safe_name(folder) != folder), None):

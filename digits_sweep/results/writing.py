@@ -25,6 +25,16 @@ from digits_sweep.results.record import (
 from digits_sweep.results.run import committed
 
 
+def write_rows(path: Path, kind: type, rows: Sequence[Any]) -> Written:
+    """Write a CSV file of rows of the dataclass `kind`, in place of what is there; return how much that is.
+
+    Raises OSError if it cannot be written.
+    """
+    content = header_of(kind) + rows_as_csv(rows)
+    replace_file(path, content)
+    return Written(len(content), zlib.crc32(content))
+
+
 class _RowsFile:
     """A CSV file of rows of the dataclass `kind`, to which rows are appended."""
 
@@ -34,9 +44,7 @@ class _RowsFile:
 
     def create(self) -> None:
         """Start an empty file, in place of what is there."""
-        header = header_of(self.kind)
-        replace_file(self.path, header)
-        self.written = Written(len(header), zlib.crc32(header))
+        self.written = write_rows(self.path, self.kind, ())
 
     def append(self, rows: Sequence[Any]) -> None:
         """Append rows, and wait until they are on the disk. Raises OSError if that fails."""

@@ -1,11 +1,9 @@
 """A study: the runs of a search in a folder, which is that of a sweep, trained wave after wave."""
 
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -19,7 +17,7 @@ from digits_sweep.results.files import check_plain, make_folder, remove_leftover
 from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import Status
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.results.sweep import DatasetChoice, Manifest, RecordedSweep, publish_summary, write_manifest
+from digits_sweep.results.sweep import DatasetChoice, RecordedSweep, new_manifest, publish_summary, write_manifest
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch
 from digits_sweep.sweep.resume import is_finished
@@ -159,9 +157,8 @@ class Study:
         """Write `sweep.json` with every run so far, and their records, before any of them starts."""
         before = self.sweep.manifest
         names = list(dict.fromkeys([*(before.runs if before else ()), *self._runs]))
-        now = Manifest(list(self.planned.command), names, self.choices, id=secrets.token_hex(8))
-        now = replace(now, started_at=datetime.now(timezone.utc).isoformat())
-        write_manifest(self.folder, replace(now, id=before.id, started_at=before.started_at) if before else now)
+        now = (before or new_manifest()).with_runs(list(self.planned.command), names, self.choices)
+        write_manifest(self.folder, now)
         self.sweep.refresh()
         write_records(replace(self.planned, runs=tuple(self._runs.values())), self.sweep, self.screen.say)
         self.sweep.refresh()

@@ -7,7 +7,6 @@ import pickle
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,12 @@ from digits_sweep.results.record import (
     EpochRow,
     EvaluationRow,
     Written,
-    header_of,
     read_record,
     record_of_format_3,
-    rows_as_csv,
     write_record,
 )
 from digits_sweep.results.run import RecordedRun, with_counts
+from digits_sweep.results.writing import write_rows
 from digits_sweep.sweep.checkpoint import CHECKPOINT_FILE, checkpoint_content, split_state
 
 OLD_CHECKPOINT_FILE = "checkpoint.pt"
@@ -59,9 +57,9 @@ def convert_run(run_dir: Path) -> None:
     epochs = [EpochRow(int(row[0]), row[1], row[2], row[3], row[4], bool(row[5])) for row in rows]
     history = with_counts(epochs, RecordedRun(run_dir, record))
     written = {LOSSES_FILE: _of_losses(run_dir, content["iterations"])}
-    written[HISTORY_FILE] = _write_rows(run_dir / HISTORY_FILE, EpochRow, history)
+    written[HISTORY_FILE] = write_rows(run_dir / HISTORY_FILE, EpochRow, history)
     if evaluations := [EvaluationRow(*row) for row in content["evaluations"]]:
-        written[EVALUATIONS_FILE] = _write_rows(run_dir / EVALUATIONS_FILE, EvaluationRow, evaluations)
+        written[EVALUATIONS_FILE] = write_rows(run_dir / EVALUATIONS_FILE, EvaluationRow, evaluations)
     write_record(run_dir, record)
     state = split_state(content["model"], {"state": content["optimizer"]})
     replace_file(run_dir / CHECKPOINT_FILE, checkpoint_content(state, record.run_id, written))
@@ -70,12 +68,6 @@ def convert_run(run_dir: Path) -> None:
 def _of_losses(run_dir: Path, count: int) -> Written:
     data = read_losses(run_dir, count=count).tobytes()
     return Written(len(data), zlib.crc32(data))
-
-
-def _write_rows(path: Path, kind: type, rows: Sequence[Any]) -> Written:
-    content = header_of(kind) + rows_as_csv(rows)
-    replace_file(path, content)
-    return Written(len(content), zlib.crc32(content))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """One sweep, as the process that launches it sees it: data ready before the first run, the table after the last."""
 
 import os
-import secrets
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from digits_sweep.results.sweep import (
     DatasetChoice,
     Manifest,
     RecordedSweep,
+    new_manifest,
     next_counter,
     publish_summary,
     write_manifest,
@@ -84,9 +84,12 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
             remove_leftovers(sweep_dir)
             screen.say(f"resuming {sweep_dir}")
         write_manifest(sweep_dir, _manifest(planned, choices, earlier))
-        write_records(planned, RecordedSweep(sweep_dir), screen.say)
+        sweep = earlier or RecordedSweep(sweep_dir)
+        sweep.refresh()
+        write_records(planned, sweep, screen.say)
+        sweep.refresh()
         with report_to_trackers(planned.settings.tracker, sweep_dir, screen.say):
-            yield RecordedSweep(sweep_dir)
+            yield sweep
 
 
 def claim_folder(parent: Path) -> Path:
@@ -142,11 +145,10 @@ def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
 def _manifest(planned: Plan, choices: list[DatasetChoice], earlier: RecordedSweep | None) -> Manifest:
     """What `planned` sets out to do; of a sweep that resumes, what it does now: the number of epochs may have grown."""
     typed = [each for each in planned.command if not each.startswith(("resume=", "dry_run=", "fail_fast=", "quiet="))]
-    now = Manifest(typed, [run.folder for run in planned.runs], choices)
-    if before := earlier.manifest if earlier else None:
-        return replace(now, id=before.id or secrets.token_hex(8), started_at=before.started_at, counter=before.counter)
-    started = datetime.now(timezone.utc).isoformat()
-    return replace(now, id=secrets.token_hex(8), started_at=started, counter=next_counter(planned.outputs))
+    before = earlier.manifest if earlier else None
+    return (before or new_manifest(next_counter(planned.outputs))).with_runs(
+        typed, [run.folder for run in planned.runs], choices
+    )
 
 
 def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None]) -> None:
@@ -172,11 +174,9 @@ def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None
 
 def _continue(run: RecordedRun, config: dict[str, Any]) -> None:
     """Write what a run that has started is asked to do now, unless a job of a cluster still trains it."""
-    run.record.config = config
-    if run.record.status is Status.COMPLETED:
-        run.record.status = Status.INTERRUPTED
+    status = Status.INTERRUPTED if run.record.status is Status.COMPLETED else run.record.status
     with suppress(FolderInUse), only_writer(run.folder):
-        write_record(run.folder, run.record)
+        write_record(run.folder, replace(run.record, config=config, status=status))
 
 
 def left(planned: Plan, sweep: RecordedSweep) -> list[str]:
