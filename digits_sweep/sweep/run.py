@@ -301,10 +301,15 @@ class _RecordedTraining:
 
     def run(self, title: str) -> None:
         """Train until the run ends; if that is before its last epoch, `error` or `ended` of its record says why."""
-        request, trainer, history = self.request, self.request.config.trainer, self.recorded.history
+        trainer, history = self.request.config.trainer, self.recorded.history
         # A process may be stopped between the last epoch and the end.
-        if self._reaches_all_targets() or (history and is_last(history[-1].loss_mean, trainer)):
-            return
+        if not self._reaches_all_targets() and not (history and is_last(history[-1].loss_mean, trainer)):
+            self._train(title)
+        self._note_max_examples()
+
+    def _train(self, title: str) -> None:
+        """Train what is left, and commit every epoch."""
+        request, trainer, history = self.request, self.request.config.trainer, self.recorded.history
         if request.progress:
             request.progress.num_samples = self.num_samples
         with request.screen.run(title, trainer.num_epochs, len(history), request.progress) as shown:
@@ -318,7 +323,6 @@ class _RecordedTraining:
             self.files.wait_for_disk()
             if not history:
                 self.files.writer.add(self._new)
-        self._note_max_examples()
 
     def _note_max_examples(self) -> None:
         most, history = self.request.config.trainer.max_examples, self.recorded.history

@@ -16,6 +16,7 @@ from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.sweep import load_sweep
 from digits_sweep.sweep.run import run
 from tests.killing import losses, weights
+from tests.records import interrupt
 
 KEYS = ("data=mnist_sample", "data.batch_size=1500", "model.hidden_size=2")
 
@@ -165,6 +166,19 @@ def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(
     recorded = run(config(5), run_dir, stop_rule=stop)
     assert (recorded.status, recorded.epochs, recorded.record.error) == (Status.INTERRUPTED, 3, "enough")
     assert (recorded.row["test_accuracy"], recorded.row["classes_never_predicted"]) == (None, None)
+
+
+def test_a_run_that_was_killed_at_its_end_says_why_it_has_ended(tmp_path):
+    # It ends within an epoch whose mean loss so far is below the threshold, which only a whole epoch passes.
+    keys = ("trainer.max_examples=4500", "trainer.stop_at_threshold=true", "trainer.loss_threshold=2.5")
+    ended = run(config(9, *keys), tmp_path / "run")
+    assert (ended.epochs, ended.record.ended) == (1, None)
+    keys = ("trainer.max_examples=1500", *keys[1:])
+    ended = run(config(9, *keys), tmp_path / "within")
+    assert (ended.epochs, ended.record.ended) == (0, "trainer.max_examples reached")
+    interrupt(tmp_path / "within")
+    again = run(config(9, *keys), tmp_path / "within")
+    assert (again.status, again.epochs, again.record.ended) == (Status.COMPLETED, 0, "trainer.max_examples reached")
 
 
 def test_a_run_that_is_resumed_with_another_torch_or_commit_keeps_both(run_dir, monkeypatch):
