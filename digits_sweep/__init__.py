@@ -1,8 +1,8 @@
 """digits_sweep: how long an epoch takes at each batch size, and after how many epochs the loss is below a threshold.
 
 For notebooks: `run(batch_size=[100, 20])` trains and returns the sweep, a `SweepResult`, `latest()` returns the newest
-one, `load_sweep(folder)` is the table of any, `Recorder` records a training loop that is not this program's, and every
-error that they raise on purpose is a `DigitsSweepError`.
+one, `load_sweep(folder)` is the table of any, `load_model(folder)` the trained network of a run, `Recorder` records a
+training loop that is not this program's, and every error that they raise on purpose is a `DigitsSweepError`.
 """
 
 from importlib import import_module
@@ -28,6 +28,7 @@ from digits_sweep.errors import (
 if TYPE_CHECKING:
     from digits_sweep.notebook.result import SweepResult, latest
     from digits_sweep.notebook.run import run
+    from digits_sweep.notebook.trained import load_model
     from digits_sweep.recorder.recorder import Recorder
     from digits_sweep.results.sweep import load_sweep
 
@@ -49,6 +50,7 @@ __all__ = [
     "UnreadableRecord",
     "UnusableRoot",
     "latest",
+    "load_model",
     "load_sweep",
     "run",
 ]
@@ -59,6 +61,7 @@ _LATER = {
     "Recorder": "recorder.recorder",
     "SweepResult": "notebook.result",
     "latest": "notebook.result",
+    "load_model": "notebook.trained",
     "load_sweep": "results.sweep",
     "run": "notebook.run",
 }

@@ -11,9 +11,11 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 from digits_sweep.config.keys import declared, holds_for_the_sweep
+from digits_sweep.config.own_code import GROUPS
 from digits_sweep.notebook.keywords import choices, keywords
 
 FILE = Path(__file__).resolve().parents[1] / "digits_sweep" / "notebook" / "keys.py"
+OR_OWN = " | Own"
 STALE = "digits_sweep/notebook/keys.py is stale: run make docs and commit what it writes"
 HEAD = '''"""The keywords of `run` with their types, for editors. Written by make docs from the schema and conf/."""
 
@@ -25,6 +27,8 @@ T = TypeVar("T")
 # One value, those of a sweep, or one for every batch size.
 Several = Union[T, Sequence[T], Mapping[Any, T]]  # noqa: UP007
 Folder = Union[str, os.PathLike[str]]  # noqa: UP007
+# A class or a function, several of them, or the data themselves.
+Own = Any
 
 
 class Keys(TypedDict, total=False):
@@ -43,17 +47,18 @@ def _lines() -> Iterator[str]:
         line = f"    {word}: {_type(key)}"
         if len(line) <= 120:
             yield line
-        else:
-            yield f"    {word}: Several["
-            yield "        Literal["
-            yield from (f'            "{choice}",' for choice in choices()[key])
-            yield "        ]"
-            yield "    ]"
+            continue
+        # As ruff writes it.
+        names = [f'"{choice}",' for choice in choices()[key]]
+        literal = ["Several[", "    Literal[", *(f"        {name}" for name in names), "    ]", "]"]
+        literal = ["(", *(f"    {line}" for line in [*literal, "| Own"]), ")"] if key in GROUPS else literal
+        yield from [f"    {word}: {literal[0]}", *(f"    {line}" for line in literal[1:])]
 
 
 def _type(key: str) -> str:
     if key in choices():
-        return f"Several[Literal[{', '.join(f'{chr(34)}{each}{chr(34)}' for each in choices()[key])}]]"
+        names = ", ".join(f'"{choice}"' for choice in choices()[key])
+        return f"Several[Literal[{names}]]{OR_OWN if key in GROUPS else ''}"
     known = declared()[key]
     kinds = (
         get_args(known.kind) if get_origin(known.kind) not in (list, dict) and get_args(known.kind) else [known.kind]

@@ -1,19 +1,22 @@
 """Code of the user's: data, a network or an optimizer by its name, `module:name`, and what of it a run depends on.
 
-A name is imported only if it comes from the command line. Names in a sweep's file are compared, never imported.
+A name is imported only if it comes from the command line. Names in a sweep's file are compared, never imported. What
+a program passes to `run` and no other process could import has a name too, `object:Network`, which this process alone
+knows.
 """
 
 import hashlib
 import importlib
 import inspect
 import logging
+import secrets
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
@@ -23,6 +26,39 @@ log = logging.getLogger(__name__)
 
 # The groups that may name code.
 GROUPS = ("data", "model", "optimizer")
+# In the place of a module: the object is one of this process.
+OBJECT = "object"
+NOT_HERE = "was passed to run as an object, and is no file: pass it again, run({group}=...), with all the rest"
+_objects: dict[str, Any] = {}
+_PROCESS = secrets.token_hex(8)
+
+
+def is_object(target: object) -> bool:
+    """Return whether `target` names an object that was passed to `run`, and no code that a process can import."""
+    return str(target).startswith(f"{OBJECT}:")
+
+
+def name_object(group: str, value: Callable[..., Any]) -> str:
+    """Return the name by which `imported` finds a class or a function, or the one that was called so last.
+
+    It is `module:name` if other processes can import it, else `object:name`.
+    """
+    module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    if module not in (None, "__main__") and _attribute(sys.modules.get(module), path) is value:
+        return f"{module}:{path}"
+    name = path.rpartition(".")[2]
+    target = f"{OBJECT}:{name if name.isidentifier() else group}"
+    _objects[target] = value
+    return target
+
+
+def _attribute(module: Any, path: str) -> Any:
+    return reduce(lambda value, name: getattr(value, name, None), path.split("."), module)
+
+
+def object_called(target: str) -> Any:
+    """Return what `run` was passed under this name; None if it is a module's, or no object of this process."""
+    return _objects.get(target)
 
 
 def imported(group: str, target: str) -> Callable[..., Any]:
@@ -30,6 +66,10 @@ def imported(group: str, target: str) -> Callable[..., Any]:
 
     Raises `OwnCodeFailed` with one line if there is no such thing, `InvalidConfig` if it cannot be called.
     """
+    if is_object(target):
+        if target not in _objects:
+            raise InvalidConfig(f"{group}.target={target}: {NOT_HERE.format(group=group)}")
+        return cast(Callable[..., Any], _objects[target])
     module, _, name = target.partition(":")
     # A command that is not started by `python -m` does not look into the working folder.
     if str(Path.cwd()) not in sys.path:
@@ -90,15 +130,29 @@ def _where(error: Exception) -> str:
 def sources(config: Config) -> dict[str, str]:
     """Return the SHA-256 of every file with code of the user's that `config` names, by its key (`model.target`).
 
-    Files of installed packages are left out: their versions are in the record. Raises `InvalidConfig` if the code
-    cannot be imported.
+    Of an object it is that of its source. Files of installed packages are left out: their versions are
+    in the record. Raises `InvalidConfig` if the code cannot be imported.
     """
     digests = {}
     for group in GROUPS:
         target = getattr(getattr(config, group), "target", None)
-        if target is not None and (file := _file_of(imported(group, target))) is not None:
-            digests[f"{group}.target"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        if target is not None and (content := _source(imported(group, target), is_object(target))) is not None:
+            digests[f"{group}.target"] = hashlib.sha256(content).hexdigest()
     return digests
+
+
+def _source(function: Callable[..., Any], is_object: bool) -> bytes | None:
+    """Return the content of the file with the code, or of an object its source; None for an installed package."""
+    if not is_object:
+        file = _file_of(function)
+        return file.read_bytes() if file else None
+    # Python finds no source of a class in a notebook, but those of its methods.
+    parts: list[Any] = [part for part in vars(function).values() if inspect.isfunction(part)] or [function]
+    try:
+        return "".join(map(inspect.getsource, parts)).encode()
+    # It may have been made by exec, or be no function: no other process can say that it is the same.
+    except (OSError, TypeError):
+        return f"{_PROCESS} {id(function)}".encode()
 
 
 def changed_code(config: Config, before: Mapping[str, str]) -> Iterator[str]:

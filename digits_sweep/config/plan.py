@@ -81,9 +81,10 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
         overrides = [composer.parse(text) for text in line.overrides]
         for override in overrides:
             _refuse(override)
-        # Without what has several values, and what depends on one that may.
-        common = [each for each in overrides if not each.is_sweep_override() and not is_by_batch_size(each)]
-        base = composer.composed(common)
+        # Without what depends on the batch size; of several values the first, because a group may need one.
+        base = composer.composed(
+            [composer.parse(text) for each in overrides if not is_by_batch_size(each) for text in _first(each)]
+        )
         if base.hydra.callbacks:
             raise InvalidConfig(f"hydra.callbacks: {NOT_HERE['hydra.callbacks']}")
         # Resolved once, so that the moment is the same for all runs.
@@ -140,6 +141,15 @@ def _count(override: Override) -> int:
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
         return max(0, -int(-(value.stop - value.start) // value.step))
     return sum(1 for _ in islice(override.sweep_string_iterator(), 10**6))
+
+
+def _first(override: Override) -> Iterator[str]:
+    """Yield an override with the first of its values, if it has any."""
+    if not override.is_sweep_override():
+        yield str(override.input_line)
+        return
+    for value in islice(override.sweep_string_iterator(), 1):
+        yield f"{override.get_key_element()}={value}"
 
 
 def _planned(composer: Composer, overrides: Sequence[Override], swept: Iterable[str] = ()) -> Iterator[PlannedRun]:

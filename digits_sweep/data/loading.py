@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from digits_sweep.config.own_code import object_called
 from digits_sweep.config.schema import DataConfig, OwnDataConfig
 from digits_sweep.data import Report, published
 from digits_sweep.data.digits import Digits
@@ -89,10 +90,11 @@ def load(data: DataConfig, name: str, report: Report) -> Digits:
     is_own = isinstance(data, OwnDataConfig) and name == name_of(data)
     if not is_own and (name not in DATASETS or DATASETS[name].load is load_own):
         raise DataUnavailable(f"there is no data set {name}; choose {' or '.join(DATASETS)}")
-    key = (name, data.root)
-    if key not in _loaded:
-        _loaded[key] = DATASETS[data.name if is_own else name].load(data, report)
-    return _loaded[key]
+    key, source = (name, data.root), object_called(str(data.target)) if isinstance(data, OwnDataConfig) else None
+    # Another object may have been passed to `run` under the same name since.
+    if key not in _loaded or _loaded[key][0] is not source:
+        _loaded[key] = source, DATASETS[data.name if is_own else name].load(data, report)
+    return _loaded[key][1]
 
 
 def changed(data: DataConfig, name: str) -> str:
@@ -102,4 +104,4 @@ def changed(data: DataConfig, name: str) -> str:
     return f"{name} in data.root={data.root} is not what this sweep started with"
 
 
-_loaded: dict[tuple[str, str], Digits] = {}
+_loaded: dict[tuple[str, str], tuple[Any, Digits]] = {}

@@ -8,6 +8,8 @@ T = TypeVar("T")
 # One value, those of a sweep, or one for every batch size.
 Several = Union[T, Sequence[T], Mapping[Any, T]]  # noqa: UP007
 Folder = Union[str, os.PathLike[str]]  # noqa: UP007
+# A class or a function, several of them, or the data themselves.
+Own = Any
 
 
 class Keys(TypedDict, total=False):
@@ -18,19 +20,22 @@ class Keys(TypedDict, total=False):
     batch_size: Several[int]
     betas: Several[Sequence[float]]
     channels: Several[Sequence[int]]
-    data: Several[
-        Literal[
-            "emnist_digits",
-            "emnist_letters",
-            "fashion_mnist",
-            "kmnist",
-            "mnist",
-            "mnist_sample",
-            "optdigits",
-            "own",
-            "qmnist",
+    data: (
+        Several[
+            Literal[
+                "emnist_digits",
+                "emnist_letters",
+                "fashion_mnist",
+                "kmnist",
+                "mnist",
+                "mnist_sample",
+                "optdigits",
+                "own",
+                "qmnist",
+            ]
         ]
-    ]
+        | Own
+    )
     data__arguments: Mapping[str, Any]
     data__num_classes: Several[int]
     data__target: Several[str | None]
@@ -54,7 +59,7 @@ class Keys(TypedDict, total=False):
     max_examples: Several[int | None]
     max_runs: int
     mirrors: Sequence[str] | None
-    model: Several[Literal["cnn", "linear", "mlp", "mlp_logits", "own"]]
+    model: Several[Literal["cnn", "linear", "mlp", "mlp_logits", "own"]] | Own
     model__arguments: Mapping[str, Any]
     model__num_classes: Several[int]
     model__target: Several[str | None]
@@ -64,7 +69,7 @@ class Keys(TypedDict, total=False):
     num_epochs: Several[int]
     num_threads: Several[int | str]
     num_workers: Several[int]
-    optimizer: Several[Literal["adam", "adamw", "muon", "own", "rmsprop", "sgd"]]
+    optimizer: Several[Literal["adam", "adamw", "muon", "own", "rmsprop", "sgd"]] | Own
     optimizer__arguments: Mapping[str, Any]
     optimizer__target: Several[str | None]
     outputs: Folder

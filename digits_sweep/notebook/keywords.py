@@ -1,19 +1,22 @@
 """Keywords of a call, `run(batch_size=[100, 20], model="cnn")`, as the overrides of a command line.
 
-A keyword is the last part of a key, or the name of a group in `conf/`. Nothing is listed here: keys come from the
-schema, groups from the folders.
+A keyword is the last part of a key, or the name of a group in `conf/`, which takes code and data too,
+`run(model=Network, data=(train, test))`. Nothing is listed here: keys come from the schema, groups from the folders.
 """
 
 import inspect
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
+
+from torch import nn
 
 from digits_sweep.config.compose import CONF
 from digits_sweep.config.hydra_errors import closest
 from digits_sweep.config.keys import declared, holds_for_the_sweep
+from digits_sweep.config.own_code import GROUPS, name_object
 from digits_sweep.config.text import key_of, quoted, to_text
 from digits_sweep.errors import InvalidConfig
 
@@ -66,8 +69,41 @@ def as_overrides(arguments: Mapping[str, Any], beside: Iterable[str] = ()) -> li
         if key in sources:
             raise InvalidConfig(f"{word}: is given as {sources[key]!r} too; give it once")
         sources[key] = word
-        overrides.append(f"{key}={_text(word, key, value)}")
+        if key in GROUPS and not _is_by_name(value):
+            overrides += [f"{key}=own", f"{key}.target={_targets(key, value)}"]
+        else:
+            overrides.append(f"{key}={_text(word, key, value)}")
     return overrides
+
+
+def _is_by_name(value: Any) -> bool:
+    """Return whether a group's choice is its name, several, or one for every batch size, and no code or data."""
+    parts = (
+        value if isinstance(value, list | tuple) else list(value.values()) if isinstance(value, Mapping) else [value]
+    )
+    return all(isinstance(part, str) for part in parts)
+
+
+def _targets(group: str, value: Any) -> str:
+    """Return the names that `own_code` has for the classes and functions in `value`, or for the data that it is.
+
+    Raises `InvalidConfig` for what is neither, and for two of one name.
+    """
+    several = isinstance(value, list | tuple) and all(map(callable, value))
+    names = [name_object(group, _maker(group, part)) for part in (value if several else [value])]
+    if len(set(names)) < len(names):
+        raise InvalidConfig(f"{group}: has two of one name, and runs are named after them; give each a name of its own")
+    return ",".join(names)
+
+
+def _maker(group: str, value: Any) -> Callable[..., Any]:
+    """Return a function that makes what a group needs: every run starts from a new network."""
+    if callable(value) and not isinstance(value, nn.Module):
+        return cast(Callable[..., Any], value)
+    if group == "data":
+        return lambda: value
+    right = "must be a name, or a class or function that makes a new one for every run"
+    raise InvalidConfig(f"{group}: is a {type(value).__name__}; {right}")
 
 
 def _key(word: str) -> str:

@@ -1,9 +1,11 @@
 """A sweep as a value in Python: its tables, its figures and its page. A notebook shows it as a table."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,9 @@ from digits_sweep.report.tables import Cell, Table, configuration_table, named_t
 from digits_sweep.report.vega import Figure
 from digits_sweep.report.words import ENGLISH, in_language
 from digits_sweep.results.sweep import load_history, load_sweep, newest_sweep
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SCROLLING = "max-height: 32em; overflow: auto"
 
@@ -102,6 +107,20 @@ class SweepResult(os.PathLike[str]):
         runs = runs[(runs["configuration"] == name) & runs["examples_to_goal"].notna()]
         first = runs.sort_values("examples_to_goal", kind="stable")["run_dir"].iloc[0]
         return self.table.set_index("run_dir", drop=False).loc[first]
+
+    def load_model(self, run: str | None = None, model: "Callable[..., nn.Module] | None" = None) -> "nn.Module":
+        """Load the trained network of a run, of the `best` one if none is named, as `load_model` of the package does.
+
+        Raises ValueError with the names of the runs if there is no such run, or none is the best.
+        """
+        from digits_sweep.notebook.trained import load_model  # imports torch, which reading a sweep does not need
+
+        table = self.table
+        name = run or (None if (best := self.best) is None else best["run_dir"])
+        if name not in set(table["run_dir"]):
+            why = "there is no such run" if run else "no run reached the goal, name one"
+            raise ValueError(f"load_model({run!r}): {why}; there are {', '.join(table['run_dir'])}")
+        return load_model(self.folder / str(name), model)
 
     @property
     def verdict(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
+from digits_sweep.config.own_code import is_object
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from digits_sweep.notebook.display import screen_for
@@ -33,9 +34,10 @@ def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
 
     `run("data.batch_size=100,20,5")` or `run(batch_size=[100, 20, 5])` is the sweep, `run(batch_size=5)` a single run,
     `run(resume="latest")` resumes what was stopped. A keyword is the last part of a key or the name of a group; several
-    values are a list or a range. Returns the sweep. In a notebook it is shown as a table with its verdict, and while it
-    trains a display shows how far it is. Threads and denormals of PyTorch, handlers of signals and Hydra are as before
-    when it returns or raises.
+    values are a list or a range. `run(model=Network, data=(train, test))` takes a class or a function that makes a
+    network, and data or a function that returns them: what `model.target` and `data.target` name on a command line.
+    Returns the sweep. In a notebook it is shown as a table with its verdict, and while it trains a display shows how
+    far it is. Threads and denormals of PyTorch, handlers of signals and Hydra are as before when it returns or raises.
 
     Raises a `DigitsSweepError` before anything is trained if an override or a keyword is wrong, or data, device or
     folder cannot be had, and TypeError for what is no override. A run that fails says so in its row and its record;
@@ -49,7 +51,10 @@ def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
             planned = plan(["-m", *overrides, *as_overrides(keys, overrides)])
             if planned.settings.dry_run or not planned.launcher.in_process:
                 raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")
-            _, folder = session.execute(planned, launch_in_process, screen_for(planned.settings.quiet))
+            screen = screen_for(planned.settings.quiet)
+            if objects := [each for each in planned.command if is_object(each.partition("=")[2])]:
+                screen.say(f"{', '.join(objects)}: no file, so that no other process can resume this sweep")
+            _, folder = session.execute(planned, launch_in_process, screen)
             return SweepResult(cast(Path, folder))
     except (DigitsSweepError, OSError, KeyboardInterrupt) as error:
         # The text says it all: the calls in between are of no use to whoever reads it.

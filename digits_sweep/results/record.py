@@ -81,14 +81,14 @@ class Record:
 
     `status` is `planned` until the run starts, `interrupted` until it ends, so that the record of a killed run says so.
     `run_id` is the run's own, in its checkpoint too; `folder` is the name of its folder when it was planned, `number`
-    its place in the sweep. `config` is the whole resolved configuration. `ended` says why a completed run has ended
-    before its last epoch, if it was asked to. `environments` has an entry for every time that something changed.
-    `resumed_after` has the last finished epoch for every time that the run was resumed, `seconds_recording` the time
-    that writing all this took. `test_answers` counts the predictions on the test set, one number a class, and
-    `classes_never_predicted` the classes of its digits that have none. `parameters` counts the numbers that are
-    trained, `own_code` has the SHA-256 of every file of the user's code. `concurrent_runs` is the most runs of the
-    sweep that trained at once on the machine. `files` says how long the files beside the record are, as soon as the run
-    has ended.
+    its place in the sweep. `config` is the whole resolved configuration, `image_shape` the shape of one image as a
+    network sees it. `ended` says why a completed run has ended before its last epoch, if it was asked to.
+    `environments` has an entry for every time that something changed. `resumed_after` has the last finished epoch for
+    every time that the run was resumed, `seconds_recording` the time that writing all this took. `test_answers` counts
+    the predictions on the test set, one number a class, and `classes_never_predicted` the classes of its digits that
+    have none. `parameters` counts the numbers that are trained, `own_code` has the SHA-256 of every file of the user's
+    code. `concurrent_runs` is the most runs of the sweep that trained at once on the machine. `files` says how long the
+    files beside the record are, as soon as the run has ended.
     """
 
     number: Count
@@ -99,6 +99,7 @@ class Record:
     dataset: str | None = None
     dataset_digest: str | None = None
     train_samples: Size | None = None
+    image_shape: Annotated[list[Size], Meta(max_length=16)] | None = None
     engine: str | None = None
     engine_reason: str | None = None
     device: str | None = None

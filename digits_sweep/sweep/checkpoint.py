@@ -187,11 +187,8 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
     Raises `UnreadableRecord` if they belong to another model or optimizer.
     """
     try:
-        model, optimizer = (
-            _joined(checkpoint.state.tree[name], checkpoint.state.tensors) for name in ("model", "optimizer")
-        )
-        _own_memory(engine.model)
-        engine.model.load_state_dict(model)
+        restore_weights(engine.model, checkpoint)
+        optimizer = _joined(checkpoint.state.tree["optimizer"], checkpoint.state.tensors)
         with without_compiler():
             made = engine.optimizer.state_dict()
             if made["state"]:
@@ -201,6 +198,19 @@ def restore(engine: Engine, checkpoint: Checkpoint) -> None:
             _correct(engine.optimizer, optimizer["state"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnreadableRecord(f"{CHECKPOINT_FILE}: of another model or optimizer ({reason_of(error)})") from error
+
+
+def restore_weights(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Set a model's weights to those of `checkpoint`, in place; one without memory, on PyTorch's meta device, gets it.
+
+    Raises `UnreadableRecord` if they belong to another model.
+    """
+    try:
+        weights = _joined(checkpoint.state.tree["model"], checkpoint.state.tensors)
+        _own_memory(model)
+        model.load_state_dict(weights, assign=all(parameter.is_meta for parameter in model.parameters()))
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableRecord(f"{CHECKPOINT_FILE}: of another model ({reason_of(error)})") from error
 
 
 def _own_memory(model: torch.nn.Module) -> None:

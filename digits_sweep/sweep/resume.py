@@ -28,7 +28,7 @@ from digits_sweep.config.keys import (
     value_of,
 )
 from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
-from digits_sweep.config.own_code import GROUPS, changed_code
+from digits_sweep.config.own_code import GROUPS, NOT_HERE, changed_code, is_object
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config, Role
 from digits_sweep.config.text import as_override, key_of, to_text
@@ -113,6 +113,9 @@ def _repeated(
     if lost := [folder for folder in manifest.runs if folder not in recorded]:
         raise CannotResume(f"the record of {lost[0]} cannot be read; type the whole command")
     if own := next((each for config in recorded.values() for each in _own_code(config)), None):
+        key, _, target = own.partition("=")
+        if is_object(target):
+            raise CannotResume(f"{own}: {NOT_HERE.format(group=key.partition('.')[0])}")
         raise CannotResume(f"{own} in {RECORD_FILE} names code, which must be typed; type the whole command")
     settings = planned.settings
     # The folder says more than what was typed when the sweep began, perhaps in another folder.
@@ -251,7 +254,15 @@ def resume_call(planned: Plan, sweep_dir: Path) -> str:
     """Return the call of Python that resumes a sweep, as `resume_line` returns a command."""
     whole = [each for each in planned.command if each != "-m" and key_of(each) != "resume"]
     typed = whole if _has_own_code(planned) else _again(planned)
-    return f"run({', '.join(map(repr, [*typed, _resume(sweep_dir)]))})"
+    objects = {key_of(each): each.partition("=")[2] for each in typed if is_object(each.partition("=")[2])}
+    texts = [each for each in typed if key_of(each) not in objects and f"{key_of(each)}.target" not in objects]
+    keywords = [f"{key.partition('.')[0]}={_as_passed(targets)}" for key, targets in objects.items()]
+    return f"run({', '.join([*map(repr, [*texts, _resume(sweep_dir)]), *keywords])})"
+
+
+def _as_passed(targets: str) -> str:
+    names = [target.partition(":")[2] for target in targets.split(",")]
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
 
 
 def _has_own_code(planned: Plan) -> bool:

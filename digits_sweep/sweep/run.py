@@ -230,7 +230,7 @@ def digits_for(config: Config, manifest: Manifest | None, record: Record, say: C
     if mistakes := list(unfit(config, digits)):
         raise InvalidConfig("\n".join(mistakes))
     record.dataset, record.dataset_digest = digits.name, digits.digest
-    record.train_samples = len(digits.train_labels)
+    record.train_samples, record.image_shape = len(digits.train_labels), list(digits.image_shape)
     return digits
 
 
