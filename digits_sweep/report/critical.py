@@ -69,8 +69,8 @@ HOW_COUNTED = (
 class Branches:
     """From the run at `batch_sizes[0]`: the loss after `examples` more, over that of the branch at that batch size.
 
-    One ratio a batch size, seed by seed. `limit` is the largest batch size up to which every median ratio is at most
-    1 + `tolerance`.
+    What a loss exceeds its floor by is compared. One ratio a batch size, seed by seed. `limit` is the largest batch
+    size up to which every median ratio is at most 1 + `tolerance`.
     """
 
     batch_sizes: list[int]
@@ -107,9 +107,10 @@ def _of_goal(table: pd.DataFrame, answer: Answer) -> pd.DataFrame:
     return table[(table["target"] == answer.target) & (table["threshold"] == answer.threshold)]
 
 
-def load_critical(folder: Path) -> Critical | None:
+def load_critical(folder: Path, floor: float = 0.0) -> Critical | None:
     """Read the study of a critical batch size in a sweep's folder; None if it holds none.
 
+    `floor` is what the loss of its runs cannot fall below.
     Raises `UnreadableRecord` if one of its files cannot be read.
     """
     if not (folder / ANSWERS).is_file():
@@ -119,7 +120,7 @@ def load_critical(folder: Path) -> Critical | None:
         read_answers(folder),
         _table(folder / STEPS, STEPS_TYPES),
         _table(folder / TUNING, TUNING_TYPES),
-        branches_of(_table(folder / BRANCHES, BRANCHES_TYPES)) if has_branches else None,
+        branches_of(_table(folder / BRANCHES, BRANCHES_TYPES), floor) if has_branches else None,
     )
 
 
@@ -138,11 +139,15 @@ def _table(path: Path, types: dict[str, Any]) -> pd.DataFrame:
     return table
 
 
-def branches_of(table: pd.DataFrame) -> Branches | None:
-    """Summarize `branches.csv`; None if it has no row. The branch at the run's own batch size has the ratio 1."""
+def branches_of(table: pd.DataFrame, floor: float = 0.0) -> Branches | None:
+    """Summarize `branches.csv`; None if it has no row. The branch at the run's own batch size has the ratio 1.
+
+    Ratios are those of the losses' excess over their `floor`: 5 % of a loss of 1.59 are 46 % of what a softmax's
+    exceeds its floor of 1.46 by.
+    """
     if table.empty:
         return None
-    losses = table.pivot_table(index="seed", columns="batch_size", values="train_loss").astype(float)
+    losses = table.pivot_table(index="seed", columns="batch_size", values="train_loss").astype(float) - floor
     ratios = losses.div(losses[losses.columns.min()], axis=0)
     estimates = {int(size): estimate(ratios[size].dropna().tolist()) for size in sorted(ratios.columns)}
     tolerance = float(table["tolerance"].iloc[0])
@@ -233,8 +238,9 @@ def branch_sentence(branches: Branches) -> str:
         size=branches.limit,
     )
     return _(
-        "Branched from the run at batch size {size:,}, with the square-root rule, {upto} the loss after {examples:,} "
-        "more examples is at most {tolerance:.0%} above that of the same batch size (medians of {orders} orders).",
+        "Branched from the run at batch size {size:,}, with the square-root rule, {upto} what the loss exceeds its "
+        "floor by after {examples:,} more examples is at most {tolerance:.0%} above that of the same batch size "
+        "(medians of {orders} orders).",
         size=branches.batch_sizes[0], upto=upto, examples=branches.examples, tolerance=branches.tolerance,
         orders=branches.ratios[0].runs,
     )  # fmt: skip
@@ -494,7 +500,7 @@ def branch_figure(critical: Critical) -> Iterator[Figure]:
         if answer.b_crit is not None
     ]
     x = size_axis(branches.batch_sizes)
-    y = amount("ratio", _("loss, times that of the same batch size"))
+    y = amount("ratio", _("loss above its floor, times that of the same batch size"))
     layers = [
         layer("line", "ratio", {"x": x, "y": y}, color=INK, point={"color": INK}),
         layer("rule", "ratio", {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}}),
@@ -503,8 +509,8 @@ def branch_figure(critical: Critical) -> Iterator[Figure]:
          "encoding": {"y": y}},
     ]  # fmt: skip
     caption = _(
-        "The loss at a multiple of the batch size, with the square-root rule, over that at the same batch size:"
-        " medians with their intervals; dotted: the tolerance; dashed: the critical batch size."
+        "What the loss exceeds its floor by at a multiple of the batch size, with the square-root rule, over that at "
+        "the same batch size: medians with their intervals; dotted: the tolerance; dashed: the critical batch size."
     )
     table = pd.DataFrame(rows, columns=["kind", "place", "ratio", "low", "high", "goal"])
     spec = spec_of(layers, None, x="place", y="ratio", log=["x"], kinds=["ratio"])

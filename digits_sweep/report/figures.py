@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from digits_sweep.config.schema import softmax_floor
 from digits_sweep.report.layout import Layout, layout_of
 from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
-from digits_sweep.report.study import Study, costs, labels, shortened
+from digits_sweep.report.study import Study, costs, labels, loss_floor, shortened
 from digits_sweep.report.tables import other_goals, to_another_goal
 from digits_sweep.report.vega import (
     DASHES,
@@ -316,18 +315,6 @@ def _in_short(count: float) -> str:
 
 
 # --- Along the runs.
-
-
-def loss_floor(runs: pd.DataFrame) -> float:
-    """Return what the loss of these runs cannot fall below: 1.4612 behind a softmax of ten classes, 0 without one.
-
-    Runs with several numbers of classes have that of the fewest.
-    """
-    if runs["model"].dropna().str.endswith("logits").any():
-        return 0.0
-    column = runs.get("model.num_classes", pd.Series(dtype=str))
-    classes = [int(each) for each in column.dropna().unique() if str(each).isdigit() and int(each) > 1]
-    return softmax_floor(min(classes, default=10))
 
 
 def loss_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) -> Iterator[Figure]:

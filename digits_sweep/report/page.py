@@ -139,7 +139,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "table": table,
         "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else len(table.rows),
         "checks": critical.checks(alone) if alone else [],
-        "how_counted": _(critical.HOW_COUNTED) if alone else how_counted(study.goal),
+        "how_counted": _(critical.HOW_COUNTED) if alone else how_counted(study),
         "several_seeds": any(group.runs > 1 for group in groups),
         "figures": drawn,
         "language": language(),

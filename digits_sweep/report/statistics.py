@@ -270,7 +270,8 @@ class Paired:
     """Two configurations seed by seed.
 
     `ratio` is the second one's value over the first one's; infinite if only the first has one, 0 if only the second
-    has. In `smaller` of `pairs` seeds the first one's value is smaller, in `larger` of them it is larger.
+    has. In `smaller` of `pairs` seeds the first one's value is smaller, in `larger` of them it is larger; in the others
+    both may be, as far as the measure can tell.
     """
 
     ratio: Estimate
@@ -293,25 +294,28 @@ class Paired:
 def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | None:
     """Compare a column of two configurations' runs, which may miss a value, by their `seed`; None without a pair.
 
-    A run of which nobody knows if it reached the goal has no pair.
+    A run of which nobody knows if it reached the goal has no pair. Where the crossing of the one lies within what the
+    other's may be early by (`lateness`), neither is the smaller.
     """
     ours, theirs = (_by_seed(runs, column) for runs in (first, second))
-    pairs = [(value, theirs[seed]) for seed, value in ours.items() if seed in theirs]
+    pairs = [(own, theirs[seed]) for seed, own in ours.items() if seed in theirs]
     if not pairs:
         return None
     return Paired(
-        ratio=estimate([_ratio(own, other) for own, other in pairs]),
-        smaller=sum(own < other for own, other in pairs),
-        larger=sum(own > other for own, other in pairs),
+        ratio=estimate([_ratio(own, other) for (_, own), (_, other) in pairs]),
+        smaller=sum(own < earliest for (_, own), (earliest, _) in pairs),
+        larger=sum(earliest > other for (earliest, _), (_, other) in pairs),
         pairs=len(pairs),
     )
 
 
-def _by_seed(runs: pd.DataFrame, column: str) -> dict[Any, float]:
+def _by_seed(runs: pd.DataFrame, column: str) -> dict[Any, tuple[float, float]]:
+    """Return for every seed the least value that the run may have, and the value that it has."""
     known = runs[runs["reached"].notna()] if "reached" in runs else runs
-    values: dict[Any, float] = {}
-    for seed, value in zip(known["seed"], or_infinity(known[column]), strict=True):
-        values.setdefault(seed, value)
+    late = known["lateness"].fillna(0).tolist() if "lateness" in known else [0.0] * len(known)
+    values: dict[Any, tuple[float, float]] = {}
+    for seed, value, share in zip(known["seed"], or_infinity(known[column]), late, strict=True):
+        values.setdefault(seed, (value * (1 - share) if share else value, value))
     return values
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.keys import results_of
+from digits_sweep.config.schema import softmax_floor
 from digits_sweep.config.text import to_text
 from digits_sweep.report.words import RATES, _, setting
 from digits_sweep.results.columns import COLUMNS, COVERED, ColumnRole
-from digits_sweep.results.losses import LOSSES_FILE, read_losses
+from digits_sweep.results.losses import LOSSES_FILE, read_losses, window_width
 from digits_sweep.results.record import EvaluationRow, Record, Status
 from digits_sweep.results.sweep import Manifest, RecordedSweep, history_of, read_sweep, table_of, targets_in
 from digits_sweep.results.targets import targets_table
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # Columns that this module adds to the table of the runs.
 ADDED = (
     *("configuration", "sweep", "never_predicted", "reached"),
-    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "own_seconds_to_goal"),
+    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "own_seconds_to_goal", "lateness"),
 )
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"
@@ -98,7 +99,7 @@ def study_of(sweep: RecordedSweep) -> Study:
         goal=goal,
         records=records,
         manifest=sweep.manifest,
-        critical=load_critical(sweep.folder),
+        critical=load_critical(sweep.folder, loss_floor(runs)),
     )
 
 
@@ -251,14 +252,15 @@ def _name(run: dict[Any, Any], words: dict[str, str]) -> str:
 
 # --- The goal: what runs are ranked by, and how much training each needed to reach it.
 
-RUNNING_LOSS = "running_loss"
+RUNNING_LOSS, EPOCH_LOSS = OF_TRAINING = ("running_loss", "epoch_loss")
 # In the order in which runs are ranked by them if several are targets.
 MEASURES = {
     "test_error": "a test error of {threshold:g}",
     "train_error": "a training error of {threshold:g}",
     "test_loss": "a test loss of {threshold:g}",
     "train_loss": "{threshold:g}",
-    "running_loss": "{threshold:g}",
+    RUNNING_LOSS: "{threshold:g}",
+    EPOCH_LOSS: "{threshold:g}",
 }
 
 
@@ -266,7 +268,8 @@ MEASURES = {
 class Goal:
     """A measure below a threshold for the first time: the running loss, or a column of `evaluations.csv`.
 
-    `problem` says why the runs have no common goal; each is then held against its own threshold of the running loss.
+    If the losses of some run's iterations are not known, it is the mean loss of an epoch, for all runs. `problem` says
+    why the runs have no common goal; each is then held against its own threshold of the running loss.
     """
 
     measure: str = RUNNING_LOSS
@@ -290,6 +293,7 @@ def goal_of(runs: pd.DataFrame, targets: pd.DataFrame) -> Goal:
     shared = shared_goals(trained, targets)
     heads, thresholds = (trained[name].dropna().unique() for name in ("head", "loss_threshold"))
     usual = [Goal("train_loss", float(each)) for each in thresholds]
+    of_training = _loss_of_training(trained)
     errors = [goal for goal in shared if goal.measure.endswith("_error")]
     if len(heads) > 1:
         unlike = _(
@@ -297,14 +301,21 @@ def goal_of(runs: pd.DataFrame, targets: pd.DataFrame) -> Goal:
             "(evaluation=fine evaluation.targets.test_error=[0.1])",
             heads=_(" and behind ").join(heads),
         )
-        return _hardest(errors, targets) if errors else Goal(problem=unlike)
+        return _hardest(errors, targets) if errors else Goal(of_training, problem=unlike)
     if own := [goal for goal in shared if goal not in usual]:
         return _hardest(own, targets)
     if len(thresholds) > 1:
-        return Goal(problem=_("these runs have different thresholds, so they are not ranked"))
+        return Goal(of_training, problem=_("these runs have different thresholds, so they are not ranked"))
     if not len(thresholds):
-        return Goal()
-    return usual[0] if usual[0] in shared else Goal(threshold=float(thresholds[0]))
+        return Goal(of_training)
+    return usual[0] if usual[0] in shared else Goal(of_training, float(thresholds[0]))
+
+
+def _loss_of_training(runs: pd.DataFrame) -> str:
+    """Return which loss can be counted in all runs: an epoch's, if a run passed the threshold with that alone."""
+    known = runs[runs["status"] != Status.UNKNOWN.value]
+    alone = known["first_epoch_below_threshold"].notna() & known["examples_to_threshold"].isna()
+    return EPOCH_LOSS if alone.any() else RUNNING_LOSS
 
 
 def shared_goals(runs: pd.DataFrame, targets: pd.DataFrame) -> list[Goal]:
@@ -332,15 +343,19 @@ def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataF
 
     `reached` is True or False, and empty if that is unknown. `examples_to_goal` and `iterations_to_goal` are the same
     on every machine. `seconds_to_goal` are these iterations at what one costs at this batch size, over all runs;
-    `own_seconds_to_goal` at what it costs in this run alone. `never_predicted` counts the classes that are never
-    predicted: at the goal if that was evaluated, else at the end.
+    `own_seconds_to_goal` at what it costs in this run alone. `lateness` is the share of them by which the run may have
+    reached the goal earlier: a mean looks back as far as its window. `never_predicted` counts the classes that are
+    never predicted: at the goal if that was evaluated, else at the end.
     """
     runs = runs.reset_index(drop=True)
-    if goal.measure == RUNNING_LOSS:
-        epoch = runs["first_epoch_below_threshold"]
-        # Before the losses of iterations were recorded, a threshold was counted as reached at the end of an epoch.
-        examples = runs["examples_to_threshold"].fillna(epoch * runs["train_samples"])
-        iterations = runs["iterations_to_threshold"].fillna(epoch * runs["iterations_per_epoch"])
+    window: Any = 0
+    if goal.measure in OF_TRAINING:
+        whole: Any = runs[["first_epoch_below_threshold", "train_samples", "batch_size"]].astype("Int64")
+        epoch, samples, batch_size = (whole[name] for name in whole)
+        examples, iterations = runs["examples_to_threshold"], runs["iterations_to_threshold"]
+        window = window_width(batch_size, samples)
+        if goal.measure == EPOCH_LOSS:
+            examples, iterations, window = epoch * samples, epoch * runs["iterations_per_epoch"], samples
         reached = examples.notna().mask(runs["status"] == Status.UNKNOWN.value)
         never = runs["classes_never_predicted"]
     else:
@@ -354,8 +369,21 @@ def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataF
     )
     columns["seconds_to_goal"] = iterations.astype("Float64") * seconds_per_iteration(runs).fillna(own)
     columns["own_seconds_to_goal"] = iterations.astype("Float64") * own
+    columns["lateness"] = (window / examples.astype("Float64")).clip(upper=1)
     floats = {name: column.astype("Float64") for name, column in columns.items()}
     return runs.assign(**floats, reached=reached.astype("boolean"), never_predicted=never)
+
+
+def loss_floor(runs: pd.DataFrame) -> float:
+    """Return what the loss of these runs cannot fall below: 1.4612 behind a softmax of ten classes, 0 without one.
+
+    Runs with several numbers of classes have that of the fewest.
+    """
+    if runs["model"].dropna().str.endswith("logits").any():
+        return 0.0
+    column = runs.get("model.num_classes", pd.Series(dtype=str))
+    classes = [int(each) for each in column.dropna().unique() if str(each).isdigit() and int(each) > 1]
+    return softmax_floor(min(classes, default=10))
 
 
 # --- Costs: what an iteration and an example take on this machine, from the seconds of the epochs.

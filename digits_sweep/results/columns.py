@@ -189,7 +189,7 @@ COLUMNS = (
     _key("eps", "Float64", "optimizer.eps", "Adam's epsilon"),
     Column(
         "examples_to_threshold", "Int64", OUTCOME,
-        "examples until the running loss, over 3,000 examples, is first below the threshold; empty: not reached",
+        "examples until the running loss, over a twentieth of the training set, is first below it; empty: not reached",
         lambda run: run.crossing.examples if run.crossing else None,
     ),
     Column(

@@ -16,8 +16,8 @@ from digits_sweep.results.files import LOSSES_BYTES, read_file, replace_file
 from digits_sweep.results.record import Written
 
 LOSSES_FILE = "losses.npy"
-# The running loss is the mean over so many examples: enough to be steady, few beside an epoch of 60,000.
-WINDOW = 3_000
+# The running loss is the mean over this part of the training set: of MNIST's 60,000 examples, over 3,000.
+WINDOWS_PER_EPOCH = 20
 
 Losses = NDArray[np.float32]
 
@@ -78,6 +78,16 @@ def read_losses(folder: Path, written: Written | None = None, count: int | None 
     return np.frombuffer(data[: size // 4 * 4], dtype="<f4")
 
 
+def window_of(num_samples: int) -> int:
+    """Return how many examples the running loss is a mean over: a twentieth of the training set, and at least one."""
+    return -(-num_samples // WINDOWS_PER_EPOCH)
+
+
+def window_width(batch_size: int, num_samples: int) -> int:
+    """Return how many examples the iterations have that fill the window, at most."""
+    return -(-window_of(num_samples) // batch_size) * batch_size
+
+
 @dataclass(frozen=True)
 class Crossing:
     """The first iteration after which the running loss is below a threshold: its number, and the examples so far."""
@@ -87,15 +97,15 @@ class Crossing:
 
 
 class RunningLoss:
-    """The mean loss over the last `WINDOW` examples, followed until it is below a threshold.
+    """The mean loss over the last `window_of` examples, followed until it is below a threshold.
 
     An iteration's loss is the mean over its batch, so it counts as often as the batch has examples. The window holds
-    the fewest last iterations that have `WINDOW` examples; before there are as many, there is no running loss, and none
-    after a loss that is NaN, because the run diverged or the loss is not known.
+    the fewest last iterations that have as many; before there are as many, there is no running loss, and none after a
+    loss that is NaN, because the run diverged or the loss is not known.
     """
 
     def __init__(self, batch_size: int, num_samples: int, threshold: float) -> None:
-        self.sizes = _batch_sizes(batch_size, num_samples)
+        self.sizes, self.window = _batch_sizes(batch_size, num_samples), window_of(num_samples)
         self.threshold = threshold
         self.iterations = 0
         self.crossing: Crossing | None = None
@@ -112,7 +122,7 @@ class RunningLoss:
             self._look_for_crossing(values, sizes, len(losses))
         self._ended |= bool(np.isnan(values).any())
         self.iterations += len(losses)
-        start = max(0, len(sizes) - np.searchsorted(np.cumsum(sizes[::-1]), WINDOW) - 1)
+        start = max(0, len(sizes) - np.searchsorted(np.cumsum(sizes[::-1]), self.window) - 1)
         self._tail_losses, self._tail_sizes = values[start:], sizes[start:]
         return self.crossing
 
@@ -121,7 +131,7 @@ class RunningLoss:
         weighted = np.concatenate([[0.0], np.cumsum(values * sizes)])
         ends = np.arange(len(sizes) - new + 1, len(sizes) + 1)
         # The last iteration that the window may begin after.
-        starts = np.searchsorted(seen, seen[ends] - WINDOW, side="right") - 1
+        starts = np.searchsorted(seen, seen[ends] - self.window, side="right") - 1
         full = starts >= 0
         means = (weighted[ends] - weighted[np.maximum(starts, 0)]) / (seen[ends] - seen[np.maximum(starts, 0)])
         below = np.flatnonzero(full & (means < self.threshold))
@@ -139,22 +149,22 @@ def _batch_sizes(batch_size: int, num_samples: int) -> NDArray[np.int64]:
     return np.array([batch_size] * full + [rest] * bool(rest), dtype=np.int64)
 
 
-def recent_iterations(batch_size: int) -> int:
+def recent_iterations(batch_size: int, num_samples: int) -> int:
     """Return how many of the last losses a running loss needs at most: of two iterations one has a whole batch."""
-    return 2 * -(-WINDOW // batch_size)
+    return 2 * window_width(batch_size, num_samples) // batch_size
 
 
 def running_loss(recent: Losses, iterations: int, batch_size: int, num_samples: int) -> float | None:
-    """Return the mean loss over the last 3,000 examples that a run has trained on after so many iterations.
+    """Return the mean loss over the last `window_of` examples that a run has trained on after so many iterations.
 
     `recent` are its last losses up to then, at least `recent_iterations` if there are as many. An iteration counts as
     often as its batch has examples; the window is the fewest last iterations that have as many. None if there are not
     as many yet.
     """
     per_epoch = -(-num_samples // batch_size)
-    indices = np.arange(max(0, iterations - recent_iterations(batch_size)), iterations)
+    indices = np.arange(max(0, iterations - recent_iterations(batch_size, num_samples)), iterations)
     sizes = np.where(indices % per_epoch == per_epoch - 1, num_samples - (per_epoch - 1) * batch_size, batch_size)
-    count = int(np.searchsorted(np.cumsum(sizes[::-1]), WINDOW)) + 1
+    count = int(np.searchsorted(np.cumsum(sizes[::-1]), window_of(num_samples))) + 1
     if count > len(sizes):
         return None
     return float(np.average(np.asarray(recent[-count:], dtype=np.float64), weights=sizes[-count:]))

@@ -157,7 +157,7 @@ class EvaluationRow:
     """One row of `evaluations.csv`: a run at frozen weights after so many iterations, examples and seconds of training.
 
     Losses are means and errors shares of the evaluation's training digits and test digits; `classes_never_predicted`
-    counts those on the test digits. `running_loss` is the mean over the last 3,000 examples trained on; empty before
+    counts those on the test digits. `running_loss` is the mean over the last twentieth of an epoch; empty before
     there are as many. The gradient's |G|^2, tr(Sigma) and their ratio are empty if they are not measured.
     """
 

@@ -121,7 +121,7 @@ class RunWriter:
         """Take new losses, and return them behind those that a running loss at one of them needs."""
         recent = np.concatenate([self._recent, losses])
         self._iterations += len(losses)
-        self._recent = recent[-recent_iterations(self.batch_size) :]
+        self._recent = recent[-recent_iterations(self.batch_size, self.num_samples) :]
         return recent
 
     def _with_running_loss(self, row: EvaluationRow, recent: Losses) -> EvaluationRow:

@@ -12,7 +12,7 @@ import msgspec
 
 from digits_sweep.config.keys import checked, flat, results_of
 from digits_sweep.config.plan import PlannedRun
-from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig
+from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
 from digits_sweep.config.text import as_override, expand_home, to_text
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, as_csv
 from digits_sweep.report.critical import branch_sentence, branches_of, sentences
@@ -306,7 +306,9 @@ class Critical:
         study.screen.say(f"branches of {start.folder}, {settings.branch_examples:,} examples each")
         table = branches(study, start, max(sizes), settings)
         replace_file(study.folder / BRANCHES, as_csv(table))
-        if summary := branches_of(table):
+        model = start.config.model
+        floor = softmax_floor(model.num_classes) if model.head == "softmax" else 0.0
+        if summary := branches_of(table, floor):
             study.screen.say(branch_sentence(summary))
 
 

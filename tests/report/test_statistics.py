@@ -281,17 +281,23 @@ def branches(losses: dict[int, list[float]], tolerance: float = 0.05) -> pd.Data
     [
         (
             {5: [0.4, 0.5], 10: [0.4, 0.51], 20: [0.41, 0.52], 40: [0.5, 0.6], 80: [0.4, 0.5]}, 20,
-            "up to batch size 20 the loss after 20,000 more examples is at most 5% above",
+            "up to batch size 20 what the loss exceeds its floor by after 20,000 more examples is at most 5% above",
         ),
         # Each seed has an order of its own, and so a loss of its own, that both batch sizes share.
-        ({5: [0.2, 0.8], 10: [0.204, 0.816]}, 10, "up to batch size 10, the largest that was tried, the loss"),
-        ({5: [0.4], 10: [0.4]}, 10, "up to batch size 10, the largest that was tried, the loss"),
+        ({5: [0.2, 0.8], 10: [0.204, 0.816]}, 10, "up to batch size 10, the largest that was tried, what the"),
+        ({5: [0.4], 10: [0.4]}, 10, "up to batch size 10, the largest that was tried, what the"),
     ],
 )  # fmt: skip
 def test_the_limit_is_the_last_batch_size_before_the_loss_rises_beyond_the_tolerance(losses, limit, sentence):
     found = branches_of(branches(losses))
     assert (found.limit, found.ratios[0].median) == (limit, 1)
     assert sentence in branch_sentence(found)
+
+
+def test_a_tolerance_is_a_share_of_what_the_loss_exceeds_its_floor_by():
+    table = branches({5: [1.59], 10: [1.593], 20: [1.6]})
+    assert branches_of(table).limit == 20
+    assert branches_of(table, floor=1.4612).limit == 10
 
 
 def test_without_a_branch_there_is_nothing_to_say():

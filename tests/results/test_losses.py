@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.losses import WINDOW, LossesFile, RunningLoss, read_losses, recent_iterations, running_loss
+from digits_sweep.results.losses import (
+    LossesFile,
+    RunningLoss,
+    read_losses,
+    recent_iterations,
+    running_loss,
+    window_of,
+    window_width,
+)
 
 EPOCHS = [np.array([2.25, 2.0, 1.75], dtype=np.float32), np.array([1.5, 1.25, 1.0], dtype=np.float32)]
 
@@ -62,10 +70,10 @@ def crossing_by_hand(losses, batch_size, num_samples, threshold):
     seen = [(loss, sizes[number % len(sizes)]) for number, loss in enumerate(losses)]
     for end in range(1, len(seen) + 1):
         window, examples = [], 0
-        while examples < WINDOW and len(window) < end:
+        while examples < window_of(num_samples) and len(window) < end:
             window.append(seen[end - 1 - len(window)])
             examples += window[-1][1]
-        if examples >= WINDOW and sum(loss * size for loss, size in window) / examples < threshold:
+        if examples >= window_of(num_samples) and sum(loss * size for loss, size in window) / examples < threshold:
             return end, sum(size for _, size in seen[:end])
     return None
 
@@ -77,7 +85,7 @@ def crossing_by_hand(losses, batch_size, num_samples, threshold):
     st.integers(0, 400),
     st.integers(1, 70),
 )
-def test_the_running_loss_is_the_mean_over_the_last_3000_examples(losses, batch_size, full, rest, cut):
+def test_the_running_loss_is_the_mean_over_the_last_twentieth_of_an_epoch(losses, batch_size, full, rest, cut):
     num_samples = full * batch_size + min(rest, batch_size - 1)
     running = RunningLoss(batch_size, num_samples, 1.7)
     for start in range(0, len(losses), cut):
@@ -95,28 +103,37 @@ def test_a_loss_that_is_not_known_leaves_the_crossing_unknown():
 
 def test_a_crossing_before_the_run_diverges_counts():
     running = RunningLoss(1_000, 10_000, 1.6)
-    running.follow([1.5] * 4)
+    running.follow([2.0, 1.5, 1.5, 1.5])
     assert running.follow([float("nan")] * 6) == running.crossing
-    assert running.crossing.iterations == 3
+    assert running.crossing.iterations == 2
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "window", "width"),
+    [(60_000, 5, 3_000, 3_000), (60_000, 1_000, 3_000, 3_000), (60_000, 4_000, 3_000, 4_000), (1_437, 20, 72, 80),
+     (1_437, 100, 72, 100), (20, 5, 1, 5), (3, 1, 1, 1)],
+)  # fmt: skip
+def test_the_window_follows_the_training_set(samples, batch_size, window, width):
+    assert (window_of(samples), window_width(batch_size, samples)) == (window, width)
 
 
 @given(data=st.data())
-def test_at_any_iteration_it_is_the_mean_over_the_fewest_last_ones_that_have_3000_examples(data):
-    num_samples = data.draw(st.integers(1, 5_000))
+def test_at_any_iteration_it_is_the_mean_over_the_fewest_last_ones_that_fill_its_window(data):
+    num_samples = data.draw(st.integers(1, 70_000))
     batch_size = data.draw(st.integers(1, num_samples))
     per_epoch = -(-num_samples // batch_size)
     sizes = [batch_size] * (per_epoch - 1) + [num_samples - (per_epoch - 1) * batch_size]
-    iterations = data.draw(st.integers(0, min(9 * WINDOW // batch_size, 4_000)))
+    iterations = data.draw(st.integers(0, min(9 * window_of(num_samples) // batch_size, 4_000)))
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
     losses = random.uniform(1.5, 2.3, iterations).astype(np.float32)
     seen, total, iteration = 0, 0.0, iterations
-    while seen < WINDOW and iteration > 0:
+    while seen < window_of(num_samples) and iteration > 0:
         iteration -= 1
         seen += sizes[iteration % per_epoch]
         total += float(losses[iteration]) * sizes[iteration % per_epoch]
-    recent = losses[-recent_iterations(batch_size) :] if data.draw(st.booleans()) else losses
+    recent = losses[-recent_iterations(batch_size, num_samples) :] if data.draw(st.booleans()) else losses
     mean = running_loss(recent, iterations, batch_size, num_samples)
-    assert mean == (pytest.approx(total / seen) if seen >= WINDOW else None)
+    assert mean == (pytest.approx(total / seen) if seen >= window_of(num_samples) else None)
 
 
 def test_the_crossing_is_where_the_running_loss_is_first_below():
