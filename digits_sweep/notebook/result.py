@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,14 +52,16 @@ class SweepResult(os.PathLike[str]):
     """A sweep, read from its `folder` whenever it is asked for something: a sweep that was resumed has grown.
 
     It can be given to whatever takes the path of a folder. `language` is that of its verdict, figures and page: en or
-    pt-BR.
+    pt-BR. `outputs` is the folder of all results, which its page lands in.
     """
 
     folder: Path
     language: str = ENGLISH
+    outputs: Path = field(default=Path("outputs"), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder).absolute())
+        for name in ("folder", "outputs"):
+            object.__setattr__(self, name, Path(getattr(self, name)).absolute())
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -153,9 +155,7 @@ class SweepResult(os.PathLike[str]):
 
     def report(self, path: Path | str | None = None) -> Page:
         """Write the sweep's page, to `report/index.html` in the folder of all results if no `path` is given."""
-        is_usual = self.folder.parent.name == "sweeps"
-        outputs = self.folder.parent.parent if is_usual else self.folder.parent
-        page = Path(path).absolute() if path else outputs / "report" / "index.html"
+        page = Path(path).absolute() if path else self.outputs / "report" / "index.html"
         with in_language(self.language):
             write_page(page, [load_study(self.folder)])
         return Page(page)
@@ -172,7 +172,7 @@ def latest(outputs: Path | str = "outputs") -> SweepResult:
 
     Raises FileNotFoundError if there is none.
     """
-    return SweepResult(newest_sweep(Path(outputs)))
+    return SweepResult(newest_sweep(Path(outputs)), outputs=Path(outputs))
 
 
 def _table(study: Study) -> Table:

@@ -55,7 +55,7 @@ def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
             if objects := [each for each in planned.command if is_object(each.partition("=")[2])]:
                 screen.say(f"{', '.join(objects)}: no file, so that no other process can resume this sweep")
             _, folder = session.execute(planned, launch_in_process, screen)
-            return SweepResult(cast(Path, folder))
+            return SweepResult(cast(Path, folder), outputs=planned.outputs)
     except (DigitsSweepError, OSError, KeyboardInterrupt) as error:
         # The text says it all: the calls in between are of no use to whoever reads it.
         raise error.with_traceback(None) from None

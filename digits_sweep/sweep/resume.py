@@ -55,6 +55,8 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     name = str(planned.settings.resume)
     try:
         sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
+        if "${" in str(sweep_dir):
+            raise CannotResume("has ${ in its name, which is read as an interpolation; rename it")
         manifest = read_manifest(sweep_dir)
         check_plain(sweep_dir, unused=SUBMITIT_FOLDER)
         earlier = RecordedSweep(sweep_dir)
@@ -118,11 +120,6 @@ def _repeated(
             raise CannotResume(f"{own}: {NOT_HERE.format(group=key.partition('.')[0])}")
         raise CannotResume(f"{own} in {RECORD_FILE} names code, which must be typed; type the whole command")
     settings = planned.settings
-    # The folder says more than what was typed when the sweep began, perhaps in another folder.
-    if "outputs" not in typed and sweep_dir.absolute().parent.name == "sweeps":
-        if "${" in str(sweep_dir):
-            raise CannotResume(f"{sweep_dir}: has ${{ in its name, which is read as an interpolation; rename it")
-        settings = replace(settings, outputs=str(sweep_dir.parent.parent))
     now = {key: value for key, value in flat(asdict(settings)) if key in typed and not holds_for_the_sweep(key)}
     runs = tuple(
         PlannedRun(folder, _restored(settings, config, now, sweep_dir / folder), ())
@@ -218,7 +215,7 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
     """
     typed = {key_of(argument) for argument in arguments}
     keys = ((override, key_of(override)) for override in typed_before if not override.startswith(("-", "hydra")))
-    once = ("resume", "dry_run", "fail_fast", "quiet", "max_runs", "outputs")
+    once = ("resume", "dry_run", "fail_fast", "quiet", "max_runs")
     return [each for each, key in keys if holds_for_the_sweep(key) and key not in typed and key not in once]
 
 
@@ -270,14 +267,17 @@ def _has_own_code(planned: Plan) -> bool:
 
 
 def _again(planned: Plan) -> list[str]:
-    """Return what has to be typed again, the folder of the data in full."""
-    typed = not_repeated(planned.command, ())
-    again = [each for each in typed if key_of(each) != "data.root"]
+    """Return what has to be typed again, the folders of the data and of all results in full."""
+    typed = {key_of(each): each for each in not_repeated(planned.command, ())}
     root = Path(planned.settings.data.root).expanduser()
     # The environment may name a relative one too.
-    if len(again) < len(typed) or not root.is_absolute():
-        again.append(as_override("data.root", str(root.absolute())))
-    return again
+    if "data.root" in typed or not root.is_absolute():
+        typed["data.root"] = as_override("data.root", str(root.absolute()))
+    # A recorded command says where the results of whoever typed it are.
+    typed.pop("outputs", None)
+    if str(planned.outputs) != "outputs":
+        typed["outputs"] = as_override("outputs", str(planned.outputs.absolute()))
+    return list(typed.values())
 
 
 def whole_command(module: str, command: Sequence[str], folder: Path) -> str:

@@ -1,11 +1,13 @@
 """Resuming a sweep from somebody else: plain values of known keys are taken from it, and nothing else."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from digits_sweep import SweepResult
 from digits_sweep.results.sweep import RecordedSweep, load_sweep
 from tests.commands import Program
 from tests.records import change_record
@@ -170,6 +172,27 @@ def test_a_launcher_that_this_program_does_not_know_is_not_repeated(name):
     from digits_sweep.sweep.resume import _launcher
 
     assert _launcher([f"hydra/launcher={name}"]) == []
+
+
+def test_where_a_received_folder_lies_does_not_say_where_the_table_of_all_results_is(
+    program, recorded, tmp_path, monkeypatch
+):
+    """It would be the receiver's own, in `x/summary.csv`, if they unpack a folder that is called `x/sweeps/y`."""
+    folder = tmp_path / "x" / "sweeps" / "y"
+    shutil.copytree(recorded, folder)
+    mine = [tmp_path / "x" / "summary.csv", tmp_path / "x" / "report" / "index.html"]
+    mine[1].parent.mkdir()
+    for path in mine:
+        path.write_text("mine")
+    done = program(f"resume={folder}", "trainer.num_epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert list(load_sweep(folder)["epochs"]) == [3, 3]
+    monkeypatch.chdir(program.folder)
+    assert SweepResult(folder).report().path == program.outputs / "report" / "index.html"
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
+    # Typed, it says where.
+    assert program(f"resume={folder}", "trainer.num_epochs=4", f"outputs={tmp_path / 'x'}").returncode == 0
+    assert mine[0].read_text().startswith("batch_size,")
 
 
 def content(folder: Path) -> dict[str, bytes]:
