@@ -34,6 +34,7 @@ from digits_sweep.report.tables import FIXED, Table, comparison_table, configura
 from digits_sweep.report.vega import SIZES, Figure, config, plain, printable, template
 from digits_sweep.report.warnings import warnings
 from digits_sweep.report.words import _, cell, language
+from digits_sweep.results.cache import cache_file, keep, read_kept
 from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_file
 from digits_sweep.results.record import Record
 
@@ -169,29 +170,17 @@ def vega() -> str:
     """
     import vl_convert
 
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    path = base / "digits_sweep" / f"vega-{version('vl-convert-python')}.js"
-    with suppress(OSError, UnicodeDecodeError):
-        if base.is_absolute() and _is_own(path) and (text := path.read_text(encoding="utf-8")).endswith(END):
-            return text
+    path = cache_file(f"vega-{version('vl-convert-python')}.js")
+    if path and (content := read_kept(path)):
+        return content.decode()
     # An element of a page ends at the first of these, whatever a script means by it.
     bundle = vl_convert.javascript_bundle()  # type: ignore[call-arg]
-    text = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--") + END
-    if base.is_absolute():
+    text = bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    if path:
+        # The cache may be on a full disk.
         with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text, durable=False)
-            path.chmod(0o644)
+            keep(path, text.encode())
     return text
-
-
-def _is_own(path: Path) -> bool:
-    """Return whether nobody else may have written a file of the cache."""
-    owners = [each.stat() for each in (path.parent, path)]
-    return os.name != "posix" or all(each.st_uid == os.getuid() and not each.st_mode & 0o022 for each in owners)
-
-
-END = "\n/* digits_sweep: the end */\n"
 
 
 def _of_the_script(study: Study, drawn: Sequence[Figure]) -> dict[str, Any]:

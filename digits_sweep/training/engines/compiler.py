@@ -5,7 +5,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import stat
 import subprocess
 import tempfile
 from contextlib import suppress
@@ -14,6 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from digits_sweep.errors import EngineRefused
+from digits_sweep.results.cache import cache_file, keep, read_kept
 
 # A product and a sum may become one instruction, and no error number is kept of a root: neither reorders anything.
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast", "-fno-math-errno")
@@ -55,53 +55,22 @@ def _library_or_reason(source: Path, compiler: tuple[str, ...]) -> ctypes.CDLL |
     """Return the library that this compiler makes, or why it makes none."""
     try:
         command, name = _prepared(source, compiler)
-        if library := _load_or_compile(command, source, name):
-            return library
+        kept = cache_file("native", name)
+        if kept and read_kept(kept):
+            with suppress(OSError):  # It is of another system that shares this home.
+                return ctypes.CDLL(str(kept))
         with tempfile.TemporaryDirectory() as temporary:
-            return _compile(command, source, Path(temporary, name))
+            library = Path(temporary, name)
+            content = _compile(command, source, library)
+            if kept:
+                with suppress(OSError):  # Its disk is full, or nothing there may be executed.
+                    keep(kept, content)
+                    return ctypes.CDLL(str(kept))
+            return ctypes.CDLL(str(library))
     except EngineRefused as refused:
         return str(refused)
     except OSError as error:
         return f"what the C compiler makes cannot be loaded ({error})"
-
-
-def _load_or_compile(command: list[str], source: Path, name: str) -> ctypes.CDLL | None:
-    """Return the library in the user's cache folder, compiled if it is not there; None if it cannot be kept there."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        if not base.is_absolute():
-            return None
-        folder = base / "digits_sweep" / "native"
-        library = folder / name
-        for path in (folder.parent, folder):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_out_of_others_reach(folder):
-            return None
-        if library.exists() and _is_out_of_others_reach(library):
-            with suppress(OSError):  # It is damaged, or of another system that shares this home.
-                return ctypes.CDLL(str(library))
-        return _compile(command, source, library)
-    except (EngineRefused, OSError, RuntimeError):
-        # The folder is read-only or full, nothing in it may be executed, or the user has no home. If it is the text,
-        # the next try says so.
-        return None
-
-
-def _is_out_of_others_reach(path: Path) -> bool:
-    """Return whether only this user and the superuser can change what is at `path`, as ssh asks it of a key's folder.
-
-    Raises OSError if there is nothing.
-    """
-    if os.name != "posix":
-        return True
-    real = path.resolve(strict=True)
-    for above in {path, real, *path.parents, *real.parents}:
-        status = above.stat()
-        # In a folder such as /tmp everyone may write, but rename or remove only what is their own.
-        shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
-        if shared or status.st_uid not in (0, os.geteuid()):
-            return False
-    return True
 
 
 def _prepared(source: Path, compiler: tuple[str, ...]) -> tuple[list[str], str]:
@@ -122,23 +91,15 @@ def _prepared(source: Path, compiler: tuple[str, ...]) -> tuple[list[str], str]:
     return command, hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest() + ".so"
 
 
-def _compile(command: list[str], source: Path, library: Path) -> ctypes.CDLL:
-    """Compile into a temporary file beside `library`, load it and rename it: whoever else does so, the file is whole.
+def _compile(command: list[str], source: Path, library: Path) -> bytes:
+    """Compile `source` into the new file `library` and return its content.
 
     Raises `EngineRefused` if the compiler reports an error, and OSError if the folder cannot be used.
     """
-    number, unfinished = tempfile.mkstemp(dir=library.parent, suffix=".so")
-    os.close(number)
-    try:
-        finished = _run([*command, "-o", unfinished, str(source), "-lm"])
-        if finished.returncode != 0:
-            raise EngineRefused(f"{command[0]} cannot compile it: {_reason(finished)}")
-        Path(unfinished).chmod(0o700)
-        loaded = ctypes.CDLL(unfinished)
-        Path(unfinished).replace(library)
-        return loaded
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
+    finished = _run([*command, "-o", str(library), str(source), "-lm"])
+    if finished.returncode != 0:
+        raise EngineRefused(f"{command[0]} cannot compile it: {_reason(finished)}")
+    return library.read_bytes()
 
 
 def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":

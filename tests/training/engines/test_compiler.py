@@ -1,6 +1,7 @@
 """C code is compiled when it is first needed, once for each compiler, processor and text, or refused in words."""
 
 import os
+import random
 import shutil
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines import choose_engine, compiler
 from digits_sweep.training.engines.compiler import load_library
 from digits_sweep.training.engines.native import NativeEngine
+from tests.sweep.disk import disk_after, recorded_changes
 from tests.workloads import workload
 
 CC = shutil.which("cc")
@@ -48,7 +50,7 @@ def loaded_by_another_process(source: Path) -> int:
 
 
 def libraries(tmp_path: Path) -> list[Path]:
-    return list((tmp_path / "cache" / "digits_sweep" / "native").iterdir())
+    return list((tmp_path / "cache" / "digits_sweep" / "native").glob("*.so"))
 
 
 def command(path: Path, text: str) -> str:
@@ -83,13 +85,37 @@ def test_another_text_compiler_or_processor_is_compiled_for_anew(source, tmp_pat
 
 
 @needs_cc
-def test_a_damaged_library_is_compiled_anew(source, tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:4],
+        lambda content: content[: len(content) // 2],
+        lambda content: bytes(len(content)),
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    ],
+    ids=["not written", "half written", "zeros", "a byte"],
+)
+def test_a_damaged_library_is_never_loaded_and_compiled_anew(damage, source, tmp_path):
+    """Loaded, one that ends early kills the process, and one with another byte computes something else."""
     loaded_by_another_process(source)
     (library,) = libraries(tmp_path)
+    content = library.read_bytes()
     library.unlink()  # It is mapped into this process.
-    library.write_bytes(b"\x7fELF")
+    library.write_bytes(damage(content))
+    library.chmod(0o600)
     assert loaded_by_another_process(source) == 7
-    assert library.stat().st_size > 1_000
+    assert library.read_bytes() == content
+
+
+@needs_cc
+def test_it_is_on_the_disk_with_its_digest_before_it_is_loaded(source, tmp_path):
+    with recorded_changes() as changes:
+        loaded_by_another_process(source)
+    (library,) = libraries(tmp_path)
+    expected = {path: path.read_bytes() for path in library.parent.iterdir()}
+    assert sorted(path.name for path in expected) == [library.name, f"{library.name}.sha256"]
+    for state in disk_after(changes, len(changes)).after_power_cuts(100, random.Random(0)):
+        assert state == expected
 
 
 @needs_cc
@@ -159,15 +185,17 @@ def test_a_library_that_others_may_write_is_compiled_anew(source, tmp_path):
 
 @needs_cc
 @needs_posix
-def test_others_may_not_write_what_is_kept(source, tmp_path):
-    (tmp_path / "cache").mkdir(0o700)
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o777])
+def test_others_may_not_write_what_is_kept(umask, source, tmp_path):
+    before = os.umask(umask)
     try:
-        loaded_by_another_process(source)
+        compiled = loaded_by_another_process(source)
     finally:
         os.umask(before)
     (library,) = libraries(tmp_path)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (library, library.parent)] == [0o700, 0o700]
+    folders = [tmp_path / "cache", library.parent.parent, library.parent]
+    assert compiled == 7
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (*folders, library)] == [0o700] * 3 + [0o600]
 
 
 # Without a compiler
