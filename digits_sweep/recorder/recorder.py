@@ -17,7 +17,7 @@ from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import CannotRecord, UnreadableRecord
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.files import make_folder, remove_leftovers
+from digits_sweep.results.files import LINK, check_plain, make_folder, remove_leftovers
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.record import EpochRow, EvaluationRow, Record, Status, read_record, write_record
 from digits_sweep.results.run import RecordedRun
@@ -161,13 +161,17 @@ class Recorder:
     def start(self) -> None:
         """Start the run. One that was stopped or failed starts again; what it left is replaced.
 
-        Raises `CannotRecord` if it is completed.
+        Raises `CannotRecord` if it is completed or its folder is a link, `UnreadableRecord` if something in that folder
+        leads elsewhere.
         """
         if self.is_completed:
             raise CannotRecord(f"{self.run_dir}: is completed; leave it out (recorder.is_completed), or remove it")
         record = self.record
         add_run(self.sweep_dir, record)
         make_folder(self.run_dir)
+        if self.run_dir.is_symlink():
+            raise CannotRecord(f"{self.run_dir}: {LINK}")
+        check_plain(self.run_dir)
         self._open.enter_context(only_writer(self.run_dir))
         remove_leftovers(self.run_dir)
         environment = {**describe_environment(), "torch": str(torch.__version__), "from_epoch": 1}

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+SECOND_NAME = "a file with another name elsewhere, which is not written"
 # What file systems answer that cannot flush a folder, or do not need to.
 NO_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 
@@ -30,14 +31,13 @@ def write(path: Path, content: bytes) -> None:
 
 def append(path: Path, content: bytes) -> None:
     """Append to a file, which is made if there is none. A link is not followed."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+    with os.fdopen(open_own(path, os.O_CREAT | os.O_APPEND), "ab") as file:
         file.write(content)
 
 
 def overwrite(path: Path, content: bytes) -> None:
     """Overwrite the first bytes of a file, fewer than a disk sector has, in one step. A link is not followed."""
-    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    descriptor = open_own(path)
     try:
         os.write(descriptor, content)
     finally:
@@ -45,8 +45,26 @@ def overwrite(path: Path, content: bytes) -> None:
 
 
 def shorten(path: Path, size: int) -> None:
-    """Cut a file back to its first `size` bytes."""
-    os.truncate(path, size)
+    """Cut a file back to its first `size` bytes. A link is not followed."""
+    descriptor = open_own(path)
+    try:
+        os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def open_own(path: Path, flags: int = 0) -> int:
+    """Open a file to change what is in it; return its descriptor.
+
+    A link is not followed, a pipe not waited for, and OSError raised for a file that has a second name: what lies in a
+    folder from somebody else may be one of the user's own files too.
+    """
+    careful = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    descriptor = os.open(path, os.O_WRONLY | flags | careful, 0o666)
+    if os.fstat(descriptor).st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EMLINK, SECOND_NAME, str(path))
+    return descriptor
 
 
 def link(path: Path, linked: Path) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from digits_sweep.errors import CannotRecord, FolderInUse, UnreadableRecord
+from digits_sweep.results.changes import open_own
 from digits_sweep.results.files import SMALL_BYTES, read_json, replace_file
 
 # A worker of a killed process may outlive it for some seconds, and holds its lock as long.
@@ -69,6 +70,8 @@ def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Ite
     """
     lock, owner_file = FileLock(folder / ".lock"), folder / "owner.json"
     try:
+        # To take a lock cuts its file to nothing.
+        os.close(open_own(folder / ".lock", os.O_CREAT))
         lock.acquire(timeout=0)
     except Timeout:
         _acquire_from(lock, folder, _owner(owner_file), waits)

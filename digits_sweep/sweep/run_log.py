@@ -4,12 +4,14 @@ import io
 import logging
 import os
 from contextlib import suppress
+from pathlib import Path
 
 from digits_sweep.errors import escape_controls
+from digits_sweep.results.changes import open_own
 
 
 class RunLog(logging.FileHandler):
-    """Appends to a file, but never through a link or to a pipe, which a folder from somebody else may hold.
+    """Appends to a file, but to no link, pipe or file with a second name, as a folder from somebody else may hold.
 
     What cannot be written there is left out. Control characters are written out: logs are read on terminals.
     """
@@ -18,8 +20,7 @@ class RunLog(logging.FileHandler):
         super().__init__(filename, encoding="utf-8", delay=True)
 
     def _open(self) -> io.TextIOWrapper:
-        flags = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK"))
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o666)
+        descriptor = open_own(Path(self.baseFilename), os.O_CREAT | os.O_APPEND)
         return os.fdopen(descriptor, "a", encoding=self.encoding)
 
     def emit(self, record: logging.LogRecord) -> None:

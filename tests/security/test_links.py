@@ -1,11 +1,17 @@
 """Links, pipes and devices in a sweep from somebody else: not followed, not waited for, and nothing written there."""
 
+import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from digits_sweep import Recorder
+from digits_sweep.errors import DigitsSweepError
+from digits_sweep.results import changes
 from digits_sweep.results.sweep import load_sweep
+from digits_sweep.sweep.run_log import RunLog
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices as POSIX has them")
 
@@ -68,6 +74,65 @@ def test_a_sweep_with_a_pipe_is_not_resumed_and_not_waited_for(program, received
     refused = resumed(program)
     assert refused.count("\n") == 1
     assert "pipe" in refused
+
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("place", ["summary.csv", ".lock", *(f"batch_size=500/{name}" for name in FILES)])
+def test_a_sweep_with_a_file_that_is_somebodys_own_too_is_not_resumed(program, received, target, place):
+    """GNU tar makes such links to files that lie beside the folder which it unpacks."""
+    put(received, place, lambda path: os.link(target, path))
+    assert f"{place} is a file with another name elsewhere" in resumed(program)
+    assert target.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("name", [".lock", "sweep.json", "summary.csv", "trial_0000_seed=42/losses.npy"])
+def test_a_search_with_a_file_that_is_somebodys_own_too_is_not_resumed(program, target, name):
+    path = program.outputs / "tune" / "s" / name
+    path.parent.mkdir(parents=True)
+    os.link(target, path)
+    done = program("data=mnist_sample", "tune.study=s", "tune.trials=1", module="digits_sweep.tune")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{name} is a file with another name elsewhere" in done.stderr
+    assert target.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "make"),
+    [
+        (".lock", os.link),
+        ("batch_size=1_lr=1_seed=0/.lock", os.link),
+        ("batch_size=1_lr=1_seed=0/history.csv", os.link),
+        ("batch_size=1_lr=1_seed=0", lambda target, path: path.symlink_to(target.parent)),
+    ],
+)
+def test_a_recorder_writes_nothing_that_is_somebodys_own(tmp_path, target, place, make):
+    before = sorted(tmp_path.iterdir())
+    path = tmp_path / "outputs" / "sweeps" / "received" / place
+    path.parent.mkdir(parents=True)
+    make(target, path)
+    with pytest.raises((DigitsSweepError, OSError), match=r"another name elsewhere|symbolic link"):
+        Recorder(tmp_path / "outputs/sweeps/received", batch_size=1, train_samples=1, lr=1, loss_threshold=1).start()
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "outputs"])
+    assert target.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: changes.append(path, b"x"),
+        lambda path: changes.overwrite(path, b"x"),
+        lambda path: changes.shorten(path, 1),
+        lambda path: RunLog(str(path)).emit(logging.makeLogRecord({"msg": "x"})),
+    ],
+    ids=["append", "overwrite", "shorten", "log"],
+)
+@pytest.mark.parametrize("make", [os.link, os.symlink])
+def test_whatever_is_written_in_a_folder_is_no_file_with_a_second_name(tmp_path, target, make, write):
+    path = tmp_path / "losses.npy"
+    make(target, path)
+    with suppress(OSError):
+        write(path)
+    assert target.read_text() == "mine\n"
 
 
 def test_a_run_folder_that_leads_to_another_folder_is_not_written_in(program, received, tmp_path):
