@@ -28,7 +28,8 @@ from digits_sweep.report import critical
 from digits_sweep.report.figures import MOST_NAMED, figures
 from digits_sweep.report.layout import layout_of
 from digits_sweep.report.sentences import differences, how_counted, provenance, verdict
-from digits_sweep.report.statistics import combine, groups_of, sweep_labels, trained, with_sweep_names
+from digits_sweep.report.side_by_side import combine, sweep_labels, with_sweep_names
+from digits_sweep.report.statistics import groups_of, trained
 from digits_sweep.report.study import Study, labels
 from digits_sweep.report.tables import FIXED, Table, comparison_table, configuration_table, run_table
 from digits_sweep.report.vega import SIZES, Figure, config, plain, printable, template

@@ -8,18 +8,9 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.keys import results_of
-from digits_sweep.report.statistics import (
-    Paired,
-    Replicates,
-    between_sweeps,
-    explained,
-    finished,
-    groups_of,
-    is_timed,
-    paired,
-    ranked,
-    to_goal,
-)
+from digits_sweep.report.pairs import FEWEST_PAIRS, compared, leads
+from digits_sweep.report.side_by_side import between_sweeps
+from digits_sweep.report.statistics import Replicates, explained, finished, groups_of, is_timed, ranked, to_goal
 from digits_sweep.report.study import (
     EPOCH_LOSS,
     OF_TRAINING,
@@ -53,8 +44,6 @@ MOST_WORDS = 40
 # Of more configurations only the best is named.
 MOST_NAMED = 6
 MORE_SEEDS = "seed=0,1,2,3,4,5"
-# Fewer pairs cannot pass the sign test at 5 %, even if all agree.
-FEWEST_PAIRS = 6
 # One run each: what came within this factor of the best is called near.
 NEAR = 1.2
 
@@ -163,23 +152,23 @@ def _how_sure(runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed
     if not others:
         low, high = (rounded(end) for end in (best.examples_to_goal.low, best.examples_to_goal.high))
         return _("The median of {seeds}, from {low} to {high}.", seeds=seeds, low=low, high=high)
-    compared = {other: _paired(runs, best, other, timed) for other in others}
-    undecided = [other for other, pairs in compared.items() if pairs is None or not pairs.is_significant]
+    every = leads(runs, order, timed)
+    undecided = [lead for lead in every if not lead.is_decided]
     if not undecided:
-        weakest = min((pairs for pairs in compared.values() if pairs), key=lambda pairs: pairs.smaller / pairs.pairs)
+        weakest = min((lead.pairs for lead in every if lead.pairs), key=lambda pairs: pairs.smaller / pairs.pairs)
         agree = share(weakest.smaller, weakest.pairs)
         return _("Medians; it leads in {share} seeds, which is more than noise.", share=agree)
-    listing = [names.of(group, short=True) for group in undecided]
+    listing = [names.of(lead.over, short=True) for lead in undecided]
     them = listed(f"({name})" if "," in name else name for name in listing)
     if len(undecided) > 2:
         them = counted(len(undecided), "configuration")
-    pairs = compared[undecided[0]]
+    pairs = undecided[0].pairs
     if pairs is None:
         return _("Seeds in common ({seeds}) would decide between it and {names}.", seeds=MORE_SEEDS, names=them)
     return _(
         "Its lead over {names} is undecided: {share} seeds agree, and it takes {count}."
         if pairs.pairs < FEWEST_PAIRS
-        else "Its lead over {names} is undecided: {share} seeds agree.",
+        else "Its lead over {names} is undecided: {share} seeds agree; add seeds until they decide.",
         names=them, share=share(pairs.smaller, pairs.pairs), count=FEWEST_PAIRS,
     )  # fmt: skip
 
@@ -187,16 +176,9 @@ def _how_sure(runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed
 def _unresolved(runs: pd.DataFrame, best: Replicates, others: Sequence[Replicates], timed: bool) -> list[Replicates]:
     """Return the configurations that crossed so near the best one, in every seed, that none can be said to be first."""
     pairs = {
-        other: _paired(runs, best, other, timed) for other in others if math.isfinite(to_goal(other, timed).median)
+        other: compared(runs, best, other, timed) for other in others if math.isfinite(to_goal(other, timed).median)
     }
     return [other for other, pair in pairs.items() if pair and not pair.smaller and not pair.larger]
-
-
-def _paired(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool) -> Paired | None:
-    """Compare seed by seed, with the noise of the timing; at one batch size an iteration costs the same."""
-    column = "own_seconds_to_goal" if timed and best.batch_size != other.batch_size else "examples_to_goal"
-    ours, theirs = (runs[runs["configuration"] == group.configuration] for group in (best, other))
-    return paired(ours, theirs, column)
 
 
 def _of_many(
@@ -212,8 +194,7 @@ def _of_many(
         count=len(order), best=names.of(best), goal=goal, amount=amount,
     )  # fmt: skip
     if max(group.runs for group in order) > 1:
-        pairs = [_paired(runs, best, other, timed) for other in others]
-        count = sum(pair is None or not pair.is_significant for pair in pairs)
+        count = sum(not lead.is_decided for lead in leads(runs, order, timed))
         second = (
             _("{others} cannot be told from it by these seeds", others=counted(count, "other"))
             if count

@@ -1,20 +1,18 @@
-"""Seeds summarized, configurations ranked, runs paired and sweeps compared: a miss is infinite and never dropped."""
+"""Seeds summarized and configurations ranked: a miss is infinite and never dropped."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from statistics import median
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from digits_sweep.report.study import Goal, Study, goal_of, settings, with_configurations, with_goal
-from digits_sweep.results.columns import COLUMNS
+from digits_sweep.report.study import Study
 from digits_sweep.results.record import Status
 
-CONFIDENCE, SIGNIFICANT = 0.95, 0.05
+CONFIDENCE = 0.95
 # A share of 0 to 1 cannot be halved more often in float64.
 HALVINGS = 60
 
@@ -60,6 +58,16 @@ def _share_with(is_reached: Callable[[float], bool]) -> float:
             break
         low, high = (low, middle) if is_reached(middle) else (middle, high)
     return high
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p values of several tests, adjusted so that any false one among them has 5 % in all (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda test: p_values[test])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for done, test in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[test]))
+        adjusted[test] = largest
+    return adjusted
 
 
 # --- Seeds: the runs of one configuration, together.
@@ -262,211 +270,7 @@ def ranked(runs: pd.DataFrame, groups: Sequence[Replicates]) -> list[Replicates]
     return sorted(groups, key=key)
 
 
-# --- Pairs: runs with the same seed at two settings start from the same weights.
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Two configurations seed by seed.
-
-    `ratio` is the second one's value over the first one's; infinite if only the first has one, 0 if only the second
-    has. In `smaller` of `pairs` seeds the first one's value is smaller, in `larger` of them it is larger; in the others
-    both may be, as far as the measure can tell.
-    """
-
-    ratio: Estimate
-    smaller: int
-    larger: int
-    pairs: int
-
-    @property
-    def p_value(self) -> float:
-        """Return that of the two-sided sign test, which needs no more than an order; ties are left out."""
-        decided = self.smaller + self.larger
-        return min(1.0, 2 * at_most(min(self.smaller, self.larger), decided)) if decided else 1.0
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the difference is more than the noise between seeds, at 5 %; six pairs of one sign are the fewest."""
-        return self.p_value < SIGNIFICANT
-
-
-def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | None:
-    """Compare a column of two configurations' runs, which may miss a value, by their `seed`; None without a pair.
-
-    A run of which nobody knows if it reached the goal has no pair. Where the crossing of the one lies within what the
-    other's may be early by (`lateness`), neither is the smaller.
-    """
-    ours, theirs = (_by_seed(runs, column) for runs in (first, second))
-    pairs = [(own, theirs[seed]) for seed, own in ours.items() if seed in theirs]
-    if not pairs:
-        return None
-    return Paired(
-        ratio=estimate([_ratio(own, other) for (_, own), (_, other) in pairs]),
-        smaller=sum(own < earliest for (_, own), (earliest, _) in pairs),
-        larger=sum(earliest > other for (earliest, _), (_, other) in pairs),
-        pairs=len(pairs),
-    )
-
-
-def _by_seed(runs: pd.DataFrame, column: str) -> dict[Any, tuple[float, float]]:
-    """Return for every seed the least value that the run may have, and the value that it has."""
-    known = runs[runs["reached"].notna()] if "reached" in runs else runs
-    late = known["lateness"].fillna(0).tolist() if "lateness" in known else [0.0] * len(known)
-    values: dict[Any, tuple[float, float]] = {}
-    for seed, value, share in zip(known["seed"], or_infinity(known[column]), late, strict=True):
-        values.setdefault(seed, (value * (1 - share) if share else value, value))
-    return values
-
-
-def _ratio(own: float, other: float) -> float:
-    if math.isinf(own):
-        return 1.0 if math.isinf(other) else 0.0
-    return other / own
-
-
-# --- Sweeps side by side.
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """How many times as fast some runs are as those of the first sweep, by their medians.
-
-    `ratio` is infinite if only they reach the threshold, 0 if only the first sweep's do, NaN if neither do. `p_value`
-    is None if there are too few runs for any difference to be significant.
-    """
-
-    ratio: float
-    p_value: float | None
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the difference is more than the noise between runs, at 5 %."""
-        return self.p_value is not None and self.p_value < SIGNIFICANT
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One configuration in one sweep: its medians, and how they compare with the first sweep's.
-
-    Examples are compared seed by seed, seconds by all runs, because their noise is that of the machine. There is no
-    contrast in the first sweep itself, for a configuration that it does not have, and to goals that are not the same.
-    `is_unsteady` if seconds of one of the two were timed unsteadily.
-    """
-
-    configuration: str
-    sweep: str
-    seconds_per_epoch: Estimate
-    examples_to_goal: Estimate
-    seconds_to_goal: Estimate
-    per_epoch: Contrast | None
-    examples: Paired | None
-    to_goal: Contrast | None
-    is_unsteady: bool
-
-
-def sweep_labels(studies: Sequence[Study]) -> list[str]:
-    """Return what the sweeps are called on a page: A, B and so on, S27 after Z."""
-    return [chr(ord("A") + number) if number < 26 else f"S{number + 1}" for number in range(len(studies))]
-
-
-def combine(studies: Sequence[Study]) -> Study:
-    """Put several sweeps in one, each table with a column `sweep`; the names of runs start with its letter.
-
-    `configuration` names what the sweeps share, and leaves out what they don't.
-    """
-    named = list(zip(sweep_labels(studies), studies, strict=True))
-
-    def together(name: str) -> pd.DataFrame:
-        tables = [
-            getattr(study, name).assign(sweep=label, run_dir=f"{label}/" + getattr(study, name)["run_dir"].astype(str))
-            for label, study in named
-        ]
-        return pd.concat(tables, ignore_index=True)
-
-    runs, history, evaluations, targets = map(together, ("runs", "history", "evaluations", "targets"))
-    goal = goal_of(runs, targets)
-    runs = with_configurations(with_goal(runs, targets, goal), leave_out=between_sweeps(runs))
-    names = runs.set_index("run_dir")["configuration"]
-    return replace(
-        studies[0], runs=runs, targets=targets, goal=goal, critical=None,
-        history=history.assign(configuration=history["run_dir"].map(names)),
-        evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
-        predictions=pd.concat([study.predictions.rename(index=f"{label}/{{}}".format) for label, study in named]),
-        records={f"{label}/{name}": each for label, study in named for name, each in study.records.items()},
-    )  # fmt: skip
-
-
-def with_sweep_names(combined: Study) -> Study:
-    """Return the same with every sweep's configurations apart: `A: batch size 20`, `B: batch size 20`."""
-    runs, history, evaluations = (
-        table.assign(configuration=table["sweep"] + ": " + table["configuration"].astype("string"))
-        for table in (combined.runs, combined.history, combined.evaluations)
-    )
-    return replace(combined, runs=runs, history=history, evaluations=evaluations)
-
-
-def between_sweeps(runs: pd.DataFrame) -> list[str]:
-    """Return the columns that are the same for all runs of a sweep and differ from sweep to sweep."""
-    mixtures = [column.name for column in COLUMNS if column.mixture]
-    within = runs.groupby("sweep")
-    return [
-        name
-        for name in dict.fromkeys([*settings(runs), *mixtures])
-        if within[name].nunique().le(1).all() and runs[name].nunique() > 1
-    ]
-
-
-def compare(combined: Study) -> list[Compared]:
-    """Compare every configuration of the sweeps with the same configuration of the first sweep, A."""
-    groups = finished(combined).groupby("configuration", sort=False)
-    restless = set(unsteady(combined.history).index)
-    return [row for name, group in groups for row in _compared(str(name), group, combined.goal, restless)]
-
-
-def _compared(configuration: str, runs: pd.DataFrame, goal: Goal, restless: set[str]) -> Iterator[Compared]:
-    sweeps = {str(sweep): own for sweep, own in runs.groupby("sweep")}
-    for sweep, own in sweeps.items():
-        base = sweeps.get("A") if sweep != "A" else None
-        alike = None if goal.problem else base
-        pair = own if base is None else pd.concat([own, base])
-        yield Compared(
-            configuration=configuration,
-            sweep=sweep,
-            seconds_per_epoch=_known(own, "seconds_per_epoch"),
-            examples_to_goal=_known(own, "examples_to_goal"),
-            seconds_to_goal=_known(own, "own_seconds_to_goal"),
-            per_epoch=None if base is None else _contrast(own, base, "seconds_per_epoch"),
-            examples=None if alike is None else paired(alike, own, "examples_to_goal"),
-            to_goal=None if alike is None else _contrast(own, alike, "own_seconds_to_goal"),
-            is_unsteady=base is not None and not restless.isdisjoint(pair["run_dir"]),
-        )
-
-
-def _known(runs: pd.DataFrame, column: str) -> Estimate:
-    """Summarize a column of the runs of which one can tell if they reached the goal."""
-    return _estimate(runs.loc[runs["reached"].notna(), column].tolist())
-
-
-def _contrast(own: pd.DataFrame, base: pd.DataFrame, column: str) -> Contrast:
-    return contrast(or_infinity(own[column]), or_infinity(base[column]))
-
-
-def contrast(values: Sequence[float], base: Sequence[float]) -> Contrast:
-    """Compare the seconds of some runs with those of `base`; infinity is a run that did not reach the threshold.
-
-    The p value is that of the two-sided test of Mann and Whitney (1947) over the runs, not over their epochs.
-    """
-    ours, theirs = median(values), median(base)
-    neither = math.isinf(ours) and math.isinf(theirs)
-    ratio = math.nan if neither else theirs / ours
-    if 2 / math.comb(len(values) + len(base), len(base)) >= SIGNIFICANT:
-        return Contrast(ratio, None)
-    # Takes a second to import, which a page of one sweep need not wait for.
-    from scipy.stats import mannwhitneyu
-
-    return Contrast(ratio, float(mannwhitneyu(values, base).pvalue))
-
+# --- Timing.
 
 # Timing is unsteady if the middle half of a run's epochs spreads over more than this share of their median.
 UNSTEADY = 0.10

@@ -8,14 +8,12 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.errors import one_line
+from digits_sweep.report.pairs import Paired
+from digits_sweep.report.side_by_side import Compared, Contrast, compare
 from digits_sweep.report.statistics import (
     UNKNOWN,
-    Compared,
-    Contrast,
     Estimate,
-    Paired,
     Replicates,
-    compare,
     estimate,
     finished,
     groups_of,
@@ -255,7 +253,10 @@ def _contrast(contrast: Contrast | None, is_unsteady: bool) -> Cell:
 def _paired(pairs: Paired) -> Cell:
     """Write `1.14 times as many`, and in how many pairs of runs with the same seed."""
     ratio = pairs.ratio.median
-    often = _("fewer in {share} seeds, p = {p:.2g}", share=share(pairs.larger, pairs.pairs), p=pairs.p_value)
+    often = _(
+        "fewer in {share} seeds, more than the noise" if pairs.is_decided else "fewer in {share} seeds, undecided",
+        share=share(pairs.larger, pairs.pairs),
+    )
     if pairs.smaller == pairs.larger == 0:
         return Cell(_("the same"), _("in {seeds}", seeds=counted(pairs.pairs, "seed")), 1.0)
     if math.isinf(ratio):

@@ -1,4 +1,4 @@
-"""Seeds, pairs and sweeps in numbers: medians that count misses, intervals that cover, and what a lead is worth."""
+"""Seeds in numbers: medians that count misses, intervals that cover, costs."""
 
 import math
 import random
@@ -13,19 +13,8 @@ from scipy.optimize import nnls
 from scipy.special import bdtr, betaincinv
 
 from digits_sweep.report.critical import branch_sentence, branches_of
-from digits_sweep.report.sentences import differences
-from digits_sweep.report.statistics import (
-    at_most,
-    combine,
-    contrast,
-    estimate,
-    paired,
-    replicates,
-    share_interval,
-    with_sweep_names,
-)
+from digits_sweep.report.statistics import at_most, estimate, holm, replicates, share_interval
 from digits_sweep.report.study import costs, fitted_costs
-from digits_sweep.report.tables import comparison_table
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 COUNTS = [(hits, runs) for runs in (1, 2, 6, 24, 200, 1100) for hits in sorted({0, 1, runs // 3, runs - 1, runs})]
@@ -103,35 +92,13 @@ def test_a_run_whose_evaluations_cannot_be_read_has_neither_reached_nor_missed(t
     assert group.examples_to_goal.runs == 2
 
 
-# --- Pairs.
-
-
-def runs(values, seeds=None) -> pd.DataFrame:
-    return pd.DataFrame({"seed": seeds or range(len(values)), "seconds": pd.array(values, dtype="Float64")})
-
-
-def test_pairs_are_matched_by_their_seed_and_not_by_their_place():
-    found = paired(runs([1, 2, 3], [0, 1, 2]), runs([30, 10], [2, 0]), "seconds")
-    assert (found.pairs, found.smaller, found.larger, found.ratio.median) == (2, 2, 0, 10)
-    assert paired(runs([1.0], [0]), runs([1.0], [1]), "seconds") is None
-
-
-@pytest.mark.parametrize(("count", "is_significant"), [(5, False), (6, True)])
-def test_six_pairs_of_one_sign_are_the_fewest_that_are_significant(count, is_significant):
-    found = paired(runs([1.0] * count), runs([1.1] * count), "seconds")
-    assert (found.p_value, found.is_significant) == (2 * 0.5**count, is_significant)
-
-
-def test_a_miss_is_larger_than_every_value_and_two_misses_are_a_tie():
-    found = paired(runs([1.0, None, None]), runs([None, None, 2.0]), "seconds")
-    assert (found.smaller, found.larger, found.pairs, found.ratio.high) == (1, 1, 3, math.inf)
-
-
-@given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0.1, 100)), min_size=1, max_size=20))
-def test_exchanging_the_two_exchanges_what_is_said(values):
-    first, second = (runs([pair[place] for pair in values]) for place in (0, 1))
-    one, other = paired(first, second, "seconds"), paired(second, first, "seconds")
-    assert (one.smaller, one.larger, one.p_value) == (other.larger, other.smaller, other.p_value)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_the_adjustment_that_scipy_has_for_the_smallest_and_grows_with_the_p_value(p_values):
+    adjusted = holm(p_values)
+    assert min(adjusted) == pytest.approx(min(1, len(p_values) * min(p_values)))
+    assert all(own <= other <= 1 for own, other in zip(p_values, adjusted, strict=True))
+    order = sorted(range(len(p_values)), key=lambda test: p_values[test])
+    assert [adjusted[test] for test in order] == sorted(adjusted)
 
 
 # --- Costs.
@@ -159,112 +126,6 @@ def test_costs_are_never_below_zero(seconds):
     iterations, examples = np.array([600.0, 12_000.0, 3_000.0]), np.full(3, 60_000.0)
     expected = nnls(np.stack([iterations, examples], axis=1) / np.array(seconds)[:, None], np.ones(3))[0]
     assert fitted_costs(iterations, examples, np.array(seconds)) == pytest.approx(expected, abs=1e-12)
-
-
-# --- Sweeps side by side.
-
-
-@pytest.mark.parametrize(
-    ("values", "base", "ratio", "p_value"),
-    [
-        ([1.0], [1.23], 1.23, None),
-        ([1.0, 1.01, 1.02, 1.03], [2.0, 2.02, 2.04, 2.06], 2.0, 0.029),
-        ([1.0, 3.0, 5.0, 7.0], [2.0, 4.0, 6.0, 8.0], 1.25, 0.69),
-        ([1.0] * 3, [math.inf] * 3, math.inf, None),
-        ([math.inf] * 3, [1.0] * 3, 0, None),
-        ([math.inf] * 3, [math.inf] * 3, math.nan, None),
-    ],
-)
-def test_a_contrast_is_a_ratio_of_medians_with_a_p_value_if_there_are_enough_runs(values, base, ratio, p_value):
-    found = contrast(values, base)
-    assert found.ratio == pytest.approx(ratio, rel=0.01, nan_ok=True)
-    assert found.p_value == (None if p_value is None else pytest.approx(p_value, abs=0.005))
-
-
-def two_sweeps(folder, seconds, epochs, **columns):
-    """Sweeps `a` and `b` with as many runs as seconds and epochs are given for each."""
-    studies = []
-    for name in ("a", "b"):
-        for seed, (each, epoch) in enumerate(zip(seconds[name], epochs[name], strict=True)):
-            own = {column: values[name] for column, values in columns.items()}
-            add_run(folder / name, f"seed={seed}", losses_reaching(epoch), each, seed=seed, **own)
-        studies.append(finished(folder / name))
-    return combine(studies)
-
-
-ONE = {"a": [1.0], "b": [1.0]}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "epochs", "to_goal", "examples"),
-    [
-        (
-            {"a": [1.23], "b": [1.0]}, {"a": [2], "b": [2]},
-            "1.23 times as fast (too few runs to tell from noise)", "the same (in 1 seed)",
-        ),
-        (
-            {"a": [2.0, 2.02, 2.04, 2.06], "b": [1.0, 1.01, 1.02, 1.03]}, {"a": [2] * 4, "b": [2] * 4},
-            "2 times as fast (more than the noise, p = 0.029)", "the same (in 4 seeds)",
-        ),
-        (ONE, {"a": [None], "b": [None]}, "neither reaches it", "the same (in 1 seed)"),
-        (ONE, {"a": [None], "b": [2]}, "reached; not in A", "reached; not in A (fewer in 1 of 1 seeds, p = 1)"),
-        (ONE, {"a": [2], "b": [None]}, "not reached", "not reached (fewer in 0 of 1 seeds, p = 1)"),
-        (ONE, {"a": [2], "b": [4]}, "0.5 times as fast (too few runs to tell from noise)",
-         "2 times as many (fewer in 0 of 1 seeds, p = 1)"),
-    ],
-)  # fmt: skip
-def test_a_difference_is_written_with_whether_it_is_more_than_the_noise(tmp_path, seconds, epochs, to_goal, examples):
-    rows = comparison_table(two_sweeps(tmp_path, seconds, epochs)).rows
-    assert [str(row[5]) for row in rows] == ["", to_goal]
-    assert [str(row[7]) for row in rows] == ["", examples]
-
-
-def test_two_thresholds_are_never_compared_in_one_ratio(tmp_path):
-    combined = two_sweeps(tmp_path, ONE, {"a": [2], "b": [2]}, loss_threshold={"a": 1.6, "b": 1.55})
-    second = comparison_table(combined).rows[1]
-    assert [str(cell) for cell in (second[5], second[7])] == ["another goal", "another goal"]
-    assert str(second[3]).startswith("1 times as fast")
-
-
-def test_seconds_that_were_timed_unsteadily_are_marked_where_they_are_compared(tmp_path):
-    combined = two_sweeps(tmp_path, ONE, {"a": [2], "b": [2]})
-    combined.history["seconds"] *= [1, *[1.0, 1.5, 2.0] * 3] * 2
-    rows = comparison_table(combined).rows
-    assert str(rows[1][3]) == "1 times as fast (timed unsteadily; too few runs to tell from noise)"
-
-
-def test_sweeps_that_differ_in_their_engine_are_compared_batch_size_by_batch_size(tmp_path):
-    studies = []
-    for engine, seconds in (("lesson", 8.0), ("closed_form", 1.0)):
-        for batch_size in (100, 20):
-            losses = losses_reaching(2)
-            add_run(tmp_path / engine, f"{batch_size}", losses, seconds, batch_size=batch_size, engine=engine)
-        studies.append(finished(tmp_path / engine))
-    combined = combine(studies)
-    assert differences(combined) == ["engine: lesson in A, closed_form in B"]
-    assert [[str(cell) for cell in row[:4]] for row in comparison_table(combined).rows] == [
-        ["batch size 100", "A", "8 s", ""],
-        ["batch size 100", "B", "1 s", "8 times as fast (too few runs to tell from noise)"],
-        ["batch size 20", "A", "8 s", ""],
-        ["batch size 20", "B", "1 s", "8 times as fast (too few runs to tell from noise)"],
-    ]
-    apart = with_sweep_names(combined)
-    assert {"A: batch size 20", "B: batch size 20"} <= set(apart.runs["configuration"])
-    assert set(apart.history["configuration"]) == set(apart.runs["configuration"])
-
-
-@pytest.mark.parametrize(
-    ("columns", "sentence"),
-    [
-        ({"lr": {"a": 1e-4, "b": 1e-6}}, "lr: 1e-4 in A, 1e-6 in B"),
-        ({"torch_version": {"a": "2.14.0", "b": "2.15.0"}}, "torch version: 2.14.0 in A, 2.15.0 in B"),
-        ({"config": {"a": {"data.scale": "raw"}, "b": {}}}, "scale: raw in A, unit in B"),
-    ],
-)
-def test_what_differs_between_sweeps_is_written_once_and_not_in_every_name(tmp_path, columns, sentence):
-    combined = two_sweeps(tmp_path, ONE, {"a": [2], "b": [2]}, **columns)
-    assert differences(combined) == [sentence]
-    assert set(combined.runs["configuration"]) == {"batch size 20"}
 
 
 # --- Branches.

@@ -1,0 +1,150 @@
+"""Pairs of runs with the same seed: is one configuration before another, or is that the noise between seeds?
+
+The evidence of a difference is an e-value: without a difference its mean is 1 at most, whenever one looks, so that it
+is ever 20 or more with a probability of at most 5 % (Ville's inequality; Ramdas et al. 2023, arXiv:2210.01948). Seeds
+may therefore be added, and looked at, until it is.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from digits_sweep.report.statistics import Estimate, Replicates, estimate, or_infinity
+
+# A lead is decided by so much evidence, which it takes at least so many pairs to have.
+DECIDED, FEWEST_PAIRS = 20.0, 6
+# How much of the evidence is staked on one side being smaller in every pair: 20 after 6 of 6.
+ALL_AGREE = 5 / 8
+# How much more likely the largest of many differences has the sign of the lead, as exponents of e.
+STRENGTHS = (2.0, 4.0)
+
+
+def evidence(differences: npt.ArrayLike) -> np.ndarray:
+    """Return the evidence of a difference after each of the paired `differences` (..., n), in the same shape.
+
+    If two configurations do not differ, either sign of a difference is as likely as the other, whatever its size. The
+    evidence is how much more likely than that the signs so far are if one side leads: in every pair (weight 5/8), or
+    the more surely the larger the difference is. The latter is the signed-rank test as a bet: a difference whose size
+    has rank r among the m so far has the leader's sign with odds exp(strength r / (m + 1)). A difference of 0 says
+    nothing; infinite ones, a miss, are the largest. n pairs of one sign give 2^n 5/16 and a little more.
+    """
+    values = np.asarray(differences, float)
+    signs, sizes = np.sign(values), np.abs(values)
+    counts, lead = np.cumsum(signs != 0, axis=-1), np.cumsum(signs, axis=-1)
+    until_now = np.tril(np.ones((values.shape[-1],) * 2, bool)) & (sizes > 0)[..., None, :]
+    smaller = (until_now & (sizes[..., None, :] < sizes[..., :, None])).sum(-1)
+    as_large = (until_now & (sizes[..., None, :] == sizes[..., :, None])).sum(-1)
+    ranks = signs * (smaller + (as_large + 1) / 2) / (counts + 1)
+    with np.errstate(over="ignore"):
+        bets = [
+            np.exp(np.cumsum(math.log(2) - np.logaddexp(0, -odds * ranks), axis=-1))
+            for strength in STRENGTHS
+            for odds in (strength, -strength)
+        ]
+        agreeing = [np.where(lead == side * counts, np.exp2(counts), 0.0) for side in (1, -1)]
+    return np.asarray(ALL_AGREE * np.mean(agreeing, axis=0) + (1 - ALL_AGREE) * np.mean(bets, axis=0))
+
+
+def adjusted(e_values: Sequence[float]) -> list[float]:
+    """Return the evidence of every one of several comparisons, so that any false one among them has 5 % in all.
+
+    That is the least mean of an e-value and any of the others: the closed test (Vovk and Wang 2021, arXiv:1912.06116).
+    Comparisons that are decided take nothing from one another; those that are not take from the others.
+    """
+    least = []
+    for number, own in enumerate(e_values):
+        others = np.sort([*e_values[:number], *e_values[number + 1 :]])
+        means = (own + np.cumsum(others)) / np.arange(2, len(others) + 2)
+        least.append(float(min([own, *means])))
+    return least
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two configurations seed by seed.
+
+    `ratio` is the second one's value over the first one's; infinite if only the first has one, 0 if only the second
+    has. In `smaller` of `pairs` seeds the first one's value is smaller, in `larger` of them it is larger; in the others
+    both may be, as far as the measure can tell. `e_value` is the evidence of a difference, decided from 20 on.
+    """
+
+    ratio: Estimate
+    smaller: int
+    larger: int
+    pairs: int
+    e_value: float
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the difference is more than the noise between seeds, if it is the only one that is looked at."""
+        return self.e_value >= DECIDED
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | None:
+    """Compare a column of two configurations' runs, which may miss a value, by their `seed`; None without a pair.
+
+    A run of which nobody knows if it reached the goal has no pair. Where the crossing of the one lies within what the
+    other's may be early by (`lateness`), neither is the smaller.
+    """
+    ours, theirs = (_by_seed(runs, column) for runs in (first, second))
+    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+    if not pairs:
+        return None
+    ratios = np.array([_ratio(own, other) for (_, own), (_, other) in pairs])
+    smaller = np.array([own < earliest for (_, own), (earliest, _) in pairs])
+    larger = np.array([earliest > other for (earliest, _), (_, other) in pairs])
+    with np.errstate(divide="ignore"):
+        differences = np.where(smaller | larger, np.log(ratios), 0.0)
+    return Paired(
+        ratio=estimate(ratios.tolist()),
+        smaller=int(smaller.sum()),
+        larger=int(larger.sum()),
+        pairs=len(pairs),
+        e_value=float(evidence(differences)[-1]),
+    )
+
+
+def _by_seed(runs: pd.DataFrame, column: str) -> dict[Any, tuple[float, float]]:
+    """Return for every seed the least value that the run may have, and the value that it has."""
+    known = runs[runs["seed"].notna() & (runs["reached"].notna() if "reached" in runs else True)]
+    late = known["lateness"].fillna(0).tolist() if "lateness" in known else [0.0] * len(known)
+    values: dict[Any, tuple[float, float]] = {}
+    for seed, value, share in zip(known["seed"], or_infinity(known[column]), late, strict=True):
+        values.setdefault(seed, (value * (1 - share) if share else value, value))
+    return values
+
+
+def _ratio(own: float, other: float) -> float:
+    if math.isinf(own):
+        return 1.0 if math.isinf(other) else 0.0
+    return other / own
+
+
+@dataclass(frozen=True)
+class Lead:
+    """The lead of the first configuration over another one: by their pairs, None without one, and if it is decided."""
+
+    over: Replicates
+    pairs: Paired | None
+    is_decided: bool
+
+
+def leads(runs: pd.DataFrame, order: Sequence[Replicates], timed: bool) -> list[Lead]:
+    """Return the lead of the first configuration of a ranking over every other one, all of them judged together."""
+    best, *others = order
+    pairs = [compared(runs, best, other, timed) for other in others]
+    e_values = [pair.e_value if pair and pair.smaller > pair.larger else 0.0 for pair in pairs]
+    together = zip(others, pairs, adjusted(e_values), strict=True)
+    return [Lead(other, pair, e_value >= DECIDED) for other, pair, e_value in together]
+
+
+def compared(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool) -> Paired | None:
+    """Compare seed by seed, with the noise of the timing; at one batch size an iteration costs the same."""
+    column = "own_seconds_to_goal" if timed and best.batch_size != other.batch_size else "examples_to_goal"
+    ours, theirs = (runs[runs["configuration"] == group.configuration] for group in (best, other))
+    return paired(ours, theirs, column)

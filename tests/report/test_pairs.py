@@ -1,0 +1,98 @@
+"""Pairs of runs with the same seed: what counts as evidence of a difference, and that one may look at any time."""
+
+import math
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digits_sweep.report.pairs import DECIDED, adjusted, evidence, paired
+
+sizes = st.floats(0, 10) | st.just(math.inf)
+
+
+def runs(values, seeds=None) -> pd.DataFrame:
+    return pd.DataFrame({"seed": seeds or range(len(values)), "seconds": pd.array(values, dtype="Float64")})
+
+
+def test_pairs_are_matched_by_their_seed_and_not_by_their_place():
+    pairs = paired(runs([1, 2, 3], [0, 1, 2]), runs([30, 10], [2, 0]), "seconds")
+    assert (pairs.pairs, pairs.smaller, pairs.larger, pairs.ratio.median) == (2, 2, 0, 10)
+    assert paired(runs([1.0], [0]), runs([1.0], [1]), "seconds") is None
+
+
+def test_a_miss_is_larger_than_every_value_and_two_misses_are_a_tie():
+    pairs = paired(runs([1.0, None, None]), runs([None, None, 2.0]), "seconds")
+    assert (pairs.smaller, pairs.larger, pairs.pairs, pairs.ratio.high) == (1, 1, 3, math.inf)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.floats(0.1, 100)), min_size=1, max_size=20))
+def test_exchanging_the_two_exchanges_what_is_said(values):
+    first, second = (runs([pair[side] for pair in values]) for side in (0, 1))
+    one, other = paired(first, second, "seconds"), paired(second, first, "seconds")
+    assert (one.smaller, one.larger) == (other.larger, other.smaller)
+    assert one.e_value == pytest.approx(other.e_value)
+
+
+@pytest.mark.parametrize(
+    ("signs", "is_decided"),
+    [
+        ([1] * 5, False),
+        ([1] * 6, True),
+        ([-1] * 6, True),
+        ([0] * 4 + [1] * 6, True),
+        ([1] * 12 + [-1], True),
+        ([1] * 9 + [-1], False),
+        ([1, -1] * 12, False),
+        ([0] * 30, False),
+    ],
+)
+def test_six_pairs_that_all_agree_decide_and_of_more_most_have_to(signs, is_decided):
+    assert bool(evidence(signs)[-1] >= DECIDED) == is_decided
+
+
+def test_one_small_difference_against_the_others_weighs_less_than_a_large_one():
+    against = [np.array([*[-1.0] * 9, size]) for size in (0.1, 10.0, math.inf)]
+    small, large, missed = (evidence(differences)[-1] for differences in against)
+    assert small > 2 * large
+    assert large == missed
+
+
+@given(st.lists(sizes, min_size=1, max_size=8))
+def test_without_a_difference_the_mean_evidence_is_1_after_any_number_of_pairs(values):
+    """Either sign is as likely as the other, whatever the sizes: the mean over all combinations of signs is exact."""
+    signs = np.array(list(product((1, -1), repeat=len(values))))
+    found = evidence(signs * np.minimum(values, 1e300))
+    assert found.mean(axis=0) == pytest.approx(np.ones(len(values)))
+    # And from any look on, whatever was seen until then.
+    for until in range(len(values)):
+        later = found[:, -1].reshape(2 ** (until + 1), -1).mean(axis=1)
+        assert later == pytest.approx(found[:: 2 ** (len(values) - until - 1), until])
+
+
+@given(st.lists(sizes, min_size=1, max_size=8), st.floats(0.1, 5))
+def test_evidence_does_not_depend_on_the_unit(values, unit):
+    signs = np.resize([1, 1, -1], len(values))
+    assert evidence(signs * np.array(values) * 2) == pytest.approx(evidence(signs * np.array(values)))
+
+
+def test_a_thousand_pairs_are_no_reason_to_overflow():
+    assert evidence([-1.0] * 1_500)[-1] >= DECIDED
+    assert evidence([-1.0, 1.0] * 750)[-1] < 1
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=8))
+def test_of_several_comparisons_none_gains_and_one_alone_loses_nothing(e_values):
+    together = adjusted(e_values)
+    assert all(own <= alone for own, alone in zip(together, e_values, strict=True))
+    assert adjusted(e_values[:1]) == e_values[:1]
+    if min(e_values) >= DECIDED:
+        assert min(together) >= DECIDED
+
+
+def test_beside_comparisons_that_show_nothing_more_evidence_is_needed():
+    assert adjusted([30.0, 0.0]) == [15.0, 0.0]
+    assert adjusted([90.0, 25.0, 0.5]) == pytest.approx([115.5 / 3, 12.75, 0.5])
