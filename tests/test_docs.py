@@ -2,6 +2,9 @@
 
 import importlib.util
 import re
+import shlex
+import shutil
+import subprocess
 
 import pytest
 
@@ -70,24 +73,60 @@ def test_the_readme_has_at_most_8_kb():
     assert len(README.encode()) <= 8192
 
 
+def numbers_in(text: str) -> list[str]:
+    """The numbers of a text, without those in commands, and without versions and dates."""
+    text = re.sub(rf"^    .*$|{INLINE}|torch [\d.]+|\d{{4}}-\d\d-\d\d", "", text, flags=re.MULTILINE)
+    return re.findall(r"\d[\d.,e-]*\d|\d", text)
+
+
 def test_the_portuguese_readme_has_the_commands_the_figures_and_the_links_of_the_english_one():
     portuguese = TEXT["README.pt-BR.md"]
-    assert set(re.findall(r"^    +(\S.*?)(?:  +#.*)?$", portuguese, flags=re.MULTILINE)) <= set(
-        re.findall(r"^    +(\S.*?)(?:  +#.*)?$", README, flags=re.MULTILINE)
-    )
-    answer, resposta = (text.partition(heading)[2].partition("\n## ")[0] for text, heading in (
-        (README, "\n## The answer\n"), (portuguese, "\n## A resposta\n"),
-    ))  # fmt: skip
-    assert re.findall(r"\d[\d.,e-]*\d|\d", resposta) == re.findall(r"\d[\d.,e-]*\d|\d", answer)
+    of_portuguese = {code for code in CODE["README.pt-BR.md"] if "ARGS=" not in code and "grupo" not in code}
+    typed = {code for code in of_portuguese if re.match(r"python|make|git|source", code)}
+    assert typed
+    assert typed <= set(CODE["README.md"])
+    parts = [re.split(r"^## ", text, flags=re.MULTILINE)[:3] for text in (README, portuguese)]
+    for english, theirs in zip(*parts, strict=True):
+        as_brazilians_write = [number.translate(str.maketrans(".,", ",.")) for number in numbers_in(english)]
+        assert numbers_in(theirs) == as_brazilians_write
     assert set(re.findall(r"\]\((docs/[^)]+)\)", portuguese)) <= set(re.findall(r"\]\((docs/[^)]+)\)", README))
+
+
+def shell_commands() -> list[tuple[str, str]]:
+    """Every command line of the docs that a reader types, with its page; a folder in the place of a placeholder."""
+    first = r"(?:[A-Z_]+=\S+ )*(?:\.venv/bin/)?(?:python|make|pip|git|source|cd|digits-sweep)\b "
+    return [
+        (page, re.sub(r"<[\w ]+>", "2026-11-27_12-00-00", code))
+        for page, codes in CODE.items()
+        for code in codes
+        if re.match(first, code) and not re.search(r"\.\.\.|\w\|\w", code)
+    ]
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_no_command_of_the_docs_has_a_comment_behind_it_which_zsh_would_take_for_arguments(page):
+    assert not re.findall(
+        r"^    +\S.*\s#.*$", re.sub(r"^ *```.*?^ *```", "", TEXT[page], flags=re.M | re.S), flags=re.M
+    )
+
+
+def test_zsh_reads_every_command_of_the_docs_as_sh_does():
+    if (zsh := shutil.which("zsh")) is None:
+        pytest.skip("there is no zsh on this machine")
+    commands = sorted({command for _, command in shell_commands()})
+    script = "\n".join(f"print -rN -- {command}; print -r" for command in commands)
+    read = subprocess.run([zsh, "-f"], input=script, capture_output=True, text=True)
+    assert read.stderr == ""
+    words = [line.removesuffix("\0").split("\0") for line in read.stdout.splitlines()]
+    assert words == [shlex.split(command) for command in commands]
 
 
 @pytest.mark.full
 def test_the_python_of_the_docs_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MPLBACKEND", "agg")
     names = {}
-    for text in (README, TEXT["docs/notebook.md"]):
+    # README reads what a sweep has left.
+    for text in (TEXT["docs/notebook.md"], README):
         for program in re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
             exec(program, names)
     output = capsys.readouterr().out
