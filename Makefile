@@ -14,19 +14,21 @@ BY_MAKE := DIGITS_SWEEP_BY_MAKE=1
 READY := .venv/ready$(if $(JOBS),-joblib)
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep lesson resume report critical bench test test-all torture lint docs format clean
+.PHONY: announce help sweep lesson resume report critical bench test test-all torture lint docs format clean
 
-$(BIN)/python:
-	@echo "First, once: downloads what a sweep needs into .venv, up to 5.9 GB (PyTorch with its CUDA libraries); takes 5 to 20 minutes."
+announce:
+	@ls -d .venv/lib/python3*/site-packages/torch >/dev/null 2>&1 || echo "First, once: downloads what a sweep needs into .venv, up to 5.9 GB (PyTorch with its CUDA libraries); takes 5 to 20 minutes, in which little is printed."
+
+$(BIN)/python: | announce
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # What a sweep needs; and with an extra of pyproject.toml, what a target needs beside that.
-.venv/ready: pyproject.toml constraints.txt | $(BIN)/python
+.venv/ready: pyproject.toml constraints.txt | announce $(BIN)/python
 	$(INSTALL) .
 	touch $@
 
-.venv/ready-%: pyproject.toml constraints.txt | $(BIN)/python
+.venv/ready-%: pyproject.toml constraints.txt | announce $(BIN)/python
 	$(INSTALL) '.[$*]'
 	touch $@
 

@@ -7,12 +7,15 @@ import atexit
 import math
 import os
 import re
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
@@ -59,6 +62,19 @@ class Tolerant:
 def write_line(text: str) -> None:
     """Print to standard output, as far as it can be written."""
     print(text, file=Tolerant(sys.stdout), flush=True)
+
+
+def this_python() -> str:
+    """Return what starts this Python in a shell: `python` if that is it, else the path of its file.
+
+    Environments may share a Python, so folders are compared: a link in one is not the Python of another.
+    """
+    here, first = Path(sys.executable), shutil.which("python")
+    if first and Path(first).parent.resolve() == here.parent.resolve():
+        return "python"
+    with suppress(ValueError, OSError):
+        here = here.relative_to(Path.cwd())
+    return shlex.quote(str(here))
 
 
 # What a shell reports for a command that is stopped by SIGINT or SIGTERM.

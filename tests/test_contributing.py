@@ -1,6 +1,7 @@
 """What contributors read is true: the drawing of the rooms, the layers, the recipes, the first commands."""
 
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -93,6 +94,16 @@ def test_a_clone_is_green_after_the_four_commands_of_contributing():
     assert made == ["make test", "make lint"]
 
 
+def test_what_make_will_download_is_said_before_anything_else_and_once(tmp_path):
+    make = ["make", "--silent", "--file", ROOT / "Makefile", "announce"]
+    said = subprocess.run(make, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"downloads what a sweep needs into \.venv, up to [\d.]+ GB .* takes \d+ to \d+ minutes", said)
+    (tmp_path / ".venv/lib/python3.12/site-packages/torch").mkdir(parents=True)
+    assert subprocess.run(make, cwd=tmp_path, capture_output=True, check=True).stdout == b""
+    planned = subprocess.run(["make", "-n", "sweep"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    assert "First, once" in planned[0] or planned[0].startswith("DIGITS_SWEEP_BY_MAKE=1")
+
+
 WORKFLOW = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
 
 
@@ -106,7 +117,8 @@ def test_a_hosted_run_may_read_the_code_and_nothing_else():
 def test_a_hosted_run_has_the_two_commands_of_the_readme_on_every_system():
     jobs = yaml.safe_load(WORKFLOW)["jobs"]
     steps = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
-    assert steps["make"] == re.findall(r"^    (make sweep|make test) ", TEXT["README.md"], flags=re.MULTILINE)
+    typed = re.findall(r"^    (make sweep|make test)$", TEXT["README.md"], flags=re.MULTILINE)
+    assert steps["make"] == list(dict.fromkeys(typed))
     assert "python -m digits_sweep -m data.batch_size=100,20,5" in steps["windows"]
     assert {job["runs-on"] for job in jobs.values()} == {"${{ matrix.system }}", "windows-latest"}
     matrix = jobs["make"]["strategy"]["matrix"]

@@ -38,6 +38,7 @@ from digits_sweep.results.files import check_plain, reason_of
 from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import Manifest, RecordedSweep, configs_of_format_3, newest_sweep, read_manifest
+from digits_sweep.shell import this_python
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
@@ -241,7 +242,7 @@ def resume_line(planned: Plan, sweep_dir: Path) -> str:
     if _has_own_code(planned):
         return whole_command("digits_sweep", planned.command, sweep_dir)
     again = _again(planned)
-    command = f"python -m digits_sweep {shlex.join([_resume(sweep_dir), *again])}"
+    command = f"{this_python()} -m digits_sweep {shlex.join([_resume(sweep_dir), *again])}"
     # In what else says where something is, a path may be relative in a way that only its reader knows.
     has_places = any(key_of(each).startswith(("tracker", "data.mirrors")) for each in again)
     return f"{_here()} {command}" if has_places else command
@@ -283,7 +284,7 @@ def _again(planned: Plan) -> list[str]:
 def whole_command(module: str, command: Sequence[str], folder: Path) -> str:
     """Return all that was typed, to be run where it was typed, and the folder to resume."""
     typed = [each for each in command if key_of(each) != "resume"]
-    return f"{_here()} python -m {module} {shlex.join([*typed, _resume(folder)])}"
+    return f"{_here()} {this_python()} -m {module} {shlex.join([*typed, _resume(folder)])}"
 
 
 def _here() -> str:

@@ -31,7 +31,7 @@ from digits_sweep.results.sweep import (
     publish_summary,
     write_manifest,
 )
-from digits_sweep.shell import Screen
+from digits_sweep.shell import Screen, this_python
 from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
@@ -227,7 +227,7 @@ def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
     if _by_make(planned, is_newest):
         return "make report"
     sweep = [] if is_newest and str(planned.outputs) == "outputs" else [str(sweep_dir)]
-    return f"python -m digits_sweep.report {shlex.join(sweep)}".rstrip()
+    return f"{this_python()} -m digits_sweep.report {shlex.join(sweep)}".rstrip()
 
 
 def _by_make(planned: Plan, is_newest: bool) -> bool:

@@ -1,10 +1,12 @@
 """What a sweep shows while it trains: how far all of it is, one line a run if it is quiet, and what to do next."""
 
 import io
+import subprocess
 
 import pytest
 
 from digits_sweep.shell import Screen, SweepProgress
+from tests.commands import FAILS_THEN_COMPLETES
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2", "model.hidden_size=2")
 
@@ -58,6 +60,20 @@ def test_a_quiet_sweep_has_one_line_for_a_run(program):
 def test_the_last_lines_say_what_to_do_next(program):
     finished = program("data.batch_size=1000", *QUICK)
     assert finished.stdout.splitlines()[-1] == "page with:   python -m digits_sweep.report"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [(("data.batch_size=1000", *QUICK), "page with:   "), ((*FAILS_THEN_COMPLETES, QUICK[1]), "resume with: ")],
+    ids=["page", "resume"],
+)
+def test_the_last_lines_work_as_they_stand_where_python_is_another(program, monkeypatch, arguments, start):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    lines = program(*arguments).stdout.splitlines()
+    (line,) = (line.removeprefix(start) for line in lines if line.startswith(start))
+    typed = subprocess.run(line, shell=True, cwd=program.folder, capture_output=True, text=True)
+    assert typed.returncode == (start == "resume with: "), typed.stderr
+    assert ("not completed: hidden_size=" if typed.returncode else "index.html") in typed.stdout
 
 
 def test_a_sweep_that_make_started_says_what_make_does_next(program, monkeypatch):
