@@ -346,9 +346,12 @@ class Screen:
 
     @contextmanager
     def run(
-        self, title: str, num_epochs: int, done: int = 0, progress: SweepProgress | None = None
+        self, title: str, num_epochs: int | None, done: int = 0, progress: SweepProgress | None = None
     ) -> Iterator["RunOnScreen"]:
-        """Announce a run with `done` epochs finished; on a terminal, show below it how far it and its sweep are."""
+        """Announce a run with `done` epochs finished; on a terminal, show below it how far it and its sweep are.
+
+        `num_epochs` is None if nobody knows how many there will be.
+        """
         from rich.progress import BarColumn
         from rich.progress import Progress as Bars
 
@@ -388,7 +391,7 @@ class RunOnScreen:
     """One run's lines, its bar, and the bar of its sweep."""
 
     def __init__(
-        self, screen: Screen, bars: "Bars", num_epochs: int, done: int, progress: SweepProgress | None
+        self, screen: Screen, bars: "Bars", num_epochs: int | None, done: int, progress: SweepProgress | None
     ) -> None:
         self.screen, self.bars = screen, bars
         self.num_epochs, self.progress = num_epochs, progress
@@ -398,14 +401,19 @@ class RunOnScreen:
     def epoch(self, number: int, loss_mean: float, loss_std: float, seconds: float) -> None:
         """Print one line for a finished epoch."""
         if not self.screen.quiet:
-            position = f"epoch {number:{len(str(self.num_epochs))}}/{self.num_epochs}"
-            self.screen.say(f"  {position}  loss {loss_mean:.4f} +- {loss_std:.4f}  {seconds:.2f} s")
+            of_all = f"{number:{len(str(self.num_epochs))}}/{self.num_epochs}" if self.num_epochs else number
+            self.screen.say(f"  epoch {of_all}  loss {loss_mean:.4f} +- {loss_std:.4f}  {seconds:.2f} s")
         if self.progress:
             sweep = self.progress.after(number, seconds)
             shown = f"run {min(int(sweep.done) + 1, sweep.total)} of {sweep.total}, {time_left(sweep.left)}"
             self.bars.update(self.sweep_bar, completed=sweep.done, total=sweep.total, shown=shown)
-        shown = f"epoch {number} of {self.num_epochs}, {time_left((self.num_epochs - number) * seconds)}"
+        left = f", {time_left((self.num_epochs - number) * seconds)}" if self.num_epochs else ""
+        shown = f"epoch {self.position(number)}{left}"
         self.bars.update(self.run_bar, completed=number, shown=shown, refresh=True)
+
+    def position(self, number: int) -> str:
+        """Return an epoch's number, and of how many, if that is known."""
+        return f"{number} of {self.num_epochs}" if self.num_epochs else str(number)
 
 
 def time_left(seconds: float) -> str:

@@ -154,7 +154,7 @@ class Composer:
             key = override.key_or_group
             value = value_at(override, config.data.batch_size) if is_by_batch_size(override) else override.value()
             # Only a dictionary of arguments has keys that nobody declares.
-            OmegaConf.update(config, key, value, merge=True, force_add=key.endswith(".arguments"))
+            OmegaConf.update(config, key, value, merge=True, force_add=".arguments." in f"{key}.")
         # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
         self._first = self._first or config
         OmegaConf.copy_cache(self._first, config)

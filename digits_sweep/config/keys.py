@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 
 from digits_sweep.config.schema import (
     ANYTHING,
+    TARGET,
     Config,
     Role,
     Rule,
@@ -107,15 +108,17 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change.
 
     A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it is null,
-    0, false or an empty list now. A key that may grow must not if the learning rate decays, because it says how fast.
+    0, false or an empty list now. A key that may grow must not if the learning rate decays, because it says how fast,
+    nor with a command, which does not go on from where it was.
     """
     before, now = results_of(with_moved_keys(recorded)), results_of(asdict(config))
-    decays = config.schedule.decay is not None
+    why = f"schedule.decay={config.schedule.decay} ends with it" if config.schedule.decay else ""
+    why = "a command cannot go on" if config.command else why
     return [
         f"{key} was {to_text(before.get(key))}, is now {to_text(now.get(key))}"
-        + (f", but schedule.decay={config.schedule.decay} ends with it" if may_grow(key) else "")
+        + (f", but {why}" if may_grow(key) else "")
         for key in dict.fromkeys([*before, *now])
-        if (decays or not may_grow(key)) and (before[key] != now.get(key) if key in before else now[key])
+        if (why or not may_grow(key)) and (before[key] != now.get(key) if key in before else now[key])
     ]
 
 
@@ -175,9 +178,18 @@ def is_finite(value: Any) -> bool:
 
 def checked(config: Config) -> Config:
     """Return `config`. Raises `InvalidConfig` with a line for every value that breaks a rule."""
-    if lines := [*mistakes(config), *_conflicts(config)]:
+    # What a command trains, and how, is not known here.
+    fitting = [] if config.command is not None else [*_targets(config), *_conflicts(config)]
+    if lines := [*mistakes(config), *fitting]:
         raise InvalidConfig("\n".join(lines))
     return config
+
+
+def _targets(config: Config) -> Iterator[str]:
+    """Yield a line for every part of the user's own that has no name."""
+    for group in ("data", "model", "optimizer"):
+        if getattr(getattr(config, group), "target", "") is None:
+            yield f"{group}.target=null: {TARGET.right}"
 
 
 def _conflicts(config: Config) -> Iterator[str]:

@@ -6,7 +6,7 @@ depends on the moment (`shuffle()`, `${now:...}`) is resolved here, once.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, product
 from math import prod
@@ -21,6 +21,7 @@ from digits_sweep.config.compose import Composed, Composer, composing, is_by_bat
 from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called
+from digits_sweep.config.own_command import command_mistakes, unused_keys, with_own_parts
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import InvalidConfig
@@ -78,7 +79,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     line = read_command_line(arguments)
     check_working_folder()
     with composing(line.config_dirs) as composer, explained(line.overrides, composer):
-        overrides = [composer.parse(text) for text in line.overrides]
+        overrides = [composer.parse(text) for text in with_own_parts(line.overrides)]
         for override in overrides:
             _refuse(override)
         # Without what depends on the batch size; of several values the first, because a group may need one.
@@ -106,6 +107,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
         if len(runs) > most:
             raise InvalidConfig(_too_many(f"more than {most:,}", most))
     _refuse_same_runs(runs)
+    _refuse_command(runs, {override.key_or_group for override in overrides})
     _refuse_differing_settings(runs)
     planned = Plan(tuple(arguments), runs, base.hydra)
     if settings.fail_fast and not planned.launcher.stops_early:
@@ -117,6 +119,8 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
 def _refuse(override: Override) -> None:
     """Raise `InvalidConfig` for an override that Hydra knows and this program does not."""
     key, text = override.key_or_group, override.input_line
+    if key == "command" and "${" in str(text):
+        raise InvalidConfig(f"{text}: write {{data.batch_size}} for a value of the run, without the $")
     if instead := next((why for name, why in NOT_HERE.items() if f"{key}.".startswith(f"{name}.")), None):
         raise InvalidConfig(f"{text}: {instead}")
     if override.is_delete():
@@ -127,6 +131,18 @@ def _refuse(override: Override) -> None:
         raise InvalidConfig(f"{text}: has no list of values; use range(...), or tune")
     if override.is_sweep_override() and (holds_for_the_sweep(key) or override.is_hydra_override()):
         raise InvalidConfig(f"{text}: this holds for a whole sweep; give it one value")
+
+
+def _refuse_command(runs: Sequence[PlannedRun], typed: Collection[str]) -> None:
+    """Raise `InvalidConfig` for a command that is not typed, and for a key with several values that it does not use."""
+    command = runs[0].config.command
+    if command is not None and "command" not in typed:
+        raise InvalidConfig(f"command={command}: comes from a file; only a command that is typed is started")
+    configs = [run.config for run in runs]
+    if command is not None and (lines := [line for config in configs for line in command_mistakes(config)]):
+        raise InvalidConfig("\n".join(dict.fromkeys(lines)))
+    if command is not None and (lines := list(unused_keys(configs))):
+        raise InvalidConfig("\n".join(lines))
 
 
 def _too_many(runs: str, most: int) -> str:

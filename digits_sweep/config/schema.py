@@ -77,11 +77,16 @@ LOSSES = Rule(lambda values: all(0 < value < INFINITY for value in values), "mus
 ERRORS = Rule(lambda values: all(0 < value < 1 for value in values), "must be a list of shares between 0 and 1")
 # From one point in ten doublings to one in every iteration of the first thousand.
 PER_DOUBLING = Rule(lambda value: value is None or 0.1 <= value <= 1_000, "must be a number from 0.1 to 1,000, or null")
+# Without a target there must be a command: `_conflicts` in `keys.py`.
 TARGET = Rule(
-    lambda target: target is not None and re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", target) is not None,
+    lambda target: target is None or re.fullmatch(r"\w+(\.\w+)*:\w+(\.\w+)*", target) is not None,
     "must be module:name, such as mine:Network, in the working folder or an installed package",
 )
 SEED = Rule(lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to 2**63 - 1")
+COMMAND = Rule(
+    lambda command: command is None or (command.strip() != "" and "\0" not in command),
+    "must be a program with its arguments, such as 'python train.py --seed {seed}', or null",
+)
 SCALING = Rule(lambda rule: rule is None or rule in RULES, f"choose {' or '.join(RULES)}, or null")
 # More runs of one configuration than anybody waits for.
 MOST_SEEDS = 999
@@ -315,6 +320,7 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracker: dict[str, Any] = field(default_factory=dict, metadata={"role": Role.COMMAND})
+    command: str | None = key(COMMAND, default=None)
     seed: int = key(SEED)
     device: str = key(DEVICE)
     num_threads: int | str = key(THREADS)

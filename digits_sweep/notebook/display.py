@@ -51,11 +51,11 @@ class NotebookScreen(Screen):
 
     @contextmanager
     def run(
-        self, title: str, num_epochs: int, done: int = 0, progress: SweepProgress | None = None
+        self, title: str, num_epochs: int | None, done: int = 0, progress: SweepProgress | None = None
     ) -> Iterator[RunOnScreen]:
         """Show how far a run is that has `done` epochs finished, and how far its sweep."""
         shown = RunInNotebook(self, title, num_epochs, progress)
-        shown.draw(done / num_epochs, f"epoch {done} of {num_epochs}")
+        shown.draw(done / num_epochs if num_epochs else 0.0, f"epoch {shown.position(done)}")
         yield shown
 
     def table(
@@ -92,16 +92,21 @@ class NotebookScreen(Screen):
 class RunInNotebook(RunOnScreen):
     """One run's part of the display."""
 
-    def __init__(self, screen: NotebookScreen, title: str, num_epochs: int, progress: SweepProgress | None) -> None:
+    def __init__(
+        self, screen: NotebookScreen, title: str, num_epochs: int | None, progress: SweepProgress | None
+    ) -> None:
         self.notebook, self.title, self.num_epochs, self.progress = screen, title, num_epochs, progress
 
     def epoch(self, number: int, loss_mean: float, loss_std: float, seconds: float) -> None:
         """Show a finished epoch."""
+        if not self.num_epochs:
+            self.draw(0.0, f"epoch {number}, loss {loss_mean:.4f}")
+            return
         share, left = number / self.num_epochs, (self.num_epochs - number) * seconds
         if self.progress:
             sweep = self.progress.after(number, seconds)
             share, left = sweep.done / sweep.total, sweep.left
-        self.draw(share, f"{time_left(left)}; epoch {number} of {self.num_epochs}, loss {loss_mean:.4f}")
+        self.draw(share, f"{time_left(left)}; epoch {self.position(number)}, loss {loss_mean:.4f}")
 
     def draw(self, share: float, text: str) -> None:
         """Draw the bar at a share of its length, with `text` beside it and the run's title below."""

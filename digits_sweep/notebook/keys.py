@@ -20,6 +20,7 @@ class Keys(TypedDict, total=False):
     batch_size: Several[int]
     betas: Several[Sequence[float]]
     channels: Several[Sequence[int]]
+    command: Several[str | None]
     data: (
         Several[
             Literal[

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from digits_sweep.config.keys import KEY, results_of, value_of
 from digits_sweep.config.text import to_text
-from digits_sweep.results.record import HISTORY_FILE
+from digits_sweep.results.record import HISTORY_FILE, THRESHOLD
 
 if TYPE_CHECKING:
     from digits_sweep.results.run import RecordedRun
@@ -83,7 +83,7 @@ def _versions(run: "RecordedRun", name: str) -> str | None:
 
 def _ended(run: "RecordedRun") -> str | None:
     stops = value_of(run.record.config, "trainer.stop_at_threshold") and run.first_epoch_below_threshold
-    return run.record.ended or ("trainer.loss_threshold reached" if stops else None)
+    return run.record.ended or (THRESHOLD if stops else None)
 
 
 def _examples_per_second(run: "RecordedRun") -> float | None:

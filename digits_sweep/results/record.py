@@ -28,6 +28,11 @@ RECORD_FILE, HISTORY_FILE, EVALUATIONS_FILE = "record.json", "history.csv", "eva
 MOST_ROWS = 1_000_000
 COLUMNS_OF_FORMAT_3 = 6
 
+# Why a run has ended before its last epoch; these are the reasons for which a sweep stops a command.
+ALL_TARGETS, MAX_EXAMPLES = "all targets reached", "trainer.max_examples reached"
+THRESHOLD, NO_NUMBER = "trainer.loss_threshold reached", "its loss is no number"
+ENDED_BY_THE_SWEEP = (ALL_TARGETS, MAX_EXAMPLES, THRESHOLD, NO_NUMBER)
+
 Count = Annotated[int, Meta(ge=0, le=10**15)]
 Size = Annotated[int, Meta(ge=1, le=10**9)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -52,7 +53,8 @@ def launch_by_hydra(
             # sweep that somebody else has sent, its folder must be a new one.
             config.hydra.launcher.submitit_folder = str(sweep_dir.absolute() / SUBMITIT_FOLDER / token_hex(8) / "%j")
     context = HydraContext(config_loader=cast(Any, PlannedConfigs()), callbacks=cast(Any, NoCallbacks()))
-    task = partial(job, progress=progress) if progress else job
+    # A command is what was typed, not what a file in the sweep's folder says.
+    task = partial(job, progress=progress, command=planned.settings.command)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
     overrides = [[*run.overrides, f"hydra.sweep.subdir={run.folder}"] for run in runs]
     return [Status(ended.return_value) for ended in launcher.launch(overrides, initial_job_idx=first)]
@@ -84,8 +86,8 @@ class NoCallbacks:
         """Ignore the end of a job."""
 
 
-def job(_: DictConfig, progress: SweepProgress | None = None) -> str:
-    """Train one run in whatever process Hydra's launcher starts it; return its status.
+def job(_: DictConfig, progress: SweepProgress | None = None, command: str | None = None) -> str:
+    """Train one run in whatever process Hydra's launcher starts it, by `command` if there is one; return its status.
 
     Raises SystemExit if the sweep must not continue: results cannot be recorded, or `fail_fast` asks for it.
     """
@@ -94,7 +96,7 @@ def job(_: DictConfig, progress: SweepProgress | None = None) -> str:
     os.chdir(hydra.runtime.cwd)
     run_dir = Path(hydra.runtime.output_dir)
     manifest, record = read_manifest(run_dir.parent), read_record(run_dir)
-    config = config_from(record.config)
+    config = replace(config_from(record.config), command=command)
     try:
         status = train(config, run_dir, record.number, manifest, progress=progress).record.status
     except CannotResume as error:

@@ -1,16 +1,19 @@
 """What can be known of a plan before anything is written: the parts it names, engines, sizes; a dry run."""
 
+import shutil
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from digits_sweep.config.own_command import search_path, words_of
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, load, name_of
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed, escape_controls
+from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import make_folder, replace_file
 from digits_sweep.trackers.registry import check as check_trackers
 from digits_sweep.training.building import engine_for
@@ -59,6 +62,9 @@ def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None
 
 def _check(planned: Plan, say: Callable[[str], None]) -> None:
     check_trackers(planned.settings.tracker)
+    if planned.settings.command is not None:
+        _check_program(planned)
+        return
     found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_sizes(run.config)])
     found |= dict.fromkeys(line for run in planned.runs for line in _of_own_data(run.config, say) if not found)
     if found:
@@ -66,8 +72,17 @@ def _check(planned: Plan, say: Callable[[str], None]) -> None:
     engines(planned)
 
 
+def _check_program(planned: Plan) -> None:
+    """Raise `InvalidConfig` if there is no such program here; the machines of a cluster may have it."""
+    program = words_of(planned.settings)[0]
+    if not planned.launcher.needs_accounts and shutil.which(program, path=search_path()) is None:
+        raise InvalidConfig(f"command={planned.settings.command}: there is no program {program} here")
+
+
 def engines(planned: Plan) -> dict[str, str]:
     """Return the name of the engine of every run, by its folder. Engines are asked once for runs that are alike."""
+    if planned.settings.command is not None:
+        return dict.fromkeys((run.folder for run in planned.runs), OWN_LOOP)
     asked: dict[str, str] = {}
     found = {}
     for run in planned.runs:

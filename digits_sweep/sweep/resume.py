@@ -130,10 +130,12 @@ def _repeated(
 
 
 def _own_code(config: dict[str, Any]) -> Iterator[str]:
-    """Yield `group.target=module:name` for all code that a recorded configuration names."""
+    """Yield `group.target=module:name` for all code that a recorded configuration names, and its command."""
     for key, value in flat(config):
         if key.endswith(".target") and value is not None:
             yield f"{key}={str(value)[:LONGEST_QUOTE]}"
+    if config.get("command") is not None:
+        yield f"command={str(config['command'])[:LONGEST_QUOTE]}"
 
 
 def _launcher(command: Sequence[str]) -> list[str]:
@@ -223,14 +225,15 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
 def is_finished(run: RecordedRun, config: Config) -> bool:
     """Return True if resuming would do nothing.
 
-    A diverged run counts as finished: it would diverge again at the same iteration.
+    A diverged run counts as finished: it would diverge again at the same iteration. A command says itself when it is
+    done.
     """
     if run.record.status is Status.COMPLETED:
         trainer = config.trainer
         reached = trainer.stop_at_threshold and run.first_epoch_below_threshold is not None
         # Completed, it had all epochs that it was to have, even if they cannot be read any more.
         epochs = run.number("trainer.num_epochs") if HISTORY_FILE in run.misfits else run.epochs
-        return run.record.ended is not None or reached or epochs >= trainer.num_epochs
+        return config.command is not None or run.record.ended is not None or reached or epochs >= trainer.num_epochs
     return run.record.status is Status.DIVERGED
 
 
@@ -264,7 +267,8 @@ def _as_passed(targets: str) -> str:
 
 
 def _has_own_code(planned: Plan) -> bool:
-    return any(getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS)
+    names = (getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS)
+    return planned.settings.command is not None or any(names)
 
 
 def _again(planned: Plan) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import torch
 
 from digits_sweep.config.keys import differing
 from digits_sweep.config.own_code import changed_code, sources
+from digits_sweep.config.own_command import words_of
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
@@ -29,12 +31,22 @@ from digits_sweep.errors import (
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import RunningLoss
-from digits_sweep.results.record import RECORD_FILE, EpochRow, EvaluationRow, Record, Status, write_record
+from digits_sweep.results.record import (
+    ALL_TARGETS,
+    MAX_EXAMPLES,
+    RECORD_FILE,
+    EpochRow,
+    EvaluationRow,
+    Record,
+    Status,
+    write_record,
+)
 from digits_sweep.results.run import RecordedRun, read_run
 from digits_sweep.results.sweep import Manifest
 from digits_sweep.results.targets import all_reached
 from digits_sweep.shell import Screen, SweepProgress
 from digits_sweep.sweep.checkpoint import Checkpoint, restore
+from digits_sweep.sweep.own_command import new_attempt, run_command
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles, RunState, load_run_state
@@ -47,8 +59,6 @@ from digits_sweep.training.schedule import learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
-
-ALL_TARGETS, MAX_EXAMPLES = "all targets reached", "trainer.max_examples reached"
 
 # Asked after every epoch with the run so far; a text is the reason to end the run there.
 StopRule = Callable[[RecordedRun], str | None]
@@ -77,6 +87,8 @@ def run(
 ) -> RecordedRun:
     """Train once as `config` says and record it in `run_dir`; if a run was started there, resume it.
 
+    A command is started in the place of an engine; if it was started there before, it starts anew.
+
     `number` is the run's place in its sweep, from 0, and `manifest` the sweep's; without one the run makes its own data
     ready. It reports to `screen`, or to standard output, and how far the sweep is as `progress` says. After every epoch
     `stop_rule` is asked: a reason that it returns ends the run there, `interrupted`, with the reason as its `error`. An
@@ -92,9 +104,15 @@ def run(
     with only_writer(run_dir, waits=request.screen.say):
         if finished := _finished(request):
             return finished
-        state = load_run_state(config, run_dir, number, request.screen.say)
-        _attempt(request, state)
-    return state.run
+        if config.command is None:
+            state = load_run_state(config, run_dir, number, request.screen.say)
+            _attempt(request, state)
+            return state.run
+        record = new_attempt(config, run_dir, number, request.screen.say)
+    # Without the lock: the command records, and holds the folder itself.
+    recorded = run_command(config, run_dir, title(request, record), request.screen)
+    _say_end(request, recorded)
+    return recorded
 
 
 def _finished(request: RunRequest) -> RecordedRun | None:
@@ -389,7 +407,9 @@ def title(request: RunRequest, record: Record) -> str:
     position = f"run {record.number + 1} of {len(request.manifest.runs)}: " if request.manifest else ""
     # A run that fails early has neither engine nor device.
     engine = f"engine {record.engine}" if record.engine else None
-    what = filter(None, [record.dataset, engine, record.device])
+    what = list(filter(None, [record.dataset, engine, record.device]))
+    if request.config.command is not None:
+        what = [shlex.join(words_of(request.config))]
     return f"{position}{request.run_dir.name}  ({', '.join(what)})"
 
 

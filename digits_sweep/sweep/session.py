@@ -111,12 +111,14 @@ def claim_folder(parent: Path) -> Path:
 
 
 def datasets(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> list[DatasetChoice]:
-    """Make ready what the runs train on: what they trained on in `earlier`, if there is one.
+    """Make ready what the runs train on: what they trained on in `earlier`, if there is one. A command has its own.
 
     Raises `DataUnavailable`, `UnusableRoot`, or `InvalidConfig` for what does not fit it.
     """
     flush_denormals_from_now_on()
     before = earlier.manifest.datasets if earlier and earlier.manifest else []
+    if planned.settings.command is not None:
+        return []
     asked_for = {name_of(run.config.data): run.config.data for run in planned.runs}
     return [_ready(planned, data, before, screen) for data in asked_for.values()]
 

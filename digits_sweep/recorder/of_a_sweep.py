@@ -1,0 +1,53 @@
+"""A run that `python -m digits_sweep command=...` has started: which one it is, what it may be, and where it ends."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from digits_sweep.config.keys import value_of
+from digits_sweep.config.own_command import RUN
+from digits_sweep.config.text import to_text
+from digits_sweep.errors import CannotRecord
+from digits_sweep.results.record import Record, read_record
+from digits_sweep.training.schedule import Schedule
+
+NO_FOLDER = (
+    "Recorder() without a folder: name one, such as outputs/sweeps/mine, or let a sweep start this program: "
+    "python -m digits_sweep -m command='python train.py' data.batch_size=100,20"
+)
+
+
+def run_of_a_sweep() -> tuple[Path, Record]:
+    """Return the folder and the record of the run that a sweep has started this process for.
+
+    Raises `CannotRecord` if no sweep has, and `UnreadableRecord` if its record cannot be read.
+    """
+    if not (folder := os.environ.get(RUN, "")):
+        raise CannotRecord(NO_FOLDER)
+    return Path(folder), read_record(Path(folder))
+
+
+def refuse_otherwise(config: dict[str, Any], passed: Mapping[str, Any]) -> None:
+    """Raise `CannotRecord` if a program passes, by key, something else than its sweep started it with.
+
+    None stands for what it leaves to the sweep.
+    """
+    for key, value in passed.items():
+        planned = value_of(config, key)
+        if value is not None and value != planned:
+            right = f"the sweep has {key}={to_text(planned)}; leave it out of Recorder(), or type it for the sweep"
+            raise CannotRecord(f"{key}={to_text(value)}: {right}")
+
+
+def last_iteration(config: dict[str, Any], iterations: Schedule) -> int | None:
+    """Return the iteration with which the sweep gives a run up, at `trainer.max_examples`; None if it does not."""
+    most = value_of(config, "trainer.max_examples")
+    return None if most is None else iterations.iteration_at(most)
+
+
+def due(config: dict[str, Any], iterations: Schedule, done: int) -> bool:
+    """Return whether the sweep wants an evaluation after so many iterations, as its own runs have it."""
+    every, doubling = (value_of(config, f"evaluation.{key}") for key in ("every_examples", "per_doubling"))
+    schedule = Schedule(iterations.num_samples, iterations.batch_size, every, doubling)
+    return schedule.pauses and (done == 0 or bool(schedule.between(done - 1, done)))
