@@ -14,7 +14,7 @@ BY_MAKE := DIGITS_SWEEP_BY_MAKE=1
 READY := .venv/ready$(if $(JOBS),-joblib)
 
 .DEFAULT_GOAL := help
-.PHONY: announce help sweep lesson resume report critical bench test test-all torture lint docs format clean
+.PHONY: announce help sweep lesson resume report critical bench calibration test test-all torture lint docs format clean
 
 announce:
 	@ls -d .venv/lib/python3*/site-packages/torch >/dev/null 2>&1 || echo "First, once: downloads what a sweep needs into .venv, up to 5.9 GB (PyTorch with its CUDA libraries); takes 5 to 20 minutes, in which little is printed."
@@ -49,6 +49,9 @@ critical: .venv/ready-joblib ## Tune the rate at six batch sizes and count steps
 
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
 	$(BIN)/python -m benchmarks $(ARGS)
+
+calibration: .venv/ready ## Simulate how often what the program states is right; writes docs/calibration.md (15 min on two cores)
+	$(BIN)/python -m benchmarks.calibration $(ARGS)
 
 test: .venv/ready-test ## Run the tests, without those that take long or need a service
 	$(PYTEST) -m 'not full and not torture' $(ARGS)

@@ -50,17 +50,31 @@ def evidence(differences: npt.ArrayLike) -> np.ndarray:
     return np.asarray(ALL_AGREE * np.mean(agreeing, axis=0) + (1 - ALL_AGREE) * np.mean(bets, axis=0))
 
 
-def adjusted(e_values: Sequence[float]) -> list[float]:
-    """Return the evidence of every one of several comparisons, so that any false one among them has 5 % in all.
+def decided(looks: Sequence[Sequence[float]], candidates: int = 2) -> list[bool]:
+    """Return for each of several comparisons if it is decided, by its evidence after each pair, all judged together.
 
-    That is the least mean of an e-value and any of the others: the closed test (Vovk and Wang 2021, arXiv:1912.06116).
-    Comparisons that are decided take nothing from one another; those that are not take from the others.
+    That is the case if all have evidence of 20 or more at some look, or if one has 20 whatever others are averaged with
+    it: the closed test, which allows any false one among them in 5 % of the cases (Vovk and Wang 2021,
+    arXiv:1912.06116). If the comparisons are those of the one that leads among several `candidates`, each of which
+    might have led, it takes as many halves of 20. What is decided at a look stays so.
     """
-    least = []
+    if not looks:
+        return []
+    length = max(map(len, looks))
+    table = np.array([[*of_one, *[of_one[-1]] * (length - len(of_one))] for of_one in looks])
+    if (table >= DECIDED).all(axis=0).any():
+        return [True] * len(table)
+    return [bool((row >= DECIDED * candidates / 2).any()) for row in adjusted(table)]
+
+
+def adjusted(e_values: np.ndarray) -> np.ndarray:
+    """Return for each of several comparisons (comparisons, n) the least mean of its e-value and any of the others."""
+    least = e_values.copy()
+    sizes = np.arange(2, len(e_values) + 1)[:, None]
     for number, own in enumerate(e_values):
-        others = np.sort([*e_values[:number], *e_values[number + 1 :]])
-        means = (own + np.cumsum(others)) / np.arange(2, len(others) + 2)
-        least.append(float(min([own, *means])))
+        others = np.sort(np.delete(e_values, number, axis=0), axis=0)
+        means = (own + np.cumsum(others, axis=0)) / sizes
+        least[number] = np.minimum(own, means.min(axis=0, initial=np.inf))
     return least
 
 
@@ -70,19 +84,14 @@ class Paired:
 
     `ratio` is the second one's value over the first one's; infinite if only the first has one, 0 if only the second
     has. In `smaller` of `pairs` seeds the first one's value is smaller, in `larger` of them it is larger; in the others
-    both may be, as far as the measure can tell. `e_value` is the evidence of a difference, decided from 20 on.
+    both may be, as far as the measure can tell. `looks` has the evidence of a difference after each pair.
     """
 
     ratio: Estimate
     smaller: int
     larger: int
     pairs: int
-    e_value: float
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether the difference is more than the noise between seeds, if it is the only one that is looked at."""
-        return self.e_value >= DECIDED
+    looks: tuple[float, ...]
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | None:
@@ -99,13 +108,14 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | N
     smaller = np.array([own < earliest for (_, own), (earliest, _) in pairs])
     larger = np.array([earliest > other for (earliest, _), (_, other) in pairs])
     with np.errstate(divide="ignore"):
-        differences = np.where(smaller | larger, np.log(ratios), 0.0)
+        # Rounded, because a/b and b/a are not always equally far from 1.
+        differences = np.where(smaller | larger, np.round(np.log(ratios), 12), 0.0)
     return Paired(
         ratio=estimate(ratios.tolist()),
         smaller=int(smaller.sum()),
         larger=int(larger.sum()),
         pairs=len(pairs),
-        e_value=float(evidence(differences)[-1]),
+        looks=tuple(evidence(differences).tolist()),
     )
 
 
@@ -138,9 +148,8 @@ def leads(runs: pd.DataFrame, order: Sequence[Replicates], timed: bool) -> list[
     """Return the lead of the first configuration of a ranking over every other one, all of them judged together."""
     best, *others = order
     pairs = [compared(runs, best, other, timed) for other in others]
-    e_values = [pair.e_value if pair and pair.smaller > pair.larger else 0.0 for pair in pairs]
-    together = zip(others, pairs, adjusted(e_values), strict=True)
-    return [Lead(other, pair, e_value >= DECIDED) for other, pair, e_value in together]
+    looks = [pair.looks if pair and pair.smaller > pair.larger else (0.0,) for pair in pairs]
+    return [Lead(*lead) for lead in zip(others, pairs, decided(looks, len(order)), strict=True)]
 
 
 def compared(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool) -> Paired | None:

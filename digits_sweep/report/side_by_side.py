@@ -7,7 +7,7 @@ from statistics import median
 
 import pandas as pd
 
-from digits_sweep.report.pairs import Paired, adjusted, paired
+from digits_sweep.report.pairs import Paired, decided, paired
 from digits_sweep.report.statistics import UNKNOWN, Estimate, estimate, finished, holm, or_infinity, unsteady
 from digits_sweep.report.study import Goal, Study, goal_of, settings, with_configurations, with_goal
 from digits_sweep.results.columns import COLUMNS
@@ -48,6 +48,7 @@ class Compared:
     seconds_to_goal: Estimate
     per_epoch: Contrast | None
     examples: Paired | None
+    examples_decided: bool
     to_goal: Contrast | None
     is_unsteady: bool
 
@@ -107,7 +108,7 @@ def between_sweeps(runs: pd.DataFrame) -> list[str]:
 def compare(combined: Study) -> list[Compared]:
     """Compare every configuration of the sweeps with the same configuration of the first sweep, A.
 
-    Evidence and p values are those of all rows together, by `adjusted` and `holm`.
+    What is decided and the p values are those of all rows together, by `decided` and `holm`.
     """
     groups = finished(combined).groupby("configuration", sort=False)
     restless = set(unsteady(combined.history).index)
@@ -118,12 +119,12 @@ def compare(combined: Study) -> list[Compared]:
 
 def _judged_together(rows: list[Compared]) -> list[Compared]:
     """Return the rows with the evidence of a column's differences adjusted, because the largest catch the eye."""
-    e_values = iter(adjusted([row.examples.e_value for row in rows if row.examples]))
+    of_examples = iter(decided([row.examples.looks for row in rows if row.examples]))
     per_epoch, to_goal = (_holm([getattr(row, name) for row in rows]) for name in ("per_epoch", "to_goal"))
     return [
         replace(
             row,
-            examples=replace(row.examples, e_value=next(e_values)) if row.examples else None,
+            examples_decided=next(of_examples) if row.examples else False,
             per_epoch=of_epoch,
             to_goal=of_goal,
         )
@@ -150,6 +151,7 @@ def _compared(configuration: str, runs: pd.DataFrame, goal: Goal, restless: set[
             seconds_to_goal=_known(own, "own_seconds_to_goal"),
             per_epoch=None if base is None else _contrast(own, base, "seconds_per_epoch"),
             examples=None if alike is None else paired(alike, own, "examples_to_goal"),
+            examples_decided=False,
             to_goal=None if alike is None else _contrast(own, alike, "own_seconds_to_goal"),
             is_unsteady=base is not None and not restless.isdisjoint(pair["run_dir"]),
         )

@@ -211,7 +211,7 @@ def comparison_table(combined: Study) -> Table:
             _median(row.seconds_to_goal, seconds),
             _contrast(row.to_goal, row.is_unsteady) if row.to_goal else _incomparable(row, combined.goal),
             _median(row.examples_to_goal, rounded),
-            _paired(row.examples) if row.examples else _incomparable(row, combined.goal),
+            _paired(row.examples, row.examples_decided) if row.examples else _incomparable(row, combined.goal),
         ]
         for row in compared
     ]
@@ -250,11 +250,11 @@ def _contrast(contrast: Contrast | None, is_unsteady: bool) -> Cell:
     return Cell(_("{ratio} times as fast", ratio=localized(f"{ratio:.3g}")), "; ".join(notes), ratio)
 
 
-def _paired(pairs: Paired) -> Cell:
+def _paired(pairs: Paired, is_decided: bool) -> Cell:
     """Write `1.14 times as many`, and in how many pairs of runs with the same seed."""
     ratio = pairs.ratio.median
     often = _(
-        "fewer in {share} seeds, more than the noise" if pairs.is_decided else "fewer in {share} seeds, undecided",
+        "fewer in {share} seeds, more than the noise" if is_decided else "fewer in {share} seeds, undecided",
         share=share(pairs.larger, pairs.pairs),
     )
     if pairs.smaller == pairs.larger == 0:

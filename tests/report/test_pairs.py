@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.report.pairs import DECIDED, adjusted, evidence, paired
+from digits_sweep.report.pairs import DECIDED, adjusted, decided, evidence, paired
 
 sizes = st.floats(0, 10) | st.just(math.inf)
 
@@ -34,7 +34,7 @@ def test_exchanging_the_two_exchanges_what_is_said(values):
     first, second = (runs([pair[side] for pair in values]) for side in (0, 1))
     one, other = paired(first, second, "seconds"), paired(second, first, "seconds")
     assert (one.smaller, one.larger) == (other.larger, other.smaller)
-    assert one.e_value == pytest.approx(other.e_value)
+    assert one.looks == pytest.approx(other.looks)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,32 @@ def test_a_thousand_pairs_are_no_reason_to_overflow():
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=8))
 def test_of_several_comparisons_none_gains_and_one_alone_loses_nothing(e_values):
-    together = adjusted(e_values)
+    together = adjusted(np.array(e_values)[:, None])[:, 0]
     assert all(own <= alone for own, alone in zip(together, e_values, strict=True))
-    assert adjusted(e_values[:1]) == e_values[:1]
-    if min(e_values) >= DECIDED:
-        assert min(together) >= DECIDED
+    assert list(adjusted(np.array([[e_values[0]]]))) == [[e_values[0]]]
+    assert decided([[each] for each in e_values]) == [min(e_values) >= DECIDED or own >= DECIDED for own in together]
+
+
+@pytest.mark.parametrize(
+    ("looks", "candidates", "expected"),
+    [
+        ([[21]], 2, [True]),
+        ([[21], [21]], 3, [True, True]),
+        ([[21], [0.4]], 3, [False, False]),
+        ([[39], [0.4]], 3, [False, False]),
+        ([[62], [0.4]], 3, [True, False]),
+        # Decided at a look, it stays so; but all have to be at the same one.
+        ([[1, 21, 5]], 2, [True]),
+        ([[1, 21, 5], [1, 5, 21]], 3, [False, False]),
+        # A configuration that has lost trains no more seeds: its evidence stays what it is.
+        ([[1, 25], [1, 5, 22]], 3, [True, True]),
+        ([], 1, []),
+    ],
+)
+def test_leads_are_judged_together_at_every_look(looks, candidates, expected):
+    assert decided(looks, candidates) == expected
 
 
 def test_beside_comparisons_that_show_nothing_more_evidence_is_needed():
-    assert adjusted([30.0, 0.0]) == [15.0, 0.0]
-    assert adjusted([90.0, 25.0, 0.5]) == pytest.approx([115.5 / 3, 12.75, 0.5])
+    assert adjusted(np.array([[30.0], [0.0]])).tolist() == [[15.0], [0.0]]
+    assert adjusted(np.array([[90.0], [25.0], [0.5]])).ravel() == pytest.approx([115.5 / 3, 12.75, 0.5])
