@@ -5,6 +5,7 @@ word.
 """
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -96,10 +97,22 @@ def command_mistakes(config: Config) -> Iterator[str]:
 
 def _read_by_a_shell(words: Sequence[str]) -> str | None:
     """Return the word with a value that a shell would read as a program, if there is one."""
-    for shell, option, text in zip(words, words[1:], words[2:], strict=False):
-        is_program = option.startswith("-") and not option.startswith("--") and option.endswith("c")
-        if PurePath(shell).name in SHELLS and is_program and any(key is not None for _, key in _parts(text)):
-            return text
+    for index, word in enumerate(words):
+        if PurePath(word).name in SHELLS and (text := _program(words[index + 1 :])) is not None:
+            return text if any(key is not None for _, key in _parts(text)) else None
+    return None
+
+
+def _program(arguments: Sequence[str]) -> str | None:
+    """Return the text that a shell with these arguments runs, `-o pipefail -c TEXT` for example; None without one."""
+    rest = iter(arguments)
+    for word in rest:
+        if re.fullmatch("-[A-Za-z]*c[A-Za-z]*", word):
+            return next(rest, None)
+        if word == "-o":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return None
     return None
 
 

@@ -121,11 +121,13 @@ class Rates:
 
     def outcome(self, run: PlannedRun, recorded: RecordedRun) -> Outcome:
         """Return what a run resulted in, as far as it is planned: it may have trained on in a later wave."""
-        losses = [epoch.loss_mean for epoch in recorded.history[: run.config.trainer.num_epochs]]
+        planned = None if run.config.command is not None else run.config.trainer.num_epochs
+        losses = [epoch.loss_mean for epoch in recorded.history[:planned]]
         rates = {name: getattr(run.config.optimizer, name) for name in SEARCHED}
         if self.rules.objective == "final_loss":
             value = _finite(losses[-1] if losses else None)
             is_over = len(losses) >= self.base.config.trainer.num_epochs or math.isinf(value)
+            is_over |= self.base.config.command is not None
             return Outcome(rates, value, math.inf, losses, is_over)
         value = _finite(recorded.row[OBJECTIVES[self.rules.objective]])
         examples = recorded.row["examples_to_threshold"]
@@ -174,7 +176,9 @@ class Rates:
     def _pause(self, trial: Trial) -> int | None:
         """Return after how many epochs the last loss of a trial's first run is compared next; None for at its end."""
         # A rate that decays ends with the epochs: a run cannot train fewer of them first.
-        is_compared = self.rules.objective == "final_loss" and self.base.config.schedule.decay is None
+        # Neither does a command go on from where it was.
+        goes_on = self.base.config.schedule.decay is None and self.base.config.command is None
+        is_compared = self.rules.objective == "final_loss" and goes_on
         if not self.rules.prune or not is_compared or trial.number < LEAST_TRIALS or trial.values:
             return None
         trained = len(trial.outcomes[0].losses) if trial.outcomes else 0

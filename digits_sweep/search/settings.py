@@ -112,6 +112,8 @@ def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
         if key_of(override) == "optimizer.lr":
             raise InvalidConfig(f"{override}: this is what is searched; critical.lr=LR is the middle of the grid")
     cost_of(settings)
+    if settings.branch and "command" in map(key_of, overrides):
+        raise InvalidConfig("critical.branch=true: branches need checkpoints, which a command does not leave")
     arguments = ["-m", *_defaults(settings.runs, overrides), *overrides]
     planned = plan(arguments)
     if texts := _swept(planned, overrides, SIZE):
@@ -209,6 +211,9 @@ def _read(
 def _defaults(runs: Iterable[str], overrides: Sequence[str]) -> list[str]:
     """Return the overrides of `critical.runs` whose key is not in `overrides`. One target there replaces them all."""
     keys = {key_of(override) for override in overrides}
+    if "command" in keys:
+        # It has a network of its own, and evaluates on what it likes.
+        keys |= {"model", "evaluation.train_samples", "evaluation.test_samples"}
     has_targets = any(name.startswith(TARGETS) for name in keys)
     defaults = [default for default in runs if key_of(default) not in keys]
     return [f"{key_of(default)}=[]" if has_targets and default.startswith(TARGETS) else default for default in defaults]

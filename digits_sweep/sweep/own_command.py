@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import math
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from digits_sweep.config.keys import differing
 from digits_sweep.config.own_command import RUN, keys_in, search_path, words_of
 from digits_sweep.config.schema import Config
+from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, UnreadableRecord, escape_controls, first_lines
 from digits_sweep.results.changes import open_own
 from digits_sweep.results.environment import describe_environment
@@ -89,7 +91,7 @@ def run_command(config: Config, run_dir: Path, title: str, screen: Screen) -> Re
             code = error
     with only_writer(run_dir, waits=screen.say):
         record = read_record(run_dir)
-        if reason := _failure(record, code):
+        if reason := _failure(record, code) or _never_evaluated(read_run(run_dir)):
             record.status = Status.FAILED
             record.error = "\n".join([reason, *_last_lines(run_dir / COMMAND_LOG, start)])
             log.error("%s", record.error)
@@ -180,6 +182,18 @@ def _failure(record: Record, code: int | OSError) -> str | None:
     if record.engine is None:
         return RECORDED_NOTHING
     return None if record.status.has_ended else ENDED_BEFORE
+
+
+def _never_evaluated(run: RecordedRun) -> str | None:
+    """Return why a completed run cannot say whether it has reached a target, None if it can."""
+    targets = (run.record.config.get("evaluation") or {}).get("targets") or {}
+    for name, thresholds in targets.items() if run.record.status is Status.COMPLETED else ():
+        if thresholds and all(math.isnan(getattr(row, name)) for row in run.evaluations):
+            return (
+                f"evaluation.targets.{name}={to_text(thresholds)}: the command has recorded none; "
+                f"recorder.evaluated({name}=...)"
+            )
+    return None
 
 
 def _last_lines(path: Path, start: int) -> list[str]:

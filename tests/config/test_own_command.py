@@ -60,6 +60,7 @@ def test_what_it_trains_is_the_users_own_unless_another_choice_is_typed():
         (["command=a ${seed}"], "without the"),
         (["command= "], "must be a program with its arguments"),
         (["command=bash -lc 'a {seed} | b'"], "would be read as shell"),
+        (["command=bash -o pipefail -c 'a {seed} | b'"], "would be read as shell"),
         (["command=/bin/sh -c 'a {seed} | b'"], "would be read as shell"),
         (["command=a", "model.target=mine:Network"], "leave one of the two out"),
         (["-m", "command=a", "trainer.num_epochs=1,2"], "add {trainer.num_epochs} to it"),

@@ -178,3 +178,40 @@ def test_branches_of_a_run_may_be_asked_for_later(copied):
     assert "Branches of one run" in (folder_of(copied) / "index.html").read_text()
     assert copied(*asked, module=MODULE).returncode == 0
     pd.testing.assert_frame_equal(pd.read_csv(folder_of(copied) / "branches.csv"), table)
+
+
+# Its error falls with the square root of the rate, as far as a batch of 50 goes.
+PROGRAM = """
+from digits_sweep import Recorder
+
+recorder = Recorder(train_samples=1_000)
+with recorder:
+    for _ in range(100):
+        with recorder.epoch():
+            for _ in range(recorder.iterations_per_epoch):
+                if recorder.is_due:
+                    gain = recorder.iterations * min(recorder.batch_size, 50) * min(recorder.lr, 0.02) ** 0.5
+                    recorder.evaluated(test_error=0.5, train_error=1 / (1 + gain / 10))
+                recorder.step(1.0)
+"""
+
+
+@pytest.mark.full
+def test_a_command_is_searched_stopped_at_its_goal_and_resumed_without_a_run(tmp_path):
+    program = Program(tmp_path)
+    (tmp_path / "train.py").write_text(PROGRAM)
+    typed = [
+        "command=python train.py", "data.batch_size=25,50", "critical.seeds=1", "critical.confirm=1",
+        "critical.lr=0.01", "critical.most_steps=2", "evaluation.targets.train_error=[0.3]",
+    ]  # fmt: skip
+    finished = program(*typed, module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    runs = load_sweep(folder_of(program))
+    assert set(runs["status"]) == {"completed"}
+    # A run at a fourth of the best rate is given up; the others are stopped with their goal.
+    assert set(runs["ended"]) <= {"all targets reached", "trainer.max_examples reached"}
+    assert "all targets reached" in set(runs["ended"])
+    again = program(*typed, "resume=latest", module=MODULE)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "wave" not in again.stdout
+    assert len(load_sweep(folder_of(program))) == len(runs)

@@ -142,3 +142,13 @@ def test_a_search_is_named_after_what_it_searches_and_in_what(typed, name):
 def test_a_search_stays_in_the_outputs_whatever_it_is_called():
     name = read_tune(["tune.study=../../elsewhere"]).settings.study
     assert Path(name).name == name
+
+
+def test_a_study_of_a_command_has_no_network_of_this_program():
+    config = read_critical(["command=a", "evaluation.targets.train_error=[0.2]"]).planned.settings
+    assert (config.data.name, config.model.name, config.evaluation.per_doubling) == ("own", "own", 6)
+
+
+def test_a_command_leaves_no_checkpoint_for_branches():
+    with pytest.raises(InvalidConfig, match="branches need checkpoints"):
+        read_critical(["command=a", "critical.branch=true"])

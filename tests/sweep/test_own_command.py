@@ -122,6 +122,12 @@ def test_a_sweep_that_is_stopped_stops_its_command_and_the_run_is_interrupted(tm
     assert read_record(tmp_path / "run").status is Status.INTERRUPTED
 
 
+def test_a_run_without_what_its_target_needs_has_failed(tmp_path):
+    record = train(tmp_path / "run", python(tmp_path), "evaluation.targets.train_error=[0.1]")
+    assert record.status is Status.FAILED
+    assert "the command has recorded none; recorder.evaluated(train_error=...)" in record.error
+
+
 SCRIPT = """
 import sys
 import torch
