@@ -25,8 +25,9 @@ from digits_sweep.config.schema import (
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig
 
-# The full name of a key, as a file may have it.
-KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_./@-]+)*")
+# The name of a setting or a measure of the user's, in letters of any language; and of a key, as a file may have it.
+SETTING = re.compile(r"\w[\w ./@+%()-]{0,99}")
+KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.\w[\w ./@+%()-]*)?")
 
 
 @dataclass(frozen=True)

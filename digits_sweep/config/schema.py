@@ -61,12 +61,18 @@ def number_above(least: float) -> Rule:
     return Rule(lambda value: least < value < INFINITY, f"must be a number above {least:g}")
 
 
+def number_between(least: float, most: float) -> Rule:
+    """Return the rule that a value is a number from `least` to `most`."""
+    return Rule(lambda value: least <= value <= most, f"must be a number from {least:g} to {most:g}")
+
+
 def or_null(rule: Rule) -> Rule:
     """Return `rule`, which null keeps too."""
     return Rule(lambda value: value is None or rule.holds(value), f"{rule.right}, or null", rule.is_folder)
 
 
 POSITIVE = number_above(0)
+SHARE = number_between(0, 1)
 NOT_NEGATIVE = Rule(lambda value: 0 <= value < INFINITY, "must be 0 or a number above it")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be from 0 up to, not including, 1")
 BETAS = Rule(

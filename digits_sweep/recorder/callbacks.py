@@ -1,5 +1,6 @@
 """A callback that records what Lightning's Trainer trains. It needs the extra `lightning`."""
 
+import math
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -21,7 +22,8 @@ class RecorderCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the run. Raises `CannotRecord` if an epoch has other batches than the recorder was made for."""
-        batches, wanted = trainer.num_training_batches, self.recorder.iterations_per_epoch
+        batches = trainer.num_training_batches
+        wanted = math.ceil((self.recorder.train_samples or 0) / self.recorder.batch_size)
         if trainer.accumulate_grad_batches != 1:
             raise CannotRecord("accumulate_grad_batches must be 1: a step is recorded for every batch")
         if batches != wanted:

@@ -1,38 +1,50 @@
 """A run whose training loop is somebody else's, with the files of a run of this program but for the checkpoint."""
 
 import math
+import os
+import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import distributed
 
-from digits_sweep.config.keys import FINITE, flat, is_finite
-from digits_sweep.config.text import safe_name, to_text
+from digits_sweep.config.schema import Rule, or_null, whole_number
+from digits_sweep.config.text import expand_home
 from digits_sweep.errors import CannotRecord, UnreadableRecord
-from digits_sweep.recorder.of_a_sweep import due, last_iteration, refuse_otherwise, run_of_a_sweep
-from digits_sweep.results.columns import OWN_LOOP
+from digits_sweep.recorder.arguments import (
+    ERRORS,
+    LOSSES,
+    config_of,
+    folder_of,
+    measure_name,
+    measured,
+    number,
+    shown,
+)
+from digits_sweep.recorder.steps import Steps
+from digits_sweep.results.columns import LIMITS, OWN_LOOP
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import LINK, check_plain, make_folder, remove_leftovers
 from digits_sweep.results.lock import only_writer, writers_in
+from digits_sweep.results.losses import window_of
 from digits_sweep.results.record import (
-    ALL_TARGETS,
-    MAX_EXAMPLES,
-    NO_NUMBER,
-    THRESHOLD,
     EpochRow,
     EvaluationRow,
+    MeasureRow,
     Record,
     Status,
+    Written,
     read_record,
     write_record,
 )
-from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import (
     MANIFEST_FILE,
     Manifest,
@@ -43,11 +55,20 @@ from digits_sweep.results.sweep import (
     read_manifest,
     write_manifest,
 )
-from digits_sweep.results.targets import all_reached
-from digits_sweep.results.writing import RunWriter
+from digits_sweep.results.writing import RunWriter, read_committed
 from digits_sweep.training.device import PeakMemory, is_out_of_memory
-from digits_sweep.training.schedule import Schedule
 from digits_sweep.training.stopwatch import Stopwatch
+
+# Examples that the running loss is a mean over, if it is not known how many an epoch has.
+WINDOW_WITHOUT_LENGTH = 1_000
+# A loop without epochs is recorded as often, so that a process that is killed loses no more.
+SECONDS_PER_PART, ITERATIONS_PER_PART = 30.0, 1_000
+WITHIN_AN_EPOCH = "stopped within an epoch"
+ANOTHER = "another run has another seed= or other settings="
+# The runs that this process has recorded to their end.
+_recorded_here: set[Path] = set()
+# The measures that evaluations.csv has a column for.
+OF_EVALUATIONS = (*LOSSES, *ERRORS, "classes_never_predicted")
 
 
 def add_run(sweep_dir: Path, record: Record) -> None:
@@ -64,46 +85,6 @@ def add_run(sweep_dir: Path, record: Record) -> None:
             manifest = replace(manifest, runs=[*manifest.runs, folder])
             write_manifest(sweep_dir, manifest)
         record.number = manifest.runs.index(folder)
-
-
-def config_of(passed: Mapping[str, Any], dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of a run, of what a program passes by key. Raises `CannotRecord` if something is amiss.
-
-    What has no value is `own`, and 0.
-    """
-    for key in ("data.batch_size", "optimizer.lr", "trainer.loss_threshold"):
-        if passed[key] is None:
-            raise CannotRecord(f"{key}: Recorder(..., {key.rpartition('.')[2]}=...) is missing")
-    targets = {key.rpartition(".")[2]: value for key, value in passed.items() if key.startswith("evaluation.targets.")}
-    config = {
-        "data": {"name": dataset, "batch_size": passed["data.batch_size"]},
-        "model": {"name": passed["model.name"] or "own"},
-        "optimizer": {
-            "name": passed["optimizer.name"] or "own",
-            "lr": passed["optimizer.lr"],
-            "weight_decay": passed["optimizer.weight_decay"] or 0.0,
-        },
-        "trainer": {"loss_threshold": passed["trainer.loss_threshold"]},
-        "engine": {"name": OWN_LOOP},
-        "evaluation": {"targets": targets},
-        "seed": passed["seed"] or 0,
-        "settings": dict(settings),
-    }
-    for key, value in flat(config):
-        if not is_finite(value):
-            raise CannotRecord(f"{key}={to_text(value)}: {FINITE}")
-    return config
-
-
-def folder_of(config: dict[str, Any]) -> str:
-    """Return the name of the folder of a run: all that it differs in from one in which nothing is named."""
-    unnamed: dict[str, Any] = {"model": "own", "optimizer": "own", "dataset": "own", "weight_decay": 0}
-    optimizer = config["optimizer"]
-    values = {"model": config["model"]["name"], "optimizer": optimizer["name"], "dataset": config["data"]["name"]}
-    values |= {"batch_size": config["data"]["batch_size"], "lr": optimizer["lr"]}
-    values |= {"weight_decay": optimizer["weight_decay"], "seed": config["seed"], **config["settings"]}
-    named = (f"{name}={to_text(value)}" for name, value in values.items() if value != unnamed.get(name))
-    return safe_name("_".join(named))
 
 
 def publish(sweep_dir: Path) -> None:
@@ -128,88 +109,103 @@ def _manifest(sweep_dir: Path) -> Manifest:
     return new_manifest(next_counter(_outputs(sweep_dir)))
 
 
+def _has_ended(run_dir: Path) -> bool:
+    try:
+        return read_record(run_dir).status.has_ended
+    except UnreadableRecord:
+        return False
+
+
+def rank() -> int:
+    """Return which of several processes that train one network this is, from 0, which alone records."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank()
+    # torchrun sets both before a process group exists.
+    return int(os.environ.get("RANK", 0)) if os.environ.get("WORLD_SIZE", "1") != "1" else 0
+
+
 class Recorder:
     """Records one run of a training loop in the sweep in the folder `sweep`, such as `outputs/sweeps/mine`.
 
-    In a program that `python -m digits_sweep command=...` has started, leave out `sweep` and all that the sweep knows:
-    `batch_size`, `lr`, `seed` and `config` say what it is. When the sweep has what it wants of the run, the run ends;
-    what is recorded after that is dropped, and the sweep stops the program.
-
-    A context manager: the run is completed at the end of the block, and failed or interrupted if that raises. Every
-    epoch trains on `train_samples` examples in batches of `batch_size`, of which only the last may be smaller.
-    `settings` are what else the runs of the sweep differ in, by name; `targets` thresholds by measure, such as
-    `{"test_error": [0.1]}`, for which `evaluated` looks. `parameters` is the number of what is trained; `clock` is that
-    of the epochs. Raises `CannotRecord` if `sweep` is one of another kind, a number is not finite, or the sweep that
-    started the program says otherwise, and OSError if it cannot be written.
+    A context manager: the run is completed at the end of the block, and failed or interrupted if that raises. An epoch
+    trains on `train_samples` examples in batches of `batch_size`, of which only the last may be smaller; with None its
+    length is not known beforehand, or there are no epochs. `accumulate` steps make an iteration, whose examples all of
+    them have together; `batch_size` is that of all processes too. `settings` are what else the runs of the sweep differ
+    in, by name. `targets` are thresholds by measure, for which `evaluated` looks: a loss or an error is to fall below
+    its one, `{"test_error": [0.1]}`; any other measure says how, `{"f1": (">=", 0.9)}`. `loss_threshold` is that of the
+    running loss, the mean over the last `window` examples: by default a twentieth of `train_samples`, or 1,000.
+    `parameters` is the number of what is trained, `device` that of the losses, which the clock waits for. With
+    `average` every process of a process group calls `step`, and what is recorded is the mean of their losses; else it
+    is that of rank zero. With `replace` a completed run of the same name is recorded anew. Raises `CannotRecord` if
+    `sweep` is one of another kind or a value could not be shown later, and OSError if it cannot be written.
     """
 
     def __init__(
         self,
-        sweep: Path | str | None = None,
+        sweep: os.PathLike[str] | str,
         *,
-        train_samples: int,
-        batch_size: int | None = None,
+        batch_size: int,
+        train_samples: int | None,
         lr: float | None = None,
         loss_threshold: float | None = None,
-        weight_decay: float | None = None,
-        seed: int | None = None,
+        weight_decay: float | None = 0.0,
+        seed: int = 0,
         dataset: str = "own",
-        model: str | None = None,
-        optimizer: str | None = None,
+        model: str = "own",
+        optimizer: str = "own",
         device: torch.device | str = "cpu",
         parameters: int | None = None,
         settings: Mapping[str, Any] | None = None,
-        targets: Mapping[str, Sequence[float]] | None = None,
+        targets: Mapping[str, Any] | None = None,
+        window: int | None = None,
+        accumulate: int = 1,
+        average: bool = False,
+        replace: bool = False,
     ) -> None:
-        passed = {
-            "data.batch_size": batch_size, "model.name": model, "optimizer.name": optimizer, "optimizer.lr": lr,
-            "optimizer.weight_decay": weight_decay, "trainer.loss_threshold": loss_threshold, "seed": seed,
-            **{f"evaluation.targets.{name}": list(values) for name, values in (targets or {}).items()},
-            **{f"model.arguments.{name}": value for name, value in (settings or {}).items()},
-        }  # fmt: skip
-        self.is_of_a_sweep = sweep is None
-        if sweep is None:
-            self.run_dir, self.record = run_of_a_sweep()
-            refuse_otherwise(self.record.config, passed)
-            self.sweep_dir, self.config = self.run_dir.parent, self.record.config
-        else:
-            self.sweep_dir, self.config = Path(sweep), config_of(passed, dataset, settings or {})
-            folder = folder_of(self.config)
-            self.run_dir = self.sweep_dir / folder
-            self.record = Record(0, folder=folder, config=self.config)
-        self.batch_size, self.seed = self.config["data"]["batch_size"], self.config["seed"]
-        self.lr = self.config["optimizer"]["lr"]
-        self.dataset, self.train_samples = dataset, train_samples
-        self._schedule = Schedule(train_samples, self.batch_size)
-        self.iterations_per_epoch = self._schedule.iterations_per_epoch
-        self._last = last_iteration(self.config, self._schedule)
-        self.record.dataset, self.record.train_samples, self.record.parameters = dataset, train_samples, parameters
+        self.sweep_dir = Path(expand_home(os.fspath(sweep)))
+        self.config = config_of(
+            batch_size=batch_size, lr=lr, weight_decay=weight_decay, loss_threshold=loss_threshold, seed=seed,
+            dataset=dataset, model=model, optimizer=optimizer, settings=settings or {}, targets=targets or {},
+        )  # fmt: skip
+        self.batch_size: int = self.config["data"]["batch_size"]
+        self.train_samples = number("train_samples", train_samples, or_null(LIMITS["train_samples"]), whole=True)
+        self.accumulate = number("accumulate", accumulate, _steps_of(self.batch_size), whole=True)
+        self.average, self.replace = average, replace
+        of_epoch = window_of(self.train_samples) if self.train_samples else WINDOW_WITHOUT_LENGTH
+        self.window = number("window", window or of_epoch, LIMITS["train_samples"], whole=True)
+        if window is not None or self.train_samples is None:
+            self.config["trainer"]["window"] = self.window
+        folder = folder_of(self.config)
+        self.run_dir = self.sweep_dir / folder
+        self.record = Record(0, folder=folder, parameters=parameters, config=self.config)
+        self.record.dataset, self.record.train_samples = self.config["data"]["name"], self.train_samples
         self.record.engine, self.record.device = OWN_LOOP, str(device)
-        self.recorded = RecordedRun(self.run_dir, self.record)
-        self._files = RunWriter(self.run_dir, self.batch_size, train_samples)
-        # Evaluations since the last epoch that was recorded, and the losses of the present one.
-        self._new: list[EvaluationRow] = []
-        self._of_epoch: list[torch.Tensor | float] = []
+        self.history: list[EpochRow] = []
         self.clock, self._seconds_before = Stopwatch(torch.device(device)), 0.0
-        self._open, self._has_started, self._has_ended = ExitStack(), False, False
+        self._files = RunWriter(self.run_dir, self.batch_size, self.train_samples, self.window)
+        # What is not written yet: the steps of the present epoch, and evaluations, the last of which may still change.
+        self._steps, self._new, self._measures = Steps(), list[EvaluationRow](), list[MeasureRow]()
+        # Iterations and their examples up to the last row of the history.
+        self._iterations_before = self._examples_before = 0
+        # Of the present epoch: examples seen, and steps since the last update.
+        self._seen = self._since_update = 0
+        self._in_epoch = self._has_started = self._records = False
+        self._has_epochs, self._step_size = self.train_samples is not None, self.batch_size // self.accumulate
+        self._state: dict[str, Any] | None = None
+        self._open, self._written_at = ExitStack(), 0.0
 
-    @property
-    def is_due(self) -> bool:
-        """Whether the sweep that started this program wants an evaluation now, at its `evaluation.` keys."""
-        return not self._has_ended and due(self.config, self._schedule, self.iterations)
-
-    @property
-    def iterations(self) -> int:
-        """How many steps it has taken."""
-        return self.recorded.iterations + len(self._of_epoch)
+    # --- The run.
 
     @property
     def is_completed(self) -> bool:
-        """Whether such a run of the sweep is completed already, so that a script may leave it out."""
-        try:
-            return read_record(self.run_dir).status.has_ended
-        except UnreadableRecord:
-            return False
+        """Whether such a run of the sweep is completed already, so that a script may leave it out.
+
+        Warns if this process itself has recorded it: that would leave out every later seed.
+        """
+        is_completed = _has_ended(self.run_dir)
+        if is_completed and self.run_dir.resolve() in _recorded_here:
+            warnings.warn(f"{self.run_dir}: recorded before by this very process; {ANOTHER}", stacklevel=2)
+        return is_completed
 
     def __enter__(self) -> "Recorder":
         self.start()
@@ -221,144 +217,332 @@ class Recorder:
     def start(self) -> None:
         """Start the run. One that was stopped or failed starts again; what it left is replaced.
 
-        Raises `CannotRecord` if it is completed or its folder is a link, `UnreadableRecord` if something in that folder
-        leads elsewhere.
+        A run whose `load_state_dict` was called continues. Raises `CannotRecord` if it is completed, if the state is not
+        that of this run, or if its folder is a link, `UnreadableRecord` if something in that folder leads elsewhere.
         """
-        if self.is_completed:
-            raise CannotRecord(f"{self.run_dir}: is completed; leave it out (recorder.is_completed), or remove it")
+        self._records, self.average = rank() == 0, self.average and _is_one_of_several()
+        if self._records:
+            if not self.replace and self._state is None and _has_ended(self.run_dir):
+                raise CannotRecord(
+                    f"{self.run_dir}: is completed; {ANOTHER}, replace=True records this one anew, "
+                    "recorder.is_completed tells if there is nothing to do"
+                )
+            self._start_recording()
+        if self._state is not None:
+            self._resume(self._state)
+        self._has_started, self._written_at = True, time.perf_counter()
+        if not self._has_epochs:
+            self.clock.start()
+
+    def _start_recording(self) -> None:
         record = self.record
-        if not self.is_of_a_sweep:
-            add_run(self.sweep_dir, record)
+        before = read_record(self.run_dir) if self._state is not None else None
+        if before is not None and before.run_id != (self._state or {}).get("run_id"):
+            raise CannotRecord(f"{self.run_dir}: the state that was loaded is that of another run")
+        add_run(self.sweep_dir, record)
         make_folder(self.run_dir)
         if self.run_dir.is_symlink():
             raise CannotRecord(f"{self.run_dir}: {LINK}")
         check_plain(self.run_dir)
         self._open.enter_context(only_writer(self.run_dir))
         remove_leftovers(self.run_dir)
-        environment = {**describe_environment(), "torch": str(torch.__version__), "from_epoch": 1}
-        record.environments = [environment]  # type: ignore[list-item]
+        environment: Any = {**describe_environment(), "torch": str(torch.__version__), "from_epoch": 1}
+        record.environments = [environment]
         record.status, record.num_threads = Status.INTERRUPTED, torch.get_num_threads()
         record.concurrent_runs = max(1, writers_in(self.sweep_dir))
         record.started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._memory = PeakMemory(self.clock.device)
-        self._files.create()
+        if before is None:
+            self._files.create()
+        else:
+            self._restore_files(before)
         write_record(self.run_dir, record)
-        self._has_started = True
 
-    def end(self, error: BaseException | None = None) -> None:
-        """End the run: completed, diverged if its last loss is no number, or as the `error` says that stopped it."""
-        if not self._has_started or self._has_ended:
+    def end(self, error: BaseException | None = None, why: str | None = None) -> None:
+        """End the run: completed, diverged if its last loss is no number, or as the `error` says that stopped it.
+
+        What was trained of the present epoch is recorded too. `why` says why a completed run ended when it did.
+        """
+        if not self._has_started:
             return
-        self._has_ended = True
-        record, history = self.record, self.recorded.history
+        self._has_started = False
+        self.clock.stop()
+        if error is not None:
+            self.average = False  # The other processes may be gone.
+        self._write()
+        self._in_epoch = False
+        record, history = self.record, self.history
         if error is None and history:
             record.status = Status.COMPLETED if math.isfinite(history[-1].loss_mean) else Status.DIVERGED
+            record.ended = why or (WITHIN_AN_EPOCH if self._has_epochs and not history[-1].complete else None)
         elif isinstance(error, Exception):
             record.status, record.error = Status.FAILED, "".join(traceback.format_exception(error))
             if is_out_of_memory(error):
                 record.error += f"out of memory at batch size {self.batch_size}"
+        if not self._records:
+            return
         for name, peak in self._memory.peaks().items():
             setattr(record, name, round(peak, 1) or None)
         with self._open:
-            self._files.add(self._new)
+            self._files.add(self._new, self._measures)
             record.files = self._files.written
             write_record(self.run_dir, record)
-        # A sweep that has started this program keeps its tables itself.
-        if not self.is_of_a_sweep:
-            publish(self.sweep_dir)
+        publish(self.sweep_dir)
+        _recorded_here.add(self.run_dir.resolve())
 
-    def _end_for(self, reason: str) -> None:
-        """End the run because its sweep has what it wants, with the epoch as far as it is."""
-        self.clock.stop()
-        self.record.ended = reason
-        if self._of_epoch:
-            self._record_epoch()
-        self.end()
+    # --- Epochs and steps.
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
-        """Time and record an epoch: the block is to make all of its steps. Raises what `end_epoch` does."""
+        """Time and record an epoch: the block makes its steps. Raises what `start_epoch` does."""
         self.start_epoch()
         yield
         self.end_epoch()
 
     def start_epoch(self) -> None:
-        """Start the clock of an epoch."""
-        self._of_epoch, self._seconds_before = [], self.clock.seconds
+        """Start the clock of an epoch; one that a state was saved in goes on.
+
+        Raises `CannotRecord` if the run has not started, or if the epoch before had not as many examples as announced.
+        """
+        if not self._has_started:
+            raise CannotRecord("an epoch before the start: use `with recorder:`, or call recorder.start()")
+        if self._in_epoch and self._state is None:
+            self.end_epoch()
+        if self.history and not self.history[-1].complete:
+            last = self.history[-1]
+            seen = last.examples - (self.history[-2].examples if len(self.history) > 1 else 0)
+            raise CannotRecord(
+                f"epoch {last.epoch} had {seen} examples of train_samples={self.train_samples}; if every epoch has as "
+                f"many (drop_last=True), pass train_samples={seen}; if their number is not known, train_samples=None"
+            )
+        if not self._has_epochs:
+            if self._iterations:
+                raise CannotRecord("an epoch after steps outside an epoch: put all steps into one, or none")
+            self.clock.reset()
+        self._state, self._in_epoch, self._has_epochs = None, True, True
         self.clock.start()
 
-    def step(self, loss: torch.Tensor | float) -> None:
-        """Take the mean loss of a batch, after its step. Nothing waits for the device: the value is read later."""
-        if self._has_ended:
-            return
-        if self._last is not None and self.iterations >= self._last:
-            # Only now: the last step that counts may have been evaluated.
-            self._end_for(MAX_EXAMPLES)
-            return
-        self._of_epoch.append(loss.detach() if isinstance(loss, torch.Tensor) else loss)
+    def step(self, loss: Any, examples: int | None = None, update: bool | None = None) -> None:
+        """Take the mean loss of a batch, after its step. Nothing waits for the device: the value is read later.
+
+        A batch has `examples` examples, by default as many as `batch_size` and `accumulate` say. `update` is whether
+        the weights changed with it; by default that follows from `accumulate` and the end of the epoch. A batch that
+        was left out, without a gradient, has the loss None. Raises `CannotRecord` if there is more than was announced.
+        """
+        size, samples = self._step_size, self.train_samples
+        if samples is None:
+            if examples is not None:
+                size = examples if examples.__class__ is int and examples > 0 else _examples(examples)
+            if not self._has_started or self._has_epochs > self._in_epoch:
+                self._refuse_step()
+        else:
+            rest = samples - self._seen
+            if rest < size:
+                size = rest
+            if not self._in_epoch or rest <= 0 or (examples is not None and examples != size):
+                self._refuse_step(examples, size)
+            self._seen += size
+        steps = self._steps
+        if loss is not None:
+            steps.add(loss, size)
+        self._since_update += 1
+        if update is None:
+            update = self._since_update >= self.accumulate or self._seen == samples
+        if update:
+            self._since_update = 0
+            steps.close()
+            if not self._in_epoch and self._is_due():
+                self._write()
+
+    def _is_due(self) -> bool:
+        """Return whether a part of a loop without epochs is to be written: of several processes in all at once."""
+        if self.average:
+            return len(self._steps.ends) == ITERATIONS_PER_PART
+        return time.perf_counter() - self._written_at > SECONDS_PER_PART
+
+    def _refuse_step(self, examples: int | None = None, size: int = 0) -> None:
+        """Raise the `CannotRecord` that says why a step does not fit."""
+        if not self._has_started:
+            raise CannotRecord("a step before the start: use `with recorder:`, or call recorder.start()")
+        if not self._in_epoch:
+            raise CannotRecord(
+                "a step outside an epoch: put it into `with recorder.epoch():`; without epochs, pass train_samples=None"
+            )
+        if examples is not None and size > 0:
+            raise CannotRecord(
+                f"examples={shown(examples)}: batch_size and train_samples make it {size}; for batches of any size, "
+                "pass train_samples=None"
+            )
+        steps = math.ceil((self.train_samples or 0) / self._step_size)
+        raise CannotRecord(
+            f"step {steps + 1} of epoch {len(self.history) + 1}: train_samples={self.train_samples}, "
+            f"batch_size={self.batch_size} and accumulate={self.accumulate} make {steps} steps; accumulate= is for "
+            "several steps to one update of the weights"
+        )
 
     def end_epoch(self) -> None:
-        """Stop the clock and record the epoch.
-
-        Raises `CannotRecord` if its steps are not as many as its examples make, and OSError if it cannot be written.
-        """
+        """Stop the clock and record the epoch. Raises OSError if it cannot be written."""
         self.clock.stop()
-        if self._has_ended:
-            return
-        number, steps = len(self.recorded.history) + 1, len(self._of_epoch)
-        if steps != self.iterations_per_epoch:
-            right = f"{self.train_samples} examples in batches of {self.batch_size} are {self.iterations_per_epoch}"
-            raise CannotRecord(f"epoch {number} has {steps} steps, but train_samples and batch_size say that {right}")
-        self._record_epoch()
-        trainer, loss = self.config["trainer"], self.recorded.history[-1].loss_mean
-        if self.is_of_a_sweep and not math.isfinite(loss):
-            self._end_for(NO_NUMBER)
-        elif trainer.get("stop_at_threshold") and loss < trainer["loss_threshold"]:
-            self._end_for(THRESHOLD)
+        self._write(ends_epoch=True)
+        self._in_epoch, self._seen, self._since_update = False, 0, 0
+        # Batches without an update after them trained nothing.
+        self._steps = Steps()
 
-    def _record_epoch(self) -> None:
-        """Record the epoch with the steps that it has."""
-        losses = np.array([float(loss) for loss in self._of_epoch], dtype="<f4")
-        exact, seconds = losses.astype(np.float64), self.clock.seconds - self._seconds_before
-        until = self._schedule.examples_after(self.iterations)
-        examples = until - (self.recorded.history[-1].examples if self.recorded.history else 0)
-        row = EpochRow(
-            len(self.recorded.history) + 1, float(exact.mean()), float(exact.std()), seconds, examples / seconds,
-            len(losses) == self.iterations_per_epoch, self.iterations, until,
-        )  # fmt: skip
-        self._files.append(row, losses, self._new)
-        self.recorded.history.append(row)
-        self._of_epoch, self._new = [], []
+    def _write(self, ends_epoch: bool = False) -> None:
+        """Record what was trained since the last time, with the evaluations that cannot change any more."""
+        running = self.clock.seconds + self.clock.running_seconds
+        iterations, examples = self._iterations, self._examples
+        losses, sizes = self._steps.take()
+        self._written_at = time.perf_counter()
+        if not len(losses):
+            return
+        if self.average:
+            losses = averaged(losses, self.clock.device)
+        seconds, self._seconds_before = max(running - self._seconds_before, 1e-9), running
+        exact, count = losses.astype(np.float64), int(sizes.sum())
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean, deviation = float(exact.mean()), float(exact.std())
+        complete = ends_epoch if self.train_samples is None else self._seen == self.train_samples
+        row = EpochRow(len(self.history) + 1, mean, deviation, seconds, count / seconds, complete, iterations, examples)
+        self.history.append(row)
+        self._iterations_before, self._examples_before = iterations, examples
+        settled = [each for each in self._new if each.iterations < iterations]
+        measures = [each for each in self._measures if each.iterations < iterations]
+        self._new, self._measures = self._new[len(settled) :], self._measures[len(measures) :]
+        if self._records:
+            self._files.append(row, losses, settled, sizes, measures)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Stop the clock of the epoch while the block runs, which validates for example."""
+        """Stop the clock while the block runs, which validates for example."""
+        was_running = self.clock.is_running
         self.clock.stop()
         yield
-        self.clock.start()
+        if was_running:
+            self.clock.start()
+
+    @property
+    def _iterations(self) -> int:
+        return self._iterations_before + len(self._steps.ends)
+
+    @property
+    def _examples(self) -> int:
+        return self._examples_before + self._steps.examples
+
+    # --- Evaluations.
 
     def evaluated(
         self,
         *,
-        test_error: float,
-        test_loss: float = math.nan,
-        train_error: float = math.nan,
-        train_loss: float = math.nan,
-        classes_never_predicted: int = 0,
+        test_loss: float | None = None,
+        test_error: float | None = None,
+        train_loss: float | None = None,
+        train_error: float | None = None,
+        classes_never_predicted: int | None = None,
+        **measures: float,
     ) -> None:
         """Record what was found at frozen weights: between steps, within `paused`, or between epochs.
 
-        Errors are shares of examples, from 0 to 1. The last test error gives the run's test accuracy.
+        Errors are shares of examples, from 0 to 1; the last test error gives the run's test accuracy. `measures` are
+        any others, such as `f1` or `perplexity`. Of a measure that is taken twice at one step the later value counts.
+        Raises `CannotRecord` if a value could not be shown later.
         """
-        if self._has_ended:
-            return
-        steps = self.iterations
-        examples = self._schedule.examples_after(steps)
-        values = (train_loss, train_error, test_loss, test_error, classes_never_predicted)
-        row = EvaluationRow(steps, examples, self.clock.seconds, *values)
-        self._new.append(row)
-        self.recorded.evaluations.append(row)
-        self.record.test_accuracy = 1 - test_error
-        evaluation = self.config["evaluation"]
-        if evaluation.get("stop") and all_reached(evaluation["targets"], self.recorded.evaluations):
-            self._end_for(ALL_TARGETS)
+        if not self._has_started:
+            raise CannotRecord("an evaluation before the start: use `with recorder:`, or call recorder.start()")
+        given = dict(zip(OF_EVALUATIONS, (test_loss, train_loss, test_error, train_error, classes_never_predicted),
+                         strict=True)) | {measure_name(name): value for name, value in measures.items()}  # fmt: skip
+        values = {name: measured(name, name, value) for name, value in given.items() if value is not None}
+        if not values:
+            raise CannotRecord("evaluated() without a value: name one, such as test_error=0.1 or f1=0.9")
+        usual: dict[str, Any] = {name: values.pop(name) for name in OF_EVALUATIONS if name in values}
+        seconds = self.clock.seconds + self.clock.running_seconds
+        if self._new and self._new[-1].iterations == self._iterations:
+            self._new[-1] = replace(self._new[-1], **usual)
+        else:
+            nothing: dict[str, Any] = dict.fromkeys(OF_EVALUATIONS)
+            self._new.append(EvaluationRow(self._iterations, self._examples, seconds, **nothing | usual))
+        again = [each for each in self._measures if each.iterations < self._iterations or each.measure not in values]
+        self._measures = [*again, *(MeasureRow(self._iterations, name, value) for name, value in values.items())]
+        if "test_error" in usual:
+            self.record.test_accuracy = 1 - usual["test_error"]
+        if "classes_never_predicted" in usual:
+            self.record.classes_never_predicted = usual["classes_never_predicted"]
+
+    # --- A loop that is stopped and continues.
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the run is, in numbers and texts, to be saved with the weights of the same moment."""
+        return {
+            "run_id": self.record.run_id,
+            "written": {name: asdict(each) for name, each in self._files.written.items()},
+            "iterations": self._iterations_before,
+            "examples": self._examples_before,
+            "seconds": self.clock.seconds + self.clock.running_seconds,
+            "seconds_before": self._seconds_before,
+            "in_epoch": self._in_epoch,
+            "seen": self._seen,
+            "since_update": self._since_update,
+            "losses": list(self._steps.read()),
+            "sizes": list(self._steps.sizes),
+            "ends": list(self._steps.ends),
+            "evaluations": [asdict(row) for row in self._new],
+            "measures": [asdict(row) for row in self._measures],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the run continue from `state`, which `state_dict` returned, when it starts.
+
+        What was recorded after it was saved is cut off. Raises `CannotRecord` if the run has started.
+        """
+        if self._has_started:
+            raise CannotRecord("a state is loaded before the start of the run")
+        self._state = dict(state)
+
+    def _restore_files(self, before: Record) -> None:
+        """Cut the files back to the state that was loaded, and note the break in the record."""
+        state = self._state or {}
+        written = {name: Written(**each) for name, each in state["written"].items()}
+        try:
+            self.history, _ = read_committed(self.run_dir, written)
+            self._files.restore(written)
+        except UnreadableRecord as error:
+            raise CannotRecord(f"{self.run_dir}: {error}; it cannot continue, replace=True starts it anew") from error
+        record, done = self.record, len(self.history)
+        record.run_id, record.started_at = before.run_id, before.started_at
+        record.environments = [*before.environments, {**record.environment, "from_epoch": done + 1}]
+        record.resumed_after = [*before.resumed_after, done]
+        record.concurrent_runs = max(record.concurrent_runs, before.concurrent_runs)
+        record.test_accuracy, record.classes_never_predicted = before.test_accuracy, before.classes_never_predicted
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self._iterations_before, self._examples_before = state["iterations"], state["examples"]
+        self.clock.seconds, self._seconds_before = state["seconds"], state["seconds_before"]
+        self._in_epoch, self._seen, self._since_update = state["in_epoch"], state["seen"], state["since_update"]
+        self._has_epochs |= self._in_epoch or any(row.complete for row in self.history)
+        self._steps = Steps(list(state["losses"]), list(state["sizes"]), list(state["ends"]))
+        self._new = [EvaluationRow(**row) for row in state["evaluations"]]
+        self._measures = [MeasureRow(**row) for row in state["measures"]]
+
+
+def _is_one_of_several() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def averaged(losses: np.ndarray, device: torch.device) -> np.ndarray:
+    """Return the mean of (iterations,) losses over all processes of the process group, as float32."""
+    on_device = distributed.get_backend() == "nccl"
+    total = torch.tensor(losses, dtype=torch.float64, device=device if on_device else "cpu")
+    distributed.all_reduce(total)
+    return (total / distributed.get_world_size()).cpu().numpy().astype("<f4")
+
+
+def _steps_of(batch_size: int) -> Rule:
+    whole = whole_number(1, batch_size)
+    return Rule(
+        lambda count: whole.holds(count) and batch_size % count == 0,
+        f"must be a whole number of which batch_size={batch_size}, that of all steps of an update, is a multiple",
+    )
+
+
+def _examples(examples: Any) -> int:
+    return number("examples", examples, whole_number(1, 10**9), whole=True)

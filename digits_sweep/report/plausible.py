@@ -7,40 +7,28 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.config.keys import KEY, results_of
+from digits_sweep.config.schema import SHARE, number_between, whole_number
 from digits_sweep.config.text import to_text
 from digits_sweep.report.study import ADDED
-from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.record import Record
+from digits_sweep.results.columns import COLUMNS, LIMITS, OWN_LOOP
+from digits_sweep.results.record import LONGEST_VALUE, MOST_CLASSES, MOST_KEYS, Record
 
-# Far above what a run has, and few enough for a table and a figure.
-MOST_KEYS = 200
-MOST_CLASSES = 1_000
-LONGEST_VALUE = 1_000
-
-
-# The range of every number that is computed with. Products of two whole numbers still fit 64 bits.
-COUNT, SECONDS = (1, 10**9), (1e-12, 1e12)
-# A cross-entropy in float32, which may diverge to infinity and NaN.
-LOSS = (0, float("inf"))
-RANGES: dict[str, tuple[float, float]] = {
-    "batch_size": COUNT,
-    "lr": (0, 1e12),
-    "weight_decay": (0, 1e12),
+# The range of every number that is computed with, besides those of the limits. Products of two whole numbers still fit
+# 64 bits.
+COUNT, SECONDS = whole_number(1, 10**9), number_between(1e-12, 1e12)
+RULES = LIMITS | {
     "seconds_per_epoch": SECONDS,
     "first_epoch_below_threshold": COUNT,
-    "loss_threshold": (1e-12, 1e12),
     "seconds_to_threshold": SECONDS,
-    "final_loss": LOSS,
-    "epochs": (0, 10**9),
-    "train_samples": COUNT,
+    "epochs": whole_number(0, 10**9),
     "iterations_per_epoch": COUNT,
-    "iterations_to_threshold": (1, 10**15),
-    "examples_to_threshold": (1, 10**15),
+    "iterations_to_threshold": whole_number(1, 10**15),
+    "examples_to_threshold": whole_number(1, 10**15),
     "seconds_first_epoch": SECONDS,
-    "test_accuracy": (0, 1),
+    "test_accuracy": SHARE,
     "concurrent_runs": COUNT,
 }
-# What a run that trained for an epoch has.
+# What a run that trained for an epoch has; of a loop of the user's, the batch size alone is known to be there.
 TRAINED = ("batch_size", "lr", "weight_decay", "seconds_per_epoch", "loss_threshold", "iterations_per_epoch")
 
 
@@ -77,18 +65,17 @@ def _in_record(record: Record) -> Iterator[str]:
 
 def _in_row(run: dict[Any, Any]) -> Iterator[str]:
     trained = not pd.isna(run["epochs"]) and run["epochs"] > 0
-    for name, (least, most) in RANGES.items():
+    needed = TRAINED[:1] if run["engine"] == OWN_LOOP else TRAINED
+    for name, rule in RULES.items():
         if pd.isna(value := run[name]):
-            if trained and name in TRAINED:
+            if trained and name in needed:
                 yield f"record.json: {name} is missing"
-        elif not least <= value <= most:
+        elif not rule.holds(value):
             yield f"record.json: {name} is {to_text(value)}"
     if trained and not pd.isna(first := run["first_epoch_below_threshold"]) and first > run["epochs"]:
         yield f"record.json: below the threshold in epoch {first} of {run['epochs']}"
 
 
 def _in_history(epochs: pd.DataFrame | None) -> Iterator[str]:
-    if epochs is not None and not epochs["seconds"].between(*SECONDS).all():
+    if epochs is not None and not all(map(SECONDS.holds, epochs["seconds"])):
         yield "history.csv: an epoch took no time, or no number of seconds"
-    if epochs is not None and not (epochs["loss_mean"].isna() | epochs["loss_mean"].between(*LOSS)).all():
-        yield "history.csv: a loss below 0"

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from digits_sweep.config.keys import KEY, results_of, value_of
+from digits_sweep.config.schema import SEED, number_between, whole_number
 from digits_sweep.config.text import to_text
 from digits_sweep.results.record import HISTORY_FILE, THRESHOLD
 
@@ -121,7 +122,10 @@ COLUMNS = (
         lambda run: run.seconds_until(run.crossing.iterations) if run.crossing else None,
     ),
     Column("final_loss", "Float64", OUTCOME, "mean loss of the last epoch", lambda run: run.final_loss),
-    Column("epochs", "Int64", OUTCOME, "finished epochs", _unless_unknown(lambda run: run.epochs)),
+    Column(
+        "epochs", "Int64", OUTCOME, "finished epochs; empty: a loop without epochs",
+        _unless_unknown(lambda run: run.epochs if run.has_epochs else None),
+    ),
     Column(
         "status", "string", OUTCOME, "completed, diverged, interrupted, failed, or unknown: its files cannot be read",
         lambda run: str(run.status),
@@ -223,6 +227,15 @@ COLUMNS = (
 )  # fmt: skip
 
 
+# What a run may be given, whoever trains it: products of two whole numbers still fit 64 bits.
+LIMITS = {
+    "batch_size": whole_number(1, 10**9),
+    "train_samples": whole_number(1, 10**9),
+    "lr": number_between(0, 1e12),
+    "weight_decay": number_between(0, 1e12),
+    "loss_threshold": number_between(-1e12, 1e12),
+    "seed": SEED,
+}
 COVERED = {key for column in COLUMNS for key in column.keys}
 
 

@@ -1,4 +1,7 @@
-"""The losses of all iterations: `losses.npy`, and the running loss that follows from them."""
+"""The losses of all iterations: `losses.npy`, and the running loss that follows from them.
+
+Of a loop of the user's, `examples.npy` beside it has the examples of every iteration.
+"""
 
 import io
 import zlib
@@ -15,17 +18,19 @@ from digits_sweep.results import changes
 from digits_sweep.results.files import LOSSES_BYTES, read_file, replace_file
 from digits_sweep.results.record import Written
 
-LOSSES_FILE = "losses.npy"
+LOSSES_FILE, SIZES_FILE = "losses.npy", "examples.npy"
+LOSS, SIZE = "<f4", "<i4"
 # The running loss is the mean over this part of the training set: of MNIST's 60,000 examples, over 3,000.
 WINDOWS_PER_EPOCH = 20
 
 Losses = NDArray[np.float32]
+Sizes = NDArray[np.int64]
 
 
-def _header(count: int) -> bytes:
-    """The head of an .npy file of `count` float32 numbers. NumPy pads it: its length stays as the count grows."""
+def _header(count: int, dtype: str = LOSS) -> bytes:
+    """The head of an .npy file of `count` numbers of 4 bytes. NumPy pads it: its length stays as the count grows."""
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (count,)})
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": (count,)})
     return buffer.getvalue()
 
 
@@ -33,36 +38,36 @@ HEADER_BYTES = len(_header(0))
 
 
 class LossesFile:
-    """`losses.npy` of a run that trains: losses are appended epoch by epoch.
+    """`losses.npy`, or another file of a number an iteration, of a run that trains: it grows epoch by epoch.
 
     `written` counts the bytes behind its head. A process may be killed between the data and the head, which then counts
     fewer numbers than there are: the file is what it was before.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOSSES_FILE
+    def __init__(self, folder: Path, name: str = LOSSES_FILE, dtype: str = LOSS) -> None:
+        self.path, self.dtype = folder / name, dtype
         self.written = Written(0, 0)
 
     def create(self) -> None:
         """Start an empty file, in place of what is there."""
-        replace_file(self.path, _header(0))
+        replace_file(self.path, _header(0, self.dtype))
         self.written = Written(0, 0)
 
     def restore(self, written: Written) -> Losses:
         """Cut the file back to what was `written`, and return it. Raises `UnreadableRecord` if it is not there."""
-        losses = read_losses(self.path.parent, written)
+        losses = _read(self.path, self.dtype, written)
         changes.shorten(self.path, HEADER_BYTES + written.bytes)
-        changes.overwrite(self.path, _header(len(losses)))
+        changes.overwrite(self.path, _header(len(losses), self.dtype))
         changes.flush(self.path)
         self.written = written
         return losses
 
-    def append(self, losses: Losses) -> None:
-        """Append the losses of an epoch, and wait until they are on the disk. Raises OSError if that fails."""
-        data = losses.astype("<f4").tobytes()
+    def append(self, losses: NDArray[Any]) -> None:
+        """Append the numbers of an epoch, and wait until they are on the disk. Raises OSError if that fails."""
+        data = losses.astype(self.dtype).tobytes()
         changes.append(self.path, data)
         self.written = Written(self.written.bytes + len(data), zlib.crc32(data, self.written.crc32))
-        changes.overwrite(self.path, _header(self.written.bytes // 4))
+        changes.overwrite(self.path, _header(self.written.bytes // 4, self.dtype))
         changes.flush(self.path)
 
 
@@ -71,11 +76,23 @@ def read_losses(folder: Path, written: Written | None = None, count: int | None 
 
     Raises `UnreadableRecord` if they are missing or others.
     """
-    data = read_file(folder / LOSSES_FILE, LOSSES_BYTES)[HEADER_BYTES:]
+    return _read(folder / LOSSES_FILE, LOSS, written, count)
+
+
+def read_sizes(folder: Path, written: Written | None = None, count: int | None = None) -> Sizes:
+    """Read the (iterations,) int64 examples of every iteration in `folder`, as `read_losses` does the losses."""
+    sizes = _read(folder / SIZES_FILE, SIZE, written, count).astype(np.int64)
+    if len(sizes) and sizes.min() < 1:
+        raise UnreadableRecord(f"{SIZES_FILE}: an iteration without an example")
+    return sizes
+
+
+def _read(path: Path, dtype: str, written: Written | None = None, count: int | None = None) -> NDArray[Any]:
+    data = read_file(path, LOSSES_BYTES)[HEADER_BYTES:]
     size = written.bytes if written else 4 * (count or 0)
     if len(data) < size or (written and zlib.crc32(data[:size]) != written.crc32):
-        raise UnreadableRecord(f"{LOSSES_FILE}: does not fit the run's other files")
-    return np.frombuffer(data[: size // 4 * 4], dtype="<f4")
+        raise UnreadableRecord(f"{path.name}: does not fit the run's other files")
+    return np.frombuffer(data[: size // 4 * 4], dtype=dtype)
 
 
 def window_of(num_samples: int) -> int:
@@ -104,8 +121,24 @@ class RunningLoss:
     loss that is NaN, because the run diverged or the loss is not known.
     """
 
-    def __init__(self, batch_size: int, num_samples: int, threshold: float) -> None:
-        self.sizes, self.window = _batch_sizes(batch_size, num_samples), window_of(num_samples)
+    def __init__(
+        self,
+        batch_size: int,
+        num_samples: int | None,
+        threshold: float,
+        sizes: Sizes | None = None,
+        window: int | None = None,
+    ) -> None:
+        """Follow the losses of a run, over another `window` than `window_of` its training set if that is given.
+
+        `sizes` are the examples of its iterations if these do not follow from the rest. Without `num_samples` both are
+        needed.
+        """
+        samples = num_samples or batch_size
+        self.sizes, self.window = (
+            _batch_sizes(batch_size, samples) if sizes is None else sizes,
+            window or window_of(samples),
+        )
         self.threshold = threshold
         self.iterations = 0
         self.crossing: Crossing | None = None
@@ -164,7 +197,15 @@ def running_loss(recent: Losses, iterations: int, batch_size: int, num_samples: 
     per_epoch = -(-num_samples // batch_size)
     indices = np.arange(max(0, iterations - recent_iterations(batch_size, num_samples)), iterations)
     sizes = np.where(indices % per_epoch == per_epoch - 1, num_samples - (per_epoch - 1) * batch_size, batch_size)
-    count = int(np.searchsorted(np.cumsum(sizes[::-1]), window_of(num_samples))) + 1
+    return mean_of_last(recent, sizes, window_of(num_samples))
+
+
+def mean_of_last(recent: Losses, sizes: Sizes, window: int) -> float | None:
+    """Return the mean over the fewest last iterations that have `window` examples; None if there are not as many.
+
+    `recent` are the last losses, `sizes` the examples of the last iterations.
+    """
+    count = int(np.searchsorted(np.cumsum(sizes[::-1]), window)) + 1
     if count > len(sizes):
         return None
     return float(np.average(np.asarray(recent[-count:], dtype=np.float64), weights=sizes[-count:]))

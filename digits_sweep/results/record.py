@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, ClassVar, TypedDict, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +24,7 @@ from digits_sweep.results.files import RECORD_BYTES, decode_json, latest_readabl
 # 3: the first format that was released. 4: what can be computed from the other files is in them alone.
 FORMAT = 4
 RECORD_FILE, HISTORY_FILE, EVALUATIONS_FILE = "record.json", "history.csv", "evaluations.csv"
+MEASURES_FILE = "measures.csv"
 # Parsed, a row takes some 500 bytes, whatever its size in the file.
 MOST_ROWS = 1_000_000
 COLUMNS_OF_FORMAT_3 = 6
@@ -37,6 +38,10 @@ Count = Annotated[int, Meta(ge=0, le=10**15)]
 Size = Annotated[int, Meta(ge=1, le=10**9)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+# The most that a record may name: far above what a run has, and few enough for a table and a figure.
+MOST_KEYS = 200
+MOST_CLASSES = 50_000
+LONGEST_VALUE = 1_000
 Row = TypeVar("Row")
 
 
@@ -162,22 +167,37 @@ class EvaluationRow:
     """One row of `evaluations.csv`: a run at frozen weights after so many iterations, examples and seconds of training.
 
     Losses are means and errors shares of the evaluation's training digits and test digits; `classes_never_predicted`
-    counts those on the test digits. `running_loss` is the mean over the last twentieth of an epoch; empty before
-    there are as many. The gradient's |G|^2, tr(Sigma) and their ratio are empty if they are not measured.
+    counts those on the test digits; what a loop of the user's did not measure is empty. `running_loss` is the mean over
+    the last twentieth of an epoch; empty before there are as many. The gradient's |G|^2, tr(Sigma) and their ratio are
+    empty if they are not measured.
     """
 
     iterations: Count
     examples: Count
     seconds: Seconds
-    train_loss: float
-    train_error: float
-    test_loss: float
-    test_error: float
-    classes_never_predicted: Count
+    train_loss: float | None
+    train_error: float | None
+    test_loss: float | None
+    test_error: float | None
+    classes_never_predicted: Count | None
     running_loss: float | None = None
     gradient_squared_norm: float | None = None
     gradient_trace: float | None = None
     noise_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """One row of `measures.csv`: what a loop of the user's measured at frozen weights besides, such as `f1`.
+
+    Several rows may have one number of `iterations`, at which `evaluations.csv` has the others.
+    """
+
+    iterations: Count
+    measure: str
+    value: float
+    # Rows count up, and of these several may be equal.
+    repeats: ClassVar[bool] = True
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -277,7 +297,8 @@ def _counted_up(lines: Iterable[list[str]], header: list[str], kind: type[Row], 
                 raise ValueError("a row has more or fewer cells than columns")
             cells = {name: text or None for name, text in zip(header, line, strict=True)}
             row = msgspec.convert(cells, kind, strict=False)
-            if (count := getattr(row, header[0])) <= last:
+            count = getattr(row, header[0])
+            if count < last or (count == last and not getattr(kind, "repeats", False)):
                 raise ValueError(f"its {header[0]} does not count up")
         except (ValueError, msgspec.ValidationError):
             if has_ended:

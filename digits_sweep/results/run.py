@@ -10,14 +10,27 @@ from typing import Any
 
 from digits_sweep.config.keys import value_of
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.columns import cells_of
+from digits_sweep.results.columns import OWN_LOOP, cells_of
 from digits_sweep.results.files import HISTORY_BYTES, read_file
-from digits_sweep.results.losses import LOSSES_FILE, Crossing, RunningLoss, read_losses
+from digits_sweep.results.losses import (
+    LOSSES_FILE,
+    SIZES_FILE,
+    Crossing,
+    Losses,
+    RunningLoss,
+    Sizes,
+    mean_of_last,
+    read_losses,
+    read_sizes,
+    window_of,
+)
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
     HISTORY_FILE,
+    MEASURES_FILE,
     EpochRow,
     EvaluationRow,
+    MeasureRow,
     Record,
     Row,
     Status,
@@ -32,7 +45,7 @@ MOST_EXAMPLES = 10**9
 
 @dataclass
 class RecordedRun:
-    """A run's record with its epochs and its evaluations.
+    """A run's record with its epochs, its evaluations, and what a loop of the user's measured besides.
 
     `misfits` has the reason for every file beside the record that cannot be read or is not what the record says, by the
     file's name: what would follow from it is not known.
@@ -42,6 +55,7 @@ class RecordedRun:
     record: Record
     history: list[EpochRow] = field(default_factory=list)
     evaluations: list[EvaluationRow] = field(default_factory=list)
+    measures: list[MeasureRow] = field(default_factory=list)
     misfits: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -86,10 +100,25 @@ class RecordedRun:
         batch_size, samples = self.batch_size, self.record.train_samples
         return math.ceil(samples / batch_size) if samples and batch_size else None
 
-    @property
+    @cached_property
     def final_loss(self) -> float | None:
-        """The mean loss of the last epoch."""
-        return self.history[-1].loss_mean if self.history else None
+        """The mean loss of the last epoch; of a loop without epochs, over its last window, or all if it has fewer."""
+        read = None if self.has_epochs else self._of_iterations
+        if read is None or read[1] is None:
+            return self.history[-1].loss_mean if self.history else None
+        return mean_of_last(*read, min(self.window or 1, int(read[1].sum())))  # type: ignore[arg-type]
+
+    @property
+    def window(self) -> int | None:
+        """The examples that its running loss is a mean over; None before its data set is known."""
+        own, samples = self.number("trainer.window"), self.record.train_samples
+        return int(own) if own and 1 <= own <= MOST_EXAMPLES else window_of(samples) if samples else None
+
+    @property
+    def has_epochs(self) -> bool:
+        """Whether it trains in epochs: a loop of the user's may have none."""
+        is_own = self.record.engine == OWN_LOOP
+        return not is_own or self.record.train_samples is not None or any(row.complete for row in self.history)
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -118,19 +147,33 @@ class RecordedRun:
         """
         batch_size, samples = self.batch_size, self.record.train_samples
         threshold = self.number("trainer.loss_threshold")
-        if threshold is None or not self.iterations or not batch_size or not samples:
+        if threshold is None or not batch_size or (read := self._of_iterations) is None:
             return None
-        try:
-            losses = read_losses(self.folder, self.record.files.get(LOSSES_FILE), self.iterations)
-        except UnreadableRecord as error:
-            self.misfits[LOSSES_FILE] = str(error)
+        losses, sizes = read
+        if not self.window or (sizes is None and not samples):
             return None
-        running, start = RunningLoss(batch_size, samples, threshold), 0
+        running, start = RunningLoss(batch_size, samples, threshold, sizes, self.window), 0
         for row in self.history:
             if crossing := running.follow(losses[start : row.iterations]):
                 return crossing
             start = row.iterations
         return None
+
+    @cached_property
+    def _of_iterations(self) -> tuple[Losses, Sizes | None] | None:
+        """The losses, and the examples if these do not follow from batch size and training set; None: not known."""
+        if not self.iterations:
+            return None
+        files, name = self.record.files, LOSSES_FILE
+        try:
+            losses = read_losses(self.folder, files.get(name), self.iterations)
+            name = SIZES_FILE
+            if name not in files and not (self.folder / name).exists():
+                return losses, None
+            return losses, read_sizes(self.folder, files.get(name), self.iterations)
+        except UnreadableRecord as error:
+            self.misfits[name] = str(error)
+            return None
 
     def seconds_until(self, iterations: int) -> float:
         """Return the seconds of training up to an iteration, counted from 1.
@@ -156,6 +199,7 @@ def read_run(folder: Path) -> RecordedRun:
     run = RecordedRun(folder, read_record(folder))
     run.history = with_counts(_rows(run, HISTORY_FILE, EpochRow), run)
     run.evaluations = _rows(run, EVALUATIONS_FILE, EvaluationRow)
+    run.measures = _rows(run, MEASURES_FILE, MeasureRow)
     return run
 
 

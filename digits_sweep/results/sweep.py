@@ -1,5 +1,6 @@
 """A sweep on disk: what it sets out to do (`sweep.json`), the records of its runs, and the tables made of them."""
 
+import math
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,8 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from digits_sweep.config.keys import results_of, value_of, with_moved_keys
-from digits_sweep.config.schema import LOSSES, TargetsConfig
-from digits_sweep.config.text import safe_name
+from digits_sweep.config.keys import SETTING, results_of, with_moved_keys
+from digits_sweep.config.text import expand_home, safe_name
 from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
@@ -33,6 +33,7 @@ from digits_sweep.results.record import (
     EVALUATIONS_FILE,
     FORMAT,
     HISTORY_FILE,
+    MEASURES_FILE,
     RECORD_FILE,
     Count,
     EpochRow,
@@ -40,7 +41,7 @@ from digits_sweep.results.record import (
     Status,
 )
 from digits_sweep.results.run import RecordedRun, read_run
-from digits_sweep.results.targets import TargetRow, targets_of, unknown_targets, write_targets
+from digits_sweep.results.targets import DIRECTIONS, TargetRow, targets_of, unknown_targets, write_targets
 
 MANIFEST_FILE = "sweep.json"
 # What pandas raises if a value is not of its column's type.
@@ -265,7 +266,7 @@ class RecordedSweep:
         if not os.path.lexists(record) and not os.path.lexists(previous(record)):
             return ()
         parts: list[int] = [0]
-        for path in (record, record.with_name(HISTORY_FILE), record.with_name(EVALUATIONS_FILE)):
+        for path in (record, *map(record.with_name, (HISTORY_FILE, EVALUATIONS_FILE, MEASURES_FILE))):
             try:
                 found = path.lstat()
             except OSError:
@@ -293,7 +294,7 @@ def load_sweep(sweep_dir: os.PathLike[str] | str) -> pd.DataFrame:
     is there as `unknown`, with its folder and what is wrong. `run_dir` is relative to the sweep's folder. Raises
     `UnreadableRecord` if the folder is no sweep's.
     """
-    return table_of(read_sweep(Path(sweep_dir)))
+    return table_of(read_sweep(Path(expand_home(os.fspath(sweep_dir)))))
 
 
 def table_of(sweep: RecordedSweep) -> pd.DataFrame:
@@ -341,7 +342,7 @@ def load_history(sweep_dir: os.PathLike[str] | str) -> pd.DataFrame:
 
     A run whose history cannot be read has no row.
     """
-    return history_of(read_sweep(Path(sweep_dir)))
+    return history_of(read_sweep(Path(expand_home(os.fspath(sweep_dir)))))
 
 
 def history_of(sweep: RecordedSweep) -> pd.DataFrame:
@@ -373,30 +374,37 @@ def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
 def targets_in(sweep: RecordedSweep) -> Iterator[TargetRow]:
     """Yield a row for every target of every run that is evaluated: reached, not reached, or unknown."""
     of_any: dict[str, list[float]] = {}
+    directions_of_any: dict[str, str] = {}
     for run in sweep.runs.values():
-        targets = _targets_of(run.record)
-        if EVALUATIONS_FILE in run.misfits:
-            yield from unknown_targets(run.name, targets)
+        targets, directions = _targets_of(run.record)
+        if run.misfits.keys() & {EVALUATIONS_FILE, MEASURES_FILE}:
+            yield from unknown_targets(run.name, targets, directions)
         elif run.evaluations:
-            yield from targets_of(run.name, targets, run.evaluations)
+            yield from targets_of(run.name, targets, run.evaluations, directions, run.measures)
         else:
             continue
+        directions_of_any |= directions
         for name, values in targets.items():
             of_any[name] = list(dict.fromkeys([*of_any.get(name, []), *values]))
     for name in sorted(sweep.unreadable):
-        yield from unknown_targets(name, of_any)
+        yield from unknown_targets(name, of_any, directions_of_any)
 
 
-def _targets_of(record: Record) -> dict[str, list[float]]:
-    """Return the thresholds in a record's configuration; what is no list of numbers above 0 is none."""
-    names = (each.name for each in fields(TargetsConfig))
-    values = {name: value_of(record.config, f"evaluation.targets.{name}") for name in names}
-    return {name: thresholds for name, thresholds in values.items() if _are_thresholds(thresholds)}
+def _targets_of(record: Record) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Return the thresholds in a record's configuration, and the directions of those that are not to be below.
+
+    What is no list of finite numbers is no target.
+    """
+    evaluation = record.config.get("evaluation")
+    parts = [evaluation.get(name) if isinstance(evaluation, dict) else None for name in ("targets", "directions")]
+    targets, directions = (part if isinstance(part, dict) else {} for part in parts)
+    known = {name: values for name, values in targets.items() if SETTING.fullmatch(name) and _are_thresholds(values)}
+    return known, {name: way for name, way in directions.items() if name in known and way in DIRECTIONS}
 
 
 def _are_thresholds(values: Any) -> bool:
     numbers = isinstance(values, list) and all(type(each) in (int, float) for each in values)
-    return numbers and bool(LOSSES.holds(values))
+    return numbers and all(map(math.isfinite, values))
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

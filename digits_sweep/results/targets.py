@@ -1,7 +1,8 @@
-"""Targets: where a run's evaluations fall below its thresholds, and `targets.csv`, a row a run and target."""
+"""Targets: where a run's evaluations first meet its thresholds, and `targets.csv`, a row a run and target."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import pandas as pd
 
 from digits_sweep.errors import as_csv
 from digits_sweep.results.files import replace_file
-from digits_sweep.results.record import EvaluationRow
+from digits_sweep.results.record import EvaluationRow, MeasureRow
 
 TARGETS_FILE = "targets.csv"
+# How a value stands to its threshold. Losses and errors are to fall below theirs.
+BELOW = "<"
+DIRECTIONS: dict[str, Callable[[float, float], bool]] = {
+    BELOW: operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,11 +33,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where a value was below a threshold for the first time: at `crossed`, between two evaluations.
+    """Where a value met a threshold for the first time: at `crossed`, between two evaluations.
 
-    `before` is the last evaluation that was not below, `at` the first one that was. If there is none, the threshold is
-    missed: `crossed` and `at` are None, and `before` is the last evaluation of all. If the first evaluation of all is
-    below, `before` is None, and `crossed` is that evaluation: the value was below then at the latest.
+    `before` is the last evaluation that did not, `at` the first one that did. If there is none, the threshold is
+    missed: `crossed` and `at` are None, and `before` is the last evaluation of all. If the first evaluation of all
+    meets it, `before` is None, and `crossed` is that evaluation: the value met it then at the latest.
     """
 
     crossed: Point | None
@@ -40,34 +46,35 @@ class Crossing:
 
     @property
     def reached(self) -> bool:
-        """Whether the value was ever below the threshold."""
+        """Whether the value ever met the threshold."""
         return self.at is not None
 
 
-def crossing(points: Sequence[Point], threshold: float) -> Crossing:
-    """Find where the values of `points`, which are in rising order, first fall below `threshold`.
+def crossing(points: Sequence[Point], threshold: float, direction: str = BELOW) -> Crossing:
+    """Find where the values of `points`, which are in rising order, first meet `threshold` as `direction` says.
 
-    Between two evaluations the logarithm of the value is taken to be linear in the iterations; examples and seconds are
-    shared out over these evenly. A value that is NaN is not below.
+    Between two evaluations the logarithm of a value that is to fall is taken to be linear in the iterations, a value
+    that is to rise itself; examples and seconds are shared out over these evenly. A value that is NaN meets nothing.
     """
-    place = next((number for number, point in enumerate(points) if point.value < threshold), None)
-    if place is None:
+    meets = DIRECTIONS[direction]
+    index = next((number for number, point in enumerate(points) if meets(point.value, threshold)), None)
+    if index is None:
         return Crossing(None, points[-1] if points else None, None)
-    if place == 0:
+    if index == 0:
         return Crossing(points[0], None, points[0])
-    before, at = points[place - 1], points[place]
-    return Crossing(_between(before, at, threshold), before, at)
+    before, at = points[index - 1], points[index]
+    return Crossing(_between(before, at, threshold, falls=direction.startswith(BELOW)), before, at)
 
 
-def _between(before: Point, at: Point, threshold: float) -> Point:
-    high, middle, low = before.value, threshold, at.value
-    if not math.isfinite(high):
+def _between(before: Point, at: Point, threshold: float, falls: bool) -> Point:
+    first, middle, last = before.value, threshold, at.value
+    if not math.isfinite(first) or not math.isfinite(last):
         return at
-    # An error may be 0, which has no logarithm.
-    if low > 0:
-        high, middle, low = math.log(high), math.log(middle), math.log(low)
+    # An error may be 0 and a likelihood negative: these have no logarithm.
+    if falls and last > 0:
+        first, middle, last = math.log(first), math.log(middle), math.log(last)
     # Two numbers may be so close that their logarithms are equal.
-    share = (high - middle) / (high - low) if high > low else 1.0
+    share = (first - middle) / (first - last) if first != last else 1.0
     return Point(
         iterations=before.iterations + share * (at.iterations - before.iterations),
         examples=before.examples + share * (at.examples - before.examples),
@@ -78,7 +85,7 @@ def _between(before: Point, at: Point, threshold: float) -> Point:
 
 @dataclass(frozen=True)
 class TargetRow:
-    """One row of `targets.csv`: a run and a target, `train_loss` below 1.6 for example.
+    """One row of `targets.csv`: a run and a target, `train_loss` below 1.6 for example; `direction` is `<` then.
 
     `reached` is None if it is not known, because the run's evaluations cannot be read. The first three numbers are
     interpolated between the evaluation `*_before` and the one `*_at`; of a miss, `*_before` is the run's last
@@ -99,19 +106,28 @@ class TargetRow:
     seconds_before: float | None
     seconds_at: float | None
     classes_never_predicted: int | None
+    direction: str = BELOW
 
 
 def targets_of(
-    run_dir: str, targets: Mapping[str, Sequence[float]], rows: Sequence[EvaluationRow]
+    run_dir: str,
+    targets: Mapping[str, Sequence[float]],
+    rows: Sequence[EvaluationRow],
+    directions: Mapping[str, str] | None = None,
+    measures: Sequence[MeasureRow] = (),
 ) -> Iterator[TargetRow]:
     """Yield a row for every target of a run, reached or not.
 
-    `targets` are the thresholds in its configuration's `evaluation.targets`, by the column of `evaluations.csv`.
+    `targets` are the thresholds in its configuration's `evaluation.targets`, by the column of `evaluations.csv` or one
+    of the `measures`; `directions` says how a value is to stand to them if that is not below.
     """
     for target, thresholds in targets.items():
-        points = [Point(row.iterations, row.examples, row.seconds, getattr(row, target)) for row in rows]
+        direction = (directions or {}).get(target, BELOW)
+        points = [
+            Point(row.iterations, row.examples, row.seconds, value) for row, value in values_of(target, rows, measures)
+        ]
         for threshold in thresholds:
-            found = crossing(points, threshold)
+            found = crossing(points, threshold, direction)
             classes = (
                 row.classes_never_predicted for row in rows if found.at and row.iterations == found.at.iterations
             )
@@ -120,14 +136,28 @@ def targets_of(
                 columns[name] = getattr(found.crossed, name, None)
                 columns |= {f"{name}_before": getattr(found.before, name, None)}
                 columns |= {f"{name}_at": getattr(found.at, name, None)}
-            yield TargetRow(run_dir, target, threshold, found.reached, **columns)
+            yield TargetRow(run_dir, target, threshold, found.reached, **columns, direction=direction)
 
 
-def unknown_targets(run_dir: str, targets: Mapping[str, Sequence[float]]) -> Iterator[TargetRow]:
+def values_of(
+    measure: str, rows: Sequence[EvaluationRow], measures: Sequence[MeasureRow]
+) -> Iterator[tuple[EvaluationRow, float]]:
+    """Yield the evaluations that have a value of `measure`, with that value."""
+    others = {row.iterations: row.value for row in measures if row.measure == measure}
+    for row in rows:
+        value = others.get(row.iterations) if others else getattr(row, measure, None)
+        if value is not None:
+            yield row, value
+
+
+def unknown_targets(
+    run_dir: str, targets: Mapping[str, Sequence[float]], directions: Mapping[str, str] | None = None
+) -> Iterator[TargetRow]:
     """Yield a row for every target of a run whose evaluations cannot be read."""
-    columns = dict.fromkeys((each.name for each in fields(TargetRow)[3:]), None)
+    columns: dict[str, Any] = dict.fromkeys((each.name for each in fields(TargetRow)[3:]), None)
     for target, thresholds in targets.items():
         for threshold in thresholds:
+            columns["direction"] = (directions or {}).get(target, BELOW)
             yield TargetRow(run_dir, target, threshold, **columns)
 
 

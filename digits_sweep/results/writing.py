@@ -10,12 +10,25 @@ import numpy as np
 
 from digits_sweep.results import changes
 from digits_sweep.results.files import HISTORY_BYTES, read_file, replace_file
-from digits_sweep.results.losses import LOSSES_FILE, Losses, LossesFile, read_losses, recent_iterations, running_loss
+from digits_sweep.results.losses import (
+    LOSSES_FILE,
+    SIZE,
+    SIZES_FILE,
+    Losses,
+    LossesFile,
+    Sizes,
+    mean_of_last,
+    read_losses,
+    recent_iterations,
+    running_loss,
+)
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
     HISTORY_FILE,
+    MEASURES_FILE,
     EpochRow,
     EvaluationRow,
+    MeasureRow,
     Row,
     Written,
     header_of,
@@ -57,38 +70,49 @@ class _RowsFile:
 class RunWriter:
     """Writes what grows beside the record of a run: `losses.npy`, `evaluations.csv` and `history.csv`.
 
-    The row of an epoch is written once its losses and its evaluations are on the disk: whoever reads the row finds
-    them. `written` says how much of each file is there.
+    A loop of the user's, whose iterations have any sizes and whose running loss a `window` of its own, also has
+    `examples.npy` and `measures.csv`. The row of an epoch is written once its losses and its evaluations are on the
+    disk: whoever reads the row finds them. `written` says how much of each file is there.
     """
 
-    def __init__(self, run_dir: Path, batch_size: int, num_samples: int) -> None:
-        self.run_dir, self.batch_size, self.num_samples = run_dir, batch_size, num_samples
+    def __init__(self, run_dir: Path, batch_size: int, num_samples: int | None, window: int | None = None) -> None:
+        self.run_dir, self.batch_size, self.num_samples, self.window = run_dir, batch_size, num_samples, window
         self._losses = LossesFile(run_dir)
+        self._sizes = LossesFile(run_dir, SIZES_FILE, SIZE) if window else None
         self._history = _RowsFile(run_dir / HISTORY_FILE, EpochRow)
         self._evaluations = _RowsFile(run_dir / EVALUATIONS_FILE, EvaluationRow)
-        # The last losses, which running losses are made of, and how many there were in all.
+        self._measures = _RowsFile(run_dir / MEASURES_FILE, MeasureRow)
+        # The last losses, which running losses are made of, with their examples, and how many there were in all.
         self._recent: Losses = np.empty(0, dtype="<f4")
+        self._recent_sizes: Sizes = np.empty(0, dtype=np.int64)
         self._iterations = 0
 
     @property
     def written(self) -> dict[str, Written]:
         """How much of each file belongs to the run, by its name."""
         files = {LOSSES_FILE: self._losses.written, HISTORY_FILE: self._history.written}
-        if self._evaluations.written.bytes:
-            files[EVALUATIONS_FILE] = self._evaluations.written
-        return files
+        if self._sizes:
+            files[SIZES_FILE] = self._sizes.written
+        return files | {file.path.name: file.written for file in self._if_any() if file.written.bytes}
+
+    def _if_any(self) -> tuple[_RowsFile, _RowsFile]:
+        return self._evaluations, self._measures
 
     def create(self) -> None:
         """Start empty files. Raises OSError if they cannot be written."""
         self._losses.create()
+        if self._sizes:
+            self._sizes.create()
         self._history.create()
-        changes.remove(self._evaluations.path)
+        for file in self._if_any():
+            changes.remove(file.path)
 
     def restore(self, written: Mapping[str, Written]) -> Losses:
         """Cut the files back to what was `written`, and return the losses. Raises `UnreadableRecord`, OSError."""
         losses = self._losses.restore(written[LOSSES_FILE])
-        self._follow(losses)
-        for file in (self._history, self._evaluations):
+        sizes = self._sizes.restore(written[SIZES_FILE]).astype(np.int64) if self._sizes else None
+        self._follow(losses, sizes)
+        for file in (self._history, *self._if_any()):
             if file.path.name in written:
                 file.written = written[file.path.name]
                 changes.shorten(file.path, file.written.bytes)
@@ -97,39 +121,59 @@ class RunWriter:
                 changes.remove(file.path)
         return losses
 
-    def append(self, row: EpochRow, losses: Losses, evaluations: Sequence[EvaluationRow]) -> None:
+    def append(
+        self,
+        row: EpochRow,
+        losses: Losses,
+        evaluations: Sequence[EvaluationRow],
+        sizes: Sizes | None = None,
+        measures: Sequence[MeasureRow] = (),
+    ) -> None:
         """Write an epoch: its row, its (iterations,) losses, and the evaluations since the one before.
 
-        All is on the disk when this returns. Raises OSError if that fails.
+        `sizes` are the (iterations,) examples of a run whose iterations are sized. All is on the disk when this
+        returns. Raises OSError if that fails.
         """
         self._losses.append(losses)
-        recent = self._follow(losses)
-        self._add([self._with_running_loss(each, recent) for each in evaluations])
+        if self._sizes and sizes is not None:
+            self._sizes.append(sizes)
+        recent = self._follow(losses, sizes)
+        self._add([self._with_running_loss(each, *recent) for each in evaluations], measures)
         self._history.append([row])
 
-    def add(self, evaluations: Sequence[EvaluationRow]) -> None:
+    def add(self, evaluations: Sequence[EvaluationRow], measures: Sequence[MeasureRow] = ()) -> None:
         """Write evaluations since the last epoch. Raises OSError if that fails."""
-        self._add([self._with_running_loss(each, self._recent) for each in evaluations])
+        recent = self._recent, self._recent_sizes if self._sizes else None
+        self._add([self._with_running_loss(each, *recent) for each in evaluations], measures)
 
-    def _add(self, evaluations: Sequence[EvaluationRow]) -> None:
-        if evaluations:
-            if not self._evaluations.written.bytes:
-                self._evaluations.create()
-            self._evaluations.append(evaluations)
+    def _add(self, evaluations: Sequence[EvaluationRow], measures: Sequence[MeasureRow]) -> None:
+        for file, rows in zip(self._if_any(), (evaluations, measures), strict=True):
+            if rows:
+                if not file.written.bytes:
+                    file.create()
+                file.append(rows)
 
-    def _follow(self, losses: Losses) -> Losses:
-        """Take new losses, and return them behind those that a running loss at one of them needs."""
+    def _follow(self, losses: Losses, sizes: Sizes | None) -> tuple[Losses, Sizes | None]:
+        """Take new losses, and return them behind those that a running loss at one of them needs, with their sizes."""
         recent = np.concatenate([self._recent, losses])
         self._iterations += len(losses)
-        self._recent = recent[-recent_iterations(self.batch_size, self.num_samples) :]
-        return recent
+        if sizes is None or self.window is None:
+            self._recent = recent[-recent_iterations(self.batch_size, self.num_samples or 1) :]
+            return recent, None
+        recent_sizes = np.concatenate([self._recent_sizes, sizes])
+        needed = int(np.searchsorted(np.cumsum(recent_sizes[::-1]), self.window)) + 1
+        self._recent, self._recent_sizes = recent[-needed:], recent_sizes[-needed:]
+        return recent, recent_sizes
 
-    def _with_running_loss(self, row: EvaluationRow, recent: Losses) -> EvaluationRow:
+    def _with_running_loss(self, row: EvaluationRow, recent: Losses, sizes: Sizes | None) -> EvaluationRow:
         """Return an evaluation with the running loss that it had; `recent` are the last losses of all."""
         if row.iterations > self._iterations:
             return row
         until = len(recent) - (self._iterations - row.iterations)
-        loss = running_loss(recent[:until], row.iterations, self.batch_size, self.num_samples)
+        if sizes is None or self.window is None:
+            loss = running_loss(recent[:until], row.iterations, self.batch_size, self.num_samples or 1)
+        else:
+            loss = mean_of_last(recent[:until], sizes[:until], self.window)
         return replace(row, running_loss=loss)
 
 

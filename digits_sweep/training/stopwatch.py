@@ -38,6 +38,20 @@ class Stopwatch:
             self.seconds += self.clock() - self._started
         self._started = None
 
+    def reset(self) -> None:
+        """Set it to 0, and let it stand."""
+        self.seconds, self._started = 0.0, None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it runs."""
+        return self._started is not None
+
+    @property
+    def running_seconds(self) -> float:
+        """The seconds since it was started, without waiting for the device; 0 while it stands."""
+        return 0.0 if self._started is None else self.clock() - self._started
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Let it run while the block does."""
