@@ -42,7 +42,9 @@ def implausible(runs: pd.DataFrame, history: pd.DataFrame, records: dict[str, Re
     for run in runs.to_dict("records"):
         name = str(run["run_dir"])
         if name in records:
-            doubts = chain(_in_record(records[name]), _in_history(epochs.get(name)), _in_row(run))
+            doubts = chain(
+                _in_record(records[name]), _in_history(epochs.get(name), run["engine"] == OWN_LOOP), _in_row(run)
+            )
             if doubt := next(doubts, None):
                 found[name] = doubt
     return found
@@ -76,6 +78,8 @@ def _in_row(run: dict[Any, Any]) -> Iterator[str]:
         yield f"record.json: below the threshold in epoch {first} of {run['epochs']}"
 
 
-def _in_history(epochs: pd.DataFrame | None) -> Iterator[str]:
+def _in_history(epochs: pd.DataFrame | None, is_own_loop: bool) -> Iterator[str]:
     if epochs is not None and not all(map(SECONDS.holds, epochs["seconds"])):
         yield "history.csv: an epoch took no time, or no number of seconds"
+    if epochs is not None and not is_own_loop and (epochs["loss_mean"] < 0).any():
+        yield "history.csv: a loss below 0"

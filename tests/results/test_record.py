@@ -108,7 +108,7 @@ HEADER = header_of(EvaluationRow).decode()
         ("", "its columns are not iterations,examples,seconds"),
         ("iterations,examples\n0,0\n", "its columns are not iterations,examples,seconds"),
         (f"{HEADER}0,0,0.0,2.3\n", "a row has more or fewer cells than columns"),
-        (f"{HEADER}0,0,0.0,2.3,,2.3,0.9,3,,,,\n", "Expected `float`, got `null`"),
+        (f"{HEADER}0,,0.0,2.3,0.1,2.3,0.9,3,,,,\n", "Expected `int`, got `null`"),
         (f"{HEADER}0.5,0,0.0,2.3,0.9,2.3,0.9,3,,,,\n", "Expected `int`"),
         (f"{HEADER}-1,0,0.0,2.3,0.9,2.3,0.9,3,,,,\n", "Expected `int` >= 0"),
         (f"{HEADER}0,{2**63},0.0,2.3,0.9,2.3,0.9,3,,,,\n", "Expected `int` <= "),

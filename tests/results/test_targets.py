@@ -93,6 +93,24 @@ def test_after_a_loss_that_is_no_number_the_first_one_below_counts(value):
     assert crossing(points(1.7, value, 1.5), 1.6).crossed.iterations == 20
 
 
+@pytest.mark.parametrize(
+    ("direction", "values", "threshold", "iterations"),
+    [
+        (">=", (0.2, 0.6, 0.9), 0.9, 20),
+        (">", (0.2, 0.6, 0.9), 0.9, None),
+        (">", (0.2, 0.6, 0.9), 0.75, 15),
+        (">=", (0.95, 0.1), 0.9, 0),
+        ("<=", (3.0, 2.0), 2.0, 10),
+        ("<", (3.0, 2.0), 2.0, None),
+        ("<", (0.5, -0.5, -1.5), -1.0, 15),
+        (">=", (math.nan, -4.0, -2.0), -3.0, 15),
+    ],
+)
+def test_a_value_may_have_to_rise_or_to_fall_and_have_any_sign(direction, values, threshold, iterations):
+    crossed = crossing(points(*values), threshold, direction).crossed
+    assert (crossed and crossed.iterations) == (iterations and pytest.approx(iterations))
+
+
 def test_two_values_next_to_each_other_are_bracketed_all_the_same():
     below = math.nextafter(1.6, 0)
     assert 0 <= crossing(points(1.6, below), 1.6).crossed.iterations <= 10
@@ -144,12 +162,12 @@ def test_targets_are_a_table_in_which_what_is_missing_is_empty(tmp_path):
     text = (tmp_path / "targets.csv").read_text()
     assert text.splitlines()[0] == (
         "run_dir,target,threshold,reached,iterations,examples,seconds,iterations_before,iterations_at,examples_before,"
-        "examples_at,seconds_before,seconds_at,classes_never_predicted"
+        "examples_at,seconds_before,seconds_at,classes_never_predicted,direction"
     )
-    assert text.splitlines()[3] == "run,test_error,0.1,False,,,,30,,600,,3.0,,"
+    assert text.splitlines()[3] == "run,test_error,0.1,False,,,,30,,600,,3.0,,,<"
     assert pd.read_csv(tmp_path / "targets.csv")["reached"].tolist() == [True, True, False]
 
 
 def test_without_a_target_the_table_has_its_columns(tmp_path):
     write_targets(tmp_path, [])
-    assert pd.read_csv(tmp_path / "targets.csv").columns[-1] == "classes_never_predicted"
+    assert pd.read_csv(tmp_path / "targets.csv").columns[-1] == "direction"
