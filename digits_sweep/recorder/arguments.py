@@ -80,7 +80,7 @@ def number(name: str, value: Any, rule: Rule, whole: bool = False) -> Any:
 
 def shown(value: Any) -> str:
     """Return a value for a message, on one line."""
-    text = " ".join((to_text(value) if type(value) in (int, float, str, list, dict) else str(value)).split())
+    text = " ".join((to_text(value) if type(value) in (bool, int, float, str, list, dict) else str(value)).split())
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 

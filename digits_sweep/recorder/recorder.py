@@ -217,8 +217,8 @@ class Recorder:
     def start(self) -> None:
         """Start the run. One that was stopped or failed starts again; what it left is replaced.
 
-        A run whose `load_state_dict` was called continues. Raises `CannotRecord` if it is completed, if the state is not
-        that of this run, or if its folder is a link, `UnreadableRecord` if something in that folder leads elsewhere.
+        A run whose `load_state_dict` was called continues. Raises `CannotRecord` if it is completed, if the state is
+        another run's, or if its folder is a link, `UnreadableRecord` if something in that folder leads elsewhere.
         """
         self._records, self.average = rank() == 0, self.average and _is_one_of_several()
         if self._records:
@@ -341,10 +341,10 @@ class Recorder:
                 size = rest
             if not self._in_epoch or rest <= 0 or (examples is not None and examples != size):
                 self._refuse_step(examples, size)
-            self._seen += size
         steps = self._steps
         if loss is not None:
             steps.add(loss, size)
+        self._seen += size
         self._since_update += 1
         if update is None:
             update = self._since_update >= self.accumulate or self._seen == samples

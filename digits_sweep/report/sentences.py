@@ -73,7 +73,7 @@ def verdict(study: Study) -> str:
             "No configuration passed {goal} in more than half of its runs; {best} did most often, in {share} within "
             "{epochs}.",
             goal=goal, best=names.of(best), share=share(best.reached, best.known),
-            epochs=counted(best.epochs, "epoch"),
+            epochs=trained_for(runs),
         )  # fmt: skip
     if len(groups) > MOST_NAMED:
         return _of_many(study.runs, runs, order, goal, timed, names)
@@ -232,29 +232,44 @@ def _none_arrived(study: Study, runs: pd.DataFrame, groups: Sequence[Replicates]
     """Say which configuration came nearest to the goal, how far from it, and what would get there."""
     if runs["status"].eq(Status.DIVERGED.value).all():
         least = min(groups, key=lambda group: group.lr)
+        if math.isnan(least.lr):
+            return _("Every run diverged.")
         return _("Every run diverged. A learning rate below {lr} may help.", lr=cell(least.lr))
     goal, threshold = study.goal, study.goal.threshold
     courses = {name: course for name in runs["run_dir"] if len(course := course_of(study, str(name)))}
     if threshold is None or not courses:
         return _("No run passed {goal}.", goal=goal)
-    nearest = min(courses, key=lambda name: float(courses[name]["value"].min()))
+    sign = -1 if goal.rises else 1
+    nearest = min(courses, key=lambda name: float((sign * courses[name]["value"]).min()))
     run = runs[runs["run_dir"] == nearest].iloc[0]
     course = courses[nearest]
-    value = float(course["value"].min())
+    value = sign * float((sign * course["value"]).min())
     group = next(group for group in groups if group.configuration == run["configuration"])
     digits = max(2, 1 - math.floor(math.log10(abs(value - threshold) or 1)))
     first = _(
-        "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} above).",
-        goal=goal, epochs=counted(int(runs["epochs"].max()), "epoch"), best=_Names(runs).of(group),
-        value=cell(value, f".{digits}f"), gap=cell(value - threshold, f".{digits}f"),
+        "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} below)."
+        if goal.rises
+        else "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} above).",
+        goal=goal, epochs=trained_for(runs), best=_Names(runs).of(group),
+        value=cell(value, f".{digits}f"), gap=cell(abs(value - threshold), f".{digits}f"),
     )  # fmt: skip
-    return f"{first} {_what_helps(course, threshold)}"
+    if course["epoch"].isna().any():
+        return first
+    is_own = bool((runs["engine"] == OWN_LOOP).all())
+    return f"{first} {_what_helps(course.assign(value=sign * course['value']), sign * threshold, is_own)}"
+
+
+def trained_for(runs: pd.DataFrame) -> str:
+    """Return how long the longest of some runs trained: in epochs, or in iterations if they have none."""
+    if runs["epochs"].notna().any():
+        return counted(int(runs["epochs"].max()), "epoch")
+    return counted(int(runs["iterations"].max()), "iteration")
 
 
 def course_of(study: Study, run: str) -> pd.DataFrame:
     """Return `epoch, value` of a run: what its goal measures, after so many epochs."""
     if study.goal.measure in OF_TRAINING:
-        history = study.history[study.history["run_dir"] == run]
+        history = study.history[(study.history["run_dir"] == run) & study.history["complete"]]
         course = pd.DataFrame({"epoch": history["epoch"].astype(float), "value": history["loss_mean"].astype(float)})
     else:
         rows = study.evaluations[study.evaluations["run_dir"] == run]
@@ -263,17 +278,28 @@ def course_of(study: Study, run: str) -> pd.DataFrame:
     return course[np.isfinite(course["value"])]
 
 
-def _what_helps(course: pd.DataFrame, threshold: float) -> str:
-    """Say how many epochs more the slope of the last third would take, or that another rate is needed."""
+def _what_helps(course: pd.DataFrame, threshold: float, is_own_loop: bool) -> str:
+    """Say how many epochs more the slope of the last third would take, or that another rate is needed.
+
+    A loop of the user's has no keys to type.
+    """
     last = course.tail(max(len(course) // 3, 2))
     if len(last) < 2:
-        return _("One epoch does not show how it goes on: try more (trainer.num_epochs).")
+        return _(
+            "One epoch does not show how it goes on: try more."
+            if is_own_loop
+            else "One epoch does not show how it goes on: try more (trainer.num_epochs)."
+        )
     trained = float(course["epoch"].iloc[-1])
     fallen = float(last["value"].iloc[0] - last["value"].iloc[-1])
     slope = fallen / max(float(last["epoch"].iloc[-1] - last["epoch"].iloc[0]), 1e-9)
     more = (float(last["value"].iloc[-1]) - threshold) / slope if slope > 0 else math.inf
     if more > 10 * trained:
-        return _("It hardly falls any more: try another learning rate (optimizer.lr).")
+        return _(
+            "It hardly gets nearer any more: try another learning rate."
+            if is_own_loop
+            else "It hardly falls any more: try another learning rate (optimizer.lr)."
+        )
     epochs = counted(max(1, math.ceil(more)), "epoch")
     return _("At its last slope that takes about {epochs} more, at another learning rate maybe fewer.", epochs=epochs)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digits_sweep.report.study import Study
+from digits_sweep.report.study import Study, has_trained
 from digits_sweep.results.record import Status
 
 CONFIDENCE = 0.95
@@ -193,8 +193,8 @@ def ended(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that trained for an epoch or more."""
-    return _counted_once(runs, runs["epochs"].fillna(0) > 0)
+    """Return the runs that trained for an iteration or more."""
+    return _counted_once(runs, has_trained(runs))
 
 
 def _counted_once(runs: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
@@ -223,8 +223,8 @@ def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
     return Replicates(
         configuration=configuration,
         batch_size=int(group["batch_size"][0]),
-        lr=float(group["lr"][0]),
-        weight_decay=float(group["weight_decay"][0]),
+        lr=_or_nan(group["lr"][0]),
+        weight_decay=_or_nan(group["weight_decay"][0]),
         rules=tuple(sorted({str(rule) for rule in group["rule"] if rule is not None})),
         runs=len(group["reached"]),
         known=len(known),
@@ -240,6 +240,10 @@ def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
         stopped=sum(end is not None for end in group["ended"]),
         epochs=int(max((epochs for epochs in group["epochs"] if epochs is not None), default=0)),
     )
+
+
+def _or_nan(value: Any) -> float:
+    return math.nan if value is None else float(value)
 
 
 def _estimate(values: list[Any]) -> Estimate:

@@ -20,7 +20,7 @@ from digits_sweep.results.columns import COLUMNS, COVERED, ColumnRole
 from digits_sweep.results.losses import LOSSES_FILE, read_losses, window_width
 from digits_sweep.results.record import EvaluationRow, Record, Status
 from digits_sweep.results.sweep import Manifest, RecordedSweep, history_of, read_sweep, table_of, targets_in
-from digits_sweep.results.targets import targets_table
+from digits_sweep.results.targets import BELOW, targets_table
 
 if TYPE_CHECKING:
     from digits_sweep.report.critical import Critical
@@ -32,6 +32,8 @@ ADDED = (
 )
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"
+# More measurements of one run than a person takes, and few enough for a table.
+MOST_MEASURED = 100_000
 
 
 # Two are the same if they are the same object: tables have no equality that is true or false.
@@ -83,6 +85,9 @@ def study_of(sweep: RecordedSweep) -> Study:
     records = {name: record for name, record in recorded.items() if name not in refused}
     runs = with_configurations(_with_other_keys(_emptied(table, refused), records))
     evaluations, targets = _evaluations(sweep), targets_table(list(targets_in(sweep)))
+    # The parts of a loop without epochs are no epochs.
+    parts = [name for name, run in sweep.runs.items() if not run.has_epochs]
+    history = history[~history["run_dir"].isin(parts)]
     history, evaluations, targets = (
         each[~each["run_dir"].isin(list(refused))] for each in (history, evaluations, targets)
     )
@@ -104,9 +109,20 @@ def study_of(sweep: RecordedSweep) -> Study:
 
 
 def _evaluations(sweep: RecordedSweep) -> pd.DataFrame:
-    rows = [{"run_dir": run.name, **asdict(row)} for run in sweep.runs.values() for row in run.evaluations]
-    names = [each.name for each in fields(EvaluationRow)]
-    return pd.DataFrame(rows, columns=["run_dir", *names]).astype(dict.fromkeys(names, float))
+    """Return the rows of `evaluations.csv`, with a column for every measure of the user's in `measures.csv`."""
+    rows: dict[tuple[str, int], dict[str, Any]] = {}
+    names = dict.fromkeys(each.name for each in fields(EvaluationRow))
+    for run in sweep.runs.values():
+        rows |= {(run.name, row.iterations): {"run_dir": run.name, **asdict(row)} for row in run.evaluations}
+        for measured in run.measures[:MOST_MEASURED]:
+            if (key := (run.name, measured.iterations)) in rows and measured.measure not in (
+                "run_dir",
+                "configuration",
+            ):
+                rows[key].setdefault(measured.measure, measured.value)
+                names[measured.measure] = None
+    table = pd.DataFrame(list(rows.values()), columns=["run_dir", *names])
+    return table.astype(dict.fromkeys(names, float))
 
 
 def _emptied(table: pd.DataFrame, refused: dict[str, str]) -> pd.DataFrame:
@@ -266,8 +282,9 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Goal:
-    """A measure below a threshold for the first time: the running loss, or a column of `evaluations.csv`.
+    """A measure that meets a threshold for the first time: the running loss, or what `evaluated` was called with.
 
+    A loss or an error is to be below it; `direction` says how any other measure is to stand to it.
     If the losses of some run's iterations are not known, it is the mean loss of an epoch, for all runs. `problem` says
     why the runs have no common goal; each is then held against its own threshold of the running loss.
     """
@@ -275,10 +292,18 @@ class Goal:
     measure: str = RUNNING_LOSS
     threshold: float | None = None
     problem: str | None = None
+    direction: str = BELOW
+
+    @property
+    def rises(self) -> bool:
+        """Whether the measure is to rise to the threshold."""
+        return not self.direction.startswith(BELOW)
 
     def __str__(self) -> str:
-        if not self.threshold:
+        if self.threshold is None:
             return _("the threshold")
+        if self.measure not in MEASURES:
+            return _("{measure} of {threshold:g}", measure=self.measure, threshold=self.threshold)
         return _(MEASURES[self.measure], threshold=self.threshold)
 
 
@@ -289,7 +314,7 @@ def goal_of(runs: pd.DataFrame, targets: pd.DataFrame) -> Goal:
     running loss, which lags behind where the loss is steep. Behind a softmax that cross-entropy squashes again a loss
     is another thing than behind logits: runs with several heads are ranked by an error, if it is a target.
     """
-    trained = runs[runs["batch_size"].notna() & (runs["epochs"].fillna(0) > 0)]
+    trained = runs[runs["batch_size"].notna() & has_trained(runs)]
     shared = shared_goals(trained, targets)
     heads, thresholds = (trained[name].dropna().unique() for name in ("head", "loss_threshold"))
     usual = [Goal("train_loss", float(each)) for each in thresholds]
@@ -307,7 +332,8 @@ def goal_of(runs: pd.DataFrame, targets: pd.DataFrame) -> Goal:
     if len(thresholds) > 1:
         return Goal(of_training, problem=_("these runs have different thresholds, so they are not ranked"))
     if not len(thresholds):
-        return Goal(of_training)
+        problem = _("these runs have no goal: neither a threshold of the loss nor a target in common")
+        return Goal(of_training, problem=problem if len(trained) else None)
     return usual[0] if usual[0] in shared else Goal(of_training, float(thresholds[0]))
 
 
@@ -321,9 +347,16 @@ def _loss_of_training(runs: pd.DataFrame) -> str:
 def shared_goals(runs: pd.DataFrame, targets: pd.DataFrame) -> list[Goal]:
     """Return the targets that all `runs` have, reached or not: errors first, of one measure the easiest first."""
     own = targets[targets["run_dir"].isin(runs["run_dir"])]
-    counts = own.groupby(["target", "threshold"])["run_dir"].nunique()
-    goals = [Goal(str(name), float(value)) for (name, value), count in counts.items() if count == len(runs)]
-    return sorted(goals, key=lambda goal: (list(MEASURES).index(goal.measure), -(goal.threshold or 0)))
+    counts = own.groupby(["target", "threshold", "direction"])["run_dir"].nunique()
+    goals = [
+        Goal(str(name), float(value), direction=str(direction))
+        for (name, value, direction), count in counts.items()
+        if count == len(runs)
+    ]
+    measures = [*MEASURES, *sorted({goal.measure for goal in goals} - MEASURES.keys())]
+    return sorted(
+        goals, key=lambda goal: (measures.index(goal.measure), (goal.threshold or 0) * (1 if goal.rises else -1))
+    )
 
 
 def _hardest(goals: Sequence[Goal], targets: pd.DataFrame) -> Goal:
@@ -335,7 +368,15 @@ def _hardest(goals: Sequence[Goal], targets: pd.DataFrame) -> Goal:
 
 def rows_of(goal: Goal, targets: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `targets.csv` that are about a goal."""
-    return targets[(targets["target"] == goal.measure) & (targets["threshold"] == goal.threshold)]
+    names = ("target", "threshold", "direction")
+    wanted = (goal.measure, goal.threshold, goal.direction)
+    same = [targets[name] == value for name, value in zip(names, wanted, strict=True)]
+    return targets[same[0] & same[1] & same[2]]
+
+
+def has_trained(runs: pd.DataFrame) -> pd.Series:
+    """Return whether each of the `runs` trained for an iteration or more: a loop of the user's may have no epochs."""
+    return (runs["iterations"].fillna(0) > 0) | (runs["epochs"].fillna(0) > 0)
 
 
 def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataFrame:
@@ -367,6 +408,8 @@ def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataF
     own = (runs["seconds_per_epoch"] / runs["iterations_per_epoch"]).fillna(
         runs["seconds_to_threshold"] / runs["iterations_to_threshold"]
     )
+    if goal.measure not in OF_TRAINING:
+        own = own.fillna((at["seconds"] / at["iterations"]).where(at["iterations"] > 0))
     columns["seconds_to_goal"] = iterations.astype("Float64") * seconds_per_iteration(runs).fillna(own)
     columns["own_seconds_to_goal"] = iterations.astype("Float64") * own
     columns["lateness"] = (window / examples.astype("Float64")).clip(upper=1)

@@ -20,7 +20,17 @@ from digits_sweep.report.statistics import (
     or_infinity,
     ranked,
 )
-from digits_sweep.report.study import Goal, Study, labels, rows_of, settings, shared_goals, shortened, telling_apart
+from digits_sweep.report.study import (
+    Goal,
+    Study,
+    has_trained,
+    labels,
+    rows_of,
+    settings,
+    shared_goals,
+    shortened,
+    telling_apart,
+)
 from digits_sweep.report.words import (
     _,
     cell,
@@ -133,7 +143,7 @@ def setting_columns(runs: pd.DataFrame) -> dict[str, str]:
 
 def other_goals(study: Study, most: int = 6) -> list[Goal]:
     """Return the targets of a sweep besides its goal."""
-    known = study.runs[study.runs["epochs"].fillna(0) > 0]
+    known = study.runs[has_trained(study.runs)]
     return [goal for goal in shared_goals(known, study.targets) if goal != study.goal][:most]
 
 

@@ -1,4 +1,4 @@
-"""Loops of somebody else's for the tests: a recorder with usual arguments, epochs of given losses, and what came of them."""
+"""Loops of somebody else's for the tests: a recorder with usual arguments, epochs of given losses, what came of it."""
 
 from pathlib import Path
 from typing import Any

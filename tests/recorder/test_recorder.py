@@ -174,10 +174,9 @@ def test_more_steps_than_announced_are_refused_at_the_first_one_and_the_others_k
 def test_an_epoch_after_one_that_was_shorter_than_announced_is_refused_with_the_right_number(tmp_path):
     run = recorder(tmp_path, batch_size=30)
     right = r"epoch 1 had 90 examples of train_samples=100; .*drop_last=True\), pass train_samples=90"
-    with pytest.raises(CannotRecord, match=right), run:
-        for _ in range(2):
-            epoch(run, [1.0] * 3)
-    assert (row(run)["status"], row(run)["iterations"]) == ("failed", 3)
+    with run, pytest.raises(CannotRecord, match=right):
+        [epoch(run, [1.0] * 3) for _ in range(2)]
+    assert (row(run)["ended"], row(run)["iterations"]) == ("stopped within an epoch", 3)
 
 
 @pytest.mark.parametrize(
@@ -191,13 +190,18 @@ def test_an_epoch_after_one_that_was_shorter_than_announced_is_refused_with_the_
 @pytest.mark.parametrize("within", [0, 3])
 def test_a_loop_that_raises_leaves_a_record_that_says_so_and_all_that_it_did(tmp_path, error, status, line, within):
     run = recorder(tmp_path)
-    with pytest.raises(type(error)), run:
-        epoch(run, [1.0] * 5)
-        run.evaluated(test_error=0.5)
-        with run.epoch():
-            for _ in range(within):
-                run.step(2.0)
-            raise error
+
+    def loop():
+        with run:
+            epoch(run, [1.0] * 5)
+            run.evaluated(test_error=0.5)
+            with run.epoch():
+                for _ in range(within):
+                    run.step(2.0)
+                raise error
+
+    with pytest.raises(type(error)):
+        loop()
     recorded = read_run(run.run_dir)
     assert (recorded.status, recorded.record.error_line, recorded.epochs) == (status, line, 1)
     assert (recorded.iterations, len(recorded.evaluations)) == (5 + within, 1)
@@ -293,9 +297,9 @@ def test_a_loop_without_epochs_is_on_the_disk_long_before_its_end(tmp_path, monk
 
 def test_a_completed_run_is_not_replaced_unless_that_is_said_and_any_other_one_starts_again(tmp_path):
     run = recorder(tmp_path)
-    with pytest.raises(ZeroDivisionError), run:
-        epoch(run, [3.0] * 5)
-        raise ZeroDivisionError
+    run.start()
+    epoch(run, [3.0] * 5)
+    run.end(ZeroDivisionError())
     assert not run.is_completed
     with recorder(tmp_path) as again:
         epoch(again, [2.0] * 5)
@@ -324,9 +328,9 @@ def test_a_loop_that_continues_gives_the_table_of_one_that_never_stopped(tmp_pat
     """It stops after `at` steps, with a state saved there; two more steps are lost with the process."""
     per_epoch = 5 * accumulate
 
-    def train(run, start, stop):
+    def train(run, start, stop, resumes=False):
         for step in range(start, stop):
-            if step % per_epoch == 0 or step == start:
+            if step % per_epoch == 0 or (resumes and step == start):
                 run.start_epoch()
             run.step(1.0 / (1 + step))
             if step % 3 == 2:
@@ -350,7 +354,7 @@ def test_a_loop_that_continues_gives_the_table_of_one_that_never_stopped(tmp_pat
     continued = recorder(tmp_path / "stopped", **given)
     continued.load_state_dict(state)
     continued.start()
-    train(continued, at, 2 * per_epoch)
+    train(continued, at, 2 * per_epoch, resumes=True)
     continued.end()
 
     assert losses_of(continued) == losses_of(whole)
