@@ -89,8 +89,11 @@ def config_of(
 ) -> dict[str, Any]:
     """Return what `Recorder` is called with as a run's configuration; `numbers` are those of `LIMITS`.
 
+    A weight decay and a seed that are None are 0, and a model and an optimizer `own`.
+
     Raises `CannotRecord` with a line for the first value that could not be read or shown later.
     """
+    numbers |= {name: 0 for name in ("weight_decay", "seed") if numbers[name] is None}
     for name, value in numbers.items():
         rule, whole = LIMITS[name], name in ("batch_size", "seed")
         numbers[name] = number(name, value, rule if whole else or_null(rule), whole)
@@ -98,8 +101,8 @@ def config_of(
     rates = {"lr": numbers["lr"], "weight_decay": numbers["weight_decay"]}
     config = {
         "data": {"name": _text("dataset", dataset), "batch_size": numbers["batch_size"]},
-        "model": {"name": _text("model", model)},
-        "optimizer": {"name": _text("optimizer", optimizer), **rates},
+        "model": {"name": _text("model", model or "own")},
+        "optimizer": {"name": _text("optimizer", optimizer or "own"), **rates},
         "trainer": {"loss_threshold": numbers["loss_threshold"]},
         "engine": {"name": OWN_LOOP},
         "evaluation": {"targets": thresholds} | ({"directions": directions} if directions else {}),

@@ -9,6 +9,8 @@ from digits_sweep.config.keys import value_of
 from digits_sweep.config.own_command import RUN
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotRecord
+from digits_sweep.recorder.arguments import plain
+from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Record, read_record
 from digits_sweep.training.schedule import Schedule
 
@@ -29,21 +31,21 @@ def run_of_a_sweep() -> tuple[Path, Record]:
 
 
 def refuse_otherwise(config: dict[str, Any], passed: Mapping[str, Any]) -> None:
-    """Raise `CannotRecord` if a program passes, by key, something else than its sweep started it with.
+    """Raise `CannotRecord` if a program passes `Recorder` something else than its sweep started it with.
 
     None stands for what it leaves to the sweep.
     """
-    for key, value in passed.items():
-        planned = value_of(config, key)
+    keys = {column.name: column.keys[0] for column in COLUMNS if column.keys}
+    values = {keys[name]: value for name, value in passed.items() if name in keys}
+    values |= {f"model.arguments.{name}": value for name, value in passed["settings"].items()}
+    for name, value in passed["targets"].items():
+        thresholds = plain(value)
+        values[f"evaluation.targets.{name}"] = thresholds if isinstance(thresholds, list) else [thresholds]
+    for key, given in values.items():
+        planned, value = value_of(config, key), plain(given)
         if value is not None and value != planned:
             right = f"the sweep has {key}={to_text(planned)}; leave it out of Recorder(), or type it for the sweep"
             raise CannotRecord(f"{key}={to_text(value)}: {right}")
-
-
-def last_iteration(config: dict[str, Any], iterations: Schedule) -> int | None:
-    """Return the iteration with which the sweep gives a run up, at `trainer.max_examples`; None if it does not."""
-    most = value_of(config, "trainer.max_examples")
-    return None if most is None else iterations.iteration_at(most)
 
 
 def due(config: dict[str, Any], iterations: Schedule, done: int) -> bool:

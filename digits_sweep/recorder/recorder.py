@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from digits_sweep.config.keys import value_of
 from digits_sweep.config.schema import Rule, or_null, whole_number
 from digits_sweep.config.text import expand_home
 from digits_sweep.errors import CannotRecord, UnreadableRecord
@@ -29,6 +30,7 @@ from digits_sweep.recorder.arguments import (
     number,
     shown,
 )
+from digits_sweep.recorder.of_a_sweep import due, refuse_otherwise, run_of_a_sweep
 from digits_sweep.recorder.steps import Steps
 from digits_sweep.results.columns import LIMITS, OWN_LOOP
 from digits_sweep.results.environment import describe_environment
@@ -36,6 +38,10 @@ from digits_sweep.results.files import LINK, check_plain, make_folder, remove_le
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import window_of
 from digits_sweep.results.record import (
+    ALL_TARGETS,
+    MAX_EXAMPLES,
+    NO_NUMBER,
+    THRESHOLD,
     EpochRow,
     EvaluationRow,
     MeasureRow,
@@ -55,12 +61,12 @@ from digits_sweep.results.sweep import (
     read_manifest,
     write_manifest,
 )
+from digits_sweep.results.targets import all_reached
 from digits_sweep.results.writing import RunWriter, read_committed
 from digits_sweep.training.device import PeakMemory, is_out_of_memory
+from digits_sweep.training.schedule import Schedule
 from digits_sweep.training.stopwatch import Stopwatch
 
-# Examples that the running loss is a mean over, if it is not known how many an epoch has.
-WINDOW_WITHOUT_LENGTH = 1_000
 # A loop without epochs is recorded as often, so that a process that is killed loses no more.
 SECONDS_PER_PART, ITERATIONS_PER_PART = 30.0, 1_000
 WITHIN_AN_EPOCH = "stopped within an epoch"
@@ -127,6 +133,10 @@ def rank() -> int:
 class Recorder:
     """Records one run of a training loop in the sweep in the folder `sweep`, such as `outputs/sweeps/mine`.
 
+    In a program that `python -m digits_sweep command=...` has started, leave out `sweep` and all that the sweep knows:
+    `batch_size`, `lr`, `seed` and `config` say what it is. When the sweep has what it wants of the run, the run ends;
+    what is recorded after that is dropped, and the sweep stops the program.
+
     A context manager: the run is completed at the end of the block, and failed or interrupted if that raises. An epoch
     trains on `train_samples` examples in batches of `batch_size`, of which only the last may be smaller; with None its
     length is not known beforehand, or there are no epochs. `accumulate` steps make an iteration, whose examples all of
@@ -137,22 +147,23 @@ class Recorder:
     `parameters` is the number of what is trained, `device` that of the losses, which the clock waits for. With
     `average` every process of a process group calls `step`, and what is recorded is the mean of their losses; else it
     is that of rank zero. With `replace` a completed run of the same name is recorded anew. Raises `CannotRecord` if
-    `sweep` is one of another kind or a value could not be shown later, and OSError if it cannot be written.
+    `sweep` is one of another kind, a value could not be shown later, or the sweep that started the program says
+    otherwise, and OSError if it cannot be written.
     """
 
     def __init__(
         self,
-        sweep: os.PathLike[str] | str,
+        sweep: os.PathLike[str] | str | None = None,
         *,
-        batch_size: int,
         train_samples: int | None,
+        batch_size: int | None = None,
         lr: float | None = None,
         loss_threshold: float | None = None,
-        weight_decay: float | None = 0.0,
-        seed: int = 0,
+        weight_decay: float | None = None,
+        seed: int | None = None,
         dataset: str = "own",
-        model: str = "own",
-        optimizer: str = "own",
+        model: str | None = None,
+        optimizer: str | None = None,
         device: torch.device | str = "cpu",
         parameters: int | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -162,23 +173,30 @@ class Recorder:
         average: bool = False,
         replace: bool = False,
     ) -> None:
-        self.sweep_dir = Path(expand_home(os.fspath(sweep)))
-        self.config = config_of(
-            batch_size=batch_size, lr=lr, weight_decay=weight_decay, loss_threshold=loss_threshold, seed=seed,
-            dataset=dataset, model=model, optimizer=optimizer, settings=settings or {}, targets=targets or {},
-        )  # fmt: skip
+        passed: dict[str, Any] = {
+            "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "loss_threshold": loss_threshold,
+            "seed": seed, "model": model, "optimizer": optimizer, "settings": settings or {}, "targets": targets or {},
+        }  # fmt: skip
+        self.is_of_a_sweep = sweep is None
+        if sweep is None:
+            self.run_dir, self.record = run_of_a_sweep()
+            refuse_otherwise(self.record.config, passed)
+            self.sweep_dir, self.config = self.run_dir.parent, self.record.config
+        else:
+            self.sweep_dir, self.config = Path(expand_home(os.fspath(sweep))), config_of(dataset=dataset, **passed)
+            folder = folder_of(self.config)
+            self.run_dir = self.sweep_dir / folder
+            self.record = Record(0, folder=folder, config=self.config)
         self.batch_size: int = self.config["data"]["batch_size"]
+        self.lr, self.seed = self.config["optimizer"]["lr"], self.config["seed"]
         self.train_samples = number("train_samples", train_samples, or_null(LIMITS["train_samples"]), whole=True)
         self.accumulate = number("accumulate", accumulate, _steps_of(self.batch_size), whole=True)
         self.average, self.replace = average, replace
-        of_epoch = window_of(self.train_samples) if self.train_samples else WINDOW_WITHOUT_LENGTH
-        self.window = number("window", window or of_epoch, LIMITS["train_samples"], whole=True)
-        if window is not None or self.train_samples is None:
+        self.window = window_of(self.train_samples)
+        if window is not None:
+            self.window = number("window", window, LIMITS["train_samples"], whole=True)
             self.config["trainer"]["window"] = self.window
-        folder = folder_of(self.config)
-        self.run_dir = self.sweep_dir / folder
-        self.record = Record(0, folder=folder, parameters=parameters, config=self.config)
-        self.record.dataset, self.record.train_samples = self.config["data"]["name"], self.train_samples
+        self.record.dataset, self.record.train_samples, self.record.parameters = dataset, self.train_samples, parameters
         self.record.engine, self.record.device = OWN_LOOP, str(device)
         self.history: list[EpochRow] = []
         self.clock, self._seconds_before = Stopwatch(torch.device(device)), 0.0
@@ -189,12 +207,27 @@ class Recorder:
         self._iterations_before = self._examples_before = 0
         # Of the present epoch: examples seen, and steps since the last update.
         self._seen = self._since_update = 0
-        self._in_epoch = self._has_started = self._records = False
+        self._in_epoch = self._has_started = self._has_ended = self._records = False
         self._has_epochs, self._step_size = self.train_samples is not None, self.batch_size // self.accumulate
         self._state: dict[str, Any] | None = None
         self._open, self._written_at = ExitStack(), 0.0
 
+        # A sweep that has started this program gives a run up at so many examples.
+        self._most = value_of(self.config, "trainer.max_examples") if self.is_of_a_sweep else None
+        self._evaluated: list[EvaluationRow] = []
+
     # --- The run.
+
+    @property
+    def iterations(self) -> int:
+        """How many times the weights have changed."""
+        return self._iterations_before + len(self._steps.ends)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the sweep that started this program wants an evaluation now, at its `evaluation.` keys."""
+        iterations = Schedule(self.train_samples or self.batch_size, self.batch_size)
+        return not self._has_ended and due(self.config, iterations, self.iterations)
 
     @property
     def is_completed(self) -> bool:
@@ -239,7 +272,8 @@ class Recorder:
         before = read_record(self.run_dir) if self._state is not None else None
         if before is not None and before.run_id != (self._state or {}).get("run_id"):
             raise CannotRecord(f"{self.run_dir}: the state that was loaded is that of another run")
-        add_run(self.sweep_dir, record)
+        if not self.is_of_a_sweep:
+            add_run(self.sweep_dir, record)
         make_folder(self.run_dir)
         if self.run_dir.is_symlink():
             raise CannotRecord(f"{self.run_dir}: {LINK}")
@@ -263,9 +297,9 @@ class Recorder:
 
         What was trained of the present epoch is recorded too. `why` says why a completed run ended when it did.
         """
-        if not self._has_started:
+        if not self._has_started or self._has_ended:
             return
-        self._has_started = False
+        self._has_ended = True
         self.clock.stop()
         if error is not None:
             self.average = False  # The other processes may be gone.
@@ -287,7 +321,9 @@ class Recorder:
             self._files.add(self._new, self._measures)
             record.files = self._files.written
             write_record(self.run_dir, record)
-        publish(self.sweep_dir)
+        # A sweep that has started this program keeps its tables itself.
+        if not self.is_of_a_sweep:
+            publish(self.sweep_dir)
         _recorded_here.add(self.run_dir.resolve())
 
     # --- Epochs and steps.
@@ -304,6 +340,8 @@ class Recorder:
 
         Raises `CannotRecord` if the run has not started, or if the epoch before had not as many examples as announced.
         """
+        if self._has_ended:
+            return
         if not self._has_started:
             raise CannotRecord("an epoch before the start: use `with recorder:`, or call recorder.start()")
         if self._in_epoch and self._state is None:
@@ -316,7 +354,7 @@ class Recorder:
                 f"many (drop_last=True), pass train_samples={seen}; if their number is not known, train_samples=None"
             )
         if not self._has_epochs:
-            if self._iterations:
+            if self.iterations:
                 raise CannotRecord("an epoch after steps outside an epoch: put all steps into one, or none")
             self.clock.reset()
         self._state, self._in_epoch, self._has_epochs = None, True, True
@@ -329,6 +367,23 @@ class Recorder:
         the weights changed with it; by default that follows from `accumulate` and the end of the epoch. A batch that
         was left out, without a gradient, has the loss None. Raises `CannotRecord` if there is more than was announced.
         """
+        if self._has_ended or (self._most is not None and self._is_enough(self._most)):
+            return
+        size, steps = self._size_of(examples), self._steps
+        if loss is not None:
+            steps.add(loss, size)
+        self._seen += size
+        self._since_update += 1
+        if update is None:
+            update = self._since_update >= self.accumulate or self._seen == self.train_samples
+        if update:
+            self._since_update = 0
+            steps.close()
+            if not self._in_epoch and self._is_due():
+                self._write()
+
+    def _size_of(self, examples: int | None) -> int:
+        """Return the examples of a step. Raises `CannotRecord` if it does not fit."""
         size, samples = self._step_size, self.train_samples
         if samples is None:
             if examples is not None:
@@ -341,18 +396,13 @@ class Recorder:
                 size = rest
             if not self._in_epoch or rest <= 0 or (examples is not None and examples != size):
                 self._refuse_step(examples, size)
-        steps = self._steps
-        if loss is not None:
-            steps.add(loss, size)
-        self._seen += size
-        self._since_update += 1
-        if update is None:
-            update = self._since_update >= self.accumulate or self._seen == samples
-        if update:
-            self._since_update = 0
-            steps.close()
-            if not self._in_epoch and self._is_due():
-                self._write()
+        return size
+
+    def _is_enough(self, most: int) -> bool:
+        """End the run if it has the most examples that its sweep wants; the last iteration may be evaluated before."""
+        if self._examples >= most:
+            self.end(why=MAX_EXAMPLES)
+        return self._has_ended
 
     def _is_due(self) -> bool:
         """Return whether a part of a loop without epochs is to be written: of several processes in all at once."""
@@ -383,15 +433,23 @@ class Recorder:
     def end_epoch(self) -> None:
         """Stop the clock and record the epoch. Raises OSError if it cannot be written."""
         self.clock.stop()
+        if self._has_ended:
+            return
         self._write(ends_epoch=True)
         self._in_epoch, self._seen, self._since_update = False, 0, 0
         # Batches without an update after them trained nothing.
         self._steps = Steps()
+        if self.is_of_a_sweep and self.history:
+            trainer, loss = self.config["trainer"], self.history[-1].loss_mean
+            if not math.isfinite(loss):
+                self.end(why=NO_NUMBER)
+            elif trainer.get("stop_at_threshold") and loss < trainer["loss_threshold"]:
+                self.end(why=THRESHOLD)
 
     def _write(self, ends_epoch: bool = False) -> None:
         """Record what was trained since the last time, with the evaluations that cannot change any more."""
         running = self.clock.seconds + self.clock.running_seconds
-        iterations, examples = self._iterations, self._examples
+        iterations, examples = self.iterations, self._examples
         losses, sizes = self._steps.take()
         self._written_at = time.perf_counter()
         if not len(losses):
@@ -422,10 +480,6 @@ class Recorder:
             self.clock.start()
 
     @property
-    def _iterations(self) -> int:
-        return self._iterations_before + len(self._steps.ends)
-
-    @property
     def _examples(self) -> int:
         return self._examples_before + self._steps.examples
 
@@ -447,6 +501,8 @@ class Recorder:
         any others, such as `f1` or `perplexity`. Of a measure that is taken twice at one step the later value counts.
         Raises `CannotRecord` if a value could not be shown later.
         """
+        if self._has_ended:
+            return
         if not self._has_started:
             raise CannotRecord("an evaluation before the start: use `with recorder:`, or call recorder.start()")
         given = dict(zip(OF_EVALUATIONS, (test_loss, train_loss, test_error, train_error, classes_never_predicted),
@@ -456,17 +512,22 @@ class Recorder:
             raise CannotRecord("evaluated() without a value: name one, such as test_error=0.1 or f1=0.9")
         usual: dict[str, Any] = {name: values.pop(name) for name in OF_EVALUATIONS if name in values}
         seconds = self.clock.seconds + self.clock.running_seconds
-        if self._new and self._new[-1].iterations == self._iterations:
+        if self._new and self._new[-1].iterations == self.iterations:
             self._new[-1] = replace(self._new[-1], **usual)
         else:
             nothing: dict[str, Any] = dict.fromkeys(OF_EVALUATIONS)
-            self._new.append(EvaluationRow(self._iterations, self._examples, seconds, **nothing | usual))
-        again = [each for each in self._measures if each.iterations < self._iterations or each.measure not in values]
-        self._measures = [*again, *(MeasureRow(self._iterations, name, value) for name, value in values.items())]
+            self._new.append(EvaluationRow(self.iterations, self._examples, seconds, **nothing | usual))
+        again = [each for each in self._measures if each.iterations < self.iterations or each.measure not in values]
+        self._measures = [*again, *(MeasureRow(self.iterations, name, value) for name, value in values.items())]
         if "test_error" in usual:
             self.record.test_accuracy = 1 - usual["test_error"]
         if "classes_never_predicted" in usual:
             self.record.classes_never_predicted = usual["classes_never_predicted"]
+        evaluation = self.config["evaluation"]
+        if self.is_of_a_sweep and evaluation.get("stop"):
+            self._evaluated.append(self._new[-1])
+            if all_reached(evaluation["targets"], self._evaluated):
+                self.end(why=ALL_TARGETS)
 
     # --- A loop that is stopped and continues.
 
@@ -519,7 +580,8 @@ class Recorder:
         self.clock.seconds, self._seconds_before = state["seconds"], state["seconds_before"]
         self._in_epoch, self._seen, self._since_update = state["in_epoch"], state["seen"], state["since_update"]
         self._has_epochs |= self._in_epoch or any(row.complete for row in self.history)
-        self._steps = Steps(list(state["losses"]), list(state["sizes"]), list(state["ends"]))
+        losses, sizes, ends = (list(state[name]) for name in ("losses", "sizes", "ends"))
+        self._steps = Steps(losses, sizes, ends, sum(sizes[: ends[-1]]) if ends else 0)
         self._new = [EvaluationRow(**row) for row in state["evaluations"]]
         self._measures = [MeasureRow(**row) for row in state["measures"]]
 

@@ -18,6 +18,8 @@ LENGTH = 1_024
 class Steps:
     """Losses of steps with their examples, and after how many of them each iteration was: several may make one.
 
+    `examples` are those of the iterations.
+
     A loss on the CPU is read at once. One on another device is copied there, into a vector that was made beforehand, in
     the order of the device's own work: a buffer that the next step overwrites does no harm.
     """
@@ -25,6 +27,7 @@ class Steps:
     losses: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
+    examples: int = 0
     # Where in `losses` a number is to stand, and where in which vector it is.
     _on_device: list[tuple[int, Tensor, int]] = field(default_factory=list)
     _vector: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -50,14 +53,10 @@ class Steps:
 
     def close(self) -> None:
         """Let the steps since the last iteration make one, if there are any."""
-        end = len(self.losses)
-        if end and (not self.ends or self.ends[-1] < end):
+        end, first = len(self.losses), self.ends[-1] if self.ends else 0
+        if end > first:
             self.ends.append(end)
-
-    @property
-    def examples(self) -> int:
-        """The examples of all iterations."""
-        return sum(self.sizes[: self.ends[-1]]) if self.ends else 0
+            self.examples += self.sizes[-1] if end == first + 1 else sum(self.sizes[first:])
 
     def _copied(self, loss: Tensor) -> float:
         """Copy a loss on its device; what stands in its place until it is read is not a number."""
@@ -91,7 +90,7 @@ class Steps:
         sizes = np.add.reduceat(weights, starts)
         with np.errstate(invalid="ignore", over="ignore"):
             losses = (np.add.reduceat(values * weights, starts) / sizes).astype("<f4")
-        self.losses, self.sizes, self.ends = self.losses[end:], self.sizes[end:], []
+        self.losses, self.sizes, self.ends, self.examples = self.losses[end:], self.sizes[end:], [], 0
         return losses, sizes
 
 

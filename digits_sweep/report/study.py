@@ -115,11 +115,8 @@ def _evaluations(sweep: RecordedSweep) -> pd.DataFrame:
     for run in sweep.runs.values():
         rows |= {(run.name, row.iterations): {"run_dir": run.name, **asdict(row)} for row in run.evaluations}
         for measured in run.measures[:MOST_MEASURED]:
-            if (key := (run.name, measured.iterations)) in rows and measured.measure not in (
-                "run_dir",
-                "configuration",
-            ):
-                rows[key].setdefault(measured.measure, measured.value)
+            if (row := rows.get((run.name, measured.iterations))) and measured.measure != "configuration":
+                row.setdefault(measured.measure, measured.value)
                 names[measured.measure] = None
     table = pd.DataFrame(list(rows.values()), columns=["run_dir", *names])
     return table.astype(dict.fromkeys(names, float))

@@ -21,7 +21,7 @@ from digits_sweep.results.record import Written
 LOSSES_FILE, SIZES_FILE = "losses.npy", "examples.npy"
 LOSS, SIZE = "<f4", "<i4"
 # The running loss is the mean over this part of the training set: of MNIST's 60,000 examples, over 3,000.
-WINDOWS_PER_EPOCH = 20
+WINDOWS_PER_EPOCH, WITHOUT_LENGTH = 20, 1_000
 
 Losses = NDArray[np.float32]
 Sizes = NDArray[np.int64]
@@ -95,9 +95,12 @@ def _read(path: Path, dtype: str, written: Written | None = None, count: int | N
     return np.frombuffer(data[: size // 4 * 4], dtype=dtype)
 
 
-def window_of(num_samples: int) -> int:
-    """Return how many examples the running loss is a mean over: a twentieth of the training set, and at least one."""
-    return -(-num_samples // WINDOWS_PER_EPOCH)
+def window_of(num_samples: int | None) -> int:
+    """Return how many examples the running loss is a mean over: a twentieth of the training set, and at least one.
+
+    1,000 if it is not known how many examples there are.
+    """
+    return WITHOUT_LENGTH if num_samples is None else -(-num_samples // WINDOWS_PER_EPOCH)
 
 
 def window_width(batch_size: int, num_samples: int) -> int:

@@ -112,7 +112,9 @@ class RecordedRun:
     def window(self) -> int | None:
         """The examples that its running loss is a mean over; None before its data set is known."""
         own, samples = self.number("trainer.window"), self.record.train_samples
-        return int(own) if own and 1 <= own <= MOST_EXAMPLES else window_of(samples) if samples else None
+        if own and 1 <= own <= MOST_EXAMPLES:
+            return int(own)
+        return window_of(samples) if samples or self.record.engine == OWN_LOOP else None
 
     @property
     def has_epochs(self) -> bool:

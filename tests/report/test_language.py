@@ -30,6 +30,7 @@ ELSEWHERE = {
     *(column.mixture for column in COLUMNS if column.mixture),
     *map(str, Status),
     *("trainer.loss_threshold reached", "trainer.max_examples reached", "all targets reached"),
+    "stopped within an epoch",
     *OF_THE_SCRIPT,
 }
 OTHERS = [name for name in LANGUAGES if name != ENGLISH]
