@@ -1,6 +1,5 @@
 """The critical batch size: its files, what it answers in words, its table and its figures."""
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,16 +41,16 @@ from digits_sweep.report.words import (
 from digits_sweep.results.critical import (
     ANSWERS,
     BRANCHES,
-    BRANCHES_TYPES,
+    BRANCHES_COLUMNS,
     STEPS,
-    STEPS_TYPES,
+    STEPS_COLUMNS,
     TUNING,
-    TUNING_TYPES,
+    TUNING_COLUMNS,
     Answer,
     Check,
     read_answers,
+    read_study_table,
 )
-from digits_sweep.results.files import HISTORY_BYTES, read_csv, read_file, reason_of
 
 POINTS = 60
 # A miss is drawn so many times above the largest number there is.
@@ -115,28 +114,14 @@ def load_critical(folder: Path, floor: float = 0.0) -> Critical | None:
     """
     if not (folder / ANSWERS).is_file():
         return None
-    has_branches = (folder / BRANCHES).is_file()
-    return Critical(
-        read_answers(folder),
-        _table(folder / STEPS, STEPS_TYPES),
-        _table(folder / TUNING, TUNING_TYPES),
-        branches_of(_table(folder / BRANCHES, BRANCHES_TYPES), floor) if has_branches else None,
-    )
-
-
-def _table(path: Path, types: dict[str, Any]) -> pd.DataFrame:
-    """Read a table; its numbers are above 0 or missing, so that each has a place on a logarithmic axis."""
-    read_csv(path, HISTORY_BYTES, list(types))
-    try:
-        table = pd.read_csv(io.BytesIO(read_file(path, HISTORY_BYTES)), dtype=types)
-        columns = [
-            name for name, kind in types.items() if kind in ("Int64", "Float64") and name not in ("seed", "seeds")
-        ]
-        if (table[columns].astype("Float64") <= 0).any(axis=None) or table["batch_size"].isna().any():
-            raise ValueError("a number is not above 0")
-    except (ValueError, TypeError, OverflowError) as error:
-        raise UnreadableRecord(f"{path.name}: {reason_of(error)}") from error
-    return table
+    answers, steps = read_answers(folder), read_study_table(folder / STEPS, STEPS_COLUMNS)
+    tuning = read_study_table(folder / TUNING, TUNING_COLUMNS)
+    if lost := next((answer for answer in answers if _of_goal(steps, answer).empty), None):
+        raise UnreadableRecord(f"{STEPS}: has no row of {lost.target} < {lost.threshold}, which {ANSWERS} has")
+    branches = None
+    if (folder / BRANCHES).is_file():
+        branches = branches_of(read_study_table(folder / BRANCHES, BRANCHES_COLUMNS), floor)
+    return Critical(answers, steps, tuning, branches)
 
 
 def branches_of(table: pd.DataFrame, floor: float = 0.0) -> Branches | None:

@@ -4,51 +4,71 @@ They are `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import pandas as pd
+from msgspec import Meta
 
-from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file
+from digits_sweep.config.schema import TargetsConfig
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.files import RECORD_BYTES, STUDY_BYTES, read_csv, read_json, replace_file
+from digits_sweep.results.record import Count, Size
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
 BRANCHES = "branches.csv"
-TUNING_TYPES: dict[str, Any] = {
-    "batch_size": "Int64",
-    "lr": "Float64",
-    "seed": "Int64",
-    "target": "string",
-    "threshold": "Float64",
-    "reached": "boolean",
-    "iterations": "Float64",
-    "examples": "Float64",
-}
-STEPS_TYPES: dict[str, Any] = {
-    "target": "string",
-    "threshold": "Float64",
-    "batch_size": "Int64",
-    "lr": "Float64",
-    "seeds": "Int64",
-    "median": "Float64",
-    "low": "Float64",
-    "high": "Float64",
-    "tuned_median": "Float64",
-}
 
-BRANCHES_TYPES: dict[str, Any] = {
-    "batch_size": "Int64",
-    "lr": "Float64",
-    "seed": "Int64",
-    "examples": "Int64",
-    "train_loss": "Float64",
-    "tolerance": "Float64",
-}
+Target = Annotated[str, Meta(pattern=f"^({'|'.join(each.name for each in fields(TargetsConfig))})$")]
+Number = Annotated[float, Meta(ge=0, le=1e15)]
+# Every one has a place on a logarithmic axis.
+Positive = Annotated[float, Meta(gt=0, le=1e15)]
+PositiveOrInfinite = Annotated[float, Meta(gt=0)]
 
 
-Number = Annotated[float, msgspec.Meta(ge=0)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
+@dataclass(frozen=True)
+class Column:
+    """A column of a study's table: its type in pandas, and what a cell may hold; None is an empty one."""
+
+    dtype: str
+    cell: Any
+
+
+OF_A_GOAL = {"target": Column("string", Target), "threshold": Column("Float64", Positive)}
+SIZE, RATE, SEED = Column("Int64", Size), Column("Float64", Positive | None), Column("Int64", Count)
+STEPS_TAKEN = Column("Float64", PositiveOrInfinite | None)
+TUNING_COLUMNS = {
+    **{"batch_size": SIZE, "lr": RATE, "seed": SEED, **OF_A_GOAL},
+    **{"reached": Column("boolean", bool), "iterations": RATE, "examples": RATE},
+}
+STEPS_COLUMNS = {
+    **{**OF_A_GOAL, "batch_size": SIZE, "lr": RATE, "seeds": SEED},
+    **dict.fromkeys(("median", "low", "high", "tuned_median"), STEPS_TAKEN),
+}
+BRANCHES_COLUMNS = {
+    **{"batch_size": SIZE, "lr": RATE, "seed": SEED, "examples": SIZE},
+    **{"train_loss": STEPS_TAKEN, "tolerance": Column("Float64", Positive)},
+}
+
+
+def study_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Return rows as the table of a study that has these columns."""
+    return pd.DataFrame(rows, columns=list(columns)).astype({name: column.dtype for name, column in columns.items()})
+
+
+def read_study_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Read a table that `study_table` made. Raises `UnreadableRecord` if it holds something else, with the column."""
+    rows = read_csv(path, STUDY_BYTES, list(columns))
+    name = ""
+    try:
+        for name, column in columns.items():
+            for row in rows:
+                row[name] = msgspec.convert(row[name] or None, column.cell, strict=False)
+    except msgspec.ValidationError as error:
+        raise UnreadableRecord(f"{path.name}: {name}: {error}") from error
+    return study_table(rows, columns)
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,7 @@ class Check:
     `median`, `low` and `high` are None if they are infinite: the goal was not reached. It is no part of the fit.
     """
 
-    batch_size: Count
+    batch_size: Size
     lr: Number | None
     seeds: Count
     expected: Number
@@ -78,8 +98,8 @@ class Answer:
     fewest possible. `noise_scale_at_target` is the median over the runs that measured it.
     """
 
-    target: str
-    threshold: Number
+    target: Target
+    threshold: Positive
     s_min: Number | None = None
     e_min: Number | None = None
     b_crit: Number | None = None
@@ -105,4 +125,5 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 
 def read_answers(folder: Path) -> list[Answer]:
     """Read `critical_batch_size.json`. Raises `UnreadableRecord` if it holds something else than answers."""
-    return read_json(folder / ANSWERS, RECORD_BYTES, list[Answer])
+    kind = Annotated[list[Answer], Meta(min_length=1)]
+    return read_json(folder / ANSWERS, RECORD_BYTES, kind)  # type: ignore[arg-type]

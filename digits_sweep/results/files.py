@@ -23,8 +23,8 @@ from digits_sweep.results import changes
 Content = TypeVar("Content")
 
 # The most bytes that a file of each kind may have. What this program writes is far smaller: a record has some 5 kB, a
-# manifest 60 bytes a run, a history 100 bytes an epoch, a checkpoint 12 bytes a weight with Adam.
-SMALL_BYTES, RECORD_BYTES, HISTORY_BYTES, MANIFEST_BYTES = 2**16, 2**20, 2**26, 2**26
+# manifest 60 bytes a run, a table of a study or a history 100 bytes a row, a checkpoint 12 bytes a weight with Adam.
+SMALL_BYTES, RECORD_BYTES, STUDY_BYTES, HISTORY_BYTES, MANIFEST_BYTES = 2**16, 2**20, 2**23, 2**26, 2**26
 LOSSES_BYTES = CHECKPOINT_BYTES = 2**32
 # A list or a dictionary in a file is nested no deeper than that.
 DEEPEST = 32

@@ -13,7 +13,7 @@ from digits_sweep.config.text import to_text
 from digits_sweep.report.statistics import Estimate, estimate
 from digits_sweep.report.study import fitted_costs
 from digits_sweep.report.words import rounded
-from digits_sweep.results.critical import STEPS_TYPES, TUNING_TYPES, Answer, Check
+from digits_sweep.results.critical import STEPS_COLUMNS, TUNING_COLUMNS, Answer, Check, study_table
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.fit import Fit, Steps, fit_steps
 from digits_sweep.search.grid import BatchSize
@@ -39,7 +39,7 @@ def tuning_table(sizes: Sizes, goals: Sequence[Goal], first_seed: int) -> pd.Dat
                     | {"target": goal.target, "threshold": goal.threshold, "reached": reached}
                     | {"iterations": iterations, "examples": None if iterations is None else iterations * size}
                 )
-    return pd.DataFrame(rows, columns=list(TUNING_TYPES)).astype(TUNING_TYPES)
+    return study_table(rows, TUNING_COLUMNS)
 
 
 def steps_table(sizes: Sizes, goals: Sequence[Goal]) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def steps_table(sizes: Sizes, goals: Sequence[Goal]) -> pd.DataFrame:
                 | {"seeds": steps.runs, "median": steps.median, "low": steps.low, "high": steps.high}
                 | {"tuned_median": at.tuned_medians[index]}
             )
-    return pd.DataFrame(rows, columns=list(STEPS_TYPES)).astype(STEPS_TYPES)
+    return study_table(rows, STEPS_COLUMNS)
 
 
 def _fresh_steps(at: BatchSize, goal: int) -> Estimate:

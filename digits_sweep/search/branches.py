@@ -15,7 +15,7 @@ from digits_sweep.config.keys import checked
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
-from digits_sweep.results.critical import BRANCHES_TYPES
+from digits_sweep.results.critical import BRANCHES_COLUMNS, study_table
 from digits_sweep.results.record import Record
 from digits_sweep.search.settings import CriticalConfig
 from digits_sweep.search.study import Study
@@ -46,7 +46,7 @@ def branches(study: Study, start: PlannedRun, largest: int, rules: CriticalConfi
         }
         for config in _configs(start.config, min(largest, len(digits.train_labels)), rules.seeds)
     ]
-    return pd.DataFrame(rows, columns=list(BRANCHES_TYPES)).astype(BRANCHES_TYPES)
+    return study_table(rows, BRANCHES_COLUMNS)
 
 
 def _configs(start: Config, largest: int, seeds: int) -> Iterator[Config]:

@@ -10,7 +10,18 @@ from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.critical import critical_figures
 from digits_sweep.report.page import page
 from digits_sweep.report.study import load_study
-from digits_sweep.results.critical import STEPS, STEPS_TYPES, TUNING, TUNING_TYPES, Answer, Check, write_answers
+from digits_sweep.results.critical import (
+    ANSWERS,
+    BRANCHES,
+    STEPS,
+    STEPS_COLUMNS,
+    TUNING,
+    TUNING_COLUMNS,
+    Answer,
+    Check,
+    study_table,
+    write_answers,
+)
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 ANSWER = Answer(
@@ -18,6 +29,7 @@ ANSWER = Answer(
     0.24, 61.0, Check(50, 4e-3, 7, 98.0, 95.0, 90.0, 99.0),
 )  # fmt: skip
 UNKNOWN = Answer("train_error", 0.07, reason="2 batch sizes reached the goal, and a fit needs 4")
+HEADER = ",".join(STEPS_COLUMNS) + "\n"
 SIZES = (5, 20, 100, 1000)
 
 
@@ -32,7 +44,7 @@ def folder(tmp_path):
         for threshold in (0.1, 0.07)
         for size, steps in zip(SIZES, (833, 221, math.inf if threshold == 0.07 else 58, 21), strict=True)
     ]
-    pd.DataFrame(rows, columns=list(STEPS_TYPES)).to_csv(tmp_path / STEPS, index=False)
+    pd.DataFrame(rows, columns=list(STEPS_COLUMNS)).to_csv(tmp_path / STEPS, index=False)
     tuning = [
         (size, lr, seed, "train_error", threshold, lr < 4e-3, 100 / lr if lr < 4e-3 else None, None)
         for threshold in (0.1, 0.07)
@@ -40,7 +52,7 @@ def folder(tmp_path):
         for lr in (1e-3, 2e-3, 4e-3)
         for seed in (0, 1, 2)
     ]
-    pd.DataFrame(tuning, columns=list(TUNING_TYPES)).to_csv(tmp_path / TUNING, index=False)
+    pd.DataFrame(tuning, columns=list(TUNING_COLUMNS)).to_csv(tmp_path / TUNING, index=False)
     write_answers(tmp_path, [ANSWER, UNKNOWN])
     return tmp_path
 
@@ -75,12 +87,25 @@ def test_a_sweep_without_one_has_the_page_of_a_sweep(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [(STEPS, "a,b\n1,2\n"), (STEPS, ",".join(STEPS_TYPES) + "\nx,0.1,-5,1,1,1,1,1,1\n"), (TUNING, "")],
+    [
+        (STEPS, "a,b\n1,2\n"),
+        (STEPS, HEADER),
+        (STEPS, f"{HEADER}train_error,0.1,-5,1,1,1,1,1,1\n"),
+        (STEPS, f"{HEADER}train_error,0.1,5,nan,1,1,1,1,1\n"),
+        (STEPS, f"{HEADER}x,0.1,5,1,1,1,1,1,1\n"),
+        (STEPS, f"{HEADER}train_error,0.5,5,1,1,1,1,1,1\n"),
+        (TUNING, ""),
+        (BRANCHES, "batch_size,lr,seed,examples,train_loss,tolerance\n5,1,0,1,1,-inf\n"),
+        (ANSWERS, "[]"),
+        (ANSWERS, '[{"target": "train_error", "threshold": 0}]'),
+        (ANSWERS, '[{"target": "=1+1", "threshold": 0.1}]'),
+    ],
 )
-def test_a_table_of_somebody_else_is_refused(folder, name, content):
+def test_a_file_of_somebody_else_is_refused_in_one_line(folder, name, content):
     (folder / name).write_text(content)
-    with pytest.raises(UnreadableRecord, match=name):
+    with pytest.raises(UnreadableRecord, match=name) as refused:
         load_study(folder)
+    assert "\n" not in str(refused.value)
 
 
 def test_what_missed_is_an_open_mark_above_the_others(tables):
@@ -118,6 +143,7 @@ def test_the_rules_start_from_the_middle_batch_size(tables):
 @pytest.mark.parametrize("rows", [4, 0])
 def test_if_nothing_is_reached_every_figure_is_drawn_all_the_same(folder, rows):
     study = load_study(folder)
-    steps = study.critical.steps.assign(median=math.inf, low=math.inf, high=math.inf, lr=pd.NA).astype(STEPS_TYPES)
-    alone = replace(study.critical, answers=[UNKNOWN], steps=steps.head(rows))
+    steps = study.critical.steps.assign(median=math.inf, low=math.inf, high=math.inf, lr=pd.NA)
+    steps = study_table(steps.head(rows).to_dict("records"), STEPS_COLUMNS)
+    alone = replace(study.critical, answers=[UNKNOWN], steps=steps)
     assert all(figure.svg().startswith("<svg") for figure in critical_figures(study, alone))
