@@ -126,4 +126,4 @@ def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
 def read_answers(folder: Path) -> list[Answer]:
     """Read `critical_batch_size.json`. Raises `UnreadableRecord` if it holds something else than answers."""
     kind = Annotated[list[Answer], Meta(min_length=1)]
-    return read_json(folder / ANSWERS, RECORD_BYTES, kind)  # type: ignore[arg-type]
+    return read_json(folder / ANSWERS, RECORD_BYTES, kind)

@@ -26,7 +26,7 @@ Content = TypeVar("Content")
 # manifest 60 bytes a run, a table of a study or a history 100 bytes a row, a checkpoint 12 bytes a weight with Adam.
 SMALL_BYTES, RECORD_BYTES, STUDY_BYTES, HISTORY_BYTES, MANIFEST_BYTES = 2**16, 2**20, 2**23, 2**26, 2**26
 LOSSES_BYTES = CHECKPOINT_BYTES = 2**32
-# A list or a dictionary in a file is nested no deeper than that.
+# A list or a dictionary in a file is nested no deeper than that, and so are folders.
 DEEPEST = 32
 LONGEST_QUOTE = 100
 # No file takes that long to write: a temporary one that is older was left behind.
@@ -119,11 +119,12 @@ def remove_leftovers(folder: Path, least_seconds: float = 0) -> None:
                     changes.remove(leftover)
 
 
-def read_file(path: Path, limit_bytes: int) -> bytes:
-    """Return the content of a regular file of at most `limit_bytes`.
+def read_file(path: Path, limit_bytes: int, first_bytes: int | None = None) -> bytes:
+    """Return the content of a regular file of at most `limit_bytes`, or only so many of its first bytes.
 
     Neither `path` nor the folder that it lies in is followed if it is a symbolic link, and a pipe or a device is not
-    waited for. Raises `UnreadableRecord` if the file is any of these, missing, or larger.
+    waited for. Raises `UnreadableRecord` if the file is any of these, missing, larger, or more than memory has room
+    for: a file with holes takes no room on a disk.
     """
     try:
         # Looked at before it is opened, because opening a device may do something.
@@ -135,7 +136,9 @@ def read_file(path: Path, limit_bytes: int) -> bytes:
             found = os.fstat(file.fileno())
             _check_kind(path.name, found, limit_bytes)
             # A file that grows meanwhile is read no further than to the size that it was opened with.
-            return file.read(found.st_size)
+            return file.read(found.st_size if first_bytes is None else min(found.st_size, first_bytes))
+    except MemoryError as error:
+        raise UnreadableRecord(f"{path.name}: its {found.st_size:,} bytes do not fit into memory") from error
     # ValueError: a name with a NUL in it.
     except (OSError, ValueError) as error:
         raise UnreadableRecord(f"{path.name}: {reason_of(error)}") from error
@@ -221,6 +224,8 @@ def check_plain(folder: Path, unused: str = "") -> None:
     is something else.
     """
     for parent, names, files in os.walk(folder, onerror=_unreadable_folder):
+        if len(Path(parent).relative_to(folder).parts) > DEEPEST:
+            raise UnreadableRecord(f"a folder in it is nested more than {DEEPEST} deep; remove it first")
         for name in (*names, *files):
             path = Path(parent, name)
             # What another process is just writing may have its name by now.

@@ -88,8 +88,8 @@ def read_sizes(folder: Path, written: Written | None = None, count: int | None =
 
 
 def _read(path: Path, dtype: str, written: Written | None = None, count: int | None = None) -> NDArray[Any]:
-    data = read_file(path, LOSSES_BYTES)[HEADER_BYTES:]
     size = written.bytes if written else 4 * (count or 0)
+    data = read_file(path, LOSSES_BYTES, HEADER_BYTES + size)[HEADER_BYTES:]
     if len(data) < size or (written and zlib.crc32(data[:size]) != written.crc32):
         raise UnreadableRecord(f"{path.name}: does not fit the run's other files")
     return np.frombuffer(data[: size // 4 * 4], dtype=dtype)

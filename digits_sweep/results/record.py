@@ -26,7 +26,7 @@ FORMAT = 4
 RECORD_FILE, HISTORY_FILE, EVALUATIONS_FILE = "record.json", "history.csv", "evaluations.csv"
 MEASURES_FILE = "measures.csv"
 # Parsed, a row takes some 500 bytes, whatever its size in the file.
-MOST_ROWS = 1_000_000
+ROW_BYTES, MOST_ROWS = 500, 1_000_000
 COLUMNS_OF_FORMAT_3 = 6
 
 # Why a run has ended before its last epoch; these are the reasons for which a sweep stops a command.
@@ -267,19 +267,22 @@ def rows_as_csv(rows: Sequence[Any]) -> bytes:
     return text.getvalue().encode()
 
 
-def rows_of(content: bytes, kind: type[Row], name: str, has_ended: bool = True) -> list[Row]:
+def rows_of(
+    content: bytes, kind: type[Row], name: str, has_ended: bool = True, most_rows: int = MOST_ROWS
+) -> list[Row]:
     """Return the rows of the dataclass `kind` that a CSV file holds; `name` is that of the file, for messages.
 
     Of a run that has not ended, the last rows may be half written: those up to the first one that is not whole count.
-    Raises `UnreadableRecord` if there is something else, or if the first column does not count up.
+    Raises `UnreadableRecord` if there is something else, more than `most_rows`, or if the first column does not count
+    up.
     """
     columns = [each.name for each in fields(kind)]  # type: ignore[arg-type]
     try:
         text = content.decode("utf-8", "strict" if has_ended else "replace")
         if not has_ended:
             text = text[: text.rfind("\n") + 1].partition("\0")[0]
-        if text.count("\n") > MOST_ROWS:
-            raise ValueError(f"more than {MOST_ROWS:,} rows")
+        if text.count("\n") - 1 > most_rows:
+            raise ValueError(f"more than {most_rows:,} rows")
         lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         # A history of format 3 has neither iterations nor examples.
         if (header := next(lines, [])) not in (columns, columns[:COLUMNS_OF_FORMAT_3]):

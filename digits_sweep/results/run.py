@@ -28,6 +28,7 @@ from digits_sweep.results.record import (
     EVALUATIONS_FILE,
     HISTORY_FILE,
     MEASURES_FILE,
+    MOST_ROWS,
     EpochRow,
     EvaluationRow,
     MeasureRow,
@@ -196,25 +197,28 @@ class RecordedRun:
         return cells_of(self)
 
 
-def read_run(folder: Path) -> RecordedRun:
-    """Read the run in `folder`. Raises `UnreadableRecord` if its record cannot be read."""
+def read_run(folder: Path, most_rows: int = MOST_ROWS) -> RecordedRun:
+    """Read the run in `folder`; more than `most_rows` epochs and evaluations are one of its misfits.
+
+    Raises `UnreadableRecord` if its record cannot be read.
+    """
     run = RecordedRun(folder, read_record(folder))
-    run.history = with_counts(_rows(run, HISTORY_FILE, EpochRow), run)
-    run.evaluations = _rows(run, EVALUATIONS_FILE, EvaluationRow)
-    run.measures = _rows(run, MEASURES_FILE, MeasureRow)
+    run.history = with_counts(_rows(run, HISTORY_FILE, EpochRow, most_rows), run)
+    run.evaluations = _rows(run, EVALUATIONS_FILE, EvaluationRow, most_rows - len(run.history))
+    run.measures = _rows(run, MEASURES_FILE, MeasureRow, most_rows - len(run.history) - len(run.evaluations))
     return run
 
 
-def _rows(run: RecordedRun, name: str, kind: type[Row]) -> list[Row]:
+def _rows(run: RecordedRun, name: str, kind: type[Row], most_rows: int) -> list[Row]:
     """Read a file of rows beside the record; what is wrong with it is one of the run's misfits."""
     path, written = run.folder / name, run.record.files.get(name)
     if written is None and not path.exists():
         return []
     try:
-        content = read_file(path, HISTORY_BYTES)
+        content = read_file(path, HISTORY_BYTES, written.bytes if written else None)
         if written:
             content = committed(content, written, name)
-        return rows_of(content, kind, name, has_ended=written is not None)
+        return rows_of(content, kind, name, has_ended=written is not None, most_rows=most_rows)
     except UnreadableRecord as error:
         run.misfits[name] = str(error)
         return []

@@ -34,7 +34,9 @@ from digits_sweep.results.record import (
     FORMAT,
     HISTORY_FILE,
     MEASURES_FILE,
+    MOST_ROWS,
     RECORD_FILE,
+    ROW_BYTES,
     Count,
     EpochRow,
     Record,
@@ -44,6 +46,8 @@ from digits_sweep.results.run import RecordedRun, read_run
 from digits_sweep.results.targets import DIRECTIONS, TargetRow, targets_of, unknown_targets, write_targets
 
 MANIFEST_FILE = "sweep.json"
+# How much memory the runs of a sweep may take in all: a million rows. Parsed, a record takes some four times its file.
+MOST_BYTES, RECORD_FACTOR = ROW_BYTES * MOST_ROWS, 4
 # What pandas raises if a value is not of its column's type.
 UNFITTING = (ValueError, TypeError, OverflowError)
 
@@ -207,6 +211,9 @@ class RecordedSweep:
         self.planned: dict[str, Record] = {}
         self.unreadable: dict[str, str] = {}
         self._seen: dict[str, tuple[int, ...]] = {}
+        # The memory that every run takes, and all of them.
+        self._bytes_of: dict[str, int] = {}
+        self._bytes = 0
         self.refresh()
 
     def refresh(self) -> bool:
@@ -239,7 +246,7 @@ class RecordedSweep:
         self._forget(name)
         self._seen[name] = signature
         try:
-            run = read_run(self.folder / name)
+            run = self._read_run(name, signature)
             self._refuse_copy(run)
         except UnreadableRecord as error:
             self.unreadable[name] = str(error)
@@ -249,6 +256,17 @@ class RecordedSweep:
         else:
             self.runs[name] = run
 
+    def _read_run(self, name: str, signature: tuple[int, ...]) -> RecordedRun:
+        """Read a run within what the others leave of the memory that a sweep may take."""
+        left = (MOST_BYTES - self._bytes) // ROW_BYTES
+        if left <= 0:
+            raise UnreadableRecord(f"{name}: the runs before it take the {MOST_BYTES:,} bytes that are read of a sweep")
+        run = read_run(self.folder / name, left)
+        of_rows = ROW_BYTES * (len(run.history) + len(run.evaluations) + len(run.measures))
+        self._bytes_of[name] = of_rows + RECORD_FACTOR * sum(signature[3:4])
+        self._bytes += self._bytes_of[name]
+        return run
+
     def _refuse_copy(self, run: RecordedRun) -> None:
         """A copied folder is the same run again: it must not count as a second seed."""
         if run.record.folder not in (None, run.name):
@@ -257,6 +275,7 @@ class RecordedSweep:
             raise UnreadableRecord(f"not a run of this sweep: {MANIFEST_FILE} does not name it")
 
     def _forget(self, name: str) -> None:
+        self._bytes -= self._bytes_of.pop(name, 0)
         for known in (self._seen, self.runs, self.planned, self.unreadable):
             known.pop(name, None)
 

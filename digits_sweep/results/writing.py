@@ -189,5 +189,5 @@ def read_committed(run_dir: Path, written: Mapping[str, Written]) -> tuple[list[
 def _rows(run_dir: Path, name: str, kind: type[Row], written: Mapping[str, Written]) -> list[Row]:
     if name not in written:
         return []
-    content = committed(read_file(run_dir / name, HISTORY_BYTES), written[name], name)
+    content = committed(read_file(run_dir / name, HISTORY_BYTES, written[name].bytes), written[name], name)
     return rows_of(content, kind, name)

@@ -44,6 +44,21 @@ class TestAFile:
             file.truncate(2**40)
         assert "1,099,511,627,776 bytes" in refusal(read_file, path, 2**20)
 
+    def test_that_is_larger_than_memory_is_refused(self, path):
+        """A file with holes takes no room on a disk, and so none in an archive."""
+        resource = pytest.importorskip("resource")
+        with path.open("wb") as file:
+            file.truncate(2**32)
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, hard))
+        try:
+            refused = refusal(read_file, path, 2**33)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        assert refused == "record.json: its 4,294,967,296 bytes do not fit into memory"
+        assert read_file(path, 2**33, 5) == bytes(5)
+
     def test_that_is_missing_is_named(self, path):
         assert refusal(read_file, path, 5) == "record.json: No such file or directory"
 
@@ -186,6 +201,18 @@ def test_a_file_that_has_another_name_elsewhere_is_refused_but_not_the_one_befor
     assert "is a file with another name elsewhere: nothing is written beside it" in refusal(
         check_plain, tmp_path / "run"
     )
+
+
+@pytest.mark.parametrize("depth", [33, 1500])
+def test_folders_that_are_nested_deeper_than_any_of_ours_are_refused(tmp_path, monkeypatch, depth):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(depth):
+        Path("d").mkdir()
+        os.chdir("d")
+    assert refusal(check_plain, tmp_path) == "a folder in it is nested more than 32 deep; remove it first"
+    for _ in range(depth):
+        os.chdir("..")
+        Path("d").rmdir()
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):

@@ -124,7 +124,7 @@ def test_what_no_run_has_written_is_refused_by_name(text, reason):
 
 def test_more_rows_than_any_run_has_are_refused():
     with pytest.raises(UnreadableRecord, match="more than 1,000,000 rows"):
-        rows_of(HEADER.encode() + b"\n" * 1_000_001, EvaluationRow, "evaluations.csv")
+        rows_of(HEADER.encode() + b"\n" * 1_000_002, EvaluationRow, "evaluations.csv")
 
 
 @given(st.integers(0, 200), st.sampled_from([b"", b"\0" * 40, b"\xff\xfe", b"3,2.0,"]))

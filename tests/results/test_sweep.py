@@ -93,6 +93,20 @@ def test_a_run_folder_that_sweep_json_does_not_name_is_not_counted(tmp_path):
     assert "not a run of this sweep" in load_sweep(folder).set_index("run_dir").loc["other", "error"]
 
 
+def test_the_runs_of_a_sweep_are_read_within_a_limit_for_all_of_them(tmp_path, monkeypatch):
+    """An archive of a few MB may hold many files of zeros, each within the limit of one."""
+    for name in ("a", "b", "c"):
+        add_run(tmp_path, name, [1.0] * 10)
+    record = (tmp_path / "a" / "record.json").stat().st_size
+    monkeypatch.setattr(sweeps, "MOST_BYTES", 25 * sweeps.ROW_BYTES + 2 * sweeps.RECORD_FACTOR * record)
+    table = load_sweep(finished(tmp_path).folder).set_index("run_dir")
+    assert list(table.loc[["a", "b"], "status"]) == ["completed"] * 2
+    assert table.loc["c", "status"] == "unknown"
+    assert "history.csv: more than " in table.loc["c", "error"]
+    monkeypatch.setattr(sweeps, "MOST_BYTES", 10 * sweeps.ROW_BYTES)
+    assert "the runs before it take the 5,000 bytes that are read of a sweep" in load_sweep(tmp_path)["error"].iloc[2]
+
+
 @pytest.mark.parametrize("make", [lambda folder: folder.mkdir(), lambda folder: folder.write_text("no folder")])
 def test_a_folder_that_is_no_sweep_is_refused_instead_of_being_an_empty_table(tmp_path, make):
     make(tmp_path / "folder")
@@ -142,7 +156,7 @@ def test_the_published_table_names_run_folders_from_the_outputs_folder(tmp_path)
 def test_a_sweep_reads_again_only_what_has_changed(tmp_path, monkeypatch):
     folder = sweep(tmp_path, "sweep", 1, ("a", "b", "c"))
     recorded, read = RecordedSweep(folder), []
-    monkeypatch.setattr(sweeps, "read_run", lambda path: read.append(path.name) or read_run(path))
+    monkeypatch.setattr(sweeps, "read_run", lambda path, most: read.append(path.name) or read_run(path, most))
     assert not recorded.refresh()
     write_rows(folder / "b" / "history.csv", EpochRow, [EpochRow(1, 1.9, 0.1, 1.0, 1.0, True, 3, 60)])
     (folder / "c" / "record.json").unlink()

@@ -16,6 +16,9 @@ from digits_sweep.sweep import checkpoint
 RUN = "batch_size=500"
 NAMES = (f"{RUN}/record.json", f"{RUN}/history.csv", f"{RUN}/checkpoint.safetensors", "sweep.json")
 
+# The files of a study of the critical batch size.
+OF_A_STUDY = ("study.json", "tuning.csv", "steps_to_target.csv", "branches.csv", "critical_batch_size.json")
+
 # What a value may be replaced by: of another type, of another size, and text that means something elsewhere.
 VALUES = (
     *(None, True, False, 0, -1, 1, 2, 5, 1.5, 1e-300, 1e308, 10**30, 2**63, "nan", "inf", "", "0", "1e999"),
@@ -89,20 +92,24 @@ def change_values(sweep: Path, name: str, where: float, value: Any, how: str) ->
     path.write_text(json.dumps(replaced(json.loads(path.read_text(encoding="utf-8")), where, value, how)))
 
 
+def change_cell(path: Path, where: float, value: Any) -> None:
+    """Change one cell of a CSV file."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    cells = [(row, column) for row, line in enumerate(lines) for column in range(line.count(",") + 1)]
+    row, column = cells[int(where * len(cells))]
+    parts = lines[row].split(",")
+    parts[column] = value if isinstance(value, str) else json.dumps(value)
+    lines[row] = ",".join(parts)
+    path.write_bytes("\n".join(lines).encode("utf-8", "replace"))
+
+
 def change_and_seal(sweep: Path, name: str, where: float, value: Any, how: str) -> None:
     """Change one value of a file, and make every checksum fit: what somebody who means it would do."""
     path = sweep / name
     if name.endswith("record.json"):
         _seal(path, lambda content: replaced(content, where, value, how))
     elif name.endswith("history.csv"):
-        text = value if isinstance(value, str) else json.dumps(value)
-        lines = path.read_text(encoding="utf-8").split("\n")
-        cells = [(row, column) for row, line in enumerate(lines) for column in range(line.count(",") + 1)]
-        row, column = cells[int(where * len(cells))]
-        parts = lines[row].split(",")
-        parts[column] = text
-        lines[row] = ",".join(parts)
-        path.write_bytes("\n".join(lines).encode("utf-8", "replace"))
+        change_cell(path, where, value)
         written = {"bytes": path.stat().st_size, "crc32": zlib.crc32(path.read_bytes())}
         _seal(
             path.with_name("record.json"), lambda content: content["files"].update({"history.csv": written}) or content

@@ -19,12 +19,15 @@ from hypothesis import strategies as st
 from digits_sweep.report import page
 from digits_sweep.results.sweep import load_history, load_sweep
 from tests.commands import Finished, Program
+from tests.searches import CRITICAL, QUICK, STUDY, TUNE
 from tests.security.mutations import (
     NAMES,
+    OF_A_STUDY,
     RUN,
     VALUES,
     byte_changes,
     change_and_seal,
+    change_cell,
     change_values,
     changed_bytes,
 )
@@ -34,6 +37,8 @@ pytestmark = pytest.mark.full
 # Far longer than anything here takes on a slow machine, and no end if something hangs.
 MOST_SECONDS = 300
 FEW, MANY = 12, 520
+BRANCHES = ("critical.branch=true", "critical.branch_examples=2000")
+SEARCH, TRIAL = (*QUICK, "tune.trials=3", "hydra/launcher=basic"), "trial_0001_seed=42"
 
 # What a run resulted in: the rest says where it lies and how it stands.
 RESULTS = ["batch_size", "lr", "seed", "seconds_per_epoch", "first_epoch_below_threshold", "final_loss", "epochs",
@@ -207,6 +212,88 @@ def test_a_mutated_sweep_is_resumed_to_the_same_results_or_says_why_not(recorded
         name, mutate = mutation
         tied = kind != "sealed values" and name.startswith(RUN)
         resumed(recorded, mutate, extended if tied else None)
+
+    every()
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of the critical batch size, with branches."""
+    program = Program(tmp_path_factory.mktemp("study"))
+    done = program(*STUDY, *BRANCHES, module=CRITICAL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next((program.outputs / "critical_batch_size").iterdir())
+
+
+@st.composite
+def in_a_study(draw: st.DrawFn) -> tuple[str, Callable[[Path], None]]:
+    """A change of a file of a study, or of what every sweep has."""
+    name = draw(st.sampled_from(OF_A_STUDY))
+    if draw(st.booleans()):
+        changes = draw(byte_changes())
+        return name, lambda folder: (folder / name).write_bytes(changed_bytes((folder / name).read_bytes(), changes))
+    place, value, what = draw(where), draw(hostile), draw(how)
+    if name.endswith(".csv"):
+        return name, lambda folder: change_cell(folder / name, place, value)
+    return name, lambda folder: change_values(folder, name, place, value, what)
+
+
+@pytest.mark.parametrize("examples", [FEW, pytest.param(MANY, marks=pytest.mark.torture)], ids=["few", "many"])
+def test_a_mutated_study_is_read_by_the_report(study, examples):
+    @tries(examples)
+    @given(in_a_study())
+    def every(mutation: tuple[str, Callable[[Path], None]]) -> None:
+        with copied(study) as (program, folder), ending():
+            mutation[1](folder)
+            assert_a_line_or_nothing(program(str(folder), module="digits_sweep.report"))
+
+    every()
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.torture)], ids=["few", "many"])
+def test_a_mutated_study_is_resumed_to_the_same_table_or_says_why_not(study, examples):
+    @tries(examples)
+    @given(in_a_study())
+    def every(mutation: tuple[str, Callable[[Path], None]]) -> None:
+        with copied(study) as (program, folder), ending():
+            mutation[1](folder)
+            done = program(*STUDY, *BRANCHES, f"resume={folder}", module=CRITICAL)
+            assert_a_line_or_nothing(done)
+            if not done.returncode:
+                for name in ("tuning.csv", "steps_to_target.csv"):
+                    assert (folder / name).read_bytes() == (study / name).read_bytes()
+
+    every()
+
+
+@pytest.fixture(scope="session")
+def search(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search with Optuna."""
+    pytest.importorskip("optuna")
+    program = Program(tmp_path_factory.mktemp("search"))
+    done = program(*SEARCH, module=TUNE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return program.outputs / "tune" / "s"
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(60, marks=pytest.mark.torture)], ids=["few", "many"])
+@pytest.mark.parametrize("kind", ["bytes", "values", "sealed"])
+def test_a_mutated_search_continues_or_says_why_not(search, kind, examples):
+    @tries(examples)
+    @given(st.sampled_from(["sweep.json", f"{TRIAL}/record.json", f"{TRIAL}/history.csv"]), where, hostile, how)
+    def every(name: str, place: float, value: Any, what: str) -> None:
+        with tempfile.TemporaryDirectory() as temporary, ending():
+            program = Program(Path(temporary))
+            folder = program.outputs / "tune" / "s"
+            shutil.copytree(search, folder)
+            if kind == "bytes":
+                changed = changed_bytes((folder / name).read_bytes(), [("flip", place, b"\x15")])
+                (folder / name).write_bytes(changed)
+            elif kind == "sealed" or name.endswith(".csv"):
+                change_and_seal(folder, name, place, value, what)
+            else:
+                change_values(folder, name, place, value, what)
+            assert_a_line_or_nothing(program(*SEARCH, module=TUNE))
 
     every()
 
