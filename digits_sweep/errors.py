@@ -103,6 +103,8 @@ _CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e
 _FORMULA = re.compile("(^|[;|\n])(?=[=+\\-@\uff0b\uff0d\uff1d\uff20])")
 # The most lines of one kind that a message has.
 MOST_LINES = 3
+# The most characters of an error that a line quotes, and that a record keeps with its traceback.
+LONGEST_REASON, LONGEST_ERROR = 300, 20_000
 
 
 def escape_controls(text: str) -> str:
@@ -119,6 +121,12 @@ def first_lines(lines: Sequence[str]) -> str:
     """Join the lines of a message; of many, the first three and how many more there are."""
     rest = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
     return "\n".join([*lines[:MOST_LINES], *rest])
+
+
+def shortened(text: str, most: int) -> str:
+    """Return `text`, of a longer one its beginning and its end: `most` characters, and a mark between them."""
+    start = most // 4
+    return text if len(text) <= most else f"{text[:start]} [...] {text[start - most :]}"
 
 
 def as_csv(table: pd.DataFrame) -> str:

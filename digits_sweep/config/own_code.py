@@ -18,9 +18,10 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, cast
 
+from digits_sweep.config.process_state import changes_taken_back
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
-from digits_sweep.errors import InvalidConfig, OwnCodeFailed
+from digits_sweep.errors import LONGEST_REASON, InvalidConfig, OwnCodeFailed, shortened
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,10 @@ def imported(group: str, target: str) -> Callable[..., Any]:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        function = reduce(getattr, name.split("."), importlib.import_module(module))
+        with changes_taken_back(f"{group}.target={target}"):
+            function = reduce(getattr, name.split("."), importlib.import_module(module))
     # An import runs code of any kind.
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise mistake(group, target, "cannot be imported", error) from error
     if not callable(function):
         raise InvalidConfig(f"{group}.target={target}: is {type(function).__name__}, must be a class or a function")
@@ -104,20 +106,21 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
             takes = f"{target} takes {', '.join(signature.parameters) or 'none'}"
             raise InvalidConfig(f"{group}.arguments={to_text(arguments)}: {error}; {takes}") from error
     try:
-        return function(*first, **keywords)
-    # Code of the user's may raise anything.
-    except Exception as error:
+        with changes_taken_back(f"{group}.target={target}"):
+            return function(*first, **keywords)
+    # Code of the user's may raise anything, and call sys.exit.
+    except (Exception, SystemExit) as error:
         raise mistake(group, target, "fails" if group == "data" else "cannot be built", error) from error
 
 
-def mistake(group: str, target: str, what: str, error: Exception) -> OwnCodeFailed:
+def mistake(group: str, target: str, what: str, error: BaseException) -> OwnCodeFailed:
     """Return the line for an error in the user's code, with file and line if known; a log gets its traceback."""
     log.info("%s.target=%s: %s", group, target, what, exc_info=error)
-    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    reason = shortened((str(error).strip().splitlines() or ["no reason given"])[0], LONGEST_REASON)
     return OwnCodeFailed(f"{group}.target={target}: {what} ({type(error).__name__}: {reason}){_where(error)}")
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """Return the file and the line of the user's code that an error comes from; nothing if it comes from elsewhere."""
     not_theirs = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

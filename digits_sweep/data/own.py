@@ -19,6 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from digits_sweep.config.own_code import called, mistake
+from digits_sweep.config.process_state import changes_taken_back
 from digits_sweep.config.schema import OwnDataConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.data import Report
@@ -43,7 +44,7 @@ def load_own(data: OwnDataConfig, report: Report) -> Digits:
     trained on or do not fit into memory.
     """
     target = str(data.target)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), changes_taken_back(f"data.target={target}"):
         torch.manual_seed(0)
         returned = called("data", target, data.arguments)
         if not isinstance(returned, tuple | list) or len(returned) != 2:
@@ -116,8 +117,8 @@ def _example(target: str, part: str, dataset: Any, index: int) -> tuple[Tensor, 
     """Return an image and its label."""
     try:
         image, label = dataset[index]
-    # Code of the user's may raise anything.
-    except Exception as error:
+    # Code of the user's may raise anything, and call sys.exit.
+    except (Exception, SystemExit) as error:
         raise mistake("data", target, f"fails at {part} example {index}", error) from error
     if not _is_array(image):
         remedy = "must be a tensor: add a transform such as torchvision.transforms.ToTensor()"

@@ -125,7 +125,7 @@ def flush_folder(folder: Path) -> None:
 
 def in_background(work: Callable[[], None]) -> Future[None]:
     """Let another thread do `work`, which waits for the disk; the result raises what it raised."""
-    thread = ThreadPoolExecutor(max_workers=1)
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="digits_sweep")
     try:
         return thread.submit(work)
     finally:

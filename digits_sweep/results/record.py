@@ -18,7 +18,14 @@ import msgspec
 from msgspec import Meta
 
 from digits_sweep.config.keys import with_moved_keys
-from digits_sweep.errors import NewerFormat, UnreadableRecord
+from digits_sweep.errors import (
+    LONGEST_ERROR,
+    LONGEST_REASON,
+    CannotRecord,
+    NewerFormat,
+    UnreadableRecord,
+    shortened,
+)
 from digits_sweep.results.files import RECORD_BYTES, decode_json, latest_readable, named, read_file, replace_file
 
 # 3: the first format that was released. 4: what can be computed from the other files is in them alone.
@@ -141,7 +148,8 @@ class Record:
     @property
     def error_line(self) -> str | None:
         """The last line of the error, which names it; None if there is none."""
-        return self.error.strip().splitlines()[-1] if self.error and self.error.strip() else None
+        lines = self.error.strip().splitlines() if self.error else []
+        return shortened(lines[-1], LONGEST_REASON) if lines else None
 
 
 @dataclass(frozen=True)
@@ -201,12 +209,18 @@ class MeasureRow:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Replace `record.json` in `folder`, so that it survives a power cut. Raises OSError if it cannot be written.
+    """Replace `record.json` in `folder`, so that it survives a power cut. Of a long error both ends are kept.
 
-    Its first line has the SHA-256 of all that follows.
+    Its first line has the SHA-256 of all that follows. Raises OSError if it cannot be written, and `CannotRecord` if it
+    would be too large to be read back.
     """
+    record.error = shortened(record.error, LONGEST_ERROR) if record.error else record.error
     content = msgspec.json.format(msgspec.json.encode(record), indent=2).removeprefix(b"{\n") + b"\n"
-    replace_file(folder / RECORD_FILE, _first_line(content) + content, keep_previous=True)
+    content = _first_line(content) + content
+    if len(content) > RECORD_BYTES:
+        reason = f"{len(content):,} bytes are more than the {RECORD_BYTES:,} that are read; give shorter settings"
+        raise CannotRecord(f"{folder / RECORD_FILE}: {reason}")
+    replace_file(folder / RECORD_FILE, content, keep_previous=True)
 
 
 def _first_line(content: bytes) -> bytes:

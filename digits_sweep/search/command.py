@@ -66,7 +66,7 @@ def _conduct(search: "Critical | Tune", screen: Screen) -> int:
     from digits_sweep.search.study import Stopped, opened
     from digits_sweep.sweep import preflight
 
-    preflight.check(search.request.planned)
+    preflight.check(search.request.planned, screen.say)
     planned = side_by_side(search, screen)
     stop: Stopped | None = None
     with opened(search.folder, search.parent, planned, screen) as study:

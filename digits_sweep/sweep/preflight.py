@@ -9,6 +9,7 @@ from pathlib import Path
 
 from digits_sweep.config.own_command import search_path, words_of
 from digits_sweep.config.plan import Plan
+from digits_sweep.config.process_state import what_was_taken_back
 from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, load, name_of
@@ -51,13 +52,16 @@ def traceback_in_file(outputs: Path) -> Iterator[None]:
 def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None:
     """Refuse a plan that names what there is not, or what cannot be trained on this machine.
 
-    The user's own data are loaded for that; `say` gets a line for what takes long.
+    The user's own data are loaded for that; `say` gets a line for what takes long, and for what
+    the user's code has changed of this process.
 
     Raises `InvalidConfig`, `DeviceUnavailable` or `EngineRefused`, with a line for every mistake; `OwnCodeFailed` names
     the file with the traceback.
     """
     with traceback_in_file(planned.outputs):
         _check(planned, say)
+    for line in what_was_taken_back():
+        say(f"WARNING: {line}")
 
 
 def _check(planned: Plan, say: Callable[[str], None]) -> None:

@@ -17,16 +17,19 @@ import torch
 from digits_sweep.config.keys import differing
 from digits_sweep.config.own_code import changed_code, sources
 from digits_sweep.config.own_command import words_of
+from digits_sweep.config.process_state import changes_taken_back, what_was_taken_back
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import (
+    LONGEST_REASON,
     CannotRecord,
     CannotResume,
     DataUnavailable,
     EngineRefused,
     InvalidConfig,
     UnreadableRecord,
+    shortened,
 )
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.lock import only_writer, writers_in
@@ -142,16 +145,21 @@ def _attempt(request: RunRequest, state: RunState) -> None:
         digits = digits_for(request.config, request.manifest, record, request.screen.say)
         built = engine_for_run(request.config, digits, record, state.checkpoint)
         training = _RecordedTraining(request, state, built, digits)
-        training.run(title(request, record))
+        with changes_taken_back(request.run_dir.name):
+            training.run(title(request, record))
+            if record.error is None:
+                _evaluate(request.config, record, built, digits)
         if record.error is None:
-            _evaluate(request.config, record, built, digits)
             finite = record.ended is not None or math.isfinite(cast(float, recorded.final_loss))
             record.status = Status.COMPLETED if finite else Status.DIVERGED
     except (CannotRecord, KeyboardInterrupt) as stop:
         log.warning("%s after epoch %s", type(stop).__name__, recorded.epochs)
         raise
-    except Exception as error:
+    # Code of the user's that calls sys.exit ends its run and no other.
+    except (Exception, SystemExit) as error:
         _note_failure(request, record, error)
+    for line in what_was_taken_back():
+        request.screen.say(f"WARNING: {line}")
     if memory:
         for name, peak in memory.peaks().items():
             setattr(record, name, round(max(peak, getattr(record, name) or 0.0), 1) or None)
@@ -188,7 +196,7 @@ def _say_other_torch(request: RunRequest, record: Record) -> None:
         request.screen.say(f"{name}: trained with torch {before}; the last digits may differ with torch {now}")
 
 
-def _note_failure(request: RunRequest, record: Record, error: Exception) -> None:
+def _note_failure(request: RunRequest, record: Record, error: BaseException) -> None:
     """Record an error inside the run, log it and say it."""
     record.status, record.error = Status.FAILED, traceback.format_exc()
     log.error("%s", record.error)
@@ -196,7 +204,7 @@ def _note_failure(request: RunRequest, record: Record, error: Exception) -> None
     if is_out_of_memory(error):
         what = f"out of memory at batch size {request.config.data.batch_size}"
         record.error += what
-    request.screen.say(f"  failed: {what}".splitlines()[0])
+    request.screen.say(f"  failed: {shortened(what.splitlines()[0], LONGEST_REASON)}")
     request.screen.say(f"  its traceback: {request.run_dir / RECORD_FILE}")
 
 

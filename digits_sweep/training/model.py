@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from digits_sweep.config.own_code import called, mistake
+from digits_sweep.config.process_state import changes_taken_back
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig
@@ -97,9 +98,9 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
     try:
-        with torch.no_grad():
+        with changes_taken_back(f"model.target={target}"), torch.no_grad():
             shape = tuple(network.eval()(torch.zeros(2, *image_shape)).shape)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise mistake("model", target, f"fails on images of {' x '.join(map(str, image_shape))}", error) from error
     if shape != (2, config.num_classes):
         scores, right = (" x ".join(map(str, sizes)) for sizes in (shape, (2, config.num_classes)))

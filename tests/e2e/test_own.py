@@ -43,6 +43,45 @@ def broken(*given, **arguments):
 def three(*arguments, **more):
     return 3
 
+import os, sys, threading
+
+class Rude(Network):
+    def __init__(self, where, num_classes=2):
+        super().__init__(num_classes=num_classes)
+        self.where = where
+        if where == "when it is built":
+            self.change()
+
+    def change(self):
+        os.chdir("/")
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        threading.Thread(target=threading.Event().wait, args=(100,), daemon=True).start()
+
+    def forward(self, images):
+        if self.where == "while it trains" and len(images) == 500:
+            self.change()
+            self.where = None
+            return super().forward(images.float()).float()
+        return super().forward(images)
+
+class Ends(Network):
+    def __init__(self, where, num_classes=2):
+        super().__init__(num_classes=num_classes)
+        self.where = where
+        if where == "when it is built":
+            sys.exit(0)
+
+    def forward(self, images):
+        if self.where == "while it trains" and len(images) == 500:
+            sys.exit(0)
+        if self.where == "with many words" and len(images) == 500:
+            raise ValueError("x" * 3_000_000)
+        return super().forward(images)
+
+def ends():
+    sys.exit(0)
+
 constant = 3
 """
 NUMBERS = count(1)
@@ -196,3 +235,49 @@ def test_an_optimizer_of_pytorchs_needs_no_file(program):
     assert finished.returncode == 0, finished.stderr
     (record,) = (read_record(path.parent) for path in program.sweep().glob("*/record.json"))
     assert record.own_code == {}
+
+
+# What such code does to the process
+
+RUNS = ("-m", "data=mnist_sample", "model=own", "trainer.num_epochs=1")
+
+
+@pytest.mark.parametrize("where", ["when it is built", "while it trains"])
+def test_what_it_changes_of_the_process_is_put_back_and_said(program, module, where):
+    done = program(
+        *RUNS, "data.batch_size=1000,500", f"model.target={module}:Rude", f"model.arguments={{where: '{where}'}}"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(program.table()["status"]) == ["completed"] * 2
+    who = f"model.target={module}:Rude" if where == "when it is built" else "batch_size=500"
+    for line in (
+        f"has changed the working folder to /; it is {program.folder} again",
+        "has changed torch's default type to torch.float64; it is torch.float32 again",
+        "has changed torch's number of threads to 2; it is 1 again",
+        "has left threads running (1), beside which later runs are timed",
+    ):
+        assert f"WARNING: {who} {line}" in done.stdout
+
+
+def test_data_that_end_the_process_are_refused(program, module):
+    refused = program("data=own", f"data.target={module}:ends", "data.num_classes=2")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"data.target={module}:ends: fails (SystemExit: 0), {module}.py line ")
+
+
+@pytest.mark.parametrize(
+    ("where", "line"), [("while it trains", "SystemExit: 0"), ("with many words", "ValueError: " + "x" * 63 + " [...]")]
+)
+def test_a_network_that_ends_the_process_or_says_too_much_fails_and_the_next_run_trains(program, module, where, line):
+    done = program(
+        *RUNS[:-2],
+        "data.batch_size=500,400",
+        RUNS[-1],
+        f"model.target={module}:Ends",
+        f"model.arguments={{where: '{where}'}}",
+    )
+    assert done.returncode == 1
+    table = program.table()
+    assert list(table["status"]) == ["failed", "completed"]
+    assert table["error"][0].startswith(line)
+    assert len(done.stdout) < 10_000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digits_sweep.errors import NewerFormat, UnreadableRecord
+from digits_sweep.errors import CannotRecord, NewerFormat, UnreadableRecord
 from digits_sweep.results.record import (
     EpochRow,
     EvaluationRow,
@@ -135,3 +135,18 @@ def test_of_a_run_that_has_not_ended_the_rows_that_are_whole_count(cut, tail):
     assert rows == EPOCHS[: len(rows)]
     ends = [len(header_of(EpochRow)) + len(rows_as_csv(EPOCHS[:count])) for count in range(3)]
     assert len(rows) == max(count for count in range(3) if ends[count] <= len(content) - len(tail))
+
+
+def test_an_error_of_any_length_is_recorded_with_its_beginning_and_its_end(tmp_path):
+    write_record(tmp_path, Record(0, error="begins" + "x" * 3_000_000 + "\nends"))
+    error = read_record(tmp_path).error
+    assert error.startswith("begins")
+    assert error.endswith("\nends")
+    assert len(error) < 21_000
+
+
+def test_a_record_that_could_not_be_read_back_is_not_written(tmp_path):
+    write_record(tmp_path, Record(0))
+    with pytest.raises(CannotRecord, match=r"record\.json: 1,\d\d\d,\d\d\d bytes are more than the 1,048,576"):
+        write_record(tmp_path, Record(0, config={"settings": {"text": "x" * 2**20}}))
+    assert read_record(tmp_path).config == {}
