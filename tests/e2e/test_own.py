@@ -270,9 +270,8 @@ def test_data_that_end_the_process_are_refused(program, module):
 )
 def test_a_network_that_ends_the_process_or_says_too_much_fails_and_the_next_run_trains(program, module, where, line):
     done = program(
-        *RUNS[:-2],
+        *RUNS,
         "data.batch_size=500,400",
-        RUNS[-1],
         f"model.target={module}:Ends",
         f"model.arguments={{where: '{where}'}}",
     )
