@@ -22,7 +22,7 @@ from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.own_command import command_mistakes, unused_keys, with_own_parts
-from digits_sweep.config.schema import Config
+from digits_sweep.config.schema import UNTIL_DECIDED, Config
 from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import InvalidConfig
 
@@ -95,6 +95,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
             overrides = [*map(composer.parse, of_experiment), *overrides]
         elif sweep := next((each for each in overrides if each.is_sweep_override()), None):
             raise InvalidConfig(f"{sweep.input_line}: several values are a sweep; add -m")
+        overrides = _with_seeds(composer, overrides, settings, line.multirun)
         most = settings.max_runs
         count = prod(map(_count, overrides))
         if not count:
@@ -143,6 +144,22 @@ def _refuse_command(runs: Sequence[PlannedRun], typed: Collection[str]) -> None:
         raise InvalidConfig("\n".join(dict.fromkeys(lines)))
     if command is not None and (lines := list(unused_keys(configs))):
         raise InvalidConfig("\n".join(lines))
+
+
+def _with_seeds(composer: Composer, overrides: list[Override], settings: Config, multirun: bool) -> list[Override]:
+    """Return the overrides, with `seeds=until_decided` with every seed that may be tried, counted up from `seed`."""
+    if settings.seeds is None:
+        return overrides
+    if not multirun:
+        raise InvalidConfig(f"seeds={UNTIL_DECIDED}: several seeds are a sweep; add -m")
+    if several := next((each for each in overrides if each.key_or_group == "seed" and each.is_sweep_override()), None):
+        raise InvalidConfig(f"{several.input_line}: seeds={UNTIL_DECIDED} counts up from one seed; type the first")
+    others = [override for override in overrides if override.key_or_group != "seed"]
+    if not any(override.is_sweep_override() or override.key_or_group == "experiment" for override in others):
+        raise InvalidConfig(
+            f"seeds={UNTIL_DECIDED}: one configuration is the soonest anyway; give a key several values"
+        )
+    return [*others, composer.parse(f"seed=range({settings.seed},{settings.seed + settings.max_seeds})")]
 
 
 def _too_many(runs: str, most: int) -> str:

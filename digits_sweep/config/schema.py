@@ -100,6 +100,8 @@ MOST_SEEDS = 999
 ODD_SEEDS = Rule(
     lambda seeds: 1 <= seeds <= MOST_SEEDS and seeds % 2 == 1, f"must be an odd whole number from 1 to {MOST_SEEDS}"
 )
+# Seeds are added to a sweep until its winner is decided; with fewer than the least no winner can be.
+UNTIL_DECIDED, LEAST_SEEDS = "until_decided", 6
 DEVICE = Rule(
     lambda device: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device) is not None,
     "choose auto, cpu, cuda, cuda:N or mps",
@@ -328,6 +330,8 @@ class Config:
     tracker: dict[str, Any] = field(default_factory=dict, metadata={"role": Role.COMMAND})
     command: str | None = key(COMMAND, default=None)
     seed: int = key(SEED)
+    seeds: str | None = key(or_null(one_of(UNTIL_DECIDED)), Role.ORIGIN, default=None)
+    max_seeds: int = key(whole_number(LEAST_SEEDS, MOST_SEEDS), Role.ORIGIN, default=24)
     device: str = key(DEVICE)
     num_threads: int | str = key(THREADS)
     outputs: str = key(FOLDER, Role.PLACE)

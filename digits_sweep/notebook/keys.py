@@ -59,6 +59,7 @@ class Keys(TypedDict, total=False):
     lr: Several[float]
     max_examples: Several[int | None]
     max_runs: int
+    max_seeds: Several[int]
     mirrors: Sequence[str] | None
     model: Several[Literal["cnn", "linear", "mlp", "mlp_logits", "own"]] | Own
     model__arguments: Mapping[str, Any]
@@ -86,6 +87,7 @@ class Keys(TypedDict, total=False):
     scaling: Several[Literal["half_life", "half_life_sqrt", "lesson", "linear", "none", "sqrt", "sqrt_lr"]]
     schedule: Several[Literal["constant", "cosine", "linear"]]
     seed: Several[int]
+    seeds: Several[str | None]
     stop: Several[bool]
     stop_at_threshold: Several[bool]
     test_error: Several[Sequence[float]]

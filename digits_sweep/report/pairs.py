@@ -14,10 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from digits_sweep.report.statistics import Estimate, Replicates, estimate, or_infinity
+from digits_sweep.config.schema import LEAST_SEEDS
+from digits_sweep.report.statistics import (
+    Estimate,
+    Replicates,
+    estimate,
+    finished,
+    groups_of,
+    is_timed,
+    or_infinity,
+    ranked,
+)
+from digits_sweep.report.study import Study
 
 # A lead is decided by so much evidence, which it takes at least so many pairs to have.
-DECIDED, FEWEST_PAIRS = 20.0, 6
+DECIDED, FEWEST_PAIRS = 20.0, LEAST_SEEDS
 # How much of the evidence is staked on one side being smaller in every pair: 20 after 6 of 6.
 ALL_AGREE = 5 / 8
 # How much more likely the largest of many differences has the sign of the lead, as exponents of e.
@@ -150,6 +161,19 @@ def leads(runs: pd.DataFrame, order: Sequence[Replicates], timed: bool) -> list[
     pairs = [compared(runs, best, other, timed) for other in others]
     looks = [pair.looks if pair and pair.smaller > pair.larger else (0.0,) for pair in pairs]
     return [Lead(*lead) for lead in zip(others, pairs, decided(looks, len(order)), strict=True)]
+
+
+def still_compared(study: Study) -> list[str]:
+    """Return the configurations whose seeds may decide who leads: the leader, and those that it has not beaten.
+
+    None if every lead is decided, or if there is nothing to decide because no run reached the goal.
+    """
+    runs, groups = finished(study), groups_of(study)
+    if study.goal.problem or not any(group.reached for group in groups):
+        return []
+    order, timed = ranked(runs, groups), is_timed(runs)
+    undecided = [lead.over.configuration for lead in leads(runs, order, timed) if not lead.is_decided]
+    return [order[0].configuration, *undecided] if undecided else []
 
 
 def compared(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool) -> Paired | None:

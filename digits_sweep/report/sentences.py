@@ -168,7 +168,7 @@ def _how_sure(runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed
     return _(
         "Its lead over {names} is undecided: {share} seeds agree, and it takes {count}."
         if pairs.pairs < FEWEST_PAIRS
-        else "Its lead over {names} is undecided: {share} seeds agree; add seeds until they decide.",
+        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (seeds=until_decided).",
         names=them, share=share(pairs.smaller, pairs.pairs), count=FEWEST_PAIRS,
     )  # fmt: skip
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import pandas as pd
 
+from digits_sweep.config.schema import UNTIL_DECIDED
+from digits_sweep.report.pairs import still_compared
 from digits_sweep.report.statistics import UNSTEADY, finished, groups_of, ranked, unsteady
 from digits_sweep.report.study import Study
 from digits_sweep.report.words import _, capitalized, counted, listed, share
@@ -35,10 +37,40 @@ class Caution:
 
 def warnings(study: Study) -> list[Caution]:
     """Return a sentence for every kind of thing that went wrong in a sweep or that limits what its figures show."""
-    bearing = (*_timing(study), *_machines(study), *_data(study), *_dead_at_the_goal(study), *_unknown(study))
+    seeds = filter(None, [seeds_so_far(study)])
+    bearing = (*seeds, *_timing(study), *_machines(study), *_data(study), *_dead_at_the_goal(study), *_unknown(study))
     parts = (_ends, _resumed, _not_started, on_predictions, _misfits, _mixtures, _resumed_elsewhere, _threads, _lengths)
     rest = (sentence for part in parts for sentence in part(study))
     return [*(Caution(text, bears_on_verdict=True) for text in bearing), *map(Caution, rest)]
+
+
+def most_seeds(study: Study) -> int | None:
+    """Return `max_seeds` of a sweep with `seeds=until_decided`, None for any other."""
+    configs = [record.config for record in study.records.values()]
+    limits = [config.get("max_seeds") for config in configs if config.get("seeds") == UNTIL_DECIDED]
+    return max((limit for limit in limits if isinstance(limit, int)), default=None)
+
+
+def seeds_so_far(study: Study) -> str | None:
+    """Say how many seeds every configuration of `seeds=until_decided` has, and why it has no more."""
+    most, groups = most_seeds(study), groups_of(study)
+    if most is None or not groups:
+        return None
+    names = _by((group.runs, group.configuration) for group in groups)
+    counts = "; ".join(f"{listed(of_count)}: {count}" for count, of_count in sorted(names.items(), reverse=True))
+    if still_compared(study):
+        return _(
+            "The lead is undecided with all seeds of max_seeds={most} ({counts})."
+            if max(names) >= most
+            else "Seeds are added until the lead is decided, so far {counts}.",
+            most=most, counts=counts,
+        )  # fmt: skip
+    return _(
+        "Seeds were added until the lead was decided ({counts})."
+        if any(group.reached for group in groups)
+        else "No run reached the goal, so no more seeds are added ({counts}).",
+        counts=counts,
+    )
 
 
 def _by(pairs: Iterable[tuple[Said, str]]) -> dict[Said, list[str]]:
@@ -115,7 +147,8 @@ def _resumed(study: Study) -> Iterator[str]:
 
 
 def _not_started(study: Study) -> Iterator[str]:
-    expected = study.manifest.runs if study.manifest else []
+    # Of `seeds=until_decided`, runs that no decision needs are never started.
+    expected = study.manifest.runs if study.manifest and most_seeds(study) is None else []
     started = set(study.runs["run_dir"])
     if missing := [name for name in expected if name not in started]:
         yield _(

@@ -37,12 +37,11 @@ from digits_sweep.sweep.run import run as train
 
 
 def launch_by_hydra(
-    planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], first: int = 0, progress: SweepProgress | None = None
+    planned: Plan, sweep_dir: Path, runs: Sequence[PlannedRun], progress: SweepProgress | None = None
 ) -> list[Status]:
     """Let the plan's launcher train `runs` in `sweep_dir`; return how each ended.
 
-    `first` is the number of the first one in its sweep; `progress` is for a launcher that trains in this process.
-    Raises whatever the launcher or a job raises.
+    `progress` is for a launcher that trains in this process. Raises whatever the launcher or a job raises.
     """
     config = DictConfig({"hydra": planned.hydra})
     with open_dict(config.hydra):
@@ -57,7 +56,7 @@ def launch_by_hydra(
     task = partial(job, progress=progress, command=planned.settings.command)
     launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
     overrides = [[*run.overrides, f"hydra.sweep.subdir={run.folder}"] for run in runs]
-    return [Status(ended.return_value) for ended in launcher.launch(overrides, initial_job_idx=first)]
+    return [Status(ended.return_value) for ended in launcher.launch(overrides, initial_job_idx=0)]
 
 
 class PlannedConfigs:
@@ -123,9 +122,10 @@ def launch_in_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> in
     """Train without Hydra's launcher, which would change this process's logging; return the exit code."""
     manifest = read_manifest(sweep.folder)
 
-    def start(number: int, run: PlannedRun, progress: SweepProgress | None) -> Status:
-        recorded = train(run.config, sweep.folder / run.folder, number, manifest, screen=screen, progress=progress)
-        return recorded.record.status
+    def start(run: PlannedRun, progress: SweepProgress | None) -> Status:
+        run_dir = sweep.folder / run.folder
+        number = read_record(run_dir).number
+        return train(run.config, run_dir, number, manifest, screen=screen, progress=progress).record.status
 
     return _one_by_one(planned, sweep, screen, start)
 
@@ -143,7 +143,7 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
         if planned.launcher.in_process:
             return _one_by_one(
                 planned, sweep, screen,
-                lambda number, run, progress: launch_by_hydra(planned, sweep.folder, [run], number, progress)[0],
+                lambda run, progress: launch_by_hydra(planned, sweep.folder, [run], progress)[0],
             )  # fmt: skip
         return _all_at_once(planned, sweep, screen)
     except Terminated:
@@ -164,17 +164,18 @@ def _one_by_one(
     planned: Plan,
     sweep: RecordedSweep,
     screen: Screen,
-    start: Callable[[int, PlannedRun, SweepProgress | None], Status],
+    start: Callable[[PlannedRun, SweepProgress | None], Status],
 ) -> int:
-    configs = [run.config for run in planned.runs]
+    runs = in_order(planned.runs)
+    configs = [run.config for run in runs]
     epochs, sizes = [each.trainer.num_epochs for each in configs], [each.data.batch_size for each in configs]
     progress = SweepProgress(epochs, sizes) if len(configs) > 1 else None
     # Runs of a fraction of a second would spend as long again on the table; the last state of it is written at the end.
     published_at = -math.inf
-    for number, run in enumerate(planned.runs):
+    for number, run in enumerate(runs):
         if progress:
             progress.number = number
-        status = start(number, run, progress)
+        status = start(run, progress)
         if time.monotonic() - published_at >= SECONDS_BETWEEN_TABLES:
             sweep.refresh()
             try:
@@ -202,11 +203,19 @@ def _all_at_once(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
 def _launch_together(planned: Plan, sweep: RecordedSweep, runs: Sequence[PlannedRun], screen: Screen) -> None:
     try:
-        # The longest first: started last, it would train on alone when all others have ended.
-        launch_by_hydra(planned, sweep.folder, sorted(runs, key=_relative_length, reverse=True))
+        launch_by_hydra(planned, sweep.folder, in_order(runs))
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         screen.say(f"hydra/launcher={planned.launcher.name}: {type(error).__name__}: {reason}")
+
+
+def in_order(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Return runs in the order in which they are started: seed by seed, and the longest of a seed first.
+
+    A machine whose speed drifts then slows all configurations alike. Started last, the longest would train on alone.
+    """
+    seeds = {seed: number for number, seed in enumerate(dict.fromkeys(run.config.seed for run in runs))}
+    return sorted(runs, key=lambda run: (seeds[run.config.seed], -_relative_length(run)))
 
 
 def _relative_length(run: PlannedRun) -> float:

@@ -200,7 +200,9 @@ def _differences(
     for run in planned.runs:
         if run.folder in recorded:
             yield from (f"{run.folder}: {line}" for line in differing(recorded[run.folder], run.config))
-    if sorted(folders) != sorted(manifest.runs):
+    # Runs that were never due have no record, and `max_seeds` may grow.
+    grows = planned.settings.seeds is not None and set(folders) >= set(manifest.runs)
+    if sorted(folders) != sorted(manifest.runs) and not grows:
         names = f"{len(manifest.runs)} runs ({', '.join(manifest.runs)})"
         yield f"that sweep has {names}, this one {len(folders)} ({', '.join(folders)})"
     for run in planned.runs:

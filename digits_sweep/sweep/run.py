@@ -411,8 +411,11 @@ class _RecordedTraining:
 
 
 def title(request: RunRequest, record: Record) -> str:
-    """Return the line that announces a run: its place in the sweep, its folder, and what it trains with."""
-    position = f"run {record.number + 1} of {len(request.manifest.runs)}: " if request.manifest else ""
+    """Return the line that announces a run: how many came before it, its folder, and what it trains with."""
+    number, total = record.number, len(request.manifest.runs) if request.manifest else 0
+    if request.progress:
+        number, total = request.progress.number, request.progress.total
+    position = f"run {number + 1} of {total}: " if total else ""
     # A run that fails early has neither engine nor device.
     engine = f"engine {record.engine}" if record.engine else None
     what = list(filter(None, [record.dataset, engine, record.device]))

@@ -16,6 +16,7 @@ from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, FolderInUse, InvalidConfig
 from digits_sweep.report.study import study_of
 from digits_sweep.report.tables import named_table, runs_for_terminal
+from digits_sweep.report.warnings import seeds_so_far
 from digits_sweep.report.words import listed
 from digits_sweep.results.changes import flush_folder
 from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers, set_aside
@@ -36,6 +37,7 @@ from digits_sweep.sweep import dry_run, preflight
 from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
 from digits_sweep.sweep.run_files import FILES
+from digits_sweep.sweep.seeds import due, launch_due
 from digits_sweep.trackers.following import report_to_trackers
 from digits_sweep.training.device import flush_denormals_from_now_on
 
@@ -63,7 +65,7 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
     before = {name: run.record.run_id for name, run in earlier.runs.items() if run.history} if earlier else {}
     with opened(planned, earlier, screen) as sweep:
         try:
-            code = launch(planned, sweep, screen)
+            code = launch_due(planned, sweep, screen, launch)
         finally:
             finished = finish(planned, sweep, screen, before)
     return max(code, finished), sweep.folder
@@ -199,16 +201,19 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen, before: Mapping[
         is_newest = publish_summary(sweep, planned.outputs)
     except OSError as error:
         screen.say(f"ERROR: summary.csv is as it was, not as the table below: {error}")
-    runs = study_of(sweep).runs
+    study = study_of(sweep)
+    runs = study.runs
     if screen.is_terminal:
         found = runs_for_terminal(runs)
         screen.table(found.header, found.rows, found.notes, found.optional)
     else:
         header, *rows = named_table(runs)
         screen.table(header, rows)
+    if sentence := seeds_so_far(study):
+        screen.say(sentence)
     screen.say(f"table      {(planned.outputs if is_newest else sweep.folder) / 'summary.csv'}")
     screen.say(f"this sweep {sweep.folder}")
-    if unfinished := left(planned, sweep):
+    if unfinished := left(replace(planned, runs=tuple(due(planned, sweep))), sweep):
         screen.say(f"not completed: {listed(unfinished)}")
         line = (resume_call if screen.in_python else resume_line)(planned, sweep.folder)
         screen.say(f"resume with: {'make resume' if _by_make(planned, is_newest) else line}")

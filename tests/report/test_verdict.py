@@ -64,7 +64,7 @@ def test_of_several_optimizers_only_the_one_whose_rate_changes_is_named_so(tmp_p
         (range(40_000, 46_000, 1000), range(100_000, 115_000, 2500), "Medians; it leads in 6 of 6 seeds, which is"),
         (
             [40_000, 50_000] * 3, [46_000] * 5 + [54_000],
-            "Its lead over 100 is undecided: 4 of 6 seeds agree; add seeds until they decide.",
+            "Its lead over 100 is undecided: 4 of 6 seeds agree; more may decide (seeds=until_decided).",
         ),
         (
             [40_000] * 3, [90_000] * 3,
