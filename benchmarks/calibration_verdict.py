@@ -1,12 +1,19 @@
 """Calibration of medians, shares and verdicts: seeds of several configurations with a known lead, or with none."""
 
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from benchmarks.calibration import Check, Section, studies
-from digits_sweep.report.pairs import DECIDED, FEWEST_PAIRS, decided, evidence
-from digits_sweep.report.statistics import estimate, share_interval
+from digits_sweep import run
+from digits_sweep.config.plan import plan
+from digits_sweep.report.pairs import DECIDED, FEWEST_PAIRS, decided, evidence, leads
+from digits_sweep.report.statistics import estimate, groups_of, holm, ranked, seeds_agree, share_interval
+from digits_sweep.report.study import load_study
+from digits_sweep.sweep.launch import in_order
 
 # Logarithms of what the runs need, (studies, configurations, seeds), with a spread of about 1; infinite: a miss.
 Law = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -38,9 +45,13 @@ class Looks:
     def leads(self, study: int, seeds: int) -> tuple[int, list[bool]]:
         """Return who leads by the median in a study, and over which of the others that is decided."""
         leader = int(np.argmin(np.median(self.values[study, :, :seeds], axis=-1)))
-        pairs = [leader * self.count + other for other in range(self.count) if other != leader]
-        looks = np.where(self.ahead[study, pairs, seeds - 1 : seeds], self.looks[study, pairs, :seeds], 0.0)
-        return leader, decided(list(looks), self.count)
+        others = [other for other in range(self.count) if other != leader]
+        return leader, decided([self.of_lead(study, leader, other, seeds) for other in others], self.count)
+
+    def of_lead(self, study: int, leader: int, other: int, seeds: int) -> np.ndarray:
+        """Return the evidence after each of so many seeds that one leads over another; none if it trails now."""
+        pair = leader * self.count + other
+        return self.looks[study, pair, :seeds] if self.ahead[study, pair, seeds - 1] else np.zeros(1)
 
 
 def medians(chance: np.random.Generator, share: float) -> Iterator[Check]:
@@ -104,6 +115,98 @@ def power(chance: np.random.Generator, share: float) -> Iterator[Check]:
                 yield Check(f"a lead is decided at {seeds} seeds", law, hits, count)
 
 
+def until_decided(chance: np.random.Generator, share: float) -> Iterator[Check]:
+    """Count wrong winners of `seeds=until_decided`, and how many runs it takes if there is a lead."""
+    count = studies(10_000, share)
+    for name, law in LAWS.items():
+        ends = _raced(law(chance, (count, 3, MOST_SEEDS)))
+        wrong = sum(winner is not None for winner, _ in ends)
+        yield Check("a winner is decided", f"3 configurations, no difference, {name}", wrong, count, most=0.05)
+    count = studies(2_000, share)
+    values = chance.normal(size=(count, 3, MOST_SEEDS)) * 0.2 / np.sqrt(2)
+    values[:, 1:] += np.log1p(0.22)
+    ends = _raced(values)
+    runs = np.mean([runs for _, runs in ends])
+    what = f"the right winner is decided, after {runs:.0f} runs on average (20 seeds of all are 60)"
+    right = sum(winner == 0 for winner, _ in ends)
+    yield Check(what, "22 % over 2, paired spread 0.2, normal", right, count)
+
+
+def _raced(values: np.ndarray) -> list[tuple[int | None, int]]:
+    """Return the winner of each study, None if it is not decided, and how many runs it took."""
+    looks = Looks(values)
+    return [_race(looks, study) for study in range(len(values))]
+
+
+def _race(looks: Looks, study: int) -> tuple[int | None, int]:
+    """Add a seed of the leader and of all over which its lead is undecided, as `sweep.seeds.due` does."""
+    seeds = [FEWEST_PAIRS] * looks.count
+    while True:
+        medians = [np.median(looks.values[study, each, :own]) for each, own in enumerate(seeds)]
+        leader = int(np.argmin(medians))
+        others = [other for other in range(looks.count) if other != leader]
+        of_leads = [looks.of_lead(study, leader, other, min(seeds[leader], seeds[other])) for other in others]
+        is_decided = decided(of_leads, looks.count)
+        racing = [leader, *(other for other, done in zip(others, is_decided, strict=True) if not done)]
+        if len(racing) == 1:
+            return leader, sum(seeds)
+        fewest = min(seeds[each] for each in racing)
+        if fewest == MOST_SEEDS:
+            return None, sum(seeds)
+        for each in racing:
+            seeds[each] += seeds[each] == fewest
+
+
+def drift(chance: np.random.Generator, share: float) -> Iterator[Check]:
+    """Count false differences in seconds on a machine whose speed drifts, in the order in which runs are started."""
+    count, seeds = studies(5_000, share), 6
+    runs = plan(["-m", "data.batch_size=100,99", f"seed=range({seeds})"]).runs
+    by_seed = np.array([(run.config.data.batch_size == 99, run.config.seed) for run in in_order(runs)], int)
+    by_size = np.array([(run.config.data.batch_size == 99, run.config.seed) for run in runs], int)
+    for amount, spread in ((0.05, 0.03), (0.1, 0.2)):
+        for order, name in ((by_seed, "seed by seed, as here"), (by_size, "one configuration after the other")):
+            speed = np.empty((2, seeds))
+            speed[order[:, 0], order[:, 1]] = np.linspace(0, 2 * amount, len(order))
+            seconds = speed + spread * chance.normal(size=(count, 2, seeds))
+            wrong = (evidence(seconds[:, 1] - seconds[:, 0]) >= DECIDED).any(axis=-1).sum()
+            law_text = f"drift of {100 * amount:.0f} % from half to half, seed spread {100 * spread:.0f} %, {name}"
+            most = 0.05 if order is by_seed else 1.0
+            yield Check(f"seconds differ in {seeds} of {seeds} seeds", law_text, int(wrong), count, most=most)
+
+
+def one_and_the_same(chance: np.random.Generator, share: float) -> Iterator[Check]:
+    """Train batch size 100 against 101, sweep after sweep, and count how often the seconds of one are decided on."""
+    count, wrong = max(3, round(40 * share)), 0
+    for _ in range(count):
+        with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+            seeds = [int(seed) for seed in chance.integers(2**31, size=8)]
+            study = load_study(run(*AA, f"outputs={folder}", seed=seeds))
+            order = groups_of(study)
+            wrong += any(lead.is_decided for lead in leads(study.runs, ranked(study.runs, order), timed=True))
+    yield Check(
+        "a lead is decided", "batch size 100 against 101, 8 seeds, timed on this machine", wrong, count, most=0.05
+    )
+
+
+# Short runs on the embedded digits.
+AA = (
+    *("data=mnist_sample", "data.batch_size=100,101", "scaling=none", "optimizer.lr=1e-3"),
+    *("trainer.num_epochs=6", "quiet=true"),
+)
+
+
+def factors(chance: np.random.Generator, share: float) -> Iterator[Check]:
+    """Count tables of 24 null factors in which one is found, if runs that share a seed share its sign."""
+    count, tests, seeds, settings = studies(2_000, share), 24, 20, 6
+    for name, shared in (("pairs are independent", False), ("pairs of a seed share their sign", True)):
+        signs = chance.choice((-1, 1), size=(count, tests, seeds, 1 if shared else settings))
+        discordant = chance.random((count, tests, seeds, settings)) < 1 / 3
+        by_seed = (signs * discordant).sum(axis=-1)
+        wrong = sum(min(holm([seeds_agree(test) for test in table])) < 0.05 for table in by_seed.tolist())
+        law_text = f"{tests} settings without effect, {seeds} seeds of {settings} others, {name}"
+        yield Check("some setting has p < 0.05 after Holm", law_text, wrong, count, most=0.05)
+
+
 SECTIONS = (
     Section("Medians", "A run that misses the goal is infinite.", medians),
     Section("Shares", "Of runs that reach the goal, say.", shares),
@@ -113,4 +216,8 @@ SECTIONS = (
         errors,
     ),
     Section("A verdict where there is one", "What the seeds of a sweep show of a lead that is there.", power),
+    Section("seeds=until_decided", f"At most {MOST_SEEDS} seeds, six of each at first.", until_decided),
+    Section("A machine that drifts", "Two configurations that take equally long.", drift),
+    Section("The same twice", "Two batch sizes that hardly differ, trained and timed here.", one_and_the_same),
+    Section("Tables of factors", "`docs/findings/dead_digits.py`: the seeds are clusters, and Holm adjusts.", factors),
 )

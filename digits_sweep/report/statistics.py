@@ -70,6 +70,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def seeds_agree(differences: Sequence[int]) -> float:
+    """Return the two-sided p value of whole `differences`, one a seed: without an effect either sign is as likely.
+
+    A seed's difference is the sum over all settings that were tried with it, because runs that share a seed are no
+    independent pairs. The distribution of the sum over the seeds is exact.
+    """
+    ways = {0: 1}
+    for difference in filter(None, differences):
+        sums: dict[int, int] = {}
+        for total, count in ways.items():
+            for signed in (total + difference, total - difference):
+                sums[signed] = sums.get(signed, 0) + count
+        ways = sums
+    extreme = abs(sum(differences))
+    return sum(count for total, count in ways.items() if abs(total) >= extreme) / sum(ways.values())
+
+
 # --- Seeds: the runs of one configuration, together.
 
 # Runs that are the same in these columns, as far as there are some, are the same run.

@@ -8,18 +8,28 @@ end of one run of a pair and of the other not.
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from evidence import Median, Share, Spec, draw, ended_runs, intervals, print_table, rate_text, read_arguments, sign_test
+from evidence import Median, Share, Spec, draw, ended_runs, intervals, print_table, rate_text, read_arguments
 
 from digits_sweep.config.text import to_text
+from digits_sweep.report.statistics import holm, seeds_agree
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
-HEADER = ("setting", "first", "second", "digit never predicted: first", "second", "only first", "only second", "p")
+HEADER = (
+    "setting",
+    "first",
+    "second",
+    "digit never predicted: first",
+    "second",
+    "only first",
+    "only second",
+    "p (Holm)",
+)
 # The batch size is a setting in any case. A rule is no setting of its own: its rates are.
 RATES = ("lr", "weight_decay")
 APART = ("batch_size", "seed", "rule")
@@ -30,6 +40,7 @@ class Pairs:
     """Runs with `first` and `second` as the value of one setting, otherwise the same, seed by seed.
 
     In `only_first` pairs a digit is never predicted by the first run alone, in `only_second` by the second alone.
+    `p_value` takes the seeds for clusters, and is adjusted by Holm for all rows of the table.
     """
 
     setting: str
@@ -39,11 +50,7 @@ class Pairs:
     of_second: Share
     only_first: int
     only_second: int
-
-    @property
-    def p_value(self) -> float:
-        """Return that of McNemar's exact test (McNemar 1947), which is the sign test here."""
-        return sign_test(self.only_first, self.only_second)
+    p_value: float
 
 
 def dead_digits(runs: pd.DataFrame) -> list[Pairs]:
@@ -52,7 +59,9 @@ def dead_digits(runs: pd.DataFrame) -> list[Pairs]:
     runs = runs.assign(dead=runs["classes_never_predicted"].gt(0).astype(bool))
     settings = varied(runs)
     pairs = (each for setting in settings for each in _pairs(runs, setting, settings))
-    return [each for each in pairs if each.only_first or each.only_second]
+    differing = [each for each in pairs if each.only_first or each.only_second]
+    adjusted = holm([each.p_value for each in differing])
+    return [replace(each, p_value=p_value) for each, p_value in zip(differing, adjusted, strict=True)]
 
 
 def varied(runs: pd.DataFrame) -> list[str]:
@@ -85,6 +94,7 @@ def _pairs(runs: pd.DataFrame, setting: str, settings: list[str]) -> Iterator[Pa
                 of_second=Share(int(dead_second.sum()), len(pairs)),
                 only_first=int((dead_first & ~dead_second).sum()),
                 only_second=int((dead_second & ~dead_first).sum()),
+                p_value=seeds_agree((dead_first.astype(int) - dead_second).groupby(pairs["seed"]).sum().tolist()),
             )
 
 
@@ -108,7 +118,8 @@ def main(sweep: Path, svg: Path | None) -> None:
     pairs = dead_digits(ended_runs(sweep))
     if not pairs:
         sys.exit(f"{sweep}: no two runs here differ in one setting alone and in whether a digit is never predicted")
-    print_table(HEADER, [[*vars(each).values(), f"{each.p_value:.2g}"] for each in pairs])
+    print_table(HEADER, [[*[*vars(each).values()][:-1], f"{each.p_value:.2g}"] for each in pairs])
+    print(f"\np: exact, with the seeds as clusters, adjusted by Holm for all {len(pairs)} rows.")
     if svg:
         draw(figure(pairs), svg)
 

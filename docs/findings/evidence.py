@@ -65,11 +65,6 @@ def median_of(values: Sequence[float]) -> Median:
     return Median(float(pd.Series(ordered).median()), ordered[rank - 1], ordered[count - rank])
 
 
-def sign_test(first: int, second: int) -> float:
-    """Return the two-sided p value of so many pairs of one kind and of the other; 1 without a pair."""
-    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
-
-
 def rate_text(rate: float) -> str:
     """Return a learning rate or a weight decay as text: `1e-3`, `2.2361e-5`."""
     mantissa, exponent = f"{rate:.4e}".split("e")

@@ -1,6 +1,7 @@
 """The analyses beside docs/findings.md: what they count in a recorded sweep, what they print and what they draw."""
 
 from importlib import import_module
+from itertools import product
 
 import pytest
 
@@ -100,8 +101,18 @@ def test_the_figure_has_a_bar_for_each_first_epoch_and_a_frame_around_the_lesson
 
 def test_runs_that_differ_in_one_setting_alone_are_pairs(sweep, capsys):
     repeated(sweep)
-    rows, _ = printed("dead_digits", sweep, capsys)
+    rows, below = printed("dead_digits", sweep, capsys)
     assert rows == [["scale", "raw", "unit", "2 of 3 (9 to 99 %)", "0 of 3 (0 to 71 %)", "2", "0", "0.5"]]
+    assert below == "p: exact, with the seeds as clusters, adjusted by Holm for all 1 rows."
+
+
+def test_runs_that_share_a_seed_are_one_piece_of_evidence(sweep, capsys):
+    for seed, size, scale in product(range(2), (100, 20, 5), ("raw", "unit")):
+        add_run(sweep, f"{size}_{scale}_{seed}", losses_reaching(3), batch_size=size, scale=scale, seed=seed,
+                classes_never_predicted=int(scale == "raw" and size != 100))  # fmt: skip
+    finished(sweep)
+    rows, _ = printed("dead_digits", sweep, capsys)
+    assert [[row[0], *row[5:]] for row in rows][-1] == ["scale", "4", "0", "1"]
 
 
 def test_settings_that_change_together_are_one(sweep, capsys):
@@ -158,8 +169,8 @@ def test_a_rule_is_compared_with_the_batch_size_that_it_starts_from_seed_by_seed
     rows, below = printed("rules", with_rules, capsys)
     assert [[*row[:4], row[6]] for row in rows] == [
         ["fixed", "1e-4", "100", "1e-4", "-"],
-        ["fixed", "1e-4", "5", "1e-4", "-0.0200 [-0.0200, -0.0200], above in 0 of 2, p = 0.5"],
-        ["linear", "1e-4", "5", "5e-6", "+0.1000 [+0.1000, +0.1000], above in 2 of 2, p = 0.5"],
+        ["fixed", "1e-4", "5", "1e-4", "-0.0200 [-0.0200, -0.0200], above in 0 of 2"],
+        ["linear", "1e-4", "5", "5e-6", "+0.1000 [+0.1000, +0.1000], above in 2 of 2"],
     ]
     assert rows[2][8].startswith("+10.00% ")
     assert below == "After 180,000 examples, at frozen weights; medians over the seeds."

@@ -3,6 +3,7 @@
 import math
 import random
 import statistics
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from scipy.optimize import nnls
 from scipy.special import bdtr, betaincinv
 
 from digits_sweep.report.critical import branch_sentence, branches_of
-from digits_sweep.report.statistics import at_most, estimate, holm, replicates, share_interval
+from digits_sweep.report.statistics import at_most, estimate, holm, replicates, seeds_agree, share_interval
 from digits_sweep.report.study import costs, fitted_costs
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -99,6 +100,15 @@ def test_holm_is_the_adjustment_that_scipy_has_for_the_smallest_and_grows_with_t
     assert all(own <= other <= 1 for own, other in zip(p_values, adjusted, strict=True))
     order = sorted(range(len(p_values)), key=lambda test: p_values[test])
     assert [adjusted[test] for test in order] == sorted(adjusted)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=8))
+def test_the_p_value_of_whole_differences_is_that_of_all_combinations_of_their_signs(differences):
+    sums = [
+        sum(map(math.prod, zip(signs, differences, strict=True))) for signs in product((1, -1), repeat=len(differences))
+    ]
+    expected = statistics.mean(abs(total) >= abs(sum(differences)) for total in sums)
+    assert seeds_agree(differences) == pytest.approx(expected)
 
 
 # --- Costs.
