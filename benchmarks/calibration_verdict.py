@@ -48,10 +48,10 @@ class Looks:
         others = [other for other in range(self.count) if other != leader]
         return leader, decided([self.of_lead(study, leader, other, seeds) for other in others], self.count)
 
-    def of_lead(self, study: int, leader: int, other: int, seeds: int) -> np.ndarray:
+    def of_lead(self, study: int, leader: int, other: int, seeds: int) -> list[float]:
         """Return the evidence after each of so many seeds that one leads over another; none if it trails now."""
         pair = leader * self.count + other
-        return self.looks[study, pair, :seeds] if self.ahead[study, pair, seeds - 1] else np.zeros(1)
+        return list(self.looks[study, pair, :seeds]) if self.ahead[study, pair, seeds - 1] else [0.0]
 
 
 def medians(chance: np.random.Generator, share: float) -> Iterator[Check]:
