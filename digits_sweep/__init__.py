@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from digits_sweep.notebook.trained import load_model
     from digits_sweep.recorder.recorder import Recorder
     from digits_sweep.results.sweep import load_sweep
+    from digits_sweep.sweep.status import status_of
 
 __all__ = [
     "CannotRecord",
@@ -53,6 +54,7 @@ __all__ = [
     "load_model",
     "load_sweep",
     "run",
+    "status_of",
 ]
 __version__ = "0.1.0"
 
@@ -64,6 +66,7 @@ _LATER = {
     "load_model": "notebook.trained",
     "load_sweep": "results.sweep",
     "run": "notebook.run",
+    "status_of": "sweep.status",
 }
 
 

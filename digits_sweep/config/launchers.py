@@ -9,8 +9,8 @@ class Launcher:
 
     `extra` is the optional dependency that brings it. `in_process` launchers train in the process of the command, one
     run after the other; `stops_early` says whether `fail_fast` can end the sweep; `resumed_keys` are the keys below
-    `hydra.launcher` that a resume repeats from the recorded command. `needs_accounts`: a killed job is only noticed if
-    the cluster keeps accounts.
+    `hydra.launcher` that a resume repeats from the recorded command. `is_slurm`: its runs are jobs of a Slurm cluster,
+    which go on without this program.
     """
 
     name: str
@@ -18,7 +18,7 @@ class Launcher:
     in_process: bool = False
     stops_early: bool = False
     resumed_keys: tuple[str, ...] = ()
-    needs_accounts: bool = False
+    is_slurm: bool = False
 
 
 # Where submitit keeps its jobs in a sweep's folder: in a new folder each time, which it fills with links of its own.
@@ -32,8 +32,8 @@ LAUNCHERS = {
     for launcher in (
         Launcher("basic", in_process=True, stops_early=True),
         Launcher("joblib", extra="joblib", stops_early=True, resumed_keys=("n_jobs",)),
-        Launcher("slurm", extra="slurm", resumed_keys=OF_SLURM, needs_accounts=True),
-        Launcher("submitit_slurm", extra="slurm", resumed_keys=OF_SLURM, needs_accounts=True),
+        Launcher("slurm", extra="slurm", resumed_keys=OF_SLURM, is_slurm=True),
+        Launcher("submitit_slurm", extra="slurm", resumed_keys=OF_SLURM, is_slurm=True),
         Launcher("submitit_local", extra="slurm", resumed_keys=OF_A_QUEUE),
         Launcher("ray", extra="ray"),
         Launcher("ray_cluster", extra="ray"),

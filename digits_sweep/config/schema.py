@@ -340,6 +340,7 @@ class Config:
     fail_fast: bool = key(role=Role.COMMAND)
     quiet: bool = key(role=Role.COMMAND, default=False)
     max_runs: int = key(whole_number(1), Role.COMMAND)
+    retries: int = key(whole_number(0, 100), Role.COMMAND, default=3)
 
 
 # The dataclass of a choice by the group's dataclass and the choice's `name`; a choice that is not here has the keys of

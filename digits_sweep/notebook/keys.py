@@ -81,6 +81,7 @@ class Keys(TypedDict, total=False):
     reference_batch_size: Several[int | None]
     reference_lr: Several[float | None]
     resume: Folder | None
+    retries: int
     root: Folder
     rule: Several[str | None]
     scale: Several[str]

@@ -254,6 +254,19 @@ def _unreadable_folder(error: OSError) -> None:
     raise UnreadableRecord(f"{Path(error.filename).name}: {reason_of(error)}") from error
 
 
+def is_own(path: Path) -> bool:
+    """Return whether a file is this user's, as far as the system tells users apart."""
+    return not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
+
+
+def owner_of(path: Path) -> str:
+    """Return the name of the user that a file belongs to, or the number if that has no name here."""
+    try:
+        return path.owner()
+    except (KeyError, NotImplementedError):
+        return str(path.lstat().st_uid)
+
+
 def named(value: Any) -> str:
     """Return a value of a file for a message, which nobody would read if it were long."""
     text = str(value)

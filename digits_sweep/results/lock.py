@@ -108,6 +108,11 @@ def writers_in(sweep_dir: Path) -> int:
     return sum(each is not None and each.host == socket.gethostname() and not each.is_gone() for each in owners)
 
 
+def writer_of(folder: Path) -> Owner | None:
+    """Return the process that says that it writes in `folder`, which may be gone; None if none does."""
+    return _owner(folder / "owner.json")
+
+
 def _owner(path: Path) -> Owner | None:
     try:
         owner = read_json(path, SMALL_BYTES, Owner)

@@ -21,7 +21,9 @@ from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
     MANIFEST_BYTES,
     decode_json,
+    is_own,
     named,
+    owner_of,
     previous,
     read_file,
     read_json,
@@ -182,6 +184,19 @@ def newest_sweep(outputs: Path) -> Path:
     if not sweeps:
         raise FileNotFoundError(f"{folder}: no sweep here yet; run python -m digits_sweep -m first")
     return sweeps[-1]
+
+
+def newest_own_sweep(outputs: Path) -> Path:
+    """Return the folder of the sweep that this user has started last: others may use the same `outputs`.
+
+    Raises what `newest_sweep` does, and FileNotFoundError, with the owner of the newest one, if none is this user's.
+    """
+    newest = newest_sweep(outputs)
+    own = [sweep for sweep in sweeps_in(outputs) if is_own(sweep / MANIFEST_FILE)]
+    if own:
+        return own[-1]
+    owner = owner_of(newest / MANIFEST_FILE)
+    raise FileNotFoundError(f"{outputs / 'sweeps'}: no sweep of yours; the newest is {owner}'s: resume={newest}")
 
 
 def _written_at(sweep_dir: Path) -> int:

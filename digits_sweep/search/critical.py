@@ -19,7 +19,7 @@ from digits_sweep.report.critical import branch_sentence, branches_of, sentences
 from digits_sweep.report.page import write_page
 from digits_sweep.report.study import load_study
 from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
-from digits_sweep.results.files import RECORD_BYTES, read_json, replace_file, run_folders
+from digits_sweep.results.files import RECORD_BYTES, is_own, owner_of, read_json, replace_file, run_folders
 from digits_sweep.results.record import Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.targets import targets_of
@@ -170,8 +170,12 @@ def find_study(resume: str, parent: Path) -> Path:
         if resume != "latest":
             read_study(folder := Path(expand_home(resume)))
             return folder
-        if studies := studies_in(parent):
-            return studies[-1][-1]
+        studies = [folder for _, _, folder in studies_in(parent)]
+        if own := [folder for folder in studies if is_own(folder / STUDY_FILE)]:
+            return own[-1]
+        if studies:
+            owner = owner_of(studies[-1] / STUDY_FILE)
+            raise UnreadableRecord(f"{parent}: no study of yours; the newest is {owner}'s: resume={studies[-1]}")
         raise UnreadableRecord(f"{parent}: no study here yet")
     except UnreadableRecord as error:
         raise CannotResume(f"resume={resume}: {error}") from error

@@ -7,8 +7,6 @@ import copy
 import logging
 import math
 import os
-import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -29,10 +27,11 @@ from digits_sweep.config.launchers import SUBMITIT_FOLDER, launcher_called
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import config_from
 from digits_sweep.errors import CannotRecord, CannotResume
+from digits_sweep.report.words import counted, listed
 from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_manifest
 from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, SweepProgress, Terminated
-from digits_sweep.sweep import session
+from digits_sweep.sweep import session, slurm
 from digits_sweep.sweep.run import run as train
 
 
@@ -43,6 +42,16 @@ def launch_by_hydra(
 
     `progress` is for a launcher that trains in this process. Raises whatever the launcher or a job raises.
     """
+    launcher = _launcher(planned, sweep_dir, token_hex(8), progress)
+    return [Status(ended.return_value) for ended in launcher.launch(_overrides(runs), initial_job_idx=0)]
+
+
+def _overrides(runs: Sequence[PlannedRun]) -> list[list[str]]:
+    return [[*run.overrides, f"hydra.sweep.subdir={run.folder}"] for run in runs]
+
+
+def _launcher(planned: Plan, sweep_dir: Path, token: str, progress: SweepProgress | None = None) -> Any:
+    """Return Hydra's launcher for a plan; submitit's keeps what it writes in a folder called `token`."""
     config = DictConfig({"hydra": planned.hydra})
     with open_dict(config.hydra):
         config.hydra.job.chdir = False
@@ -50,13 +59,13 @@ def launch_by_hydra(
         if "submitit_folder" in config.hydra.launcher:
             # submitit runs what its folder holds in files named after its jobs, whose numbers can be guessed: in a
             # sweep that somebody else has sent, its folder must be a new one.
-            config.hydra.launcher.submitit_folder = str(sweep_dir.absolute() / SUBMITIT_FOLDER / token_hex(8) / "%j")
+            config.hydra.launcher.submitit_folder = str(sweep_dir.absolute() / SUBMITIT_FOLDER / token / "%j")
+            if config.hydra.launcher.name == config.hydra.job.name:
+                config.hydra.launcher.name = f"{config.hydra.job.name}_{sweep_dir.name}"
     context = HydraContext(config_loader=cast(Any, PlannedConfigs()), callbacks=cast(Any, NoCallbacks()))
     # A command is what was typed, not what a file in the sweep's folder says.
     task = partial(job, progress=progress, command=planned.settings.command)
-    launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
-    overrides = [[*run.overrides, f"hydra.sweep.subdir={run.folder}"] for run in runs]
-    return [Status(ended.return_value) for ended in launcher.launch(overrides, initial_job_idx=0)]
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
 
 
 class PlannedConfigs:
@@ -112,8 +121,6 @@ def job(_: DictConfig, progress: SweepProgress | None = None, command: str | Non
 
 # Exit codes: a run failed; the sweep was stopped on purpose. Those of a command that is stopped: `process`.
 FAILED, STOPPED = 1, 2
-# joblib gives up a whole sweep if one worker is killed, submitit if one job is: how often lost runs are launched again.
-MOST_RETRIES = 3
 # How often the table is rebuilt at most while runs train.
 SECONDS_BETWEEN_TABLES = 2.0
 
@@ -135,8 +142,6 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
     Stopped by hand or by a scheduler, what was running stays as it is.
     """
-    if planned.launcher.needs_accounts and not _keeps_accounts():
-        screen.say("WARNING: sacct does not answer here: the end of a killed job will not be noticed")
     # On a full disk the log cannot be written either, which would bury the line that says so under tracebacks.
     logging.raiseExceptions = False
     try:
@@ -145,7 +150,7 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
                 planned, sweep, screen,
                 lambda run, progress: launch_by_hydra(planned, sweep.folder, [run], progress)[0],
             )  # fmt: skip
-        return _all_at_once(planned, sweep, screen)
+        return (_in_jobs if planned.launcher.is_slurm else _all_at_once)(planned, sweep, screen)
     except Terminated:
         return TERMINATED
     except KeyboardInterrupt:
@@ -153,11 +158,6 @@ def launch(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     except SystemExit as end:
         screen.say(str(end.code))
         return STOPPED
-
-
-def _keeps_accounts() -> bool:
-    """Whether Slurm keeps accounts of its jobs, from which submitit learns that one was killed."""
-    return shutil.which("sacct") is not None and subprocess.run(["sacct", "-n"], capture_output=True).returncode == 0
 
 
 def _one_by_one(
@@ -192,13 +192,64 @@ def _one_by_one(
 def _all_at_once(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     with _published(planned, sweep):
         _launch_together(planned, sweep, planned.runs, screen)
-        for _ in range(MOST_RETRIES):
+        for _ in range(planned.settings.retries):
             sweep.refresh()
             if not (lost := lost_runs(planned, sweep)):
                 return 0
             screen.say(f"lost worker process for {', '.join(lost)}; restarting")
             _launch_together(planned, sweep, [run for run in planned.runs if run.folder in lost], screen)
     return FAILED
+
+
+def _in_jobs(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
+    """Attach to the jobs that still live, submit one for each other run that is left, and wait for all of them.
+
+    A run is submitted again if its job was lost, at most `retries` times, and only when no job is left.
+    """
+    jobs, left = slurm.read_jobs(sweep.folder), session.left(planned, sweep)
+    attached = slurm.living({run: jobs[run] for run in left if run in jobs})
+    if attached:
+        screen.say(f"{counted(len(attached), 'job')} still there, not submitted again: {listed(list(attached))}")
+    with _published(planned, sweep):
+        try:
+            again = [run for run in left if run not in attached]
+            for attempt in range(planned.settings.retries + 1):
+                submitted = _submitted(planned, sweep, again, screen)
+                if again and not submitted:
+                    return FAILED
+                jobs |= submitted
+                slurm.wait_for({run: jobs[run] for run in left if run in jobs}, screen.say)
+                sweep.refresh()
+                if not (unfinished := [run for run in session.left(planned, sweep) if not _has_failed(run, sweep)]):
+                    return 0
+                again = slurm.lost(jobs, unfinished, sweep.folder, screen.say)
+                if not again or attempt == planned.settings.retries:
+                    return FAILED
+                screen.say(f"lost, submitted again: {listed(again)}")
+        except KeyboardInterrupt:
+            if alive := slurm.living({run: jobs[run] for run in left if run in jobs}):
+                screen.say(slurm.go_on([jobs[run] for run in alive]))
+            raise
+    return FAILED
+
+
+def _submitted(planned: Plan, sweep: RecordedSweep, names: Sequence[str], screen: Screen) -> dict[str, slurm.Job]:
+    """Submit a job for each of the runs called `names`; return the jobs, which `jobs.json` has too."""
+    if not names:
+        return {}
+    token = token_hex(8)
+    runs = in_order([run for run in planned.runs if run.folder in names])
+    try:
+        submitted = slurm.submit(_launcher(planned, sweep.folder, token), _overrides(runs), token)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[-1]
+        screen.say(f"hydra/launcher={planned.launcher.name}: {type(error).__name__}: {reason}")
+        return {}
+    jobs = {run.folder: job for run, job in zip(runs, submitted, strict=True)}
+    slurm.write_jobs(sweep.folder, slurm.read_jobs(sweep.folder) | jobs)
+    numbers = listed([job.id for job in submitted])
+    screen.say(f"{counted(len(jobs), 'job')} submitted ({numbers}); logs: {sweep.folder / SUBMITIT_FOLDER / token}")
+    return jobs
 
 
 def _launch_together(planned: Plan, sweep: RecordedSweep, runs: Sequence[PlannedRun], screen: Screen) -> None:
@@ -250,4 +301,8 @@ def lost_runs(planned: Plan, sweep: RecordedSweep) -> list[str]:
     If no run has started there are none: no process was lost, because no launcher has worked.
     """
     left = session.left(planned, sweep) if sweep.runs else []
-    return [name for name in left if name not in sweep.runs or sweep.runs[name].record.status is not Status.FAILED]
+    return [name for name in left if not _has_failed(name, sweep)]
+
+
+def _has_failed(name: str, sweep: RecordedSweep) -> bool:
+    return name in sweep.runs and sweep.runs[name].record.status is Status.FAILED

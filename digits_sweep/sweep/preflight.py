@@ -79,7 +79,7 @@ def _check(planned: Plan, say: Callable[[str], None]) -> None:
 def _check_program(planned: Plan) -> None:
     """Raise `InvalidConfig` if there is no such program here; the machines of a cluster may have it."""
     program = words_of(planned.settings)[0]
-    if not planned.launcher.needs_accounts and shutil.which(program, path=search_path()) is None:
+    if not planned.launcher.is_slurm and shutil.which(program, path=search_path()) is None:
         raise InvalidConfig(f"command={planned.settings.command}: there is no program {program} here")
 
 

@@ -37,7 +37,7 @@ from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import check_plain, reason_of
 from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE, Status
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.results.sweep import Manifest, RecordedSweep, configs_of_format_3, newest_sweep, read_manifest
+from digits_sweep.results.sweep import Manifest, RecordedSweep, configs_of_format_3, newest_own_sweep, read_manifest
 from digits_sweep.shell import this_python
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
@@ -55,7 +55,7 @@ def resumed(planned: Plan) -> tuple[Plan, RecordedSweep]:
     """
     name = str(planned.settings.resume)
     try:
-        sweep_dir = newest_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
+        sweep_dir = newest_own_sweep(planned.outputs) if name == "latest" else Path(name).expanduser()
         if "${" in str(sweep_dir):
             raise CannotResume("has ${ in its name, which is read as an interpolation; rename it")
         manifest = read_manifest(sweep_dir)
@@ -220,7 +220,7 @@ def not_repeated(typed_before: Sequence[str], arguments: Sequence[str]) -> list[
     """
     typed = {key_of(argument) for argument in arguments}
     keys = ((override, key_of(override)) for override in typed_before if not override.startswith(("-", "hydra")))
-    once = ("resume", "dry_run", "fail_fast", "quiet", "max_runs")
+    once = ("resume", "dry_run", "fail_fast", "quiet", "max_runs", "retries")
     return [each for each, key in keys if holds_for_the_sweep(key) and key not in typed and key not in once]
 
 

@@ -1,8 +1,10 @@
 """The same sweep, whichever launcher starts its runs."""
 
 import os
+import re
 import secrets
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -47,7 +49,8 @@ class Trap:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(Path(__file__).parents[1] / "trap"), "TRAP": str(self.file)}
+        paths = [str(Path(__file__).parents[1] / "trap"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {"PYTHONPATH": os.pathsep.join(paths), "TRAP": str(self.file)}
 
     def set(self, number: signal.Signals) -> None:
         self.file.write_text(str(int(number)))
@@ -144,6 +147,9 @@ def test_a_killed_worker_costs_no_run_and_no_bit(program, serial, launcher, trap
     assert list(program.table()["batch_size"]) == [500, 300, 100]
     assert list(program.table()["status"]) == ["completed"] * 3
     assert program.table()["resumes"].max() == 1
+    if LAUNCHERS[launcher.overrides[0].partition("=")[2]].is_slurm:
+        # Only the run that was lost.
+        assert jobs_submitted(finished.stdout) == 4
 
 
 @pytest.mark.full
@@ -168,6 +174,49 @@ def test_jobs_that_outlive_their_sweep_are_waited_for_when_it_is_resumed(program
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert list(program.table()["epochs"]) == [epochs] * 3
     assert list(program.table()["resumes"]) == [0] * 3
+
+
+def jobs_submitted(text: str) -> int:
+    return sum(int(count) for count in re.findall(r"^(\d+) jobs? submitted", text, re.MULTILINE))
+
+
+LONG = ("-m", "seed=0,1", "data=mnist_sample", "trainer.num_epochs=3000", "quiet=true")
+
+
+def slurm_says(environment: dict[str, str], *command: str) -> str:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+def test_cancelled_jobs_are_not_launched_again(program, launcher):
+    with program.running(*LONG, *launcher.overrides, environment=launcher.environment) as started:
+        wait_for(lambda: any(program.outputs.glob("sweeps/*/*/owner.json")), started)
+        slurm_says(launcher.environment, "scancel", "--me")
+        assert started.ends() == 1
+    said = started.text()
+    assert jobs_submitted(said) == 2
+    assert "cancelled by root: seed=0 and seed=1" in said
+    assert "resume with:" in said
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+def test_after_ctrl_c_the_jobs_go_on_and_a_resume_attaches_to_them(program, launcher):
+    with program.running(*LONG, *launcher.overrides, environment=launcher.environment) as started:
+        wait_for(lambda: any(program.outputs.glob("sweeps/*/*/owner.json")), started)
+        started.process.send_signal(signal.SIGINT)
+        assert started.ends() == 130
+    said = started.text()
+    assert "2 jobs still in Slurm's queue; a resume attaches to them, scancel " in said
+    with program.running("resume=latest", environment=launcher.environment) as resumed:
+        wait_for(lambda: "not submitted again" in resumed.text(), resumed)
+        # The one that runs is cancelled, the one that waits then too.
+        slurm_says(launcher.environment, "scancel", "--me")
+        assert resumed.ends() == 1
+    said = resumed.text()
+    assert jobs_submitted(said) == 0
+    assert "2 jobs still there, not submitted again: seed=0 and seed=1" in said
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its extra is installed here")

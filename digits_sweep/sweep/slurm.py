@@ -1,0 +1,230 @@
+"""Jobs of a Slurm cluster: submitted by submitit, watched by what Slurm says of them, launched again if they are lost.
+
+`jobs.json` in a sweep's folder has the last job of every run, so that a later command attaches to what still lives.
+"""
+
+import pwd
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from hydra.core.singleton import Singleton
+
+from digits_sweep.config.launchers import SUBMITIT_FOLDER
+from digits_sweep.errors import UnreadableRecord, escape_controls
+from digits_sweep.report.words import counted, listed
+from digits_sweep.results.files import MANIFEST_BYTES, read_json, replace_file
+
+JOBS_FILE = "jobs.json"
+# Slurm's controller serves a whole cluster: it is asked no more often than that.
+SECONDS_BETWEEN_LOOKS = 2.0
+# A controller that is restarted, or has much to do, does not answer for a while.
+PATIENCE_SECONDS = 60.0
+# How a job ends that nobody has ended on purpose: it is launched again. One that is out of time was queued again as
+# often as `hydra.launcher.max_num_timeout` says.
+LOST = ("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "FAILED", "BOOT_FAIL", "COMPLETED")
+LAST_LINES, LAST_BYTES = 10, 10_000
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job by its number, `12_3` for example, and the folder in `.submitit` with its logs."""
+
+    id: Annotated[str, msgspec.Meta(pattern=r"^\d{1,12}(_\d{1,9})?$")]
+    folder: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+
+    def logs(self, sweep_dir: Path) -> Path:
+        """Return the folder with what it printed."""
+        return sweep_dir / SUBMITIT_FOLDER / self.folder / self.id
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """`jobs.json`: the last job of every run that was submitted, by the run's folder."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    format: int = 1
+
+
+def read_jobs(sweep_dir: Path) -> dict[str, Job]:
+    """Return the last job of every run of a sweep that was submitted; none if that cannot be read."""
+    try:
+        return read_json(sweep_dir / JOBS_FILE, MANIFEST_BYTES, Jobs).jobs
+    except UnreadableRecord:
+        return {}
+
+
+def write_jobs(sweep_dir: Path, jobs: Mapping[str, Job]) -> None:
+    """Write `jobs.json`. Raises OSError if it cannot be written."""
+    content = msgspec.json.format(msgspec.json.encode(Jobs(dict(jobs))), indent=2)
+    replace_file(sweep_dir / JOBS_FILE, content + b"\n")
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job of this user's that waits or runs: its state in Slurm's words, why it waits, where it runs, time left."""
+
+    state: str
+    reason: str = ""
+    node: str = ""
+    left: str = ""
+
+    def __str__(self) -> str:
+        why = f" ({self.reason})" if self.state == "PENDING" else f" on {self.node}" if self.node else ""
+        return f"{self.state.lower()}{why}"
+
+
+def queue() -> dict[str, Queued] | None:
+    """Return this user's jobs that wait or run, by their numbers; None if Slurm does not answer."""
+    said = _answer("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r|%N|%L")
+    if said is None:
+        return None
+    return {
+        id_: Queued(*rest) for id_, *rest in (line.split("|") for line in said.splitlines() if line.count("|") == 4)
+    }
+
+
+def _answer(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def living(jobs: Mapping[str, Job]) -> dict[str, Queued]:
+    """Return those of `jobs` that wait or run, by the run; none if Slurm does not answer."""
+    queued = (queue() if jobs else None) or {}
+    return {run: queued[job.id] for run, job in jobs.items() if job.id in queued}
+
+
+def end_of(job: Job) -> str:
+    """Return how a job has ended, in Slurm's words: `CANCELLED by ann`, `NODE_FAIL`; UNKNOWN if Slurm has forgotten it.
+
+    Its accounts know who cancelled a job, but hear of its end a moment late.
+    """
+    shown = _answer("scontrol", "show", "job", "--oneliner", job.id) or ""
+    state = match[1] if (match := re.search(r"\bJobState=([A-Z_]+)", shown)) else None
+    if state in (None, "CANCELLED"):
+        said = (_answer("sacct", "-X", "-n", "-P", "--format=State", "-j", job.id) or "").strip()
+        first, _, user = said.partition(" by ")
+        if state is None or first == state:
+            state = f"{first} by {_name(user)}" if user else first
+    return state or "UNKNOWN"
+
+
+def cancel(ids: Sequence[str]) -> str | None:
+    """Cancel jobs; return why that is not possible, None if it is."""
+    try:
+        done = subprocess.run(["scancel", *ids], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return (done.stderr.strip().splitlines() or ["no reason given"])[0] if done.returncode else None
+
+
+def _name(user: str) -> str:
+    """Return the name of a user by the number, which it stays if it has none here."""
+    try:
+        return pwd.getpwuid(int(user)).pw_name
+    except (KeyError, ValueError):
+        return user
+
+
+def submit(launcher: Any, overrides: Sequence[Sequence[str]], token: str, first: int = 0) -> list[Job]:
+    """Submit a job for each of `overrides` by submitit, as Hydra's `launcher` does, but wait for none.
+
+    They are arrays no larger than the cluster takes. Raises what submitit raises.
+    """
+    import submitit
+    from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+
+    parameters = dict(launcher.params)
+    folder, timeouts = parameters.pop("submitit_folder"), parameters.pop("max_num_timeout")
+    executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=timeouts)
+    shared = BaseQueueConf.__dataclass_fields__
+    executor.update_parameters(
+        **{name if name in shared else f"slurm_{name}": value for name, value in parameters.items()}
+    )
+    jobs: list[Job] = []
+    size = _largest_array()
+    for start in range(0, len(overrides), size):
+        numbers = range(first + start, first + min(start + size, len(overrides)))
+        piece = [list(each) for each in overrides[start : start + size]]
+        names = [f"job_id_for_{number}" for number in numbers]
+        states = [Singleton.get_state() for _ in piece]
+        submitted = executor.map_array(launcher, piece, ["hydra.sweep.dir"] * len(piece), numbers, names, states)
+        jobs += [Job(str(each.job_id), token) for each in submitted]
+    return jobs
+
+
+def _largest_array() -> int:
+    """Return how many jobs an array of this cluster may have."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _answer("scontrol", "show", "config") or "")
+    return max(1, int(found[1])) if found else 1_000
+
+
+def wait_for(jobs: Mapping[str, Job], say: Callable[[str], None]) -> None:
+    """Wait until none of `jobs` waits or runs any more; `say` gets a line whenever their states are others.
+
+    A job is gone if two answers in a row lack it: between two states it may be in no list.
+    """
+    shown, gone = "", Counter[str]()
+    ids = {job.id for job in jobs.values()}
+    while ids:
+        if (queued := queue()) is not None:
+            gone.update(id_ for id_ in ids if id_ not in queued)
+            ids -= {id_ for id_, times in gone.items() if times > 1}
+            gone = Counter({id_: times for id_, times in gone.items() if id_ not in queued})
+            states = Counter(str(Queued(job.state, job.reason)) for id_, job in queued.items() if id_ in ids)
+            line = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            if line and line != shown:
+                say(f"jobs: {line}")
+                shown = line
+        if ids:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def lost(jobs: Mapping[str, Job], runs: Iterable[str], sweep_dir: Path, say: Callable[[str], None]) -> list[str]:
+    """Return those of `runs`, whose jobs have ended before them, that are to be launched again; say why the others not.
+
+    A cancelled job is somebody's decision, and nothing is known of one that Slurm has forgotten.
+    """
+    again = []
+    ends: dict[str, list[str]] = {}
+    for run in runs:
+        end = end_of(jobs[run]) if run in jobs else "UNKNOWN"
+        ends.setdefault(end, []).append(run)
+        if end.partition(" ")[0] in LOST:
+            again.append(run)
+    for end, names in ends.items():
+        say(f"{end.lower().replace('_', ' ')}: {listed(names)}")
+        if end.partition(" ")[0] != "CANCELLED" and names[0] in jobs:
+            for line in last_lines(jobs[names[0]].logs(sweep_dir)):
+                say(f"  {line}")
+            say(f"  its logs: {jobs[names[0]].logs(sweep_dir)}")
+    return again
+
+
+def last_lines(logs: Path) -> list[str]:
+    """Return the last lines that a job has printed to standard error."""
+    lines: list[str] = []
+    for path in sorted(logs.glob("*_log.err")) if not logs.is_symlink() else ():
+        with suppress(OSError):
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as file:
+                    file.seek(max(0, path.stat().st_size - LAST_BYTES))
+                    lines += file.read(LAST_BYTES).decode("utf-8", "replace").strip().splitlines()
+    return [escape_controls(line) for line in lines[-LAST_LINES:]]
+
+
+def go_on(jobs: Collection[Job]) -> str:
+    """Return the line that says which jobs go on without this process."""
+    ids = " ".join(sorted({job.id for job in jobs}))
+    return f"{counted(len(jobs), 'job')} still in Slurm's queue; a resume attaches to them, scancel {ids} ends them"
