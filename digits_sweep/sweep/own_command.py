@@ -38,6 +38,11 @@ SECONDS_BETWEEN_LOOKS, GRACE_SECONDS = 0.1, 10.0
 LAST_LINES, LAST_BYTES = 20, 10_000
 # What the libraries that compute on the CPU take their number of threads from.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# A command that somebody or a scheduler stops has not failed; a shell returns 128 and the number of the signal.
+STOPS = ("SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+STOPPED: dict[int | OSError, signal.Signals] = {
+    code: number for number in signal.Signals if number.name in STOPS for code in (-number.value, 128 + number.value)
+}
 RECORDED_NOTHING = (
     "the command has ended without recording anything: Recorder() without a folder, or lines for "
     "python -m digits_sweep.record"
@@ -91,7 +96,10 @@ def run_command(config: Config, run_dir: Path, title: str, screen: Screen) -> Re
             code = error
     with only_writer(run_dir, waits=screen.say):
         record = read_record(run_dir)
-        if reason := _failure(record, code) or _never_evaluated(read_run(run_dir)):
+        if record.status is Status.INTERRUPTED and code in STOPPED:
+            record.error = f"the command was stopped by {STOPPED[code].name}"
+            write_record(run_dir, record)
+        elif reason := _failure(record, code) or _never_evaluated(read_run(run_dir)):
             record.status = Status.FAILED
             record.error = "\n".join([reason, *_last_lines(run_dir / COMMAND_LOG, start)])
             log.error("%s", record.error)

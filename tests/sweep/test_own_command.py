@@ -60,6 +60,12 @@ def test_a_command_that_does_not_train_has_failed_with_the_last_lines_of_its_log
     assert not Path(f"{tmp_path}/run/owner.json").exists()
 
 
+@pytest.mark.parametrize("how", ["kill -TERM $$", "kill -USR2 $$", "exit 143"])
+def test_a_command_that_a_scheduler_stops_is_interrupted_and_starts_again(tmp_path, how):
+    record = train(tmp_path / "run", f"sh -c '{how}'")
+    assert (record.status, record.error_line.partition(" by ")[0]) == (Status.INTERRUPTED, "the command was stopped")
+
+
 def test_the_log_has_what_was_started_and_what_it_printed(tmp_path):
     for seed in (1, 1):
         train(tmp_path / "run", "echo {seed} 'two words'", f"seed={seed}")
