@@ -117,6 +117,12 @@ def one_line(text: str) -> str:
     return escape_controls(text).replace("\n", "\\n")
 
 
+def reason_of(error: Exception) -> str:
+    """Return the first line of an error, without the path of the file."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0]
+
+
 def first_lines(lines: Sequence[str]) -> str:
     """Join the lines of a message; of many, the first three and how many more there are."""
     rest = [f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []

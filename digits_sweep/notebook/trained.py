@@ -14,8 +14,7 @@ from digits_sweep.config.keys import mistakes
 from digits_sweep.config.own_code import is_object, name_object, object_called
 from digits_sweep.config.schema import CHOICES, ModelConfig, OwnModelConfig
 from digits_sweep.data.loading import DATASETS
-from digits_sweep.errors import InvalidConfig, UnreadableRecord, first_lines
-from digits_sweep.results.files import reason_of
+from digits_sweep.errors import InvalidConfig, UnreadableRecord, first_lines, reason_of
 from digits_sweep.results.record import RECORD_FILE, Record, read_record
 from digits_sweep.sweep.checkpoint import CHECKPOINT_FILE, read_checkpoint, restore_weights
 from digits_sweep.training.model import MODELS, build_model

@@ -224,6 +224,10 @@ COLUMNS = (
         "peak_cuda_memory_mb", "Float64", OUTCOME, "most memory that it allocated on a CUDA device, in MB",
         lambda run: run.record.peak_cuda_memory_mb,
     ),
+    Column(
+        "not_measured", "string", OUTCOME, "what could not be measured, and why; the run is what it would be otherwise",
+        lambda run: "; ".join(f"{name}: {why}" for name, why in run.record.not_measured.items()) or None,
+    ),
 )  # fmt: skip
 
 

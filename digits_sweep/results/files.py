@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from digits_sweep.errors import UnreadableRecord
+from digits_sweep.errors import UnreadableRecord, reason_of
 from digits_sweep.results import changes
 
 Content = TypeVar("Content")
@@ -271,9 +271,3 @@ def named(value: Any) -> str:
     """Return a value of a file for a message, which nobody would read if it were long."""
     text = str(value)
     return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
-
-
-def reason_of(error: Exception) -> str:
-    """Return the first line of an error, without the path of the file."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or [type(error).__name__])[0]

@@ -103,9 +103,10 @@ class Record:
     `environments` has an entry for every time that something changed. `resumed_after` has the last finished epoch for
     every time that the run was resumed, `seconds_recording` the time that writing all this took. `test_answers` counts
     the predictions on the test set, one number a class, and `classes_never_predicted` the classes of its digits that
-    have none. `parameters` counts the numbers that are trained, `own_code` has the SHA-256 of every file of the user's
-    code. `concurrent_runs` is the most runs of the sweep that trained at once on the machine. `files` says how long the
-    files beside the record are, as soon as the run has ended.
+    have none. `not_measured` has the reason for every column that could not be measured. `parameters` counts the
+    numbers that are trained, `own_code` has the SHA-256 of every file of the user's code. `concurrent_runs` is the most
+    runs of the sweep that trained at once on the machine. `files` says how long the files beside the record are, as
+    soon as the run has ended.
     """
 
     number: Count
@@ -135,6 +136,7 @@ class Record:
     test_accuracy: Share | None = None
     peak_memory_mb: Seconds | None = None
     peak_cuda_memory_mb: Seconds | None = None
+    not_measured: dict[str, str] = field(default_factory=dict)
     files: dict[str, Written] = field(default_factory=dict)
     ended: str | None = None
     error: str | None = None

@@ -16,7 +16,7 @@ import pandas as pd
 
 from digits_sweep.config.keys import SETTING, results_of, with_moved_keys
 from digits_sweep.config.text import expand_home, safe_name
-from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv
+from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv, reason_of
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
     MANIFEST_BYTES,
@@ -27,7 +27,6 @@ from digits_sweep.results.files import (
     previous,
     read_file,
     read_json,
-    reason_of,
     replace_file,
     run_folders,
 )

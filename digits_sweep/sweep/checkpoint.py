@@ -18,8 +18,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from digits_sweep.config.schema import Config, OwnOptimizerConfig
-from digits_sweep.errors import InvalidConfig, NewerFormat, UnreadableRecord
-from digits_sweep.results.files import CHECKPOINT_BYTES, named, read_file, reason_of
+from digits_sweep.errors import InvalidConfig, NewerFormat, UnreadableRecord, reason_of
+from digits_sweep.results.files import CHECKPOINT_BYTES, named, read_file
 from digits_sweep.results.record import FORMAT, Written
 from digits_sweep.training.engines.protocol import Engine
 from digits_sweep.training.optimizers import without_compiler

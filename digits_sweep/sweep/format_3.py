@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import CHECKPOINT_BYTES, latest_readable, previous, read_file, reason_of, replace_file
+from digits_sweep.errors import UnreadableRecord, reason_of
+from digits_sweep.results.files import CHECKPOINT_BYTES, latest_readable, previous, read_file, replace_file
 from digits_sweep.results.losses import LOSSES_FILE, read_losses
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,

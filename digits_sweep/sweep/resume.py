@@ -32,9 +32,9 @@ from digits_sweep.config.own_code import GROUPS, NOT_HERE, changed_code, is_obje
 from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config, Role
 from digits_sweep.config.text import as_override, key_of, to_text
-from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, first_lines
+from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, first_lines, reason_of
 from digits_sweep.results.columns import OWN_LOOP
-from digits_sweep.results.files import check_plain, reason_of
+from digits_sweep.results.files import check_plain
 from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import Manifest, RecordedSweep, configs_of_format_3, newest_own_sweep, read_manifest

@@ -29,6 +29,7 @@ from digits_sweep.errors import (
     EngineRefused,
     InvalidConfig,
     UnreadableRecord,
+    reason_of,
     shortened,
 )
 from digits_sweep.results.environment import describe_environment
@@ -141,14 +142,17 @@ def _attempt(request: RunRequest, state: RunState) -> None:
     memory: PeakMemory | None = None
     training: _RecordedTraining | None = None
     try:
-        memory = PeakMemory(resolve_device(request.config.device))
+        device = resolve_device(request.config.device)
+        with observing(record, "peak_memory_mb"):
+            memory = PeakMemory(device)
         digits = digits_for(request.config, request.manifest, record, request.screen.say)
         built = engine_for_run(request.config, digits, record, state.checkpoint)
         training = _RecordedTraining(request, state, built, digits)
         with changes_taken_back(request.run_dir.name):
             training.run(title(request, record))
             if record.error is None:
-                _evaluate(request.config, record, built, digits)
+                with observing(record, "test_accuracy"):
+                    _evaluate(request.config, record, built, digits)
         if record.error is None:
             finite = record.ended is not None or math.isfinite(cast(float, recorded.final_loss))
             record.status = Status.COMPLETED if finite else Status.DIVERGED
@@ -161,8 +165,9 @@ def _attempt(request: RunRequest, state: RunState) -> None:
     for line in what_was_taken_back():
         request.screen.say(f"WARNING: {line}")
     if memory:
-        for name, peak in memory.peaks().items():
-            setattr(record, name, round(max(peak, getattr(record, name) or 0.0), 1) or None)
+        with observing(record, "peak_memory_mb"):
+            for name, peak in memory.peaks().items():
+                setattr(record, name, round(max(peak, getattr(record, name) or 0.0), 1) or None)
     with recording(record):
         if training:
             training.files.wait_for_disk()
@@ -186,7 +191,7 @@ def _begin(request: RunRequest, recorded: RecordedRun) -> None:
     record.started_at = record.started_at or datetime.now(timezone.utc).isoformat(timespec="seconds")
     # What belongs to an earlier end of the run.
     record.test_answers = record.test_accuracy = record.classes_never_predicted = record.ended = None
-    record.files = {}
+    record.files, record.not_measured = {}, {}
 
 
 def _say_other_torch(request: RunRequest, record: Record) -> None:
@@ -221,6 +226,17 @@ def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits
     evaluation = evaluate(built.engine.model, digits.test_images, labels, how=config.data.scale)
     record.test_answers, record.test_accuracy = evaluation.predictions_per_class, evaluation.accuracy
     record.classes_never_predicted = evaluation.classes_never_predicted
+
+
+@contextmanager
+def observing(record: Record, column: str) -> Iterator[None]:
+    """Note why what the block measures cannot be measured, in place of failing the run that it observes."""
+    try:
+        yield
+    # A network in evaluation mode is the user's code in another state, and the device may be out of memory.
+    except Exception as error:
+        log.warning("%s is not measured", column, exc_info=error)
+        record.not_measured[column] = reason_of(error)
 
 
 @contextmanager
@@ -392,6 +408,9 @@ class _RecordedTraining:
         assert self.evaluator is not None
         measured = self.evaluator.measure(self.built.engine.model)
         noise, train, test = measured.noise, measured.train, measured.test
+        if measured.no_noise and "noise_scale" not in self.record.not_measured:
+            self.record.not_measured["noise_scale"] = measured.no_noise
+            self.request.screen.say(f"  the gradient noise scale is not measured: {measured.no_noise}")
         row = EvaluationRow(
             iterations, examples, seconds, train.loss, train.error, test.loss, test.error,
             test.classes_never_predicted, None,

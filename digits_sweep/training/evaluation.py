@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import Digits, scale
+from digits_sweep.errors import reason_of
 from digits_sweep.training.device import frozen
 from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
 
@@ -76,11 +77,15 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, how: str | None =
 
 @dataclass(frozen=True)
 class Measurements:
-    """A model on its evaluator's digits. `noise` is None if the configuration does not ask for it."""
+    """A model on its evaluator's digits.
+
+    `noise` is None if the configuration does not ask for it, and if it cannot be measured: `no_noise` says why then.
+    """
 
     train: Evaluation
     test: Evaluation
     noise: GradientNoise | None
+    no_noise: str | None = None
 
 
 class Evaluator:
@@ -102,8 +107,13 @@ class Evaluator:
 
     def measure(self, model: nn.Module) -> Measurements:
         """Measure `model`, which lies on the evaluator's device."""
-        noise = gradient_noise(model, *self.train) if self.measures_noise else None
-        return Measurements(evaluate(model, *self.train), evaluate(model, *self.test), noise)
+        noise = no_noise = None
+        # What can be evaluated may still have no gradient in evaluation mode.
+        try:
+            noise = gradient_noise(model, *self.train) if self.measures_noise else None
+        except Exception as error:
+            no_noise = reason_of(error)
+        return Measurements(evaluate(model, *self.train), evaluate(model, *self.test), noise, no_noise)
 
 
 # Any number would do; it must never change, or two sweeps would be evaluated on other digits.

@@ -8,9 +8,15 @@ eq. 2.9) is the batch size at which noise and gradient are of one size.
 With g2 = |mean of n gradients|^2 and m = mean of the |g_i|^2, the expectation of g2 is |G|^2 + tr(Sigma) / n and that
 of m is |G|^2 + tr(Sigma). Solved for the two, as in appendix A.1 there with batch sizes 1 and n:
 |G|^2 = (n g2 - m) / (n - 1) and tr(Sigma) = (m - g2) / (1 - 1/n).
+
+If the gradients of single examples cannot be had, those of micro-batches of b examples stand for them. With m the mean
+of their squares, |G|^2 + tr(Sigma) / b is expected of it: |G|^2 = (n g2 - b m) / (n - b) and
+tr(Sigma) = (m - g2) / (1/b - 1/n), which is the same for b = 1.
 """
 
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +27,14 @@ from torch.nn.functional import cross_entropy, linear
 from digits_sweep.training.device import frozen
 from digits_sweep.training.model import MLP
 
+log = logging.getLogger(__name__)
+
 # Examples at a time: few enough for a processor's cache.
 PORTION = 1_000
 # Numbers in the gradients of the examples that are held at a time, 64 MB in float32.
 MOST_NUMBERS = 2**24
+# As many micro-batches tell the trace to some percent.
+MICRO_BATCHES = 128
 
 
 @dataclass(frozen=True)
@@ -40,34 +50,56 @@ class GradientNoise:
         return self.trace / self.squared_norm if self.squared_norm > 0 else math.inf
 
 
-# Sums over some examples: of |g_i|^2, and of g_i, a tensor for every parameter or layer.
+# Sums over some gradients: of |g_i|^2, and of g_i, a tensor for every parameter or layer.
 Sums = tuple[float, list[Tensor]]
 
 
 def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
     """Measure the gradient noise on `images` (n, channels, height, width) and `labels` (n,), exactly over all n.
 
+    If `torch.func` cannot differentiate the model example by example (recurrent layers, functions without a rule for
+    `vmap`, `.item()`), its gradients are those of micro-batches; a last smaller one is left out.
     Both lie on the model's device; n is 2 or more. Nothing of the model changes: layers are in evaluation mode, and
-    gradients that its parameters hold stay. Raises what `torch.func` raises if it cannot differentiate the model.
+    gradients that its parameters hold stay. Raises what the model raises if that cannot be had either.
     """
-    if type(model) is MLP:
-        sums_of, portion = _sums_of_mlp, PORTION
-    else:
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        sums_of, portion = _sums_of_any, max(1, MOST_NUMBERS // max(1, parameters))
-    squares = 0.0
-    totals: list[Tensor] = []
     with frozen(model, images.device):
-        for some, answers in zip(images.split(portion), labels.split(portion), strict=True):
-            squares_of_portion, sums = sums_of(model, some, answers)
-            squares += squares_of_portion
-            totals = [total.add_(sum_) for total, sum_ in zip(totals, sums, strict=True)] if totals else sums
-    count = len(images)
+        if type(model) is MLP:
+            return _noise(1, len(images), _in_portions(_sums_of_mlp, PORTION, model, images, labels))
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        portion = max(1, MOST_NUMBERS // max(1, parameters))
+        try:
+            return _noise(1, len(images), _in_portions(_sums_of_any, portion, model, images, labels))
+        # Networks are the user's code too, and PyTorch has many errors for what `vmap` cannot do.
+        except Exception as error:
+            size = -(-len(images) // MICRO_BATCHES)
+            log.info("gradient noise from micro-batches of %d, because torch.func failed: %s", size, error)
+        # cuDNN computes no gradient of a recurrent layer in evaluation mode.
+        with torch.backends.cudnn.flags(enabled=False):
+            used = len(images) // size * size
+            batches = _in_portions(_sums_of_batch, size, model, images[:used], labels[:used])
+            return _noise(size, used // size, batches)
+
+
+def _in_portions(
+    sums_of: Callable[[nn.Module, Tensor, Tensor], Sums], portion: int, model: nn.Module, images: Tensor, labels: Tensor
+) -> Sums:
+    """Add the sums of all portions of the examples."""
+    squares, totals = 0.0, list[Tensor]()
+    for some, answers in zip(images.split(portion), labels.split(portion), strict=True):
+        squares_of_portion, sums = sums_of(model, some, answers)
+        squares += squares_of_portion
+        totals = [total.add_(sum_) for total, sum_ in zip(totals, sums, strict=True)] if totals else sums
+    return squares, totals
+
+
+def _noise(size: int, count: int, sums: Sums) -> GradientNoise:
+    """Estimate from the sums over `count` gradients, each the mean of `size` examples."""
+    squares, totals = sums
     of_mean = math.fsum((total / count).square().sum().item() for total in totals)
     mean_square = squares / count
     return GradientNoise(
         squared_norm=(count * of_mean - mean_square) / (count - 1),
-        trace=(mean_square - of_mean) / (1 - 1 / count),
+        trace=size * (mean_square - of_mean) / (1 - 1 / count),
     )
 
 
@@ -110,3 +142,12 @@ def _sums_of_any(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     gradients = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")(parameters, images, labels)
     squares = sum(gradient.flatten(1).square().sum(1) for gradient in gradients.values())
     return squares.cpu().double().sum().item(), [gradient.sum(0) for gradient in gradients.values()]
+
+
+def _sums_of_batch(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
+    """Return the square of the gradient of the mean loss of one micro-batch, and that gradient."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with torch.enable_grad():
+        loss = cross_entropy(model(images), labels)
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return math.fsum(gradient.square().sum().item() for gradient in gradients), [*map(torch.clone, gradients)]

@@ -83,6 +83,17 @@ def ends():
     sys.exit(0)
 
 constant = 3
+
+class OnlyTrains(Network):
+    def forward(self, images):
+        if not self.training:
+            raise RuntimeError("not in evaluation mode\\nand more")
+        return super().forward(images)
+
+class WithoutGradient(Network):
+    def forward(self, images):
+        scores = super().forward(images)
+        return scores if self.training else scores.detach()
 """
 NUMBERS = count(1)
 
@@ -280,3 +291,22 @@ def test_a_network_that_ends_the_process_or_says_too_much_fails_and_the_next_run
     assert list(table["status"]) == ["failed", "completed"]
     assert table["error"][0].startswith(line)
     assert len(done.stdout) < 10_000
+
+
+def test_what_cannot_be_measured_is_said_and_changes_no_outcome(module, program, monkeypatch):
+    def no_memory(self):
+        raise OSError("nobody counts it here")
+
+    monkeypatch.setattr("digits_sweep.sweep.run.PeakMemory.peaks", no_memory)
+    lesson = ["data=mnist_sample", "data.batch_size=1000", "trainer.num_epochs=1", "model=own"]
+    assert program(*lesson, f"model.target={module}:OnlyTrains").returncode == 0
+    (row,) = program.table().to_dict("records")
+    assert (row["status"], row["epochs"]) == ("completed", 1)
+    assert row["not_measured"] == "test_accuracy: not in evaluation mode; peak_memory_mb: nobody counts it here"
+    noise = ["evaluation=fine", "evaluation.train_samples=100", "evaluation.noise_scale=true"]
+    finished = program(*lesson, *noise, f"model.target={module}:WithoutGradient")
+    assert finished.returncode == 0, finished.stdout
+    assert finished.stdout.count("the gradient noise scale is not measured: element 0 of tensors does not require") == 1
+    (row,) = program.table().to_dict("records")
+    assert row["status"] == "completed"
+    assert row["not_measured"].startswith("noise_scale: element 0 of tensors does not require grad")

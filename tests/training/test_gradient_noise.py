@@ -88,6 +88,60 @@ def test_the_gradients_of_any_network_are_those_of_autograd_however_many_fit_at_
     assert_like_the_definition(model, torch.rand(12, 1, 28, 28), torch.randint(0, 10, (12,)), rel=1e-4)
 
 
+class Recurrent(nn.Module):
+    """Rows of an image, one after the other: `vmap` has no rule for the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.unused, self.output = nn.GRU(28, 6, batch_first=True), nn.Linear(2, 2), nn.Linear(6, 10)
+
+    def forward(self, images):
+        return self.output(self.rows(images.squeeze(1))[0][:, -1])
+
+
+class Doubled(torch.autograd.Function):
+    """A function with a gradient of its own, and no rule for `vmap`."""
+
+    @staticmethod
+    def forward(context, values):
+        return 2 * values
+
+    @staticmethod
+    def backward(context, gradient):
+        return 2 * gradient
+
+
+class WithOwnFunction(Frozen):
+    def forward(self, images):
+        return Doubled.apply(super().forward(images))
+
+
+class LooksAtValues(Frozen):
+    def forward(self, images):
+        return super().forward(images) * (2 if images.mean().item() > -1 else 1)
+
+
+@pytest.mark.parametrize("kind", [Recurrent, WithOwnFunction, LooksAtValues])
+def test_micro_batches_stand_for_examples_whose_gradients_cannot_be_had_one_by_one(kind, monkeypatch):
+    torch.manual_seed(0)
+    model, images, labels = kind(), torch.rand(400, 1, 28, 28), torch.randint(0, 10, (400,))
+    few = images[:40], labels[:40]
+    noise, expected = gradient_noise(model, *few), one_by_one_of_used(model.eval(), *few)
+    assert (noise.trace, noise.squared_norm) == pytest.approx((expected.trace, expected.squared_norm), rel=1e-4)
+    exact = one_by_one_of_used(model, images, labels)
+    # 100 micro-batches of 4 examples: the same two numbers, up to the noise of so many.
+    noise = gradient_noise(model, images, labels)
+    assert noise.trace == pytest.approx(exact.trace, rel=0.2)
+    assert noise.squared_norm == pytest.approx(exact.squared_norm, rel=0.2, abs=2 * exact.trace / 400)
+
+
+def one_by_one_of_used(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
+    """The definition, over the parameters that the network uses."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and not name.startswith("unused"))
+    return one_by_one(model, images, labels)
+
+
 def test_the_portions_of_an_mlp_change_nothing_but_a_rounding(monkeypatch):
     model, images, labels = build_model(mlp(), 0), torch.rand(30, 1, 28, 28), torch.arange(30) % 10
     whole = gradient_noise(model, images, labels)
