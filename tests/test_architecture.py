@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Lowest first. A room imports from the floors below its own, never from its own floor or from above.
 FLOORS = (
     ("errors",),
-    ("shell", "config"),
+    ("machine", "shell", "config"),
     ("results", "data"),
     ("training", "report", "trackers"),
     ("sweep",),

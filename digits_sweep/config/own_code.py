@@ -6,18 +6,17 @@ knows.
 """
 
 import hashlib
-import importlib
 import inspect
 import logging
 import secrets
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, cast
 
+from digits_sweep.config.own_modules import digests_of, is_users, read_module
 from digits_sweep.config.process_state import changes_taken_back
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
@@ -42,12 +41,17 @@ def is_object(target: object) -> bool:
 def name_object(group: str, value: Callable[..., Any]) -> str:
     """Return the name by which `imported` finds a class or a function, or the one that was called so last.
 
-    It is `module:name` if other processes can import it, else `object:name`.
+    It is `module:name` if other processes can import it, else `object:name`. Raises `InvalidConfig` if it is from a
+    module that has been edited since, `OwnCodeFailed` if that cannot be read again.
     """
     module, path = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    if module not in (None, "__main__") and _attribute(sys.modules.get(module), path) is value:
-        return f"{module}:{path}"
     name = path.rpartition(".")[2]
+    if module not in (None, "__main__") and (there := _attribute(sys.modules.get(module), path)) is not None:
+        target, was_there = f"{module}:{path}", there is value
+        if imported(group, target) is value:
+            return target
+        if was_there or digests_of(module):
+            raise InvalidConfig(f"{group}={name}: {module} has changed since it was imported; import it again")
     target = f"{OBJECT}:{name if name.isidentifier() else group}"
     _objects[target] = value
     return target
@@ -77,7 +81,7 @@ def imported(group: str, target: str) -> Callable[..., Any]:
         sys.path.insert(0, str(Path.cwd()))
     try:
         with changes_taken_back(f"{group}.target={target}"):
-            function = reduce(getattr, name.split("."), importlib.import_module(module))
+            function = reduce(getattr, name.split("."), read_module(module))
     # An import runs code of any kind.
     except (Exception, SystemExit) as error:
         raise mistake(group, target, "cannot be imported", error) from error
@@ -122,33 +126,36 @@ def mistake(group: str, target: str, what: str, error: BaseException) -> OwnCode
 
 def _where(error: BaseException) -> str:
     """Return the file and the line of the user's code that an error comes from; nothing if it comes from elsewhere."""
-    not_theirs = (Path(__file__).parents[1], Path(sysconfig.get_path("stdlib")))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if file.is_file() and "-packages" not in frame.filename and not any(map(file.is_relative_to, not_theirs)):
+        if is_users(file := Path(frame.filename).resolve()):
             return f", {file.name} line {frame.lineno}"
     return ""
 
 
 def sources(config: Config) -> dict[str, str]:
-    """Return the SHA-256 of every file with code of the user's that `config` names, by its key (`model.target`).
+    """Return the SHA-256 of every file with code of the user's that `config` needs.
 
-    Of an object it is that of its source. Files of installed packages are left out: their versions are
-    in the record. Raises `InvalidConfig` if the code cannot be imported.
+    That is the file of what it names, by its key (`model.target`), and those of the user's modules which that imports,
+    by their names, all as they were when this process read them. Of an object it is that of its source. Files of
+    installed packages are left out: their versions are in the record. Raises `InvalidConfig` if the code cannot be
+    imported.
     """
     digests = {}
     for group in GROUPS:
         target = getattr(getattr(config, group), "target", None)
-        if target is not None and (content := _source(imported(group, target), is_object(target))) is not None:
-            digests[f"{group}.target"] = hashlib.sha256(content).hexdigest()
+        if target is None:
+            continue
+        function, module = imported(group, target), target.partition(":")[0]
+        if is_object(target):
+            digests[f"{group}.target"] = hashlib.sha256(_source(function)).hexdigest()
+        elif own := dict(digests_of(module)):
+            digests[f"{group}.target"] = own.pop(module)
+            digests |= own
     return digests
 
 
-def _source(function: Callable[..., Any], is_object: bool) -> bytes | None:
-    """Return the content of the file with the code, or of an object its source; None for an installed package."""
-    if not is_object:
-        file = _file_of(function)
-        return file.read_bytes() if file else None
+def _source(function: Callable[..., Any]) -> bytes:
+    """Return the source of an object."""
     # Python finds no source of a class in a notebook, but those of its methods.
     parts: list[Any] = [part for part in vars(function).values() if inspect.isfunction(part)] or [function]
     try:
@@ -164,13 +171,3 @@ def changed_code(config: Config, before: Mapping[str, str]) -> Iterator[str]:
     for key in before:
         if now.get(key) != before[key]:
             yield f"{key}: its file has changed since the run started"
-
-
-def _file_of(function: Callable[..., Any]) -> Path | None:
-    """Return the file of the code, or None if it has none or belongs to an installed package."""
-    try:
-        file = Path(inspect.getsourcefile(function) or "").resolve()
-    except TypeError:
-        return None
-    installed = (Path(path).resolve() for path in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    return file if file.is_file() and not any(map(file.is_relative_to, installed)) else None

@@ -22,6 +22,7 @@ from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.own_command import command_mistakes, unused_keys, with_own_parts
+from digits_sweep.config.own_modules import expect_changes
 from digits_sweep.config.schema import UNTIL_DECIDED, Config
 from digits_sweep.config.text import safe_name, to_text
 from digits_sweep.errors import InvalidConfig
@@ -78,6 +79,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     """
     line = read_command_line(arguments)
     check_working_folder()
+    expect_changes()
     with composing(line.config_dirs) as composer, explained(line.overrides, composer):
         overrides = [composer.parse(text) for text in with_own_parts(line.overrides)]
         for override in overrides:

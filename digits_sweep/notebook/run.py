@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from digits_sweep.config.own_code import is_object
+from digits_sweep.config.own_modules import expect_changes
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from digits_sweep.notebook.display import screen_for
@@ -48,6 +49,7 @@ def run(*overrides: str, **keys: "Unpack[Keys]") -> SweepResult:
             raise TypeError(f"run({override!r}): must be key=value, a text for each key: {EXAMPLE}")
     try:
         with restored_process_state():
+            expect_changes()
             planned = plan(["-m", *overrides, *as_overrides(keys, overrides)])
             if planned.settings.dry_run or not planned.launcher.in_process:
                 raise InvalidConfig("dry_run=true and hydra/launcher=... are for the command line; leave them out")

@@ -1,14 +1,13 @@
 """The command of a search: --help, the folder that it opens or resumes, its workers, and how it ends."""
 
-import os
 import shlex
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digits_sweep.errors import CannotSearch, not_installed
+from digits_sweep.machine import free_memory, usable_cores
 from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated, stoppable, write_line
 
 if TYPE_CHECKING:
@@ -115,21 +114,4 @@ def side_by_side(search: "Critical | Tune", screen: Screen) -> "Plan":
 
 def workers_here(num_threads: int) -> int:
     """Return how many runs of so many threads this process can train at a time."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        # Not every system says which cores are this process's own.
-        cores = os.cpu_count() or 1
-    return max(1, min(cores // num_threads, free_memory() // WORKER_BYTES, MOST_WORKERS))
-
-
-def free_memory() -> int:
-    """Return how many bytes this machine, or this container, can still give; a terabyte if it does not say."""
-    free = [2**40]
-    with suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
-    with suppress(OSError, ValueError):
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        free.append(limit - used)
-    return max(0, min(free))
+    return max(1, min(usable_cores() // num_threads, free_memory() // WORKER_BYTES, MOST_WORKERS))

@@ -4,7 +4,6 @@ Values come from `sweep.json` as plain text, numbers and lists, never as overrid
 somebody else must not start code, read the environment, or say where files are.
 """
 
-import os
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -33,6 +32,7 @@ from digits_sweep.config.plan import Plan, PlannedRun, plan
 from digits_sweep.config.schema import Config, Role
 from digits_sweep.config.text import as_override, key_of, to_text
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, first_lines, reason_of
+from digits_sweep.machine import usable_cores
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import check_plain
 from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE, Status
@@ -141,14 +141,14 @@ def _own_code(config: dict[str, Any]) -> Iterator[str]:
 def _launcher(command: Sequence[str]) -> list[str]:
     """What a resume repeats of a recorded command: the name of a known launcher, and the few keys that its row names.
 
-    More processes than this machine has cores are not started because a file says so.
+    More processes than there are cores for this one are not started because a file says so.
     """
     name = next((found[1] for each in command if (found := LAUNCHER.fullmatch(each))), "basic")
     if name == "basic" or name not in LAUNCHERS:
         return []
     matches = (match.groups() for each in command if (match := OF_A_LAUNCHER.fullmatch(each)))
     keys = {str(key): str(value) for key, value in matches if key in LAUNCHERS[name].resumed_keys}
-    if not re.fullmatch(r"-?\d{1,4}", keys.get("n_jobs", "1")) or int(keys.get("n_jobs", 1)) > (os.cpu_count() or 1):
+    if not re.fullmatch(r"-?\d{1,4}", keys.get("n_jobs", "1")) or int(keys.get("n_jobs", 1)) > usable_cores():
         del keys["n_jobs"]
     return [f"hydra/launcher={name}", *(f"hydra.launcher.{key}={value}" for key, value in keys.items())]
 

@@ -140,7 +140,7 @@ def test_a_goal_that_no_rate_reaches_is_a_result(program, typed):
 
 
 def test_a_run_that_fails_is_a_miss_and_said(program, monkeypatch):
-    monkeypatch.setattr("digits_sweep.sweep.run.evaluate", lambda *arguments, **options: 1 / 0)
+    monkeypatch.setattr("digits_sweep.sweep.run.build_engine", lambda *arguments, **options: 1 / 0)
     finished = program(*FEW, module=MODULE)
     assert finished.returncode == 0, finished.stderr
     assert "_seed=42 failed and counts as a miss: ZeroDivisionError" in finished.stdout

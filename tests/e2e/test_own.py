@@ -85,15 +85,18 @@ def ends():
 constant = 3
 
 class OnlyTrains(Network):
+    steps = 0
+
     def forward(self, images):
-        if not self.training:
+        self.steps += self.training
+        if not self.training and self.steps > 2:
             raise RuntimeError("not in evaluation mode\\nand more")
         return super().forward(images)
 
 class WithoutGradient(Network):
     def forward(self, images):
         scores = super().forward(images)
-        return scores if self.training else scores.detach()
+        return scores if self.training or scores.sum().item() > 1e9 else scores.detach()
 """
 NUMBERS = count(1)
 

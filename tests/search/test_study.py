@@ -105,7 +105,3 @@ def test_as_many_runs_train_at_a_time_as_cores_and_memory_allow(monkeypatch, cor
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setattr(command, "free_memory", lambda: gigabytes * 2**30)
     assert command.workers_here(threads) == workers
-
-
-def test_the_memory_that_is_free_is_known():
-    assert 0 < command.free_memory() <= 2**40
