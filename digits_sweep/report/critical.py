@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.text import to_text
-from digits_sweep.errors import UnreadableRecord, reason_of
+from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.figures import line_figure
 from digits_sweep.report.layout import layout_of
 from digits_sweep.report.statistics import Estimate, estimate, trained
