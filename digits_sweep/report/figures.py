@@ -36,8 +36,8 @@ from digits_sweep.report.warnings import never_predicted
 from digits_sweep.report.words import _, capitalized, listed, noun_of, number, rounded, seconds, short_seconds, up_to
 from digits_sweep.results.record import Status
 
-# Of more configurations single seeds are not drawn beside their median, and lines have no names.
-MOST_WITH_SEEDS, MOST_NAMED, LONGEST_NAME = 24, 6, 6
+# Of more configurations single seeds are not drawn beside their median, and lines have no names; a letter's width.
+MOST_WITH_SEEDS, MOST_NAMED, LONGEST_NAME, LETTER = 24, 6, 14, 6.5
 # Of more configurations a page leaves out what other figures say in other units.
 MOST_WITH_ALL = 100
 MOST_POINTS = 120
@@ -405,11 +405,9 @@ def line_figure(
     """Draw a thin line a seed and a thick one a configuration, named at its end if they are few; levels across."""
     table = table[np.isfinite(table[[x["field"], y["field"]]].astype(float)).all(axis=1)]
     longest = max(len(shortened(name)) for name in table["configuration"].unique())
-    named = table["configuration"].nunique() <= MOST_NAMED and longest <= LONGEST_NAME
-    # Room for the names, which end with the panel.
-    x = {**x, "scale": {**x["scale"], "padding": 8 + 9 * longest}} if named else x
+    named = table["configuration"].nunique() <= MOST_NAMED and longest <= LONGEST_NAME and len(layout.panels) < 2
     colors = color(layout.sizes, legend=not named)
-    dashes = told_apart(layout, "strokeDash", DASHES)
+    dashes = told_apart(layout, "strokeDash", DASHES, **({"legend": None} if named else {}))
     single = table.groupby("configuration")[x["field"]].transform("size") == 1
     both = {"x": x, "y": y, "color": colors, "detail": {"field": "configuration"}, **dashes}
     layers = []
@@ -424,20 +422,26 @@ def line_figure(
     if single.any():
         table = pd.concat([table, table[single].assign(kind="point")])
         layers.append(layer("point", "point", {"x": x, "y": y, "color": colors}, filled=True, size=50))
-    names = _names_of(table, x["field"], y, levels) if named else pd.DataFrame()
-    if len(names):
+    if named:
+        names = _names_of(table, x["field"], y, levels)
         table = pd.concat([table, names])
-        words = {"x": x, "y": y, "text": {"field": "label"}, "color": colors}
-        layers.append(layer("text", "name", words, align="left", dx=5, fontSize=12))
-    layers += _levels(levels, y)
+        words, beside = (
+            {"x": {"value": "width"}, "y": y, "text": {"field": "label"}},
+            {"align": "left", "dx": 5, "clip": False},
+        )
+        layers.append(layer("text", "name", {**words, "color": colors}, **beside, fontSize=12))
+        layers.append(layer("text", "level", words, **beside))
+    layers += _levels(levels, y, has_names=not named)
     kinds = ["median", "seed"] if (table["kind"] == "median").any() else ["seed"]
     log = [channel for channel, axis in (("x", x), ("y", y)) if (table[axis["field"]].astype(float) > 0).all()]
     spec = spec_of(layers, layout, x=x["field"], y=y["field"], log=log, kinds=[*kinds, "point"])
+    if named:
+        spec["width"] -= LETTER * max(map(len, names["label"]))
     return Figure(name, title, caption, text, table, spec)
 
 
-def _levels(levels: Sequence[tuple[float, str]], y: Spec) -> list[Spec]:
-    """Return a line across for every level, with its name at the right: above the first, below the others."""
+def _levels(levels: Sequence[tuple[float, str]], y: Spec, has_names: bool) -> list[Spec]:
+    """Return a line across for every level, and its name unless it stands elsewhere: above the first, below others."""
     if not levels:
         return []
     rows = [
@@ -448,32 +452,24 @@ def _levels(levels: Sequence[tuple[float, str]], y: Spec) -> list[Spec]:
     dash = {"condition": {"test": "datum.first", "value": [6, 4]}, "value": [2, 3]}
     above = {"baseline": {"expr": "datum.first ? 'bottom' : 'top'"}, "dy": {"expr": "datum.first ? -2 : 3"}}
     words = {**at, "x": {"value": "width"}, "text": {"field": "label"}}
-    return [
-        {"data": data, "mark": "rule", "encoding": {**at, "strokeDash": dash}},
-        {"data": data, "mark": {"type": "text", "align": "right", "dx": -3, **above}, "encoding": words},
-    ]
+    names = {"data": data, "mark": {"type": "text", "align": "right", "dx": -3, **above}, "encoding": words}
+    return [{"data": data, "mark": "rule", "encoding": {**at, "strokeDash": dash}}, *([names] if has_names else [])]
 
 
 def _names_of(table: pd.DataFrame, x: str, y: Spec, levels: Sequence[tuple[float, str]]) -> pd.DataFrame:
-    """Return the names of lines at their ends, none over another in its panel."""
+    """Return the names of lines at the heights of their ends, and those of levels among them, none over another."""
     lines = table[table["kind"].isin(["median", "point"])] if (table["kind"] == "median").any() else table
     last = lines.sort_values(x, kind="stable").groupby("configuration", sort=False).tail(1)
     field = y["field"]
-    is_log = y["scale"]["type"] == "log"
-    values = [*table[field].dropna().astype(float), *(value for value, name in levels)]
-    heights = [math.log(value) if is_log else value for value in values if not is_log or value > 0]
-    least = (max(heights) - min(heights)) * 14 / HEIGHT if heights else 0.0
-    rows = []
-    for panel, own in last.groupby("panel", sort=False):
-        ordered = own.sort_values(field)
-        at = [math.log(value) if is_log else value for value in ordered[field].astype(float)]
-        for row, height in zip(ordered.to_dict("records"), spread(at, least), strict=True):
-            at_height = math.exp(height) if is_log else height
-            rows.append(
-                {**row, "kind": "name", field: at_height, "label": shortened(row["configuration"]), "panel": panel}
-            )
-    # The names of a panel stand below one another, whatever the length of their lines.
-    return pd.DataFrame(rows)
+    height, value_at = (math.log, math.exp) if y["scale"]["type"] == "log" else (float, float)
+    # With their bands.
+    drawn = table[[name for name in (field, "low", "high") if name in table]].astype(float).to_numpy().ravel()
+    heights = [height(value) for value in (*drawn[np.isfinite(drawn)], *(value for value, _name in levels))]
+    names = [{**row, "kind": "name", "label": shortened(row["configuration"])} for row in last.to_dict("records")]
+    names += [{"kind": "level", "label": name, field: value} for value, name in levels]
+    names.sort(key=lambda row: row[field])
+    at = spread([height(row[field]) for row in names], (max(heights) - min(heights)) * 14 / HEIGHT)
+    return pd.DataFrame([{**row, field: value_at(place)} for row, place in zip(names, at, strict=True)])
 
 
 def spread(heights: Sequence[float], least: float) -> list[float]:
@@ -530,6 +526,7 @@ def reached_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterato
             for epoch, share in (*steps, (last, steps[-1][1]))
         ]
     y = amount("share", _("share of the runs"), form="%")
+    y["scale"] = {"domain": [0, 1], "type": "linear", "padding": 4}
     text = _("The share of the runs below the threshold by every epoch; all numbers are in the tables.")
     caption = _("The share of the runs that have been below the threshold by an epoch.")
     yield line_figure("reached", _("Runs below the threshold"), caption, text, layout.join(pd.DataFrame(rows)), layout,

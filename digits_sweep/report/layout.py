@@ -1,6 +1,7 @@
 """Where configurations stand in figures: a color a batch size, a panel or a shape for what else tells them apart."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -68,7 +69,9 @@ def layout_of(study: Study) -> Layout:
     first = runs.drop_duplicates("configuration").set_index("configuration")
     sizes = first["batch_size"].astype(int)
     variant = {name: ", ".join(each[str(name)] for each in factors.values()) for name in first.index}
-    variants = _ordered(variant, factors)
+    # What most have is drawn in the plainest way.
+    often = Counter(variant.values())
+    variants = sorted(_ordered(variant, factors), key=lambda name: -often[name])
     panels, columns, panel = [""], 1, dict.fromkeys(variant, "")
     if len(variants) > MOST_VARIANTS:
         # The one with more levels is across, the other one down.

@@ -128,7 +128,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     alone = study.critical
     groups = [] if alone else groups_of(study)
     table = critical.critical_table(alone) if alone else configuration_table(study, groups)
-    drawn = figures(study)
+    drawn = _worth_showing(study)
     script, library = template("page.js"), vega() if drawn else ""
     return {
         "sections": [
@@ -152,6 +152,13 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         # No other script runs, whatever a text from a file looks like to a browser.
         "hashes": [_hash(text) for text in (library, script) if text],
     }  # fmt: skip
+
+
+def _worth_showing(study: Study) -> list[Figure]:
+    """Leave out what compares batch sizes if there is one configuration: its mark in an empty panel says nothing."""
+    drawn = figures(study)
+    others = [figure for figure in drawn if figure.spec["usermeta"].get("x") != "place"]
+    return others if others and not study.critical and study.runs["configuration"].nunique() < 2 else drawn
 
 
 def _json(content: Any) -> Markup:

@@ -28,7 +28,7 @@ Spec = dict[str, Any]
 # The version that notebooks know; newer ones read it too.
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 MIME, VERSION = "application/vnd.vegalite.v5+json", "5.21"
-INK, QUIET, GRID = "var(--ink)", "var(--quiet)", "var(--grid)"
+INK, QUIET, GRID, PAPER = "var(--ink)", "var(--quiet)", "var(--grid)", "var(--paper)"
 SIZES, HEAT, SERIES = (
     [f"var(--{name}-{step})" for step in range(count)] for name, count in (("size", 12), ("heat", 8), ("series", 6))
 )
@@ -37,6 +37,12 @@ NARROW, WIDE, AXIS, GAP = 560, 1160, 62, 44
 HEIGHT = 230
 # What makes a figure move under the mouse; one that is only drawn does without.
 MOVES = {"name": "grid", "select": {"type": "interval", "zoom": "wheel![event.shiftKey]"}, "bind": "scales"}
+# A logarithmic axis has nine ticks a decade: a line across for three of them.
+ONE_TWO_FIVE = {
+    "condition": {"test": "indexof([1, 2, 5], round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))) < 0",
+                  "value": 0},
+    "value": 1,
+}  # fmt: skip
 # An axis is logarithmic if its numbers spread over this factor.
 LOGARITHMIC = 4
 # A tenth of a pixel is near enough.
@@ -77,10 +83,10 @@ class Figure:
     def light(self) -> str:
         """Return the whole specification as JSON in the colors of a light page, for what has no custom properties.
 
-        A mark shows its row under the mouse.
+        A mark shows its row under the mouse. What is behind it may be dark.
         """
         whole = self.whole()
-        shown = {**whole["config"], "mark": {"tooltip": {"content": "data"}}}
+        shown = {**whole["config"], "background": PAPER, "mark": {"tooltip": {"content": "data"}}}
         return colored(json.dumps({**whole, "config": shown}))
 
     def svg(self) -> str:
@@ -154,7 +160,8 @@ def config() -> Spec:
         "locale": {"number": numbers},
         "axis": {**ink, "gridColor": GRID, "gridWidth": 0.6, "domainColor": QUIET, "tickColor": QUIET},
         "header": {**ink, "labelFontWeight": 600, "title": None},
-        "legend": {**ink, "orient": "top", "symbolStrokeColor": INK, "symbolBaseStrokeColor": INK, "labelLimit": 400},
+        "legend": {**ink, "orient": "top", "symbolStrokeColor": INK, "symbolBaseStrokeColor": INK,
+                   "symbolBaseFillColor": QUIET, "labelLimit": 400},
         "text": {"color": INK, "fontSize": 11}, "rule": {"color": INK}, "facet": {"spacing": GAP - 14},
     }  # fmt: skip
 
@@ -189,12 +196,12 @@ def color(sizes: Sequence[int], legend: bool = False) -> Spec:
     return {"field": "batch_size", "type": "ordinal", "scale": scale, "legend": keys}
 
 
-def told_apart(layout: Layout, channel: str, values: list[Any]) -> Spec:
+def told_apart(layout: Layout, channel: str, values: list[Any], **options: Any) -> Spec:
     """Return the encoding that tells variants apart; nothing if there is one."""
     if len(layout.variants) < 2:
         return {}
     scale = {"domain": layout.variants, "range": values[: len(layout.variants)]}
-    return {channel: {"field": "variant", "type": "nominal", "title": None, "scale": scale}}
+    return {channel: {"field": "variant", "type": "nominal", "title": None, "scale": scale, **options}}
 
 
 SHAPES, DASHES = ["circle", "square", "triangle-up"], [[1, 0], [6, 3], [2, 3]]
@@ -223,6 +230,7 @@ def amount(
     spreads = bool(known) and min(known) > 0 and max(known) >= LOGARITHMIC * min(known)
     scale = {"type": kind or ("log" if spreads else "linear"), "nice": False, "padding": 16}
     scale |= {"zero": False} if scale["type"] == "linear" else {}
+    axis = {"gridOpacity": ONE_TWO_FIVE, **axis} if scale["type"] == "log" else axis
     own = {"format": form, "tickCount": 5, "labelOverlap": "greedy", **axis}
     return {"field": field, "type": "quantitative", "title": title, "axis": own, "scale": scale}
 

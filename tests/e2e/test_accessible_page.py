@@ -29,7 +29,7 @@ def axe() -> str:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Pages of few runs with evaluations, of many configurations, of three batch sizes, and of two sweeps."""
+    """Pages of few runs with evaluations, of many configurations, of many columns, and of two sweeps, among others."""
     folder = tmp_path_factory.mktemp("pages")
     for name in ("few", "other"):
         for seed in range(2):
@@ -39,6 +39,13 @@ def pages(tmp_path_factory):
     few, other = (finished(folder / name) for name in ("few", "other"))
     studies = {"few": [few], "many": [sweep_of(folder / "many", 24)], "two": [few, other]}
     studies |= {"three": [sweep_of(folder / "three", 3)], "seeds": [sweep_of(folder / "seeds", 24, 2)]}
+    for size in (100, 20, 5):
+        for model, width, engine in (("mlp", 128, "native"), ("cnn", 120, "eager")):
+            rows = [evaluation(step, size, test_error=error) for step, error in ((0, 0.9), (900, 0.15), (1800, 0.05))]
+            config = {"evaluation.targets.test_error": [0.1, 0.2], "model.channels": [6, 16], "model.kernel_size": 5}
+            settings = {"batch_size": size, "model": model, "hidden_size": width, "engine": engine}
+            add_run(folder / "wide", f"{model}_{size}", losses_reaching(2), config=config, evaluations=rows, **settings)
+    studies["wide"] = [finished(folder / "wide")]
     for name, own in studies.items():
         write_page(folder / f"{name}.html", own)
     with in_language("pt-BR"):
@@ -101,7 +108,7 @@ def test_there_is_no_violation(alive, axe, name, width, theme):
     assert [(each["id"], [node["html"][:120] for node in each["nodes"][:3]]) for each in found] == []
 
 
-@pytest.mark.parametrize("name", ["few", "many", "two", "three", "pt-BR"])
+@pytest.mark.parametrize("name", ["few", "many", "two", "three", "wide", "pt-BR"])
 @pytest.mark.parametrize("width", [390, 900, 1280])
 def test_nothing_is_wider_than_the_screen_and_no_table_is_cut(pages, open_path, name, width):
     browser = open_path(pages / f"{name}.html", width)

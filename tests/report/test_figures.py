@@ -13,7 +13,7 @@ from digits_sweep.report.layout import layout_of
 from digits_sweep.report.page import page
 from digits_sweep.report.side_by_side import combine, with_sweep_names
 from digits_sweep.report.study import loss_floor
-from digits_sweep.report.vega import MIME
+from digits_sweep.report.vega import HEIGHT, MIME
 from digits_sweep.report.words import in_language
 from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
@@ -241,3 +241,22 @@ def test_axes_have_the_signs_of_the_language(tmp_path):
         svg = figures(study)[1].svg()
     assert ">1,6</text>" in svg
     assert ">piso 1,4612</text>" in svg
+
+
+def test_lines_and_levels_are_named_beside_the_panel_none_over_another(tmp_path):
+    for size in (100, 20, 5):
+        add_run(tmp_path, f"{size}", losses_reaching(2), batch_size=size, lr=1e-4)
+    add_run(tmp_path, "lower", losses_reaching(None), batch_size=5, lr=1e-6)
+    figure = next(each for each in figures(finished(tmp_path)) if each.name == "loss-epoch")
+    names = figure.table[figure.table["kind"].isin(["name", "level"])].sort_values("loss")
+    assert set(names["label"]) == {
+        "5, lr 1e-6", "threshold 1.6", "100, lr 1e-4", "20, lr 1e-4", "5, lr 1e-4", "floor 1.4612",
+    }  # fmt: skip
+    lines = figure.table[figure.table["kind"] == "median"]
+    span = max(lines["high"].max(), 1.7) - min(lines["low"].min(), 1.4612)
+    # The height of a letter.
+    assert (names["loss"].diff().dropna() >= 12 / HEIGHT * span).all()
+    assert "lr 1e-6" in figure.svg()
+    # What most have is drawn whole.
+    variants = next(each["encoding"]["strokeDash"] for each in figure.spec["layer"] if "strokeDash" in each["encoding"])
+    assert variants["scale"]["domain"] == ["lr 1e-4", "lr 1e-6"]

@@ -236,8 +236,16 @@
             encoding[channel].scale = { ...encoding[channel].scale, type: this.switched[channel], zero: undefined };
             if (this.switched[channel] === "linear") encoding[channel].scale.zero = false;
           }
+      // On a narrow screen names of rows take less of it, and so do the numbers in a map and the keys of a legend.
+      const narrow = width < 480, { legend } = data.config;
+      if (narrow)
+        for (const { mark, encoding = {} } of inner.layer) {
+          if (encoding.y?.axis?.labelLimit) encoding.y.axis.labelLimit = 84;
+          if (mark.type === "text" && inner.layer.some((each) => each.mark.type === "rect")) mark.fontSize = 8;
+        }
       const values = this.rows.filter((row) => this.visible(row));
-      return { ...spec, config: data.config, datasets: { table: values } };
+      const config = narrow ? { ...data.config, legend: { ...legend, columns: 2 } } : data.config;
+      return { ...spec, config, datasets: { table: values } };
     }
 
     async live(excess = 0) {
