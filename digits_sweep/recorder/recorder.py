@@ -34,7 +34,7 @@ from digits_sweep.recorder.of_a_sweep import due, refuse_otherwise, run_of_a_swe
 from digits_sweep.recorder.steps import Steps
 from digits_sweep.results.columns import LIMITS, OWN_LOOP
 from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.files import LINK, check_plain, make_folder, remove_leftovers
+from digits_sweep.results.files import LINK, OLD_SECONDS, check_plain, make_folder, remove_leftovers
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import window_of
 from digits_sweep.results.record import (
@@ -84,6 +84,9 @@ def add_run(sweep_dir: Path, record: Record) -> None:
     """
     make_folder(sweep_dir)
     with _held(sweep_dir):
+        # What a killed process left: nobody else writes here meanwhile.
+        remove_leftovers(sweep_dir)
+        remove_leftovers(_outputs(sweep_dir), OLD_SECONDS)
         manifest, folder = _manifest(sweep_dir), str(record.folder)
         if manifest.command or manifest.datasets:
             raise CannotRecord(f"{sweep_dir}: a sweep of python -m digits_sweep; choose another folder")

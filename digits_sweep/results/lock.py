@@ -23,17 +23,24 @@ PATIENCE_SECONDS = 15.0
 class Owner:
     """The process that writes in a folder: `owner.json` there, for people and for messages.
 
-    `started` is when it started, in ticks since the machine did: its number may belong to another process by now.
+    `started` is when it started, in ticks since the machine did, and `boot` names that start of the machine: its number
+    may belong to another process by now. A container has the same name and numbers each time that it starts.
     """
 
     pid: int
     host: str
     since: str
     started: int | None = None
+    boot: str | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this process is, or was, one of this machine since it started."""
+        return self.host == socket.gethostname() and self.boot in (None, _boot())
 
     def is_gone(self) -> bool:
         """Return whether this process has surely ended. That can only be known of a process of this machine."""
-        if self.host != socket.gethostname() or os.name != "posix":
+        if not self.is_here or os.name != "posix":
             return False
         try:
             os.kill(self.pid, 0)
@@ -47,7 +54,14 @@ class Owner:
 def this_process() -> Owner:
     """Return this process as an owner of a folder."""
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return Owner(os.getpid(), socket.gethostname(), since, _ticks_at_start(os.getpid()))
+    return Owner(os.getpid(), socket.gethostname(), since, _ticks_at_start(os.getpid()), _boot())
+
+
+def _boot() -> str | None:
+    """Return what names the machine's present start, as Linux says it; None if that is not known."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return None
 
 
 def _ticks_at_start(pid: int) -> int | None:
@@ -105,7 +119,7 @@ def _acquire_from(lock: FileLock, folder: Path, owner: Owner | None, waits: Call
 def writers_in(sweep_dir: Path) -> int:
     """Return how many processes of this machine hold the folder of a run in `sweep_dir` at the moment."""
     owners = [_owner(path) for path in sweep_dir.glob("*/owner.json")]
-    return sum(each is not None and each.host == socket.gethostname() and not each.is_gone() for each in owners)
+    return sum(each is not None and each.is_here and not each.is_gone() for each in owners)
 
 
 def writer_of(folder: Path) -> Owner | None:

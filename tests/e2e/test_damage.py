@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from digits_sweep.results.sweep import load_history
 from tests.commands import Program
 from tests.killing import assert_same_results
 from tests.records import change_record, interrupt, unstart
+from tests.searches import QUICK, TUNE
 
 SWEEP = ("-m", "data.batch_size=500,300", "data=mnist_sample", "trainer.num_epochs=4")
 
@@ -79,6 +81,27 @@ def test_a_full_disk_stops_the_sweep_with_a_line_and_costs_nothing_that_was_reco
     small_disk.mount("remount,size=64m")
     assert program("resume=latest").returncode == 0
     assert_same_results(program.sweep(), undisturbed)
+
+
+@pytest.mark.full
+def test_a_full_disk_stops_a_search_with_a_line_and_the_run_keeps_its_epochs(small_disk, tmp_path):
+    pytest.importorskip("optuna")
+    search = (*QUICK, "tune.trials=3", "tune.lr=[1e-4,1e-1]", "hydra/launcher=basic")
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = Program(tmp_path / "undisturbed")
+    assert undisturbed(*search, module=TUNE).returncode == 0
+    program = Program(small_disk.folder)
+    stopped = program(*search, module=TUNE)
+    assert stopped.returncode == 2
+    assert stopped.stdout.count("No space left on device; nothing recorded before is lost") == 1
+    assert "Traceback" not in stopped.stdout + stopped.stderr
+    folder = program.outputs / "tune" / "s"
+    assert len(load_history(folder)) >= 1
+    small_disk.mount("remount,size=64m")
+    finished = program(*search, module=TUNE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "starts again" not in finished.stdout
+    assert_same_results(folder, undisturbed.outputs / "tune" / "s")
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_training(small_disk):

@@ -295,6 +295,17 @@ def test_a_loop_without_epochs_is_on_the_disk_long_before_its_end(tmp_path, monk
 # Again, and on.
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    run = recorder(tmp_path)
+    left = [folder / f".{name}.0123abcd" for folder in (run.sweep_dir, run.run_dir) for name in ("sweep.json", "a.csv")]
+    run.run_dir.mkdir(parents=True)
+    for path in left:
+        path.touch()
+    with run:
+        epoch(run, [3.0] * 5)
+    assert not [path for path in left if path.exists()]
+
+
 def test_a_completed_run_is_not_replaced_unless_that_is_said_and_any_other_one_starts_again(tmp_path):
     run = recorder(tmp_path)
     run.start()

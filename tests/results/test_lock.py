@@ -3,13 +3,15 @@
 import errno
 import os
 import stat
+from dataclasses import replace
 
+import msgspec
 import pytest
 from filelock import FileLock
 
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.files import replace_file
-from digits_sweep.results.lock import only_writer
+from digits_sweep.results.lock import only_writer, this_process, writers_in
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,27 @@ def test_an_error_in_the_block_is_not_hidden_by_a_disk_that_became_read_only(tmp
 
     with pytest.raises(RuntimeError, match="what went wrong"):
         goes_wrong()
+
+
+@pytest.mark.parametrize(
+    ("changed", "writes"),
+    [
+        ({}, True),
+        ({"started": 1}, False),
+        ({"boot": "another"}, False),
+        ({"host": "another"}, False),
+        ({"pid": 2**22 + 1}, False),
+    ],
+    ids=["this process", "its number again", "after a restart", "another machine", "gone"],
+)
+def test_a_process_that_was_killed_counts_as_no_writer_even_if_its_number_lives_again(tmp_path, changed, writes):
+    """In a container every process may have number 1, and every machine the same name."""
+    (tmp_path / "run").mkdir()
+    owner = replace(this_process(), **changed)
+    replace_file(tmp_path / "run" / "owner.json", msgspec.json.encode(owner))
+    assert writers_in(tmp_path) == int(writes)
+    with only_writer(tmp_path / "run"):
+        assert writers_in(tmp_path) == 1
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
