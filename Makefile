@@ -59,9 +59,8 @@ test: .venv/ready-test ## Run the tests, without those that take long or need a 
 test-all: .venv/ready-dev ## Run all tests: Ray, Slurm, MLflow, pages in Chromium, an installed wheel
 	$(PYTEST) -m 'not torture' $(ARGS)
 
-torture: .venv/ready-test ## Stop a run after every change of the disk, and sweeps, searches, reports by 50 random signals; takes 10 to 60 minutes
-	$(BIN)/python -m pytest tests/sweep/test_every_prefix.py
-	$(BIN)/python -m pytest -m torture tests/security
+torture: .venv/ready-test ## Stop runs, searches, Recorder after every change of the disk, and all commands by 100 random signals; takes hours
+	$(PYTEST) -m torture tests/test_every_prefix.py tests/security
 	$(BIN)/python -m tests.killing $(ARGS)
 
 lint: .venv/ready-lint ## Check style and types, and that docs/reference.md and the keywords of run are up to date

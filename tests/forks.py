@@ -19,7 +19,10 @@ from tests.servers import Started
 
 # What a sweep, a search and a report import when they need it.
 IMPORTED = ("digits_sweep.sweep.session", "digits_sweep.sweep.launch", "digits_sweep.report.page")
-SEARCH = "digits_sweep.search.tune"
+SEARCHES = {
+    "digits_sweep.tune": "digits_sweep.search.tune",
+    "digits_sweep.critical_batch_size": "digits_sweep.search.critical",
+}
 
 
 class Forked:
@@ -67,7 +70,7 @@ class ForkedProgram(Program):
         self, *arguments: str, module: str = "digits_sweep", environment: Mapping[str, str] | None = None
     ) -> Iterator[Started]:
         """Run a command as a process during the block; what is still running at its end is killed."""
-        for name in (*IMPORTED, *([SEARCH] if module.endswith("tune") else ())):
+        for name in (*IMPORTED, *filter(None, [SEARCHES.get(module)])):
             import_module(name)
         module_of(module)
         # A pool of threads does not survive a fork: a child would wait for it for ever.

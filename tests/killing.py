@@ -1,12 +1,13 @@
-"""Sweeps, searches and reports that are stopped at random moments, and what must be as if nothing had happened.
+"""All commands stopped at random moments, and what must be as if nothing had happened.
 
-`python -m tests.killing --signals 100` (`make torture`) sends SIGINT, SIGTERM, SIGHUP and SIGKILL, for as long as it
+`python -m tests.killing` (`make torture`) sends SIGINT, SIGTERM, SIGHUP and SIGKILL, for as long as it
 takes; the tests stop once, at a moment that they choose. With `--fork` commands are forked from a process that has
 imported everything: ten times as many signals in the same time, none of them during imports.
 """
 
 import argparse
 import csv
+import os
 import random
 import signal
 import tempfile
@@ -17,12 +18,17 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors.torch import load_file
 
+from digits_sweep.results.critical import STEPS, TUNING
+from digits_sweep.results.sweep import load_sweep
 from digits_sweep.shell import CODES
 from tests.commands import Program
 from tests.forks import ForkedProgram
+from tests.recorded_loop import SWEEP as SWEEP_OF_A_LOOP
+from tests.searches import CRITICAL, STUDY
 from tests.servers import Started, wait_for
 
 SWEEP = ("-m", "data.batch_size=500,300", "optimizer=adam,sgd", "data=mnist_sample", "trainer.num_epochs=25")
@@ -30,8 +36,10 @@ SEARCH = (
     *("data=mnist_sample", "data.batch_size=300", "trainer.num_epochs=25", "hydra/launcher=basic", "tune.study=s"),
     *("tune.trials=3", "tune.seeds=3", "tune.objective=final_loss", "tune.prune=false"),
 )
+STUDY_ALONE = (*STUDY, "hydra/launcher=basic")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 MOST_IN_A_ROUND = 12
+ROOT = Path(__file__).parents[1]
 
 
 def losses(run_dir: Path) -> list[tuple[str, str, str]]:
@@ -120,6 +128,8 @@ class Expected:
 COMMANDS = {
     "sweep": (SWEEP, "digits_sweep"),
     "tune": (SEARCH, "digits_sweep.tune"),
+    "study": (STUDY_ALONE, CRITICAL),
+    "recorder": ((), "tests.recorded_loop"),
     "report": ((), "digits_sweep.report"),
 }
 
@@ -163,6 +173,41 @@ def search_through_signals(program: Program, expected: Expected, most: int, atta
     return stopped
 
 
+def study_through_signals(program: Program, expected: Expected, most: int, attack: Attack) -> int:
+    """Stop a study up to `most` times and resume it each time, and compare; return how often it was stopped."""
+
+    def arguments() -> tuple[str, ...]:
+        return (*STUDY_ALONE, "resume=latest") if any(_studies(program)) else STUDY_ALONE
+
+    stopped = _goes_through("study", program, arguments, most, attack, expected.seconds["study"])
+    ours, theirs = (next(iter(_studies(each))) for each in (program, expected.program))
+    assert_same_results(ours, theirs)
+    for name in (TUNING, STEPS):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    return stopped
+
+
+def _studies(program: Program) -> list[Path]:
+    return [path.parent for path in program.outputs.glob("critical_batch_size/*/study.json")]
+
+
+def recorder_through_signals(program: Program, expected: Expected, most: int, attack: Attack) -> int:
+    """Stop a loop that is recorded up to `most` times, start it again each time, and compare; return how often."""
+    stopped = _goes_through("recorder", program, lambda: (), most, attack, expected.seconds["recorder"])
+    assert_same_recorded(program.folder / SWEEP_OF_A_LOOP, expected.program.folder / SWEEP_OF_A_LOOP)
+    return stopped
+
+
+def assert_same_recorded(sweep: Path, expected: Path) -> None:
+    """Assert that a `Recorder` has recorded the same runs in both folders, completed, but for their times."""
+    tables = [load_sweep(folder).set_index("run_dir") for folder in (sweep, expected)]
+    columns = ["status", "epochs", "final_loss", "iterations_to_threshold", "test_accuracy", "error"]
+    pd.testing.assert_frame_equal(*(table[columns].sort_index() for table in tables))
+    for run in tables[1].index:
+        assert losses(sweep / run) == losses(expected / run)
+        assert (sweep / run / "losses.npy").read_bytes() == (expected / run / "losses.npy").read_bytes()
+
+
 def report_through_signals(program: Program, expected: Expected, most: int, attack: Attack) -> int:
     """Stop a report up to `most` times; return how often. The page is whole or not there, and what it reads stays."""
     sweep, page = expected.program.sweep(), program.folder / "index.html"
@@ -182,24 +227,30 @@ def _digests(folder: Path) -> dict[Path, bytes]:
     return {path: sha256(path.read_bytes()).digest() for path in folder.rglob("*") if path.is_file()}
 
 
-ROUNDS = (sweep_through_signals, search_through_signals, report_through_signals)
+ROUNDS = (
+    sweep_through_signals, search_through_signals, study_through_signals, recorder_through_signals,
+    report_through_signals,
+)  # fmt: skip
 
 
 def main() -> None:
     """Stop commands until `--signals` have been survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.killing", description=__doc__)
-    parser.add_argument("--signals", type=int, default=50)
+    parser.add_argument("--signals", type=int, default=100)
     parser.add_argument("--fork", action="store_true")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     chosen = parser.parse_args()
     # What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Where the commands find `tests`.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     attack, program = Attack(random.Random(chosen.seed)), ForkedProgram if chosen.fork else Program
     print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         expected, survived, rounds = Expected(_made(program, Path(name, "undisturbed"))), 0, 0
         while survived < chosen.signals:
-            through = attack.chance.choice(ROUNDS)
+            # Every command in turn.
+            through = ROUNDS[rounds % len(ROUNDS)]
             most = min(attack.chance.randint(1, MOST_IN_A_ROUND), chosen.signals - survived)
             survived += through(_made(program, Path(name, f"round_{rounds}")), expected, most, attack)
             rounds += 1

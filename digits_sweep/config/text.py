@@ -61,6 +61,11 @@ def expand_home(text: str) -> str:
         return text
 
 
+def as_argument(path: Path) -> str:
+    """Return a path as a command takes it: one that begins with `-` would be read as an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def key_of(override: str) -> str:
     """Return the key or the group of an override, without `+`, `~` and the value."""
     return override.lstrip("+~").partition("=")[0]

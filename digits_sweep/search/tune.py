@@ -11,7 +11,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from digits_sweep.config.text import to_text
+from digits_sweep.config.text import as_argument, to_text
 from digits_sweep.errors import CannotSearch
 from digits_sweep.search.optuna import Rates, Trial
 from digits_sweep.search.settings import SEARCHED, Request, TuneConfig, lesson_rates
@@ -53,7 +53,8 @@ class Tune:
             export(self.settings.storage, self.name, rates)
             study.screen.say(f"exported to {self.settings.storage}")
         folder = study.folder
-        study.screen.say(f"every run of a trial is recorded in {folder}; a page of them: make report SWEEPS={folder}")
+        page = f"make report SWEEPS={as_argument(folder)}"
+        study.screen.say(f"every run of a trial is recorded in {folder}; a page of them: {page}")
 
     def _rates(self, study: Study) -> Rates:
         bounds = {name: getattr(self.settings, name) for name in SEARCHED}

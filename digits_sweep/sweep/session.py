@@ -11,6 +11,7 @@ from typing import Any
 
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.schema import DataConfig
+from digits_sweep.config.text import as_argument
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, FolderInUse, InvalidConfig
@@ -233,7 +234,7 @@ def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
     """The command that turns this sweep into a page: the newest one of the usual folder needs no name."""
     if _by_make(planned, is_newest):
         return "make report"
-    sweep = [] if is_newest and str(planned.outputs) == "outputs" else [str(sweep_dir)]
+    sweep = [] if is_newest and str(planned.outputs) == "outputs" else [as_argument(sweep_dir)]
     return f"{this_python()} -m digits_sweep.report {shlex.join(sweep)}".rstrip()
 
 

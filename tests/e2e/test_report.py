@@ -1,6 +1,7 @@
 """The report as a reader has it: the command and its page."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -216,3 +217,11 @@ def test_a_folder_that_is_no_sweep_is_refused_in_a_line_and_no_page_is_written(r
     reason = "notes: not a sweep: it has neither a sweep.json nor a run with a record.json"
     assert report("sweep", "notes") == (1, "", reason)
     assert not (tmp_path / "outputs").exists()
+
+
+def test_the_line_that_a_sweep_shows_for_its_page_works_in_a_folder_that_looks_like_an_option(program):
+    done = program("data=mnist_sample", "data.batch_size=1000", "trainer.num_epochs=1", "outputs=-x")
+    line = done.stdout.partition("page with:")[2].splitlines()[0]
+    shown = program(*shlex.split(line)[3:], module="digits_sweep.report")
+    assert shown.returncode == 0, shown.stderr
+    assert (program.outputs / "report" / "index.html").exists()

@@ -169,6 +169,7 @@ def test_epochs_that_were_trained_beside_another_run_are_marked(copy):
     [
         (),
         ("outputs='my out'",),
+        ("outputs=-x",),
         ("data.root='relative \"root\"'", "data.timeout_seconds=5"),
         ("data.mirrors=[file:///nowhere]", "tracker=tensorboard", "tracker.tensorboard.folder='t b'"),
     ],
