@@ -189,6 +189,8 @@ def lesson_rates() -> tuple[dict[str, float], ...]:
 REFUSED = {
     "dry_run": "which runs there are depends on what the first of them result in; leave it out",
     "fail_fast": "a search says itself what a run that fails means; leave it out",
+    "seeds": "a search says itself which seeds it needs; leave it out",
+    "max_seeds": "a search says itself which seeds it needs; leave it out",
 }
 
 

@@ -24,6 +24,7 @@ RIGHT = "type 'critical.cost={iteration:20us,example:0.5us}'"
         ("optimizer.lr=1e-3", "optimizer.lr=1e-3: this is what is searched"),
         ("dry_run=true", "dry_run=true: which runs there are depends"),
         ("fail_fast=true", "fail_fast=true: a search says itself what a run that fails means"),
+        ("seeds=until_decided", "seeds=until_decided: a search says itself which seeds it needs"),
         ("critical.cost={iteration:1us}", "critical.cost={iteration:1us"),
         ("critical.cost={iteration:1us,example:x}", "critical.cost={iteration:1us"),
         ("critical.cost={iteration:0,example:0}", "critical.cost={iteration:0"),
