@@ -12,14 +12,17 @@ from typing import Any, get_type_hints
 
 from digits_sweep.config.schema import (
     ANYTHING,
+    NO_DEFAULT,
     TARGET,
     Config,
+    CrossEntropyConfig,
     Role,
     Rule,
     SGDConfig,
     config_from,
     groups,
     kinds_of,
+    smoothed_floor,
     softmax_floor,
 )
 from digits_sweep.config.text import to_text
@@ -32,12 +35,13 @@ KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.\w[\w ./@+%()-]*)?")
 
 @dataclass(frozen=True)
 class Key:
-    """A declared key: its full name (`data.batch_size`), the type of its value, its rule and its role."""
+    """A declared key: its full name (`data.batch_size`), the type of its value, its rule, role and default, or None."""
 
     name: str
     kind: Any
     rule: Rule
     role: Role
+    default: Any
 
 
 @cache
@@ -54,7 +58,8 @@ def _declared_in(kind: type, prefix: str) -> Iterator[Key]:
             for choice in kinds_of(hint):  # type: ignore[arg-type]
                 yield from _declared_in(choice, f"{name}.")
         else:
-            yield Key(name, hint, metadata.get("rule", ANYTHING), metadata.get("role", Role.RESULT))
+            default = None if field.default in NO_DEFAULT else field.default
+            yield Key(name, hint, metadata.get("rule", ANYTHING), metadata.get("role", Role.RESULT), default)
 
 
 def role_of(key: str) -> Role:
@@ -108,9 +113,9 @@ def results_of(config: dict[str, Any]) -> dict[str, Any]:
 def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change.
 
-    A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it is null,
-    0, false or an empty list now. A key that may grow must not if the learning rate decays, because it says how fast,
-    nor with a command, which does not go on from where it was.
+    A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it has its
+    default or is null, 0, false or an empty list now. A key that may grow must not if the learning rate decays, because
+    it says how fast, nor with a command, which does not go on from where it was.
     """
     before, now = results_of(with_moved_keys(recorded)), results_of(asdict(config))
     why = f"schedule.decay={config.schedule.decay} ends with it" if config.schedule.decay else ""
@@ -119,8 +124,19 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
         f"{key} was {to_text(before.get(key))}, is now {to_text(now.get(key))}"
         + (f", but {why}" if may_grow(key) else "")
         for key in dict.fromkeys([*before, *now])
-        if (why or not may_grow(key)) and (before[key] != now.get(key) if key in before else now[key])
+        if (why or not may_grow(key))
+        and (before[key] != now.get(key) if key in before else not _does_nothing(key, now[key]))
     ]
+
+
+def _does_nothing(key: str, value: Any) -> bool:
+    """Return whether a key with this value means what it meant that there was no such key."""
+    return not value or value == default_of(key)
+
+
+def default_of(key: str) -> Any:
+    """Return the value that a key has where it is missing, None if it has none."""
+    return declared()[key].default if key in declared() else None
 
 
 def as_recorded(config: Config, recorded: dict[str, Any]) -> Config:
@@ -188,24 +204,24 @@ def checked(config: Config) -> Config:
 
 def _targets(config: Config) -> Iterator[str]:
     """Yield a line for every part of the user's own that has no name."""
-    for group in ("data", "model", "optimizer"):
+    for group in ("data", "model", "optimizer", "loss"):
         if getattr(getattr(config, group), "target", "") is None:
             yield f"{group}.target=null: {TARGET.right}"
 
 
 def _conflicts(config: Config) -> Iterator[str]:
     """Yield a line for every two keys that do not go together."""
-    optimizer, schedule, threshold = config.optimizer, config.schedule, config.trainer.loss_threshold
+    optimizer, schedule, trainer = config.optimizer, config.schedule, config.trainer
     if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
         yield "optimizer.nesterov=true: needs optimizer.momentum above 0"
     if schedule.final and schedule.decay is None:
         yield f"schedule.final={to_text(schedule.final)}: needs schedule=linear or schedule=cosine"
-    if (why := _out_of_reach(config, threshold)) is not None:
-        yield f"trainer.loss_threshold={to_text(threshold)}: {why}; choose a larger one, or model.head=logits"
+    if config.model.head == "softmax" and config.loss.name in ("mse", "bce"):
+        yield f"loss={config.loss.name}: takes a network's outputs as they are; add model.head=logits"
+    if trainer.loss_threshold is None and trainer.stop_at_threshold:
+        yield "trainer.stop_at_threshold=true: needs a threshold, trainer.loss_threshold"
+    yield from _thresholds(config)
     evaluation, targets = config.evaluation, asdict(config.evaluation.targets)
-    for name, values in targets.items():
-        if name.endswith("_loss") and values and (why := _out_of_reach(config, min(values))) is not None:
-            yield f"evaluation.targets.{name}={to_text(values)}: {why}; choose larger ones, or model.head=logits"
     wanted = [f"targets.{name}={to_text(values)}" for name, values in targets.items() if values]
     if evaluation.stop and not wanted:
         yield "evaluation.stop=true: needs a target to stop at, such as evaluation.targets.train_loss=[1.6]"
@@ -214,9 +230,33 @@ def _conflicts(config: Config) -> Iterator[str]:
         yield from (f"evaluation.{each}: a run is never evaluated; add evaluation=fine" for each in wanted)
 
 
-def _out_of_reach(config: Config, loss: float) -> str | None:
-    """Say why a run can never have a loss below `loss`; None if it can."""
-    classes = config.model.num_classes
-    if config.model.head != "softmax" or loss > softmax_floor(classes):
+def _thresholds(config: Config) -> Iterator[str]:
+    """Yield a line for every threshold that no run can pass."""
+    threshold = config.trainer.loss_threshold
+    if threshold is not None and (why := _out_of_reach(config, threshold)) is not None:
+        yield f"trainer.loss_threshold={to_text(threshold)}: {why}"
+    for name, values in asdict(config.evaluation.targets).items():
+        if name.endswith("_loss") and values and (why := _out_of_reach(config, min(values), "ones")) is not None:
+            yield f"evaluation.targets.{name}={to_text(values)}: {why}"
+        if name.endswith("_error") and values and config.loss.name == "mse":
+            yield f"evaluation.targets.{name}={to_text(values)}: a regression has no errors; give a loss"
+
+
+def _out_of_reach(config: Config, loss: float, one: str = "one") -> str | None:
+    """Say why a run can never have a loss below `loss`, and what would be right; None if it can."""
+    if loss <= 0 and config.loss.name != "own":
+        return "must be a number above 0"
+    classes, larger = config.model.num_classes, f"choose {'a ' * (one == 'one')}larger {one}"
+    if config.loss.name != "cross_entropy" or classes is None or classes < 2:
         return None
-    return f"behind a softmax of {classes} classes the loss cannot fall below {softmax_floor(classes):.4f}"
+    smoothing = 0.0
+    if isinstance(config.loss, CrossEntropyConfig):
+        if config.loss.class_weights:
+            return None
+        smoothing = config.loss.label_smoothing
+    if config.model.head == "softmax" and not smoothing and loss <= (floor := softmax_floor(classes)):
+        behind = f"behind a softmax of {classes} classes the loss cannot fall below {floor:.4f}"
+        return f"{behind}; {larger}, or model.head=logits"
+    if smoothing and loss <= (floor := smoothed_floor(classes, smoothing)):
+        return f"with label_smoothing={to_text(smoothing)} the loss cannot fall below {floor:.4f}; {larger}"
+    return None

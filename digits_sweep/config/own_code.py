@@ -1,4 +1,4 @@
-"""Code of the user's: data, a network or an optimizer by its name, `module:name`, and what of it a run depends on.
+"""Code of the user's by its name, `module:name`: data, a network, an optimizer or a loss, and what a run depends on.
 
 A name is imported only if it comes from the command line. Names in a sweep's file are compared, never imported. What
 a program passes to `run` and no other process could import has a name too, `object:Network`, which this process alone
@@ -25,7 +25,7 @@ from digits_sweep.errors import LONGEST_REASON, InvalidConfig, OwnCodeFailed, sh
 log = logging.getLogger(__name__)
 
 # The groups that may name code.
-GROUPS = ("data", "model", "optimizer")
+GROUPS = ("data", "model", "optimizer", "loss")
 # In the place of a module: the object is one of this process.
 OBJECT = "object"
 NOT_HERE = "was passed to run as an object, and is no file: pass it again, run({group}=...), with all the rest"
@@ -91,7 +91,9 @@ def imported(group: str, target: str) -> Callable[..., Any]:
 
 
 def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, **offered: Any) -> Any:
-    """Call what `target` names with `first`, with `arguments`, and with whatever of `offered` it has a parameter for.
+    """Call what `target` names with `first`, with `arguments`, and with what of `offered` it has a parameter for.
+
+    A function that takes any keyword gets `num_classes` if that is offered: so do the builders of torchvision and timm.
 
     Raises `InvalidConfig` with one line if it takes other arguments, `OwnCodeFailed` if it raises an error.
     """
@@ -101,8 +103,11 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
     except ValueError:
         signature = None
     keywords = dict(arguments)
+    named = {"num_classes"} - offered.keys() | arguments.keys()
     if signature:
-        wanted = signature.parameters.keys() - arguments.keys()
+        takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values())
+        named |= signature.parameters.keys()
+        wanted = {*named, *(["num_classes"] if takes_any else [])} - arguments.keys()
         keywords |= {name: value for name, value in offered.items() if name in wanted}
         try:
             signature.bind(*first, **keywords)
@@ -114,6 +119,9 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
             return function(*first, **keywords)
     # Code of the user's may raise anything, and call sys.exit.
     except (Exception, SystemExit) as error:
+        if isinstance(error, TypeError) and "num_classes" in str(error) and "num_classes" not in named:
+            del offered["num_classes"]
+            return called(group, target, arguments, *first, **offered)
         raise mistake(group, target, "fails" if group == "data" else "cannot be built", error) from error
 
 

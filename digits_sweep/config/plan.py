@@ -24,7 +24,7 @@ from digits_sweep.config.launchers import Launcher, launcher_called
 from digits_sweep.config.own_command import command_mistakes, unused_keys, with_own_parts
 from digits_sweep.config.own_modules import expect_changes
 from digits_sweep.config.schema import UNTIL_DECIDED, Config
-from digits_sweep.config.text import safe_name, to_text
+from digits_sweep.config.text import key_of, safe_name, to_text
 from digits_sweep.errors import InvalidConfig
 
 # From here on planning takes longer than a second.
@@ -51,11 +51,16 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """A command line as typed, its runs in order, and Hydra's own configuration, which holds its launcher's."""
+    """A command line, its runs in order, and Hydra's own configuration, which holds its launcher's.
+
+    `typed` are the keys and groups that a user has named: what does not fit the data is refused there, and fitted
+    elsewhere.
+    """
 
     command: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
     hydra: DictConfig
+    typed: frozenset[str]
 
     @property
     def settings(self) -> Config:
@@ -112,7 +117,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     _refuse_same_runs(runs)
     _refuse_command(runs, {override.key_or_group for override in overrides})
     _refuse_differing_settings(runs)
-    planned = Plan(tuple(arguments), runs, base.hydra)
+    planned = Plan(tuple(arguments), runs, base.hydra, frozenset(map(key_of, arguments)))
     if settings.fail_fast and not planned.launcher.stops_early:
         name = planned.launcher.name
         raise InvalidConfig(f"fail_fast=true: hydra/launcher={name} starts all runs at once; leave it out")

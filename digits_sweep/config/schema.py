@@ -75,6 +75,8 @@ POSITIVE = number_above(0)
 SHARE = number_between(0, 1)
 NOT_NEGATIVE = Rule(lambda value: 0 <= value < INFINITY, "must be 0 or a number above it")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be from 0 up to, not including, 1")
+SHARE = Rule(lambda value: 0 < value < 1, "must be a number between 0 and 1")
+FINITE = Rule(lambda value: abs(value) < INFINITY, "must be a number")
 BETAS = Rule(
     lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
     "must be two numbers from 0 up to, not including, 1",
@@ -143,7 +145,7 @@ class DataConfig:
     """conf/data: which data set, how many examples at a time, and where they come from."""
 
     name: str = key()
-    num_classes: int = key(whole_number(2), Role.ORIGIN, default=10)
+    num_classes: int | None = key(or_null(whole_number(1)), Role.ORIGIN, default=10)
     batch_size: int = key(whole_number(1))
     num_workers: int = key(whole_number(0, MOST_THREADS), Role.TIMING)
     scale: str = key(one_of("unit", "standard", "raw"))
@@ -151,6 +153,7 @@ class DataConfig:
     mirrors: list[str] | None = key(role=Role.PLACE)
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
     fallback: str | None = key(role=Role.PLACE)
+    last: str = key(one_of("keep", "drop"), default="keep")
 
 
 @dataclass
@@ -159,6 +162,7 @@ class OwnDataConfig(DataConfig):
 
     target: str | None = key(TARGET)
     arguments: dict[str, Any] = field(default_factory=dict)
+    test_fraction: float = key(SHARE, default=0.2)
 
 
 @dataclass
@@ -167,7 +171,7 @@ class ModelConfig:
 
     name: str = key()
     head: str = key(one_of("softmax", "logits"))
-    num_classes: int = key(whole_number(2))
+    num_classes: int | None = key(or_null(whole_number(1)))
 
 
 @dataclass
@@ -276,6 +280,29 @@ class ScheduleConfig:
 
 
 @dataclass
+class LossConfig:
+    """conf/loss: what is minimized."""
+
+    name: str = key(default="cross_entropy")
+
+
+@dataclass
+class CrossEntropyConfig(LossConfig):
+    """The cross-entropy of classes."""
+
+    label_smoothing: float = key(BELOW_ONE, default=0.0)
+    class_weights: str | None = key(or_null(one_of("balanced")), default=None)
+
+
+@dataclass
+class OwnLossConfig(LossConfig):
+    """A loss of the user's."""
+
+    target: str | None = key(TARGET, default=None)
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class EngineConfig:
     """conf/engine: how an epoch is computed."""
 
@@ -287,7 +314,7 @@ class TrainerConfig:
     """conf/trainer: how long a run trains, and what is looked for."""
 
     num_epochs: int = key(whole_number(1), Role.GROWS)
-    loss_threshold: float = key(POSITIVE)
+    loss_threshold: float | None = key(or_null(FINITE))
     stop_at_threshold: bool = key()
     max_examples: int | None = key(or_null(whole_number(1)), default=None)
 
@@ -324,6 +351,7 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scaling: ScalingConfig = field(default_factory=ScalingConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -348,6 +376,7 @@ class Config:
 CHOICES: dict[type, dict[str, type]] = {
     DataConfig: {"own": OwnDataConfig},
     ModelConfig: {"mlp": MLPConfig, "cnn": CNNConfig, "own": OwnModelConfig},
+    LossConfig: {"cross_entropy": CrossEntropyConfig, "own": OwnLossConfig},
     OptimizerConfig: {
         "adam": AdamConfig,
         "adamw": AdamConfig,
@@ -400,3 +429,10 @@ def softmax_floor(num_classes: int) -> float:
     most e / (e + C - 1) there.
     """
     return -math.log(math.e / (math.e + num_classes - 1))
+
+
+def smoothed_floor(num_classes: int, smoothing: float) -> float:
+    """Return the least cross-entropy of smoothed labels: their entropy, with s / C at each class and 1 - s besides."""
+    others = smoothing / num_classes
+    right = 1 - smoothing + others
+    return -right * math.log(right) - (num_classes - 1) * others * math.log(others)

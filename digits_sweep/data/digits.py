@@ -10,6 +10,9 @@ from torch import Tensor
 # MNIST's training images scaled to [0, 1] have this mean and standard deviation.
 MEAN, STD = 0.1307, 0.3081
 
+# A label that counts for nothing, as PyTorch's cross-entropy has it: padding, for example.
+IGNORED = -100
+
 # In place, because 60,000 images are 188 MB and a second copy takes noticeable time and memory.
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {
     "unit": lambda images: images.div_(255),
@@ -20,9 +23,11 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Digits:
-    """A data set on the CPU: images and labels (n,) int64, to train on and to test with.
+    """A data set on the CPU: images and labels, to train on and to test with.
 
-    Images are (n, height, width), which have one channel, or (n, ...) as a network sees them; uint8, or float32.
+    Images are (n, height, width), which have one channel, or (n, ...) as a network sees them; uint8, float32, or int64
+    if they are tokens. Labels are classes, (n,) or one for every position, (n, ...), int64; or float32. `class_names`
+    are those of the user, if classes have names, and `notes` what a user ought to know of how the data were taken.
     """
 
     name: str
@@ -31,6 +36,8 @@ class Digits:
     test_images: Tensor
     test_labels: Tensor
     digest: str
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -38,14 +45,11 @@ class Digits:
         return tuple(_with_channel(self.train_images).shape[1:])
 
     @property
-    def is_float(self) -> bool:
-        """Whether its images are float32, which `data.scale` does not apply to."""
-        return self.train_images.is_floating_point()
-
-    @property
     def num_classes(self) -> int:
-        """One more than the largest label."""
-        return 1 + int(max(self.train_labels.max(), self.test_labels.max()))
+        """One more than the largest label; of float labels (n, k), k."""
+        if self.train_labels.is_floating_point():
+            return self.train_labels.shape[1:].numel()
+        return max(len(self.class_names), 1 + int(max(self.train_labels.max(), self.test_labels.max())))
 
     @classmethod
     def of(
@@ -63,8 +67,10 @@ def scale(images: Tensor, how: str) -> Tensor:
     """Convert images (n, height, width) or (n, ...) to what a network sees, (n, 1, height, width) or (n, ...) float32.
 
     `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Images that are
-    not uint8 keep their values. The result is contiguous. Raises ValueError for another `how`.
+    not uint8 keep their values, tokens their type too. The result is contiguous. Raises ValueError for another `how`.
     """
+    if images.dtype is torch.int64:
+        return images.contiguous()
     seen = _with_channel(images).to(torch.float32)
     return scale_in_place(seen, scale_of(images, how)).contiguous()
 
@@ -75,7 +81,7 @@ def scale_of(images: Tensor, how: str) -> str:
 
 
 def _with_channel(images: Tensor) -> Tensor:
-    return images.unsqueeze(1) if images.dim() == 3 else images
+    return images.unsqueeze(1) if images.dim() == 3 and images.dtype is not torch.int64 else images
 
 
 def scale_in_place(images: Tensor, how: str) -> Tensor:

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from digits_sweep.config.own_code import object_called
-from digits_sweep.config.schema import DataConfig, OwnDataConfig
+from digits_sweep.config.schema import Config, DataConfig, OwnDataConfig
 from digits_sweep.data import Report, published
 from digits_sweep.data.digits import Digits
+from digits_sweep.data.labels import for_loss
 from digits_sweep.data.own import load_own, name_of_own
 from digits_sweep.data.small import load_optdigits, load_sample
 from digits_sweep.errors import DataUnavailable
@@ -59,12 +62,21 @@ def name_of(data: DataConfig) -> str:
     return name_of_own(data) if isinstance(data, OwnDataConfig) else data.name
 
 
-def images_of(data: DataConfig) -> tuple[tuple[int, ...], bool]:
-    """Return the shape of one image as a network sees it, and whether images are float32; load only if needed."""
+def known_of(data: DataConfig) -> tuple[tuple[int, ...], torch.dtype]:
+    """Return the shape of one image as a network sees it, and the type of images; load only if needed."""
     if (shape := DATASETS[data.name].image_shape) is not None:
-        return shape, False
+        return shape, torch.uint8
     digits = load(data, name_of(data), lambda line: None)
-    return digits.image_shape, digits.is_float
+    return digits.image_shape, digits.train_images.dtype
+
+
+def for_run(digits: Digits, config: Config) -> Digits:
+    """Return a data set with its labels as the loss of a run takes them.
+
+    Raises `InvalidConfig` with one line if the labels are for another loss, or if there are more classes than typed.
+    """
+    num_classes = config.data.num_classes if isinstance(config.data, OwnDataConfig) else None
+    return for_loss(digits, config.loss.name, num_classes)
 
 
 def make_ready(data: DataConfig, report: Report) -> tuple[Digits, str | None]:

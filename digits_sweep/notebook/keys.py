@@ -20,6 +20,7 @@ class Keys(TypedDict, total=False):
     batch_size: Several[int]
     betas: Several[Sequence[float]]
     channels: Several[Sequence[int]]
+    class_weights: Several[str | None]
     command: Several[str | None]
     data: (
         Several[
@@ -38,7 +39,7 @@ class Keys(TypedDict, total=False):
         | Own
     )
     data__arguments: Mapping[str, Any]
-    data__num_classes: Several[int]
+    data__num_classes: Several[int | None]
     data__target: Several[str | None]
     decay: Several[str | None]
     device: Several[str]
@@ -55,7 +56,12 @@ class Keys(TypedDict, total=False):
     hidden_layers: Several[int]
     hidden_size: Several[int]
     kernel_size: Several[int]
-    loss_threshold: Several[float]
+    label_smoothing: Several[float]
+    last: Several[str]
+    loss: Several[Literal["bce", "cross_entropy", "mse", "own"]] | Own
+    loss__arguments: Mapping[str, Any]
+    loss__target: Several[str | None]
+    loss_threshold: Several[float | None]
     lr: Several[float]
     max_examples: Several[int | None]
     max_runs: int
@@ -63,7 +69,7 @@ class Keys(TypedDict, total=False):
     mirrors: Sequence[str] | None
     model: Several[Literal["cnn", "linear", "mlp", "mlp_logits", "own"]] | Own
     model__arguments: Mapping[str, Any]
-    model__num_classes: Several[int]
+    model__num_classes: Several[int | None]
     model__target: Several[str | None]
     momentum: Several[float]
     nesterov: Several[bool]
@@ -92,6 +98,7 @@ class Keys(TypedDict, total=False):
     stop: Several[bool]
     stop_at_threshold: Several[bool]
     test_error: Several[Sequence[float]]
+    test_fraction: Several[float]
     test_loss: Several[Sequence[float]]
     test_samples: Several[int | None]
     timeout_seconds: float
@@ -99,6 +106,6 @@ class Keys(TypedDict, total=False):
     train_error: Several[Sequence[float]]
     train_loss: Several[Sequence[float]]
     train_samples: Several[int | None]
-    trainer: Several[Literal["lesson"]]
+    trainer: Several[Literal["lesson", "no_threshold"]]
     warmup_examples: Several[int]
     weight_decay: Several[float]

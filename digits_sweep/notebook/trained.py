@@ -43,7 +43,7 @@ def load_model(run_dir: os.PathLike[str] | str, model: Callable[..., nn.Module] 
         raise UnreadableRecord(f"{CHECKPOINT_FILE}: of another run than {RECORD_FILE}")
     # Without memory: the sizes in a file may be anything, those in the checkpoint are no larger than it is.
     with nullcontext() if is_own else torch.device("meta"):
-        network = build_model(config, 0, image_shape)
+        network = build_model(config, 0, image_shape, torch.int64 if record.tokens else torch.uint8)
     restore_weights(network, checkpoint)
     return network.eval()
 

@@ -99,14 +99,14 @@ class Record:
     `status` is `planned` until the run starts, `interrupted` until it ends, so that the record of a killed run says so.
     `run_id` is the run's own, in its checkpoint too; `folder` is the name of its folder when it was planned, `number`
     its place in the sweep. `config` is the whole resolved configuration, `image_shape` the shape of one image as a
-    network sees it. `ended` says why a completed run has ended before its last epoch, if it was asked to.
-    `environments` has an entry for every time that something changed. `resumed_after` has the last finished epoch for
-    every time that the run was resumed, `seconds_recording` the time that writing all this took. `test_answers` counts
-    the predictions on the test set, one number a class, and `classes_never_predicted` the classes of its digits that
-    have none. `not_measured` has the reason for every column that could not be measured. `parameters` counts the
-    numbers that are trained, `own_code` has the SHA-256 of every file of the user's code. `concurrent_runs` is the most
-    runs of the sweep that trained at once on the machine. `files` says how long the files beside the record are, as
-    soon as the run has ended.
+    network sees it, which has whole numbers if they are `tokens`. `ended` says why a completed run has ended before
+    its last epoch, if it was asked to. `environments` has an entry for every time that something changed.
+    `resumed_after` has the last finished epoch for every time that the run was resumed, `seconds_recording` the time
+    that writing all this took. `test_answers` counts the predictions on the test set, one number a class, and
+    `classes_never_predicted` the classes of its digits that have none. `not_measured` has the reason for every column
+    that could not be measured. `parameters` counts the numbers that are trained, `own_code` has the SHA-256 of every
+    file of the user's code. `concurrent_runs` is the most runs of the sweep that trained at once on the machine.
+    `files` says how long the files beside the record are, as soon as the run has ended.
     """
 
     number: Count
@@ -117,6 +117,7 @@ class Record:
     dataset: str | None = None
     dataset_digest: str | None = None
     train_samples: Size | None = None
+    tokens: bool = False
     image_shape: Annotated[list[Size], Meta(max_length=16)] | None = None
     engine: str | None = None
     engine_reason: str | None = None
@@ -177,9 +178,9 @@ class EvaluationRow:
     """One row of `evaluations.csv`: a run at frozen weights after so many iterations, examples and seconds of training.
 
     Losses are means and errors shares of the evaluation's training digits and test digits; `classes_never_predicted`
-    counts those on the test digits; what a loop of the user's did not measure is empty. `running_loss` is the mean over
-    the last twentieth of an epoch; empty before there are as many. The gradient's |G|^2, tr(Sigma) and their ratio are
-    empty if they are not measured.
+    counts those on the test digits; without classes, both are empty, and so is what a loop of the user's did not
+    measure. `running_loss` is the mean over the last twentieth of an epoch; empty before there are as many. The
+    gradient's |G|^2, tr(Sigma) and their ratio are empty if they are not measured.
     """
 
     iterations: Count

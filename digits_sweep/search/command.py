@@ -28,8 +28,8 @@ def run_search(name: str, about: str, arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         _show_help(name, about)
         return 0
-    search = _read(name, arguments)
     screen = Screen()
+    search = _read(name, arguments, screen)
     with stoppable():
         return _conduct(search, screen)
 
@@ -43,21 +43,25 @@ def _show_help(name: str, about: str) -> None:
     write_line("Every other key is one of the runs: python -m digits_sweep --help")
 
 
-def _read(name: str, arguments: Sequence[str]) -> "Critical | Tune":
+def _read(name: str, arguments: Sequence[str], screen: Screen) -> "Critical | Tune":
     """Read the command line. What takes seconds to import (torch, pandas, Optuna) comes after: a mistake waits less."""
+    from dataclasses import replace
+
     from digits_sweep.search.settings import read_critical, read_tune
 
     if name == "critical_batch_size":
         study = read_critical(arguments)
         from digits_sweep.search.critical import Critical
+        from digits_sweep.sweep.fitting import fitted
 
-        return Critical(study)
+        return Critical(replace(study, planned=fitted(study.planned, screen.say)))
     search = read_tune(arguments)
     if find_spec("optuna") is None:
         raise CannotSearch(not_installed("optuna", "optuna"))
     from digits_sweep.search.tune import Tune
+    from digits_sweep.sweep.fitting import fitted
 
-    return Tune(search)
+    return Tune(replace(search, planned=fitted(search.planned, screen.say)))
 
 
 def _conduct(search: "Critical | Tune", screen: Screen) -> int:

@@ -38,6 +38,7 @@ from digits_sweep.search.grid import BatchSize, Outcome, Trial
 from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Request, cost_of, goals_of, plan_batch_size
 from digits_sweep.search.study import Study
 from digits_sweep.shell import Screen
+from digits_sweep.sweep.fitting import fitted_run
 from digits_sweep.sweep.launch import launch_in_process
 
 # What an iteration costs is measured on so many seeds, over so many examples, or iterations if that is more.
@@ -89,7 +90,8 @@ class Grid:
         """Return what a run means for every goal. One that diverged or failed is a miss."""
         outcomes, rows = [], recorded.evaluations
         for goal in self.goals:
-            best = min((value for row in rows if math.isfinite(value := getattr(row, goal.target))), default=math.inf)
+            values = [value for row in rows if (value := getattr(row, goal.target)) is not None]
+            best = min(filter(math.isfinite, values), default=math.inf)
             (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows)
             has_completed = recorded.record.status is Status.COMPLETED
             iterations = reached.iterations if has_completed and reached.iterations is not None else math.inf
@@ -253,7 +255,9 @@ class Critical:
         pairs = answers(sizes, self.grid.goals, elsewhere or self._cost(study), elsewhere is not None)
         checks = {} if elsewhere else self._to_check(study, [answer for answer, _ in pairs])
         new = sorted(set(checks.values()) - set(sizes))
-        others = replace(self.grid, bases={size: plan_batch_size(self.request.arguments, size) for size in new})
+        like = next(iter(self.grid.bases.values()))
+        bases = {size: fitted_run(plan_batch_size(self.request.arguments, size), like) for size in new}
+        others = replace(self.grid, bases=bases)
         sizes = {**sizes, **others.sizes(study.search(others))}
         return [
             replace(answer, check=check_of(sizes[checks[str(goal)]], index, fit))
@@ -311,7 +315,7 @@ class Critical:
         table = branches(study, start, max(sizes), settings)
         replace_file(study.folder / BRANCHES, as_csv(table))
         model = start.config.model
-        floor = softmax_floor(model.num_classes) if model.head == "softmax" else 0.0
+        floor = softmax_floor(model.num_classes) if model.head == "softmax" and model.num_classes else 0.0
         if summary := branches_of(table, floor):
             study.screen.say(branch_sentence(summary))
 

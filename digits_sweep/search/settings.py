@@ -120,7 +120,8 @@ def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
         raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
     goals_of(planned.settings)
     runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
-    return Request(settings, resume, command, arguments, replace(planned, runs=runs))
+    planned = replace(planned, runs=runs, typed=frozenset(map(key_of, command)))
+    return Request(settings, resume, command, arguments, planned)
 
 
 def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:

@@ -2,24 +2,27 @@
 
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from digits_sweep.config.own_command import search_path, words_of
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.process_state import what_was_taken_back
-from digits_sweep.config.schema import Config, OwnDataConfig
+from digits_sweep.config.schema import Config, DataConfig, OwnDataConfig
+from digits_sweep.config.text import to_text
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import DATASETS, load, name_of
+from digits_sweep.data.loading import DATASETS, for_run, load, name_of
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed, escape_controls
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import make_folder, replace_file
 from digits_sweep.trackers.registry import check as check_trackers
-from digits_sweep.training.building import engine_for
-from digits_sweep.training.device import flush_denormals_from_now_on
+from digits_sweep.training.building import engine_for, loss_at_start, try_network
+from digits_sweep.training.device import flush_denormals_from_now_on, is_out_of_memory
 from digits_sweep.training.engines import ENGINES
+from digits_sweep.training.losses import LOSSES
 from digits_sweep.training.model import MODELS
 from digits_sweep.training.optimizers import OPTIMIZERS
 
@@ -52,8 +55,8 @@ def traceback_in_file(outputs: Path) -> Iterator[None]:
 def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None:
     """Refuse a plan that names what there is not, or what cannot be trained on this machine.
 
-    The user's own data are loaded for that; `say` gets a line for what takes long, and for what
-    the user's code has changed of this process.
+    The user's own data are loaded for that, and networks of the user's tried; `say` gets a line for what takes long,
+    and for what the user's code has changed of this process.
 
     Raises `InvalidConfig`, `DeviceUnavailable` or `EngineRefused`, with a line for every mistake; `OwnCodeFailed` names
     the file with the traceback.
@@ -69,11 +72,76 @@ def _check(planned: Plan, say: Callable[[str], None]) -> None:
     if planned.settings.command is not None:
         _check_program(planned)
         return
-    found = dict.fromkeys(line for run in planned.runs for line in [*_unknown_names(run.config), *_sizes(run.config)])
-    found |= dict.fromkeys(line for run in planned.runs for line in _of_own_data(run.config, say) if not found)
-    if found:
-        raise InvalidConfig("\n".join(found))
+    configs = [run.config for run in planned.runs]
+    mistakes = dict.fromkeys(line for each in configs for line in [*_unknown_names(each), *_sizes(each, planned.typed)])
+    mistakes |= dict.fromkeys(
+        line for each in configs for line in _of_own_data(each, planned.typed, say) if not mistakes
+    )
+    if mistakes:
+        raise InvalidConfig("\n".join(mistakes))
     engines(planned)
+    _try_networks(configs)
+    for config in configs:
+        if isinstance(config.data, OwnDataConfig):
+            refuse_thresholds(planned, config.data, load(config.data, name_of(config.data), say))
+
+
+def _try_networks(configs: Collection[Config]) -> None:
+    """Try every network and loss of the user's, once for runs that are alike but for their batch sizes."""
+    alike: dict[str, tuple[Config, list[int]]] = {}
+    for config in configs:
+        if "own" in (config.model.name, config.loss.name):
+            key = repr((name_of(config.data), config.data.last, config.model, config.loss))
+            alike.setdefault(key, (config, []))[1].append(config.data.batch_size)
+    for config, batch_sizes in alike.values():
+        with beyond_this_machine():
+            try_network(config, batch_sizes)
+
+
+@contextmanager
+def beyond_this_machine() -> Iterator[None]:
+    """Leave out of the block what needs more memory than there is: a run may have more where it trains, or says so."""
+    try:
+        yield
+    except (RuntimeError, MemoryError, OwnCodeFailed) as error:
+        if not is_out_of_memory(error.__cause__ or error):
+            raise
+
+
+def refuse_thresholds(planned: Plan, data: DataConfig, digits: Digits) -> None:
+    """Refuse thresholds that the untrained network has passed already, of runs on `data`, which are `digits`.
+
+    With data of the user's no threshold fits unasked: one is asked for, unless there are other targets. Raises
+    `InvalidConfig` with a line for every mistake.
+    """
+    losses: dict[str, float] = {}
+    mistakes: dict[str, None] = {}
+    for config in (run.config for run in planned.runs if name_of(run.config.data) == name_of(data)):
+        own = isinstance(data, OwnDataConfig)
+        if not own and config.model.name != "own" and not planned.typed & {THRESHOLD, TARGET, "trainer"}:
+            continue
+        key = repr((config.data.scale, config.model, config.loss))
+        with beyond_this_machine():
+            if key not in losses:
+                losses[key] = loss_at_start(config, for_run(digits, config))
+            mistakes |= dict.fromkeys(_passed_at_start(config, losses[key], planned.typed if own else None))
+    if mistakes:
+        raise InvalidConfig("\n".join(mistakes))
+
+
+THRESHOLD, TARGET = "trainer.loss_threshold", "evaluation.targets.train_loss"
+
+
+def _passed_at_start(config: Config, start: float, typed: Collection[str] | None) -> Iterator[str]:
+    """Yield a line for a threshold above the loss at the start; `typed` is None if a threshold has a default."""
+    threshold, targets = config.trainer.loss_threshold, config.evaluation.targets
+    has = f"the untrained network has {start:.4g}"
+    if threshold is None and typed is not None and THRESHOLD not in typed and not any(asdict(targets).values()):
+        yield f"{THRESHOLD}: name the loss to look for, {has}; null looks for none"
+    if threshold is not None and threshold >= start:
+        yield f"{THRESHOLD}={to_text(threshold)}: {has}; choose a smaller one"
+    if targets.train_loss and max(targets.train_loss) >= start:
+        yield f"{TARGET}={to_text(targets.train_loss)}: {has}; choose smaller ones"
 
 
 def _check_program(planned: Plan) -> None:
@@ -91,9 +159,8 @@ def engines(planned: Plan) -> dict[str, str]:
     found = {}
     for run in planned.runs:
         config = run.config
-        alike = repr(
-            (name_of(config.data), config.model, config.optimizer, config.schedule, config.engine, config.device)
-        )
+        parts = (config.model, config.optimizer, config.schedule, config.loss, config.engine, config.device)
+        alike = repr((name_of(config.data), *parts))
         if alike not in asked:
             try:
                 asked[alike], _ = engine_for(config)
@@ -110,6 +177,7 @@ def _unknown_names(config: Config) -> Iterator[str]:
         yield from _unknown("data.fallback", config.data.fallback, DATASETS, "null")
     yield from _unknown("model.name", config.model.name, MODELS)
     yield from _unknown("optimizer.name", config.optimizer.name, OPTIMIZERS)
+    yield from _unknown("loss.name", config.loss.name, LOSSES)
     yield from _unknown("engine.name", config.engine.name, ENGINES, "auto")
 
 
@@ -118,31 +186,36 @@ def _unknown(key: str, name: str, registry: Mapping[str, object], *others: str) 
         yield f"{key}={name}: choose {' or '.join([*registry, *others])}"
 
 
-def _sizes(config: Config) -> Iterator[str]:
+def _sizes(config: Config, typed: Collection[str]) -> Iterator[str]:
     """A line for everything that is larger than a data set whose size is known before it is loaded."""
     known = DATASETS.get(config.data.name)
     if known:
-        yield from too_large(config, config.data.name, known.train_samples, known.test_samples)
+        yield from too_large(config, config.data.name, known.train_samples, known.test_samples, typed)
 
 
-def _of_own_data(config: Config, say: Callable[[str], None]) -> Iterator[str]:
+def _of_own_data(config: Config, typed: Collection[str], say: Callable[[str], None]) -> Iterator[str]:
     if isinstance(config.data, OwnDataConfig):
         flush_denormals_from_now_on()
-        yield from unfit(config, load(config.data, name_of(config.data), say))
+        yield from unfit(config, load(config.data, name_of(config.data), say), typed)
 
 
-def unfit(config: Config, digits: Digits) -> Iterator[str]:
-    """Yield a line for everything in `config` that does not fit a data set which has been loaded."""
-    yield from too_large(config, digits.name, len(digits.train_labels), len(digits.test_labels))
-    classes, own = digits.num_classes, isinstance(config.data, OwnDataConfig)
-    if own and config.data.num_classes != classes:
-        right = f"must be {classes}, as {digits.name} has labels 0 to {classes - 1}"
-        yield f"data.num_classes={config.data.num_classes}: {right}"
-    elif config.model.num_classes < classes:
-        yield f"model.num_classes={config.model.num_classes}: must be at least {classes}, the classes of {digits.name}"
+def unfit(config: Config, digits: Digits, typed: Collection[str] = ()) -> Iterator[str]:
+    """Yield a line for everything in `config` that does not fit a data set which has been loaded.
+
+    More digits to evaluate on than there are is a mistake only if it was `typed`: otherwise they are all taken.
+    """
+    yield from too_large(config, digits.name, len(digits.train_labels), len(digits.test_labels), typed)
+    digits = for_run(digits, config)
+    outputs, classes = config.model.num_classes, digits.num_classes
+    if digits.train_labels.is_floating_point() and config.loss.name != "own" and outputs != classes:
+        yield f"model.num_classes={outputs}: must be {classes}, the numbers in a label of {digits.name}"
+    elif outputs is not None and outputs < classes:
+        yield f"model.num_classes={outputs}: must be at least {classes}, the classes of {digits.name}"
 
 
-def too_large(config: Config, dataset: str, train_samples: int | None, test_samples: int | None) -> Iterator[str]:
+def too_large(
+    config: Config, dataset: str, train_samples: int | None, test_samples: int | None, typed: Collection[str]
+) -> Iterator[str]:
     """Yield a line for everything in `config` that is larger than a data set of so many examples; None: not known."""
     evaluation = config.evaluation
     for key, wanted, there, purpose, instead in (
@@ -150,6 +223,7 @@ def too_large(config: Config, dataset: str, train_samples: int | None, test_samp
         ("evaluation.train_samples", evaluation.train_samples, train_samples, "train on", ", or null for all"),
         ("evaluation.test_samples", evaluation.test_samples, test_samples, "test with", ", or null for all"),
     ):
-        if wanted is not None and there is not None and wanted > there:
+        is_checked = key == "data.batch_size" or key in typed
+        if is_checked and wanted is not None and there is not None and wanted > there:
             right = f"must be at most {there}, the number of examples to {purpose} in {dataset}{instead}"
             yield f"{key}={wanted}: {right}"

@@ -19,6 +19,7 @@ from digits_sweep.config.keys import (
     as_recorded,
     changes_results,
     checked,
+    default_of,
     differing,
     flat,
     holds_for_the_sweep,
@@ -102,7 +103,7 @@ def _typed_otherwise(planned: Plan, typed: set[str], configs_before: Sequence[di
     for key in configs[0] if configs and recorded else ():
         is_typed = any(f"{key}.".startswith(f"{each}.") for each in typed)
         if is_typed and changes_results(key) and not may_grow(key):
-            before, now = ([to_text(each.get(key)) for each in some] for some in (recorded, configs))
+            before, now = ([to_text(each.get(key, default_of(key))) for each in some] for some in (recorded, configs))
             if new := [value for value in dict.fromkeys(now) if value not in before]:
                 yield f"{key} was {' and '.join(dict.fromkeys(before))}, is now {' and '.join(new)}"
 
@@ -126,7 +127,7 @@ def _repeated(
         PlannedRun(folder, _restored(settings, config, now, sweep_dir / folder), ())
         for folder, config in recorded.items()
     )
-    return replace(planned, command=tuple(manifest.command), runs=runs)
+    return replace(planned, command=tuple(manifest.command), runs=runs, typed=frozenset(map(key_of, manifest.command)))
 
 
 def _own_code(config: dict[str, Any]) -> Iterator[str]:

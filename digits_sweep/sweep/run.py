@@ -20,7 +20,7 @@ from digits_sweep.config.own_command import words_of
 from digits_sweep.config.process_state import changes_taken_back, what_was_taken_back
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import changed, load, make_ready, name_of
+from digits_sweep.data.loading import changed, for_run, load, make_ready, name_of
 from digits_sweep.errors import (
     LONGEST_REASON,
     CannotRecord,
@@ -223,8 +223,8 @@ def _say_end(request: RunRequest, recorded: RecordedRun) -> None:
 
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:
     labels = digits.test_labels.to(built.device)
-    evaluation = evaluate(built.engine.model, digits.test_images, labels, how=config.data.scale)
-    record.test_answers, record.test_accuracy = evaluation.predictions_per_class, evaluation.accuracy
+    evaluation = evaluate(built.engine.model, digits.test_images, labels, config.data.scale, built.loss)
+    record.test_answers, record.test_accuracy = evaluation.predictions_per_class or None, evaluation.accuracy
     record.classes_never_predicted = evaluation.classes_never_predicted
 
 
@@ -272,8 +272,15 @@ def digits_for(config: Config, manifest: Manifest | None, record: Record, say: C
     if mistakes := list(unfit(config, digits)):
         raise InvalidConfig("\n".join(mistakes))
     record.dataset, record.dataset_digest = digits.name, digits.digest
-    record.train_samples, record.image_shape = len(digits.train_labels), list(digits.image_shape)
-    return digits
+    record.train_samples, record.image_shape = trained_on(config, digits), list(digits.image_shape)
+    record.tokens = digits.train_images.dtype is torch.int64
+    return for_run(digits, config)
+
+
+def trained_on(config: Config, digits: Digits) -> int:
+    """Return how many examples an epoch trains on: all, or those of its whole batches with `data.last=drop`."""
+    count = len(digits.train_labels)
+    return count - count % config.data.batch_size if config.data.last == "drop" else count
 
 
 def engine_for_run(config: Config, digits: Digits, record: Record, before: Checkpoint | None) -> BuiltEngine:
@@ -327,17 +334,18 @@ class _RecordedTraining:
 
     def __init__(self, request: RunRequest, state: RunState, built: BuiltEngine, digits: Digits) -> None:
         self.request, self.recorded, self.record, self.built = request, state.run, state.run.record, built
-        self.num_samples = len(digits.train_labels)
-        config = request.config
+        config, threshold = request.config, request.config.trainer.loss_threshold
+        threshold = -math.inf if threshold is None else threshold
+        self.num_samples, self.of_samples = trained_on(config, digits), len(digits.train_labels)
         self.files = RunFiles(request.run_dir, config, self.num_samples, self.record.run_id)
         with recording(self.record):
             losses = self.files.open(state.checkpoint)
             write_record(request.run_dir, self.record)
-        self.running = RunningLoss(config.data.batch_size, self.num_samples, config.trainer.loss_threshold)
+        self.running = RunningLoss(config.data.batch_size, self.num_samples, threshold)
         self.running.follow(losses)
         self.evaluator = None
         if config.evaluation.every_examples is not None or config.evaluation.per_doubling is not None:
-            self.evaluator = Evaluator(config.evaluation, digits, config.data.scale, built.device)
+            self.evaluator = Evaluator(config.evaluation, digits, config.data.scale, built.device, built.loss)
         # Evaluations of the present epoch.
         self._new: list[EvaluationRow] = []
 
@@ -381,6 +389,7 @@ class _RecordedTraining:
             evaluation=config.evaluation if self.evaluator else None, pause=self._pause,
             seconds_before=math.fsum(row.seconds for row in history),
             learning_rate=learning_rate_of(config.schedule, config.trainer, self.num_samples),
+            of_samples=self.of_samples,
         )  # fmt: skip
 
     def _commit(self, epoch: Epoch) -> None:

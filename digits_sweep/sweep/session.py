@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.config.plan import Plan
-from digits_sweep.config.schema import DataConfig
+from digits_sweep.config.schema import DataConfig, OwnDataConfig
 from digits_sweep.config.text import as_argument
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
@@ -35,6 +35,7 @@ from digits_sweep.results.sweep import (
 )
 from digits_sweep.shell import Screen, this_python
 from digits_sweep.sweep import dry_run, preflight
+from digits_sweep.sweep.fitting import fitted
 from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
 from digits_sweep.sweep.run_files import FILES
@@ -53,6 +54,7 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
     if the plan is refused.
     """
     earlier = None
+    planned = fitted(planned, screen.say)
     if planned.settings.resume:
         typed = planned.command
         with traceback_in_file(planned.outputs):
@@ -136,14 +138,16 @@ def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen:
     else:
         digits, note = make_ready(data, screen.say)
     _check_sizes(planned, data, digits)
+    if not isinstance(data, OwnDataConfig):
+        preflight.refuse_thresholds(planned, data, digits)
     if note:
         screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
     return DatasetChoice(name_of(data), digits.name, digits.digest, note)
 
 
 def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
-    for run in planned.runs:
-        if name_of(run.config.data) == name_of(data) and (mistakes := list(preflight.unfit(run.config, digits))):
+    for config in (run.config for run in planned.runs if name_of(run.config.data) == name_of(data)):
+        if mistakes := list(preflight.unfit(config, digits, planned.typed)):
             raise InvalidConfig("\n".join(mistakes))
 
 

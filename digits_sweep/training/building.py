@@ -1,17 +1,22 @@
 """From configuration and data to an engine that is ready for its first epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from digits_sweep.config.schema import Config
-from digits_sweep.data.digits import Digits
-from digits_sweep.data.loading import images_of
-from digits_sweep.errors import InvalidConfig
+from digits_sweep.config.own_code import mistake
+from digits_sweep.config.process_state import changes_taken_back
+from digits_sweep.config.schema import Config, OwnDataConfig
+from digits_sweep.data.digits import Digits, scale
+from digits_sweep.data.loading import DATASETS, for_run, known_of, load, name_of
+from digits_sweep.errors import InvalidConfig, OwnCodeFailed
 from digits_sweep.training.device import resolve_device, threads_for
 from digits_sweep.training.engines import ENGINES, choose_engine
 from digits_sweep.training.engines.protocol import Engine, Workload
+from digits_sweep.training.evaluation import evaluate, evaluated
+from digits_sweep.training.losses import PLAIN, Loss, build_loss, tensor_of
 from digits_sweep.training.model import build_model
 from digits_sweep.training.optimizers import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
@@ -19,7 +24,7 @@ from digits_sweep.training.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine, why it was chosen, what it computes on, and the seconds it took to build."""
+    """An engine, why it was chosen, what it computes on, the seconds it took to build, and the loss that it trains."""
 
     engine: Engine
     name: str
@@ -27,6 +32,7 @@ class BuiltEngine:
     device: torch.device
     num_threads: int
     seconds_setup: float
+    loss: Loss = PLAIN
 
     def configure_threads(self) -> bool:
         """Set this process to the engine's number of threads and treatment of denormals; return if they are flushed.
@@ -43,12 +49,13 @@ def model_on_meta(config: Config) -> nn.Module:
     A model that PyTorch's meta device cannot build, such as one that computes initial weights with NumPy, is built on
     the CPU. Raises `InvalidConfig` if it is not for images of the shape that the data set has.
     """
-    image_shape, _ = images_of(config.data)
+    known = known_of(config.data)
     try:
         with torch.device("meta"):
-            return build_model(config.model, config.seed, image_shape)
-    except (RuntimeError, TypeError, InvalidConfig):
-        return build_model(config.model, config.seed, image_shape)
+            return build_model(config.model, config.seed, *known)
+    # A kind of error for every kind of network.
+    except Exception:
+        return build_model(config.model, config.seed, *known)
 
 
 def engine_for(config: Config) -> tuple[str, str]:
@@ -60,10 +67,18 @@ def engine_for(config: Config) -> tuple[str, str]:
     device, model = resolve_device(config.device), model_on_meta(config)
     if config.optimizer.name == "own":
         build_optimizer(config.optimizer, model.parameters(), fused=False)
-    image_shape, is_float = images_of(config.data)
-    images = torch.empty(0, *image_shape, dtype=torch.float32 if is_float else torch.uint8)
-    labels = torch.empty(0, dtype=torch.int64)
+    images, labels = examples_of(config, 0)
     return choose_engine(config.engine.name, workload_of(config, images, labels, model, device))
+
+
+def examples_of(config: Config, count: int) -> tuple[Tensor, Tensor]:
+    """Return the first examples to train on, images and labels as in `Digits`; zeros of data that are not loaded."""
+    if isinstance(config.data, OwnDataConfig):
+        digits = for_run(load(config.data, name_of(config.data), lambda line: None), config)
+        return digits.train_images[:count], digits.train_labels[:count]
+    image_shape, images = known_of(config.data)
+    kind = torch.int64 if config.loss.name in ("cross_entropy", "own") else torch.float32
+    return torch.zeros(count, *image_shape, dtype=images), torch.zeros(count, dtype=kind)
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
@@ -74,11 +89,11 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     device = resolve_device(config.device)
     stopwatch = Stopwatch(device)
     with stopwatch.running():
-        model = build_model(config.model, config.seed, digits.image_shape)
+        model = build_model(config.model, config.seed, digits.image_shape, digits.train_images.dtype)
         workload = workload_of(config, digits.train_images, digits.train_labels, model, device)
         name, reason = choose_engine(config.engine.name, workload)
         engine = ENGINES[name](workload)
-    return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds)
+    return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds, workload.loss)
 
 
 def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module, device: torch.device) -> Workload:
@@ -93,4 +108,81 @@ def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module
         device=device,
         num_workers=config.data.num_workers,
         schedule=config.schedule,
+        loss=build_loss(config.loss, labels, config.model.num_classes),
     )
+
+
+def try_network(config: Config, batch_sizes: Sequence[int]) -> None:
+    """Train a step of a network of the user's, at the smallest of `batch_sizes` that runs of `config` have.
+
+    Of their last batches, which hold what is left of an epoch, the smallest is tried too. Nothing of it stays. Raises
+    `InvalidConfig` with one line if the network fails, or gives no score for every class, or only if the last batch of
+    an epoch is too small for it.
+    """
+    smallest, count = min(batch_sizes), _count(config)
+    _step(config, smallest)
+    rests = {count % size: size for size in batch_sizes if count and count % size and config.data.last == "keep"}
+    if rests and (rest := min(rests)) < smallest:
+        try:
+            _step(config, rest)
+        except OwnCodeFailed as failed:
+            has = f"the last batch of an epoch has {rest} of {count:,} examples"
+            why = f"{str(failed.__cause__).strip().splitlines()[0]}; data.last=drop leaves it out"
+            raise InvalidConfig(f"data.batch_size={rests[rest]}: {has}, on which the network fails: {why}") from failed
+
+
+def _count(config: Config) -> int | None:
+    """Return how many examples there are to train on, None if that is not known before they are loaded."""
+    if isinstance(config.data, OwnDataConfig):
+        return len(load(config.data, name_of(config.data), lambda line: None).train_images)
+    return DATASETS[config.data.name].train_samples
+
+
+def _step(config: Config, size: int) -> None:
+    images, labels = examples_of(config, size)
+    model = build_model(config.model, config.seed, *known_of(config.data))
+    loss, group = build_loss(config.loss, labels, config.model.num_classes), "model"
+    target = getattr(config.model, "target", None)
+    try:
+        with torch.random.fork_rng(devices=[]), changes_taken_back(f"model.target={target}"):
+            outputs = tensor_of(model(scale(images, config.data.scale)))
+            _check_scores(config, outputs, labels)
+            group = "loss" if config.loss.name == "own" else group
+            loss(outputs, labels).backward()
+    except InvalidConfig:
+        raise
+    # The user's code may raise anything.
+    except (Exception, SystemExit) as error:
+        target = getattr(config.loss, "target", target) if group == "loss" else target
+        raise mistake(group, str(target), f"fails when it is trained on {size} examples", error) from error
+
+
+def _check_scores(config: Config, outputs: Tensor, labels: Tensor) -> None:
+    """Raise `InvalidConfig` unless there is a score for every class, or a number for every number of a label."""
+    classes, size = config.model.num_classes, len(labels)
+    is_rows = config.loss.name == "cross_entropy" and (labels.dim() == 1 or labels.is_floating_point())
+    if is_rows and outputs.shape != (size, classes):
+        scores = " x ".join(map(str, outputs.shape))
+        right = f"gives {scores} scores for {size} images, must be {size} x {classes}"
+        raise InvalidConfig(f"model.target={getattr(config.model, 'target', None)}: {right}")
+
+
+# Examples that tell the loss of an untrained network, and numbers in them.
+START_EXAMPLES, START_NUMBERS = 1_000, 2_000_000
+
+
+def loss_at_start(config: Config, digits: Digits) -> float:
+    """Return the mean loss of the untrained network of a run on some of its training examples, on the CPU.
+
+    `digits` have their labels as the loss takes them. Raises `InvalidConfig` if the network fails on them.
+    """
+    most = max(1, min(START_EXAMPLES, START_NUMBERS // digits.train_images[0].numel()))
+    some = evaluated(len(digits.train_images), most)
+    model = build_model(config.model, config.seed, digits.image_shape, digits.train_images.dtype)
+    loss = build_loss(config.loss, digits.train_labels, config.model.num_classes)
+    try:
+        return evaluate(model, digits.train_images[some], digits.train_labels[some], config.data.scale, loss).loss
+    # The user's code may raise anything.
+    except (Exception, SystemExit) as error:
+        target = str(getattr(config.model, "target", config.model.name))
+        raise mistake("model", target, "fails when it is evaluated", error) from error

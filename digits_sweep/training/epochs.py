@@ -74,6 +74,7 @@ def train(
     pause: Pause | None = None,
     seconds_before: float = 0.0,
     learning_rate: LearningRate | None = None,
+    of_samples: int | None = None,
 ) -> Iterator[Epoch]:
     """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is finished.
 
@@ -82,13 +83,13 @@ def train(
     between iterations if `evaluation` asks for it, each time before the epoch is yielded that ends there. An epoch's
     seconds run from before its shuffle to after its last step, without its pauses; `stopwatch` counts those of the run,
     from the `seconds_before` of the epochs before `first_epoch` on. Without a `learning_rate` every step has the
-    optimizer's.
+    optimizer's. An epoch trains on `num_samples`, of the data set's `of_samples` if it has more: others every epoch.
     """
     schedule = Schedule(num_samples, engine.batch_size)
     if evaluation and pause:
         schedule = replace(schedule, every_examples=evaluation.every_examples, per_doubling=evaluation.per_doubling)
     stopwatch.seconds = seconds_before
-    loop = _Loop(engine, seed, stopwatch, schedule, pause, learning_rate)
+    loop = _Loop(engine, seed, stopwatch, schedule, pause, learning_rate, of_samples or num_samples)
     last = trainer.num_epochs * schedule.iterations_per_epoch
     if trainer.max_examples is not None:
         last = min(last, schedule.iteration_at(trainer.max_examples))
@@ -115,6 +116,7 @@ class _Loop:
     schedule: Schedule
     pause: Pause | None
     learning_rate: LearningRate | None
+    of_samples: int
     ended: bool = False
 
     def train(self, number: int, last: int) -> Epoch:
@@ -127,7 +129,7 @@ class _Loop:
         for until in dict.fromkeys([*pauses, last]):
             with random.drawn_from(), self.stopwatch.running():
                 if order is None:
-                    order = epoch_order(self.seed, number, schedule.num_samples)
+                    order = epoch_order(self.seed, number, self.of_samples)[: schedule.num_samples]
                 part = slice(*((iteration - start) * self.engine.batch_size for iteration in (done, until)))
                 rates = self.learning_rate.of_steps(schedule, done, until) if self.learning_rate else None
                 losses.append(self.engine.train(order[part], rates))
@@ -147,4 +149,7 @@ class _Loop:
 
 def is_last(loss_mean: float, trainer: TrainerConfig) -> bool:
     """Return whether an epoch with this mean loss ends the run: it diverged, or it passed the threshold if asked to."""
-    return not math.isfinite(loss_mean) or (trainer.stop_at_threshold and loss_mean < trainer.loss_threshold)
+    threshold = trainer.loss_threshold
+    return not math.isfinite(loss_mean) or (
+        trainer.stop_at_threshold and threshold is not None and loss_mean < threshold
+    )

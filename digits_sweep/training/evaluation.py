@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from digits_sweep.config.schema import EvaluationConfig
-from digits_sweep.data.digits import Digits, scale
+from digits_sweep.data.digits import IGNORED, Digits, scale
 from digits_sweep.errors import reason_of
 from digits_sweep.training.device import frozen
 from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
+from digits_sweep.training.losses import PLAIN, Loss, tensor_of
 
 # Images at a time: few enough for a processor's cache; and of larger ones, few enough for its memory.
 PORTION, PIXELS = 1_000, 4_000_000
@@ -22,7 +22,10 @@ PORTION, PIXELS = 1_000, 4_000_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The mean loss, the number of images predicted correctly, and how often each class is predicted and occurs."""
+    """The mean loss, the number of labels predicted correctly, and how often each class is predicted and occurs.
+
+    Without classes, as in a regression, there is the loss alone, and the lists are empty.
+    """
 
     loss: float
     correct: int
@@ -31,28 +34,30 @@ class Evaluation:
 
     @property
     def count(self) -> int:
-        """The number of images."""
+        """The number of predictions."""
         return sum(self.predictions_per_class)
 
     @property
-    def accuracy(self) -> float:
-        """The share of the images predicted correctly, 0 to 1."""
-        return self.correct / self.count
+    def accuracy(self) -> float | None:
+        """The share of the labels predicted correctly, 0 to 1; None without classes."""
+        return self.correct / self.count if self.count else None
 
     @property
-    def error(self) -> float:
-        """The share of the images predicted wrongly, 0 to 1."""
-        return (self.count - self.correct) / self.count
+    def error(self) -> float | None:
+        """The share of the labels predicted wrongly, 0 to 1; None without classes."""
+        return (self.count - self.correct) / self.count if self.count else None
 
     @property
-    def classes_never_predicted(self) -> int:
+    def classes_never_predicted(self) -> int | None:
         """The classes among the labels that are never predicted; of ten, each keeps the loss about 0.1 higher."""
         pairs = zip(self.predictions_per_class, self.labels_per_class, strict=True)
-        return sum(predictions == 0 < labels for predictions, labels in pairs)
+        return sum(predictions == 0 < labels for predictions, labels in pairs) if self.count else None
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor, how: str | None = None) -> Evaluation:
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, how: str | None = None, loss: Loss = PLAIN
+) -> Evaluation:
     """Evaluate on `images` (n, channels, height, width) float32 and `labels` (n,) int64, both on the model's device.
 
     If `how` is given, `images` are as in `Digits`, on any device: they are scaled as it says (see `scale`) and moved a
@@ -61,18 +66,22 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, how: str | None =
     Layers that behave differently in training, such as dropout, are in evaluation mode meanwhile.
     """
     portion = max(1, min(PORTION, PIXELS // images[0].numel()))
-    losses, correct, predicted = [], 0, torch.zeros(0, dtype=torch.int64)
+    losses, count, correct = [], 0, 0
+    predicted = present = torch.zeros((), dtype=torch.int64)
     with frozen(model, labels.device):
         for some, answers in zip(images.split(portion), labels.split(portion), strict=True):
-            scores = model(some if how is None else scale(some, how).to(labels.device))
+            outputs = tensor_of(model(some if how is None else scale(some, how).to(labels.device)))
+            values = loss(outputs, answers, reduction="none")
             # Summed in float64, which not every device has.
-            losses.append(cross_entropy(scores, answers, reduction="none").cpu().double().sum().item())
-            predictions = scores.argmax(dim=1)
-            correct += int((predictions == answers).sum())
-            counts = torch.bincount(predictions.cpu(), minlength=scores.shape[1])
-            predicted = counts + predicted if len(predicted) else counts
-    present = torch.bincount(labels.cpu(), minlength=len(predicted))[: len(predicted)]
-    return Evaluation(math.fsum(losses) / len(labels), correct, predicted.tolist(), present.tolist())
+            losses.append(values.cpu().double().sum().item())
+            count += values.numel() - int((answers == IGNORED).sum())
+            if (classes := loss.classify(outputs, answers)) is not None:
+                predictions, right, num_classes = classes
+                correct += int((predictions == right).sum())
+                predicted = predicted + torch.bincount(predictions.cpu(), minlength=num_classes)
+                present = present + torch.bincount(right.cpu(), minlength=num_classes)
+    counts = [each.tolist() if each.dim() else [] for each in (predicted, present)]
+    return Evaluation(math.fsum(losses) / max(1, count), correct, *counts)
 
 
 @dataclass(frozen=True)
@@ -94,26 +103,26 @@ class Evaluator:
     The digits are held in float32 on the device: 3 kB for an image of 28 x 28.
     """
 
-    def __init__(self, config: EvaluationConfig, digits: Digits, how: str, device: torch.device) -> None:
-        """Take the digits that `config` asks for, scaled as `how` says (see `scale`), to `device`.
-
-        Raises ValueError if there are fewer.
-        """
+    def __init__(
+        self, config: EvaluationConfig, digits: Digits, how: str, device: torch.device, loss: Loss = PLAIN
+    ) -> None:
+        """Take the digits that `config` asks for, or all if there are fewer, scaled as `how` says, to `device`."""
         train = evaluated(len(digits.train_labels), config.train_samples)
         test = evaluated(len(digits.test_labels), config.test_samples)
         self.train = scale(digits.train_images[train], how).to(device), digits.train_labels[train].to(device)
         self.test = scale(digits.test_images[test], how).to(device), digits.test_labels[test].to(device)
-        self.measures_noise = config.noise_scale
+        self.measures_noise, self.loss = config.noise_scale, loss
 
     def measure(self, model: nn.Module) -> Measurements:
         """Measure `model`, which lies on the evaluator's device."""
         noise = no_noise = None
         # What can be evaluated may still have no gradient in evaluation mode.
         try:
-            noise = gradient_noise(model, *self.train) if self.measures_noise else None
+            noise = gradient_noise(model, *self.train, loss=self.loss) if self.measures_noise else None
         except Exception as error:
             no_noise = reason_of(error)
-        return Measurements(evaluate(model, *self.train), evaluate(model, *self.test), noise, no_noise)
+        train, test = (evaluate(model, *part, loss=self.loss) for part in (self.train, self.test))
+        return Measurements(train, test, noise, no_noise)
 
 
 # Any number would do; it must never change, or two sweeps would be evaluated on other digits.
@@ -123,10 +132,8 @@ SEED_OF_THE_CHOICE = 0
 def evaluated(num_samples: int, wanted: int | None) -> Tensor:
     """Choose `wanted` of `num_samples` digits: their numbers in rising order, (wanted,) int64; None chooses all.
 
-    A pure function of the two: no seed of a run is in it. A choice of more holds every choice of fewer. Raises
-    ValueError if there are fewer than `wanted`.
+    All of them if there are fewer. A pure function of the two: no seed of a run is in it. A choice of more holds every
+    choice of fewer.
     """
-    if wanted is not None and wanted > num_samples:
-        raise ValueError(f"cannot evaluate on {wanted} of {num_samples} digits")
     random = torch.Generator().manual_seed(SEED_OF_THE_CHOICE)
     return torch.randperm(num_samples, generator=random)[:wanted].sort().values

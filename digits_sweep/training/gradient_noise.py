@@ -18,6 +18,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy, linear
 
 from digits_sweep.training.device import frozen
+from digits_sweep.training.losses import PLAIN, Loss
 from digits_sweep.training.model import MLP
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ class GradientNoise:
 Sums = tuple[float, list[Tensor]]
 
 
-def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
+def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss = PLAIN) -> GradientNoise:
     """Measure the gradient noise on `images` (n, channels, height, width) and `labels` (n,), exactly over all n.
 
     If `torch.func` cannot differentiate the model example by example (recurrent layers, functions without a rule for
@@ -63,12 +65,12 @@ def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> Gradient
     gradients that its parameters hold stay. Raises what the model raises if that cannot be had either.
     """
     with frozen(model, images.device):
-        if type(model) is MLP:
+        if type(model) is MLP and loss.is_plain:
             return _noise(1, len(images), _in_portions(_sums_of_mlp, PORTION, model, images, labels))
         parameters = sum(parameter.numel() for parameter in model.parameters())
         portion = max(1, MOST_NUMBERS // max(1, parameters))
         try:
-            return _noise(1, len(images), _in_portions(_sums_of_any, portion, model, images, labels))
+            return _noise(1, len(images), _in_portions(partial(_sums_of_any, loss), portion, model, images, labels))
         # Networks are the user's code too, and PyTorch has many errors for what `vmap` cannot do.
         except Exception as error:
             size = -(-len(images) // MICRO_BATCHES)
@@ -76,7 +78,7 @@ def gradient_noise(model: nn.Module, images: Tensor, labels: Tensor) -> Gradient
         # cuDNN computes no gradient of a recurrent layer in evaluation mode.
         with torch.backends.cudnn.flags(enabled=False):
             used = len(images) // size * size
-            batches = _in_portions(_sums_of_batch, size, model, images[:used], labels[:used])
+            batches = _in_portions(partial(_sums_of_batch, loss), size, model, images[:used], labels[:used])
             return _noise(size, used // size, batches)
 
 
@@ -130,24 +132,23 @@ def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     return squares.cpu().double().sum().item(), [*weights, *(delta.sum(0) for delta in deltas)]
 
 
-def _sums_of_any(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
+def _sums_of_any(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     """Sum over the gradients of the examples, formed one by one, of any network that `torch.func` can differentiate."""
     parameters = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     buffers = dict(model.named_buffers())
 
-    def loss(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        scores = functional_call(model, (parameters, buffers), image.unsqueeze(0))
-        return cross_entropy(scores, label.unsqueeze(0))
+    def of_one(parameters: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        return loss(functional_call(model, (parameters, buffers), image.unsqueeze(0)), label.unsqueeze(0))
 
-    gradients = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")(parameters, images, labels)
+    gradients = vmap(grad(of_one), in_dims=(None, 0, 0), randomness="different")(parameters, images, labels)
     squares = sum(gradient.flatten(1).square().sum(1) for gradient in gradients.values())
     return squares.cpu().double().sum().item(), [gradient.sum(0) for gradient in gradients.values()]
 
 
-def _sums_of_batch(model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
+def _sums_of_batch(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     """Return the square of the gradient of the mean loss of one micro-batch, and that gradient."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.enable_grad():
-        loss = cross_entropy(model(images), labels)
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        mean = loss(model(images), labels)
+        gradients = torch.autograd.grad(mean, parameters, allow_unused=True, materialize_grads=True)
     return math.fsum(gradient.square().sum().item() for gradient in gradients), [*map(torch.clone, gradients)]

@@ -13,6 +13,7 @@ from digits_sweep.config.process_state import changes_taken_back
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig
+from digits_sweep.training.losses import tensor_of
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -31,6 +32,13 @@ def build_head(name: str) -> nn.Module:
     return nn.Softmax(dim=1) if name == "softmax" else nn.Identity()
 
 
+def outputs_of(config: ModelConfig) -> int:
+    """Return the number of outputs of a network. Raises `InvalidConfig` if no data have decided it."""
+    if config.num_classes is None:
+        raise InvalidConfig("model.num_classes=null: must be a whole number; only data=own says how many there are")
+    return config.num_classes
+
+
 class MLP(nn.Module):
     """A multilayer perceptron: Linear + activation pairs (`features`), a Linear layer (`output`) and a `head`."""
 
@@ -40,7 +48,7 @@ class MLP(nn.Module):
         for fan_in, fan_out in pairwise([prod(image_shape)] + [config.hidden_size] * config.hidden_layers):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[config.activation]()]
         self.features = nn.Sequential(*layers)
-        self.output: nn.Linear = nn.Linear(config.hidden_size, config.num_classes)
+        self.output: nn.Linear = nn.Linear(config.hidden_size, outputs_of(config))
         self.head = build_head(config.head)
 
     @property
@@ -79,7 +87,7 @@ class CNN(nn.Module):
         self.features = nn.Sequential(*layers)
         left = config.channels[-1] * (height >> halvings) * (width >> halvings)
         self.hidden = nn.Sequential(nn.Linear(left, config.hidden_size), ACTIVATIONS[config.activation]())
-        self.output: nn.Linear = nn.Linear(config.hidden_size, config.num_classes)
+        self.output: nn.Linear = nn.Linear(config.hidden_size, outputs_of(config))
         self.head = build_head(config.head)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -88,40 +96,58 @@ class CNN(nn.Module):
 
 
 def _linear(config: ModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), config.num_classes), build_head(config.head))
+    return nn.Sequential(nn.Flatten(), nn.Linear(prod(image_shape), outputs_of(config)), build_head(config.head))
 
 
-def _own(config: OwnModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
-    """Raise `InvalidConfig` if it makes no network, or one without a score for every class."""
+class Scores(nn.Module):
+    """What a network returns, as a tensor."""
+
+    def forward(self, outputs: Any) -> Tensor:
+        """Return the scores among `outputs`, see `tensor_of`."""
+        return tensor_of(outputs)
+
+
+def _own(config: OwnModelConfig, image_shape: tuple[int, ...], images: torch.dtype) -> nn.Module:
+    """Raise `InvalidConfig` if it makes no network, or one that fails. Lazy layers get their shapes."""
     target = str(config.target)
     network = called("model", target, config.arguments, num_classes=config.num_classes, image_shape=image_shape)
     if not isinstance(network, nn.Module):
         raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
     try:
         with changes_taken_back(f"model.target={target}"), torch.no_grad():
-            shape = tuple(network.eval()(torch.zeros(2, *image_shape)).shape)
+            tensor_of(network.eval()(torch.zeros(2, *image_shape, dtype=seen_as(images))))
     except (Exception, SystemExit) as error:
-        raise mistake("model", target, f"fails on images of {' x '.join(map(str, image_shape))}", error) from error
-    if shape != (2, config.num_classes):
-        scores, right = (" x ".join(map(str, sizes)) for sizes in (shape, (2, config.num_classes)))
-        raise InvalidConfig(f"model.target={target}: gives {scores} scores for 2 images, must be {right}")
+        what = "sequences" if images is torch.int64 else "images"
+        raise mistake("model", target, f"fails on {what} of {' x '.join(map(str, image_shape))}", error) from error
     network.train()
-    return network if config.head == "logits" else nn.Sequential(network, build_head(config.head))
+    return network if config.head == "logits" else nn.Sequential(network, Scores(), build_head(config.head))
+
+
+def seen_as(images: torch.dtype) -> torch.dtype:
+    """Return the type in which a network sees images: tokens are whole numbers, all others float32."""
+    return torch.int64 if images is torch.int64 else torch.float32
 
 
 # From the model's section of the configuration, each model with its own dataclass, and the shape of one image
 # (channels, height, width). Initial weights come from PyTorch's global random numbers, which are seeded before.
-ModelBuilder = Callable[[Any, tuple[int, ...]], nn.Module]
+ModelBuilder = Callable[..., nn.Module]
 
 MODELS: dict[str, ModelBuilder] = {"mlp": MLP, "cnn": CNN, "linear": _linear, "own": _own}
 
 
-def build_model(config: ModelConfig, seed: int, image_shape: tuple[int, ...] = (1, 28, 28)) -> nn.Module:
+def build_model(
+    config: ModelConfig, seed: int, image_shape: tuple[int, ...] = (1, 28, 28), images: torch.dtype = torch.uint8
+) -> nn.Module:
     """Build the model that `config.name` names, in float32, its initial weights a function of `seed` alone.
 
-    It lies on PyTorch's default device, the CPU unless the caller says otherwise. Raises KeyError if `MODELS` has no
-    such name, `InvalidConfig` if the model is not for images of this shape.
+    `images` is the type of the images before they are scaled, int64 if they are tokens. The model lies on PyTorch's
+    default device, the CPU unless the caller says otherwise. Raises KeyError if `MODELS` has no
+    such name, `InvalidConfig` if the model is not for images of this shape or type.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if isinstance(config, OwnModelConfig):
+            return _own(config, image_shape, images)
+        if images is torch.int64:
+            raise InvalidConfig(f"model={config.name}: takes images, not tokens; model=own can embed them")
         return MODELS[config.name](config, image_shape)

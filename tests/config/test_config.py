@@ -47,6 +47,7 @@ def test_every_choice_is_the_same_after_it_was_recorded():
             if "/" in group or group in ("experiment", "tracker"):
                 continue
             needed = {"own": [f"{group}.target=mine:made"], "emnist_letters": ["trainer.loss_threshold=2.5"]}
+            needed |= {"mse": ["model.head=logits"], "bce": ["model.head=logits"]}
             texts = [f"{group}={name}", *needed.get(name, [])]
             config = to_config(composer.composed([composer.parse(text) for text in texts]).config)
             recorded = json.loads(json.dumps(asdict(config)))

@@ -104,8 +104,6 @@ def test_evaluations_on_more_digits_than_there_are_are_refused_before_data_is_re
     with pytest.raises(InvalidConfig) as refused:
         preflight.check(planned)
     assert str(refused.value).splitlines() == [
-        "evaluation.train_samples=10000: must be at most 4000, the number of examples to train on in mnist_sample, "
-        "or null for all",
         "evaluation.test_samples=1001: must be at most 1000, the number of examples to test with in mnist_sample, "
         "or null for all",
     ]
@@ -116,12 +114,14 @@ def test_evaluations_on_all_digits_are_not_refused(samples):
     preflight.check(plan([*SAMPLE, "evaluation=fine", f"evaluation.train_samples={samples}"]))
 
 
-def test_evaluations_on_more_digits_than_the_fallback_has_are_refused_before_a_run_starts(program):
-    unreachable = ["data.mirrors=[]", f"data.root={program.folder / 'data'}"]
-    refused = program("-m", "data.batch_size=100", "evaluation=fine", "device=cpu", *unreachable)
+def test_of_the_fallback_all_digits_are_evaluated_unless_more_of_them_were_typed(program):
+    unreachable = ["data.mirrors=[]", f"data.root={program.folder / 'data'}", "trainer.num_epochs=1"]
+    refused = program("data.batch_size=100", "evaluation=fine", "evaluation.train_samples=9999", *unreachable)
     assert refused.returncode == 1
-    assert "evaluation.train_samples=10000: must be at most 4000" in refused.stderr
+    assert "evaluation.train_samples=9999: must be at most 4000" in refused.stderr
     assert program.sweeps() == []
+    evaluated = program("data.batch_size=100", "evaluation=fine", *unreachable)
+    assert evaluated.returncode == 0, evaluated.stderr
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ REFUSED = {
     "model.target=MINE:constant": "is int, must be a class or a function",
     "model.target=MINE:three": "makes int, must make a torch.nn.Module",
     "model.target=MINE:broken": "cannot be built (OSError: no such luck)",
-    "model.target=MINE:seven": "gives 2 x 7 scores for 2 images, must be 2 x 10",
+    "model.target=MINE:seven": "gives 20 x 7 scores for 20 images, must be 20 x 10",
     "model.target=MINE:for_colors": "fails on images of 1 x 28 x 28 (RuntimeError: Given groups=1, weight of size",
     "optimizer.target=MINE:three": "makes int, must make a torch.optim.Optimizer",
     "optimizer.target=MINE:broken": "cannot be built (OSError: no such luck)",

@@ -13,7 +13,15 @@ from torch.optim import Optimizer
 
 from digits_sweep.data.digits import scale_in_place, scale_of
 from digits_sweep.training.engines.fused_steps import fused_kernel, moments_of, set_state, unknown_step
-from digits_sweep.training.engines.protocol import Engine, Workload, cpu_only, mlp_only, plain_steps_only, relu_only
+from digits_sweep.training.engines.protocol import (
+    Engine,
+    Workload,
+    cpu_only,
+    mlp_only,
+    plain_loss_only,
+    plain_steps_only,
+    relu_only,
+)
 from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizers import build_optimizer
 
@@ -110,7 +118,7 @@ PORTION = 1_000
 class ClosedFormEngine(Engine):
     """Forward, backward and step on preallocated tensors, for ReLU networks on the CPU."""
 
-    limits = (cpu_only, mlp_only, relu_only, plain_steps_only)
+    limits = (cpu_only, mlp_only, plain_loss_only, relu_only, plain_steps_only)
 
     def __init__(self, workload: Workload) -> None:
         self.model = workload.mlp

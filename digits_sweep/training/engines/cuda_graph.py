@@ -15,7 +15,14 @@ from torch.nn.functional import cross_entropy
 
 from digits_sweep.data.digits import scale, scale_of
 from digits_sweep.training.engines.closed_form import PORTION, FlatParameters, FusedUpdate, Portion
-from digits_sweep.training.engines.protocol import Engine, Workload, cuda_only, mlp_only, plain_steps_only
+from digits_sweep.training.engines.protocol import (
+    Engine,
+    Workload,
+    cuda_only,
+    mlp_only,
+    plain_loss_only,
+    plain_steps_only,
+)
 from digits_sweep.training.optimizers import build_optimizer
 
 # Train on the images at these places, (steps * batch,), with these shares of the learning rate, (steps,); return the
@@ -30,6 +37,7 @@ class CudaGraphEngine(Engine):
         cuda_only,
         # Whether another model can be captured shows only when it is tried, and not always by an error.
         partial(mlp_only, does="captures the step"),
+        plain_loss_only,
         # Warming up is undone by setting the optimizer's state to zero, which is where these start.
         partial(plain_steps_only, does="captures"),
     )

@@ -7,7 +7,6 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from digits_sweep.data.digits import scale
@@ -27,7 +26,7 @@ class EagerEngine(Engine):
         self.rates = ScaledRates(self.optimizer)
         self.images = scale(workload.images, workload.scale).to(workload.device)
         self.labels = workload.labels.to(workload.device)
-        self.batch_size = workload.batch_size
+        self.batch_size, self.loss = workload.batch_size, workload.loss
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         batches = order.to(self.images.device).split(self.batch_size)
@@ -35,7 +34,7 @@ class EagerEngine(Engine):
         # Anew for every part of an epoch, because a resume replaces the optimizer's state.
         step = DirectStep(self.optimizer)
         for iteration, batch in enumerate(batches):
-            loss = cross_entropy(self.model(self.images[batch]), self.labels[batch])
+            loss = self.loss(self.model(self.images[batch]), self.labels[batch])
             step.drop_gradients()
             loss.backward()
             if rates is not None:
@@ -66,7 +65,7 @@ def import_transforms() -> ModuleType:
 
 
 class TransformedDigits(Dataset):
-    """Images one by one: a (1, height, width) float32 image and its label.
+    """Images one by one: a (1, height, width) float32 image, or what else a network sees, and its label.
 
     Those of (height, width) uint8 go through torchvision's transforms as PIL images, others are scaled as tensors.
     """
@@ -83,8 +82,10 @@ class TransformedDigits(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        label = int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor | int]:
+        label: Tensor | int = self.labels[index]
+        if self.labels.dim() == 1 and not self.labels.is_floating_point():
+            label = int(label)
         if self.images.dim() != 3 or self.images.dtype is not torch.uint8:
             return scale(self.images[index : index + 1], self.scale)[0], label
         from PIL import Image
@@ -105,7 +106,7 @@ class LessonEngine(Engine):
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=False)
         self.rates = ScaledRates(self.optimizer)
         self.dataset = TransformedDigits(workload.images, workload.labels, workload.scale)
-        self.batch_size = workload.batch_size
+        self.batch_size, self.loss = workload.batch_size, workload.loss
         self.num_workers = workload.num_workers
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
@@ -124,7 +125,7 @@ class LessonEngine(Engine):
         losses = []
         for images, labels in batches:
             images, labels = images.to(self.device), labels.to(self.device)
-            loss = cross_entropy(self.model(images), labels)
+            loss = self.loss(self.model(images), labels)
             losses.append(loss.item())
             self.optimizer.zero_grad()
             loss.backward()

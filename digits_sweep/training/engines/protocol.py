@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
+from digits_sweep.training.losses import PLAIN, Loss
 from digits_sweep.training.model import MLP
 from digits_sweep.training.optimizers import plain_kind
 from digits_sweep.training.schedule import is_constant
@@ -19,8 +20,9 @@ from digits_sweep.training.schedule import is_constant
 class Workload:
     """What is to be trained, and on what.
 
-    `images` (n, height, width) or (n, ...), uint8 or float32, and `labels` (n,) int64 lie on the CPU; `model` is on the
-    CPU with its initial weights. While a sweep is planned, n is 0 and `model` is on the meta device, without weights.
+    `images` (n, height, width) or (n, ...), uint8, float32 or int64, and `labels` as `loss` takes them lie on the CPU;
+    `model` is on the CPU with its initial weights. While a sweep is planned, n is 0 and `model` is on the meta device,
+    without weights.
     """
 
     images: Tensor
@@ -32,6 +34,7 @@ class Workload:
     device: torch.device
     num_workers: int = 0
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loss: Loss = PLAIN
 
     @property
     def mlp(self) -> MLP:
@@ -73,6 +76,11 @@ def constant_rate_only(workload: Workload) -> str | None:
 def mlp_only(workload: Workload, does: str = "knows the gradient") -> str | None:
     """Refuse every model but an MLP; a subclass too, because it may compute something else."""
     return None if type(workload.model) is MLP else f"it {does} of model=mlp only"
+
+
+def plain_loss_only(workload: Workload) -> str | None:
+    """Refuse every loss but the cross-entropy of classes, without smoothing and weights."""
+    return None if workload.loss.is_plain else "it knows the gradient of loss=cross_entropy only"
 
 
 def relu_only(workload: Workload) -> str | None:
