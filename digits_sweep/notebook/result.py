@@ -42,8 +42,8 @@ class Page(os.PathLike[str]):
     def _repr_html_(self) -> str:
         """Return the page in a frame, in which its own script runs and nothing else of the notebook can be reached."""
         page = escape(self.path.read_text(encoding="utf-8"))
-        # A cell of Colab is no higher than the window.
-        frame = 'style="width: 100%; height: min(800px, 85vh); border: 0" sandbox="allow-scripts allow-downloads"'
+        # In a cell of Colab, which is a frame too, the height of a window is that of the cell.
+        frame = 'style="width: 100%; height: 640px; border: 0; resize: vertical" sandbox="allow-scripts allow-downloads"'
         return f'<iframe title="report" {frame} srcdoc="{page}"></iframe>'
 
 

@@ -128,8 +128,8 @@ def rounded(count: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """Write a factor to two digits, with what stands before the decimal sign in full: `1.4`, `25`, `120`."""
-    return localized(f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}")
+    """Write a factor to two digits, with what stands before the decimal sign in full: `1.4`, `25`, `120`; or `1.04`."""
+    return localized(f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.3g}" if 1 < ratio < 1.1 else f"{ratio:.2g}")
 
 
 def noun_of(runs: pd.DataFrame) -> str:
