@@ -43,7 +43,9 @@ class Page(os.PathLike[str]):
         """Return the page in a frame, in which its own script runs and nothing else of the notebook can be reached."""
         page = escape(self.path.read_text(encoding="utf-8"))
         # In a cell of Colab, which is a frame too, the height of a window is that of the cell.
-        frame = 'style="width: 100%; height: 640px; border: 0; resize: vertical" sandbox="allow-scripts allow-downloads"'
+        frame = (
+            'style="width: 100%; height: 640px; border: 0; resize: vertical" sandbox="allow-scripts allow-downloads"'
+        )
         return f'<iframe title="report" {frame} srcdoc="{page}"></iframe>'
 
 
@@ -178,7 +180,7 @@ def latest(outputs: Path | str = "outputs") -> SweepResult:
 def _table(study: Study) -> Table:
     groups = groups_of(study)
     if any(group.runs > 1 for group in groups):
-        return configuration_table(study, groups)
+        return configuration_table(study)
     header, *rows = named_table(study.runs)
     return Table(header, [list(map(Cell, row)) for row in rows])
 

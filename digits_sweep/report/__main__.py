@@ -125,7 +125,7 @@ def _show(study: "Study") -> None:
         left_out = print_table(console, table.header, table.rows, table.optional)
         write_line(escape_controls("\n".join([*table.notes, *without_room(left_out), ""])))
     else:
-        rows = configuration_table(study, groups).as_text() if several else named_table(study.runs)
+        rows = configuration_table(study).as_text() if several else named_table(study.runs)
         write_line(escape_controls(as_markdown(rows)))
 
 

@@ -127,7 +127,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     study = with_sweep_names(combined) if combined else studies[0]
     alone = study.critical
     groups = [] if alone else groups_of(study)
-    table = critical.critical_table(alone) if alone else configuration_table(study, groups)
+    table = critical.critical_table(alone) if alone else configuration_table(study)
     drawn = _worth_showing(study)
     script, library = template("page.js"), vega() if drawn else ""
     return {

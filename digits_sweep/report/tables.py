@@ -93,14 +93,9 @@ class Table:
 Make = Callable[[Replicates], Cell]
 
 
-def configuration_table(study: Study, groups: Sequence[Replicates]) -> Table:
-    """Make a row for every configuration: what differs between them, and what was measured.
-
-    Of many, and if no run reached the goal, the soonest or nearest comes first; else they keep the order of the runs.
-    """
+def configuration_table(study: Study) -> Table:
+    """Make a row for every configuration: what differs between them, and what was measured."""
     runs, noun = study.runs, noun_of(study.runs)
-    if len(groups) > MOST_IN_ORDER or not any(group.reached for group in groups):
-        groups = ranked(finished(study), groups)
     first = runs.drop_duplicates("configuration").set_index("configuration")
     names = setting_columns(runs)
     columns: list[tuple[str, str, Make]] = [
@@ -125,10 +120,18 @@ def configuration_table(study: Study, groups: Sequence[Replicates]) -> Table:
     ]
     return Table(
         [title for title, name, make in columns],
-        [[make(group) for title, name, make in columns] for group in groups],
+        [[make(group) for title, name, make in columns] for group in in_order(study)],
         [name for title, name, make in columns],
-        [group.configuration for group in groups],
+        [group.configuration for group in in_order(study)],
     )
+
+
+def in_order(study: Study) -> list[Replicates]:
+    """Return the configurations in the order of the runs; of many, or if all missed, the soonest or nearest first."""
+    groups = groups_of(study)
+    if len(groups) > MOST_IN_ORDER or not any(group.reached for group in groups):
+        return ranked(finished(study), groups)
+    return groups
 
 
 def setting_columns(runs: pd.DataFrame) -> dict[str, str]:
@@ -445,10 +448,8 @@ def _notes(runs: Sequence[dict[Any, Any]]) -> Iterator[str]:
 
 def configurations_for_terminal(study: Study) -> ForTerminal:
     """Make two rows for every configuration of several seeds: the medians, and their intervals."""
-    runs, groups = study.runs, groups_of(study)
+    runs, groups = study.runs, in_order(study)
     noun, (size, *others) = noun_of(runs), setting_columns(runs).items()
-    if len(groups) > MOST_IN_ORDER or not any(group.reached for group in groups):
-        groups = ranked(finished(study), groups)
     first = runs.drop_duplicates("configuration").set_index("configuration")
     in_names = set(telling_apart(runs))
     beside = {name: title for name, title in others if name not in in_names}

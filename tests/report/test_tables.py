@@ -2,7 +2,6 @@
 
 import pytest
 
-from digits_sweep.report.statistics import replicates
 from digits_sweep.report.tables import as_markdown, configuration_table, named_table
 from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
@@ -14,7 +13,7 @@ def short(sweep) -> list[dict[str, str]]:
 
 
 def of_configurations(study) -> list[dict[str, str]]:
-    header, *rows = configuration_table(study, replicates(study.runs)).as_text()
+    header, *rows = configuration_table(study).as_text()
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
@@ -105,7 +104,7 @@ def test_a_cell_has_the_plain_number_and_the_ends_of_its_interval(tmp_path):
     for seed, epoch in enumerate((2, 3, 4)):
         add_run(tmp_path, f"{seed}", losses_reaching(epoch), 1.3, seed=seed)
     study = finished(tmp_path)
-    table = configuration_table(study, replicates(study.runs))
+    table = configuration_table(study)
     cells = dict(zip(table.names, table.rows[0], strict=True))
     examples = cells["examples_to_goal"]
     assert (examples.value, examples.low, examples.high) == (180_000, 120_000, 240_000)
@@ -138,7 +137,7 @@ def test_every_target_has_a_column(tmp_path):
 
 def test_of_many_configurations_and_if_none_arrived_the_best_comes_first(tmp_path):
     study = sweep_of(tmp_path / "many", 24)
-    table = configuration_table(study, replicates(study.runs))
+    table = configuration_table(study)
     seconds = [row[table.names.index("seconds_to_goal")].value for row in table.rows]
     assert seconds == sorted(seconds)
     for size, loss in ((100, 1.9), (20, 1.7), (5, 1.8)):
