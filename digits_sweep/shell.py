@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -80,6 +81,11 @@ def this_python() -> str:
 # What a shell reports for a command that is stopped by SIGINT or SIGTERM.
 INTERRUPTED, TERMINATED = 130, 143
 CODES: dict[int, int] = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+
+
+# How long a library may go on after a signal before that is said.
+SECONDS_UNHEARD = 2.0
+UNHEARD = "stopping after the present step, which is one call of a library; Ctrl-C again to end at once"
 
 
 class Terminated(KeyboardInterrupt):
@@ -168,8 +174,10 @@ def stoppable() -> Iterator[None]:
     block raises that SystemExit itself. Outside the main thread no signal is received, and the block just runs.
     """
     received: list[int] = []
+    is_heard = threading.Event()
 
     def receive(number: int, frame: FrameType | None) -> None:
+        is_heard.set()
         if received:
             _stop_at_once(number)
         received.append(number)
@@ -179,7 +187,8 @@ def stoppable() -> Iterator[None]:
 
     before, hook = _handle_signals(receive), sys.unraisablehook
     try:
-        yield
+        with _said_if_unheard(is_heard):
+            yield
     except BaseException as error:
         is_said = isinstance(error, SystemExit) and error.code in CODES.values()
         if is_said or not (received or isinstance(error, KeyboardInterrupt)):
@@ -190,6 +199,40 @@ def stoppable() -> Iterator[None]:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _said_if_unheard(is_heard: threading.Event) -> Iterator[None]:
+    """Say in the block that a signal has come which Python will hear later, and let a second one end all even then.
+
+    A step of a large network is one call of a library, which no signal interrupts.
+    """
+    # Elsewhere a wakeup descriptor is no pipe, and outside the main thread there is none.
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_listen, args=(reader, is_heard), name="digits_sweep signals", daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+
+
+def _listen(reader: int, is_heard: threading.Event) -> None:
+    """Read the numbers of signals until nobody writes any more."""
+    has_come = False
+    with os.fdopen(reader, "rb", buffering=0) as signals:
+        while number := signals.read(1):
+            if number[0] not in CODES or is_heard.wait(SECONDS_UNHEARD):
+                continue
+            if has_come:
+                _stop_at_once(number[0])
+            has_come = True
+            print(UNHEARD, file=Tolerant(sys.stderr), flush=True)
 
 
 def _handle_signals(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:

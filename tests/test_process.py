@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from digits_sweep.shell import CODES, Terminated, entry_point, stoppable
+from digits_sweep.shell import CODES, UNHEARD, Terminated, entry_point, stoppable
 
 PROGRAM = """import atexit, os, signal, sys, threading
 from digits_sweep.shell import entry_point, stoppable, write_line
@@ -168,6 +168,31 @@ def test_an_error_of_the_program_is_still_shown(error, where):
 
 
 # In this process, as programs and tests call commands
+
+
+# The thread gets its turn as soon as the call lets others run, and not before.
+LONG_CALL = """sys.setswitchinterval(1000)
+go = threading.Event()
+threading.Thread(target=lambda: (go.wait(), print('ready', flush=True)), daemon=True).start()
+go.set()
+hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a wakeup descriptor is no pipe")
+def test_in_a_long_call_of_a_library_it_is_said_that_a_signal_has_come_and_a_second_one_ends_all():
+    """A step of a large network is such a call; this one would take long."""
+    program = PROGRAM.format(sent=2, block=indent(saving(LONG_CALL), "  "), before="import hashlib", after="")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(signal.SIGINT)
+            assert process.stderr.readline() == f"{UNHEARD}\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait() == 130
+            assert process.stderr.read() == "stopped\n"
+        finally:
+            process.kill()
 
 
 def test_afterwards_signals_are_for_whoever_had_them():
