@@ -79,9 +79,9 @@ class Section:
 
 def sections() -> list[Section]:
     """Return every part of the page."""
-    from benchmarks import calibration_verdict
+    from benchmarks import calibration_critical, calibration_verdict
 
-    return list(calibration_verdict.SECTIONS)
+    return [*calibration_critical.SECTIONS, *calibration_verdict.SECTIONS]
 
 
 def studies(full: int, share: float) -> int:

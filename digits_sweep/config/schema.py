@@ -339,6 +339,7 @@ class EvaluationConfig:
     test_samples: int | None = key(or_null(whole_number(1)))
     noise_scale: bool = key()
     stop: bool = key()
+    on_balance: float = key(Rule(lambda value: 0 <= value <= 5, "must be a number from 0 to 5"), default=0.0)
     targets: TargetsConfig = field(default_factory=TargetsConfig)
 
 

@@ -77,6 +77,7 @@ class Keys(TypedDict, total=False):
     num_epochs: Several[int]
     num_threads: Several[int | str]
     num_workers: Several[int]
+    on_balance: Several[float]
     optimizer: Several[Literal["adam", "adamw", "muon", "own", "rmsprop", "sgd"]] | Own
     optimizer__arguments: Mapping[str, Any]
     optimizer__target: Several[str | None]

@@ -109,10 +109,10 @@ def _show(study: "Study") -> None:
     from digits_sweep.report.warnings import warnings
 
     if study.critical:
-        from digits_sweep.report.critical import branch_sentence, sentences
+        from digits_sweep.report.critical import details, headline
 
-        lines = sentences(study.critical.answers)
-        lines += [branch_sentence(study.critical.branches)] if study.critical.branches else []
+        answers = study.critical.answers
+        lines = [headline(answers), *details(answers, study.critical.branches)]
         write_line(escape_controls(f"{study.folder}\n\n" + "\n".join(lines) + "\n"))
         return
     groups = groups_of(study)

@@ -43,12 +43,11 @@ from digits_sweep.results.critical import (
     BRANCHES,
     BRANCHES_COLUMNS,
     STEPS,
-    STEPS_COLUMNS,
     TUNING,
     TUNING_COLUMNS,
     Answer,
-    Check,
     read_answers,
+    read_steps,
     read_study_table,
 )
 
@@ -58,10 +57,13 @@ ABOVE = 1.5
 HEADING = "Which batch size pays, and which is soonest?"
 HOW_COUNTED = (
     "Steps are medians over fresh seeds at the rate with the least median while tuning, with their 95 % interval from "
-    "order statistics (the whole range at 6 to 8 seeds); the same on every machine. Seconds are steps at what a step "
-    "costs here. A run that misses the goal counts as infinity. The curve is S = S_min + E_min / B, the critical batch "
-    "size E_min / S_min (McCandlish et al. 2018), its interval from drawing the seeds anew."
+    "order statistics (the whole range at 6 to 8 seeds). Seconds are steps at what a step costs here. A run that "
+    "misses the goal counts as infinity, one that failed not at all. The curve is S^a = S_min^a + (E_min / B)^a, the "
+    "critical batch size E_min / S_min (a = 1: McCandlish et al. 2018). Its 95 % interval comes from drawing the seeds "
+    "anew, from what they leave open of the exponent, and from leaving out batch sizes."
 )
+# No law is said to be rejected at a larger probability of its residuals.
+REJECTED = 0.001
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def load_critical(folder: Path, floor: float = 0.0) -> Critical | None:
     """
     if not (folder / ANSWERS).is_file():
         return None
-    answers, steps = read_answers(folder), read_study_table(folder / STEPS, STEPS_COLUMNS)
+    answers, steps = read_answers(folder), read_steps(folder / STEPS)
     tuning = read_study_table(folder / TUNING, TUNING_COLUMNS)
     if lost := next((answer for answer in answers if _of_goal(steps, answer).empty), None):
         raise UnreadableRecord(f"{STEPS}: has no row of {lost.target} < {lost.threshold}, which {ANSWERS} has")
@@ -159,61 +161,130 @@ def goal_of(answer: Answer) -> str:
     return f"{_(answer.target.replace('_', ' '))} < {localized(to_text(float(answer.threshold)))}"
 
 
-def answer_sentence(answer: Answer) -> str:
-    """Say which batch size pays, and which is soonest; or why the runs cannot tell."""
-    if answer.b_crit is None or answer.b_crit_low is None or answer.b_crit_high is None:
+def headline(answers: Sequence[Answer]) -> str:
+    """Say which batch size to use, in one or two sentences: for the goal that takes the most examples."""
+    if not (known := [answer for answer in answers if answer.law]):
+        return _("Which batch size to use cannot be told: see the reasons below.")
+    answer = max(known, key=lambda answer: answer.e_min or 0.0)
+    size, goal = _two(answer.b_crit or 0.0), goal_of(answer)
+    soonest, low, high = answer.soonest_batch_size, answer.within_low, answer.within_high
+    if soonest is None or low is None or high is None:
         return _(
-            "{goal}: the critical batch size cannot be told ({reason}).",
-            goal=goal_of(answer), reason=_(answer.reason or ""),
-        )  # fmt: skip
-    interval = f"[{_three(answer.b_crit_low)}, {_three(answer.b_crit_high)}]"
-    pays = _(
-        "{goal}: well below batch size {size} {interval} twice the batch needs about half the steps, well above it "
-        "hardly fewer",
-        goal=goal_of(answer), size=_two(answer.b_crit), interval=interval,
+            "Up to about {size} a larger batch saves steps, beyond that hardly any (for {goal}).", size=size, goal=goal
+        )
+    use = _(
+        "Use about {use} ({low} to {high} cost at most 10 % more time at these costs, for {goal})."
+        if answer.cost_is_given
+        else "Use about {use} ({low} to {high} cost at most 10 % more time here, for {goal}).",
+        use=_one(soonest, low, high), low=_two(low), high=_two(high), goal=goal,
     )  # fmt: skip
-    return f"{pays}; {_soonest(answer)}" if answer.seconds_per_iteration is not None else f"{pays}."
+    if high >= (answer.b_crit or 0.0):
+        return use + " " + _("Larger hardly saves steps.")
+    return use + " " + _("Larger pays only with parallel hardware, up to about {size}.", size=size)
 
 
-def _soonest(answer: Answer) -> str:
-    iteration, example = answer.seconds_per_iteration or 0.0, answer.seconds_per_example or 0.0
-    machine = _("on a machine with these costs") if answer.cost_is_given else _("on this machine")
-    cost = _(
-        "{machine} ({iteration} an iteration, {example} an example)",
-        machine=machine, iteration=_cost(iteration), example=_cost(example),
+def answer_sentence(answer: Answer) -> str:
+    """Say which batch size is the critical one for a goal, by both usual definitions; or why the runs cannot tell."""
+    goal = goal_of(answer)
+    missing = ""
+    if answer.missing_seeds:
+        missing = " " + _("Fresh seeds that failed and count nowhere: {seeds}.", seeds=answer.missing_seeds)
+    if answer.b_crit is None:
+        reason = _(
+            "{goal}: the critical batch size cannot be told ({reason}).", goal=goal, reason=_(answer.reason or "")
+        )
+        return f"{reason}{_guess(answer)}{missing}"
+    size = f"{_two(answer.b_crit)} {_interval(answer.b_crit_low, answer.b_crit_high)}"
+    if answer.b_20 is None:
+        return _("{goal}: the critical batch size is {size}.", goal=goal, size=size) + missing
+    other = f"{_two(answer.b_20)} {_interval(answer.b_20_low, answer.b_20_high)}"
+    both = _(
+        "{goal}: the critical batch size is {size}; {other} costs 20 % more examples than the fewest.",
+        goal=goal, size=size, other=other,
     )  # fmt: skip
-    if not iteration:
-        return _("{cost} an iteration costs nothing, and the smallest batch size is soonest.", cost=cost)
-    if not example:
-        return _("{cost} an example costs nothing, and the largest batch size is soonest.", cost=cost)
+    return both + missing
+
+
+def _guess(answer: Answer) -> str:
+    if answer.noise_scale_at_target is None or answer.noise_scale_low is None or answer.noise_scale_high is None:
+        return ""
+    return " " + _(
+        "A rough guess is the gradient noise scale on the way there: {size} ({low} to {high}).",
+        size=_two(answer.noise_scale_at_target), low=_two(answer.noise_scale_low), high=_two(answer.noise_scale_high),
+    )  # fmt: skip
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return _("(no interval: fewer than 3 seeds)") if low is None or high is None else f"[{_three(low)}, {_three(high)}]"
+
+
+def law_sentence(answer: Answer) -> str | None:
+    """Say what the steps reject: the law of McCandlish et al., or any law of this form; None if nothing."""
+    lines, goal = [], goal_of(answer)
+    low, high = answer.exponent_low, answer.exponent_high
+    if low is not None and high is not None and not low <= 1 <= high:
+        exponent = f"{answer.exponent:.2g} [{low:.2g}, {high:.2g}]"
+        lines.append(_(
+            "{goal}: the law S = S_min + E_min / B is rejected; the exponent is {exponent} in place of 1.",
+            goal=goal, exponent=localized(exponent),
+        ))  # fmt: skip
+    if answer.p_value is not None and answer.p_value < REJECTED and answer.residuals:
+        size, residual = max(answer.residuals.items(), key=lambda pair: abs(pair[1]))
+        lines.append(_(
+            "{goal}: no law of this form fits (p = {p}); batch size {size} takes {ratio} times the steps of the curve.",
+            goal=goal, p=localized(f"{answer.p_value:.1g}"), size=size, ratio=localized(f"{math.exp(residual):.2f}"),
+        ))  # fmt: skip
+    return " ".join(lines) or None
+
+
+def soonest_sentence(answer: Answer) -> str | None:
+    """Say which batch size is soonest, at which costs; None if that is not known."""
+    size = answer.soonest_batch_size
+    if size is None or answer.seconds_per_iteration is None or answer.seconds_per_example is None:
+        return None
     return _(
-        "{cost} about {size} is soonest, at {more:.0%} more examples than the fewest possible.",
-        cost=cost, size=_two(answer.soonest_batch_size or 0.0), more=answer.examples_more or 0.0,
+        "{goal}: soonest is about {size} {interval}, at {iteration} an iteration and {example} an example; it needs "
+        "{more:.0%} more examples than the fewest.",
+        goal=goal_of(answer), size=_two(size), interval=_interval(answer.soonest_low, answer.soonest_high),
+        iteration=_cost(answer.seconds_per_iteration), example=_cost(answer.seconds_per_example),
+        more=answer.examples_more or 0.0,
     )  # fmt: skip
 
 
 def check_sentence(answer: Answer) -> str | None:
-    """Say what the batch size that is called soonest needs, beside what was expected; None if it was not run."""
+    """Say what a batch size needs that is in no fit, beside what was expected; None if none was run."""
     check = answer.check
     if check is None:
         return None
-    run = _("{goal}: run at batch size {size}", goal=goal_of(answer), size=check.batch_size)
+    run = _("{goal}: batch size {size}, which is in no fit,", goal=goal_of(answer), size=check.batch_size)
     expected = _steps(check.expected)
     if check.median is None or check.low is None:
-        return _("{run}, the goal was not reached; {expected} steps were expected.", run=run, expected=expected)
-    return _(
-        "{run}, it takes {median} steps [{low}, {high}] on {seeds} fresh seeds{seconds}; expected: {expected}.",
+        return _("{run} did not reach the goal; {expected} steps were expected.", run=run, expected=expected)
+    takes = _(
+        "{run} takes {median} steps [{low}, {high}]{seconds}; expected: {expected}.",
         run=run, median=_steps(check.median), low=_steps(check.low),
         high=_("not reached") if check.high is None else _steps(check.high),
-        seeds=check.seeds, seconds=_in_seconds(answer, check), expected=expected,
+        seconds=_in_seconds(answer, check.batch_size, check.median), expected=expected,
     )  # fmt: skip
+    beside = [
+        _("{steps} at {size}{seconds}", size=size, steps=_steps(steps), seconds=_in_seconds(answer, int(size), steps))
+        for size, steps in check.neighbours.items()
+    ]  # fmt: skip
+    return takes + (" " + _("Its neighbours: {beside}.", beside="; ".join(beside)) if beside else "")
 
 
-def _in_seconds(answer: Answer, check: Check) -> str:
-    per_step = seconds_per_step(answer, check.batch_size)
-    if math.isnan(per_step) or check.median is None:
-        return ""
-    return _(", {seconds} of training", seconds=seconds(check.median * per_step))
+def _in_seconds(answer: Answer, batch_size: float, steps: float) -> str:
+    per_step = seconds_per_step(answer, batch_size)
+    return "" if math.isnan(per_step) else f", {seconds(steps * per_step)}"
+
+
+def moves_sentence(answers: Sequence[Answer]) -> str | None:
+    """Say how the critical batch size moves from goal to goal; None if it is known for fewer than two."""
+    known = sorted((answer for answer in answers if answer.law), key=lambda answer: answer.e_min or 0.0)
+    if len(known) < 2:
+        return None
+    steps = (f"{_two(answer.b_crit or 0.0)} ({goal_of(answer)})" for answer in known)
+    return _("It holds for its goal alone: the critical batch size is {sizes}.", sizes=_(", then ").join(steps))
 
 
 def branch_sentence(branches: Branches) -> str:
@@ -232,14 +303,15 @@ def branch_sentence(branches: Branches) -> str:
 
 
 def sentences(answers: Sequence[Answer]) -> list[str]:
-    """Return every sentence of a study, goal by goal."""
-    return [line for each in answers for line in (answer_sentence(each), check_sentence(each)) if line]
+    """Return every sentence of a study: which batch size to use, then what that follows from."""
+    return [headline(answers), *details(answers)]
 
 
-def checks(study: Critical) -> list[str]:
-    """Return a sentence for every batch size that was run because an answer calls it soonest, and for the branches."""
-    lines = [line for line in map(check_sentence, study.answers) if line]
-    return [*lines, branch_sentence(study.branches)] if study.branches else lines
+def details(answers: Sequence[Answer], branches: Branches | None = None) -> list[str]:
+    """Return what the headline follows from, goal by goal: the answer, what is rejected, costs, checks, branches."""
+    kinds = (answer_sentence, law_sentence, soonest_sentence, check_sentence)
+    lines = [moves_sentence(answers), *(kind(answer) for answer in answers for kind in kinds)]
+    return [line for line in [*lines, branch_sentence(branches) if branches else None] if line]
 
 
 def _cost(value: float) -> str:
@@ -248,6 +320,12 @@ def _cost(value: float) -> str:
 
 def _two(value: float) -> str:
     return localized(f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}")
+
+
+def _one(value: float, low: float, high: float) -> str:
+    """Write a number with one digit if that lies between `low` and `high`, else with two."""
+    rounded_ = float(f"{value:.1g}")
+    return _two(rounded_ if low <= rounded_ <= high else value)
 
 
 def _three(value: float) -> str:
@@ -268,18 +346,20 @@ def critical_table(study: Critical) -> Table:
         _("batch size"),
         _("learning rate"),
         _("steps"),
+        _("over the curve"),
         _("while tuning"),
         _("examples"),
         _("seconds"),
     ]
-    names = ["goal", "batch_size", "lr", "steps", "steps_while_tuning", "examples", "seconds"]
+    names = ["goal", "batch_size", "lr", "steps", "over_the_curve", "steps_while_tuning", "examples", "seconds"]
     rows = [_row(answer, row) for answer in study.answers for row in study.steps_to(answer).to_dict("records")]
     return Table(header, rows, names, [str(row[0].text) for row in rows])
 
 
 def _row(answer: Answer, row: dict[Any, Any]) -> list[Cell]:
     size, median, low, high = int(row["batch_size"]), *(float(row[name]) for name in ("median", "low", "high"))
-    per_step, tuned = seconds_per_step(answer, size), float(row["tuned_median"])
+    real_size, tuned = float(row["real_batch_size"]), float(row["tuned_median"])
+    per_step, residual = seconds_per_step(answer, real_size), (answer.residuals or {}).get(str(size))
     ends = _("{low} to {high}, {seeds} seeds", low=rounded(low), high=rounded(high), seeds=row["seeds"])
     goal = goal_of(answer)
     return [
@@ -287,10 +367,42 @@ def _row(answer: Answer, row: dict[Any, Any]) -> list[Cell]:
         Cell(localized(f"{size:,}"), value=size),
         Cell(setting("lr", row["lr"]), value=_finite(row["lr"])),
         Cell(rounded(median), ends if math.isfinite(median) else "", *map(_finite, (median, low, high))),
+        Cell(
+            "-" if residual is None else localized(f"{math.exp(residual):.2f}"), value=residual and math.exp(residual)
+        ),
         Cell(rounded(tuned), value=_finite(tuned)),
-        Cell(rounded(median * size), value=_finite(median * size)),
+        Cell(rounded(median * real_size), value=_finite(median * real_size)),
         Cell("-" if math.isnan(per_step) else seconds(median * per_step), value=_finite(median * per_step)),
     ]
+
+
+def answer_table(answers: Sequence[Answer]) -> Table:
+    """Make a row for every goal: both critical batch sizes, the law, the soonest batch sizes and the noise scale."""
+    columns = {
+        "b_crit": (_("critical batch size"), "b_crit", "b_crit_low", "b_crit_high"),
+        "b_20": (_("at 20 % more examples"), "b_20", "b_20_low", "b_20_high"),
+        "exponent": (_("exponent"), "exponent", "exponent_low", "exponent_high"),
+        "soonest": (_("soonest"), "soonest_batch_size", "soonest_low", "soonest_high"),
+        "within": (_("within 10 % of it"), None, "within_low", "within_high"),
+        "noise": (_("noise scale"), "noise_scale_at_target", "noise_scale_low", "noise_scale_high"),
+    }
+    rows = [
+        [
+            Cell(goal_of(answer), value=f"{answer.target} < {answer.threshold}"),
+            *(_number_cell(*(getattr(answer, name) if name else None for name in names))
+              for _title, *names in columns.values()),
+        ]
+        for answer in answers
+    ]  # fmt: skip
+    titles = [_("goal"), *(title for title, *_names in columns.values())]
+    return Table(titles, rows, ["goal", *columns], [str(row[0].text) for row in rows])
+
+
+def _number_cell(value: float | None, low: float | None, high: float | None) -> Cell:
+    ends = "" if low is None or high is None else _("{low} to {high}", low=_two(low), high=_two(high))
+    if value is None:
+        return Cell(ends or "-")
+    return Cell(_two(value), ends, value, low, high)
 
 
 def _finite(value: Any) -> float | None:
@@ -307,10 +419,10 @@ def critical_figures(study: Study, critical: Critical) -> list[Figure]:
         ("steps", _("Steps to the goal"), _("steps"),
          _("Along a dotted line twice the batch size needs half the steps.")),
         ("examples", _("{things} to the goal", things=things), _("examples"),
-         _("At the critical batch size twice as many as the fewest possible are needed.")),
+         _("Left of the bend they hardly grow with the batch size, right of it in proportion.")),
         ("seconds", _("Seconds to the goal"), _("seconds of training"),
-         _("Steps at the measured cost of a step. Dash-dotted: the batch size that the fit expects to be soonest; "
-           "diamond: a round one near it, run as a check.")),
+         _("Steps at the measured cost of a step. Dash-dotted: the batch size that the fit expects to be soonest, in a "
+           "band where the time is at most 10 % more; diamond: one near it, in no fit, run as a check.")),
     ]  # fmt: skip
     if all(answer.seconds_per_iteration is None for answer in critical.answers):
         kinds.pop()
@@ -361,6 +473,7 @@ def against_batch_size(critical: Critical, unit: str, title: str, label: str, ca
         layer("line", "perfect", both, strokeDash=[2, 3], strokeWidth=1.2),
         layer("rect", "b_crit", {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "fill": shade}, opacity=0.13),
         layer("rule", "b_crit", {"x": x, "color": shade}, strokeDash=[6, 3]),
+        layer("rect", "soonest", {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "fill": shade}, opacity=0.08),
         layer("rule", "soonest", {"x": x, "color": shade}, strokeDash=[8, 3, 2, 3]),
         layer("point", "check", {**both, "shape": {"value": "diamond"}}, size=130, filled=False, strokeWidth=1.5),
     ]
@@ -381,7 +494,7 @@ def _amounts(critical: Critical, answer: Answer, unit: str) -> Iterator[Spec]:
     def per_step(size: float) -> float:
         return {"steps": 1.0, "examples": size, "seconds": seconds_per_step(answer, size)}[unit]
 
-    sizes = steps["batch_size"].astype(float).tolist()
+    sizes = steps["real_batch_size"].astype(float).tolist()
     medians = steps["median"].astype(float)
     highest = ABOVE * max((value * per_step(size) for size, value in zip(sizes, medians, strict=True)
                            if math.isfinite(value)), default=math.nan)  # fmt: skip
@@ -390,10 +503,17 @@ def _amounts(critical: Critical, answer: Answer, unit: str) -> Iterator[Spec]:
         missed = not math.isfinite(median)
         ends = {"low": low, "high": high if math.isfinite(high) else ABOVE * median} if not missed else {}
         value = highest if missed else median
-        yield {"kind": "median", "place": size, "batch_size": size, "value": value, "missed": missed, **ends}
-    if answer.s_min is not None and answer.e_min is not None and sizes:
+        yield {
+            "kind": "median",
+            "place": size,
+            "batch_size": int(row["batch_size"]),
+            "value": value,
+            "missed": missed,
+            **ends,
+        }
+    if (law := answer.law) is not None and sizes:
         for size in np.geomspace(min(sizes), max(sizes), POINTS):
-            yield {"kind": "fit", "place": size, "value": (answer.s_min + answer.e_min / size) * per_step(size)}
+            yield {"kind": "fit", "place": size, "value": law.steps(size) * per_step(size)}
     reached = [(size, value) for size, value in zip(sizes, medians, strict=True) if math.isfinite(value)]
     if unit == "steps" and len(reached) > 1:
         start = reached[0][0] * reached[0][1]
@@ -402,7 +522,8 @@ def _amounts(critical: Critical, answer: Answer, unit: str) -> Iterator[Spec]:
     if answer.b_crit is not None and unit != "seconds":
         yield {"kind": "b_crit", "place": answer.b_crit, "low": answer.b_crit_low, "high": answer.b_crit_high}
     if unit == "seconds" and answer.soonest_batch_size:
-        yield {"kind": "soonest", "place": answer.soonest_batch_size}
+        yield {"kind": "soonest", "place": answer.soonest_batch_size,
+               "low": answer.within_low, "high": answer.within_high}  # fmt: skip
     if unit == "seconds" and answer.check and answer.check.median is not None:
         size = answer.check.batch_size
         yield {"kind": "check", "place": size, "value": answer.check.median * per_step(size)}

@@ -140,7 +140,8 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "table_heading": _("Steps, examples and seconds") if alone else _("Every configuration"),
         "table": table,
         "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else len(table.rows),
-        "checks": critical.checks(alone) if alone else [],
+        "answers": critical.answer_table(alone.answers) if alone else None,
+        "details": critical.details(alone.answers, alone.branches) if alone else [],
         "how_counted": _(critical.HOW_COUNTED) if alone else how_counted(study),
         "several_seeds": any(group.runs > 1 for group in groups),
         "figures": drawn,
@@ -278,7 +279,7 @@ def _section(label: str, study: Study, folder: Path, several: bool) -> Section:
     return Section(
         label=label,
         name=study.folder.name,
-        verdicts=list(map(critical.answer_sentence, study.critical.answers)) if study.critical else [verdict(study)],
+        verdicts=[critical.headline(study.critical.answers) if study.critical else verdict(study)],
         cautions=[str(each) for each in notes if each.bears_on_verdict],
         warnings=[str(each) for each in notes if not each.bears_on_verdict],
         table=run_table(runs, fixed),

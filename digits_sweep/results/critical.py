@@ -5,7 +5,7 @@ They are `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from digits_sweep.config.schema import TargetsConfig
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import RECORD_BYTES, STUDY_BYTES, read_csv, read_json, replace_file
+from digits_sweep.results.files import RECORD_BYTES, STUDY_BYTES, read_csv, read_file, read_json, replace_file
 from digits_sweep.results.record import Count, Size
 
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
@@ -46,6 +46,7 @@ TUNING_COLUMNS = {
 STEPS_COLUMNS = {
     **{**OF_A_GOAL, "batch_size": SIZE, "lr": RATE, "seeds": SEED},
     **dict.fromkeys(("median", "low", "high", "tuned_median"), STEPS_TAKEN),
+    "real_batch_size": Column("Float64", Positive),
 }
 BRANCHES_COLUMNS = {
     **{"batch_size": SIZE, "lr": RATE, "seed": SEED, "examples": SIZE},
@@ -71,11 +72,41 @@ def read_study_table(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
     return study_table(rows, columns)
 
 
+def read_steps(path: Path) -> pd.DataFrame:
+    """Read `steps_to_target.csv` as `read_study_table` does; a study from before real batch sizes has the nominal."""
+    header = read_file(path, STUDY_BYTES).partition(b"\n")[0]
+    if b"real_batch_size" in header:
+        return read_study_table(path, STEPS_COLUMNS)
+    table = read_study_table(path, {name: each for name, each in STEPS_COLUMNS.items() if name != "real_batch_size"})
+    return table.assign(real_batch_size=table["batch_size"].astype("Float64"))
+
+
+@dataclass(frozen=True)
+class Law:
+    """Steps S against the batch size B: S^a = s_min^a + (e_min / B)^a, with the exponent a.
+
+    `b_crit` is e_min / s_min (McCandlish et al. 2018, with a = 1). The members may be arrays, a law an element.
+    """
+
+    s_min: Any
+    b_crit: Any
+    exponent: Any
+
+    def steps(self, batch_size: Any) -> Any:
+        """Return the steps at a batch size."""
+        return self.s_min * (1 + (self.b_crit / batch_size) ** self.exponent) ** (1 / self.exponent)
+
+    def batch_size(self, more: float) -> Any:
+        """Return the batch size that needs so much more examples than the fewest, as a share of them."""
+        return self.b_crit * ((1 + more) ** self.exponent - 1) ** (1 / self.exponent)
+
+
 @dataclass(frozen=True)
 class Check:
-    """The batch size that the answer names, run: steps on fresh seeds beside the steps that the fit expects.
+    """A batch size that is in no fit, run: steps on fresh seeds beside the steps that the fit expects.
 
-    `median`, `low` and `high` are None if they are infinite: the goal was not reached. It is no part of the fit.
+    `median`, `low` and `high` are None if they are infinite: the goal was not reached. `neighbours` has the median
+    steps at the next batch sizes of the fit, the one below and the one above, if they reached the goal.
     """
 
     batch_size: Size
@@ -85,17 +116,26 @@ class Check:
     median: Number | None
     low: Number | None
     high: Number | None
+    neighbours: dict[str, Number] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a study says of one goal, an entry of `critical_batch_size.json`.
 
-    Steps S = s_min + e_min / B, and the critical batch size with an interval that holds it with 95 %; if the runs
-    cannot tell, these are None and `reason` says why. `leave_one_out` has it without each batch size, `residuals` the
-    logarithm of measured over fitted steps. The costs of an iteration and of an example are in seconds, measured or as
-    given (`cost_is_given`). `examples_more` is the share of examples that the soonest batch size needs beyond the
-    fewest possible. `noise_scale_at_target` is the median over the runs that measured it.
+    Steps follow the `Law` of `s_min`, `b_crit` and `exponent`, with e_min = s_min b_crit; if the runs cannot tell,
+    these are None and `reason` says why. `b_20` is the batch size that needs 20 % more examples than the fewest (Zhang
+    et al. 2024). An interval `*_low` to `*_high` holds its number with 95 %, and is None with fewer than 3 fresh seeds.
+    `leave_one_out` has the critical batch size without each batch size, `residuals` the logarithm of measured over
+    fitted steps, `p_value` the probability of residuals as large if the law holds. `missing_seeds` are fresh ones whose
+    runs failed: they are in no median.
+
+    The costs of an iteration and of an example are in seconds, measured or as given (`cost_is_given`). From
+    `within_low` to `within_high` the time is at most 10 % above that at `soonest_batch_size`. `examples_more` is the
+    share of examples that this one needs beyond the fewest possible.
+
+    `noise_scale_at_target` is the geometric mean of the gradient noise scale over the last doubling of steps before the
+    goal, over all runs that measured it, with one standard deviation of its logarithms to each side.
     """
 
     target: Target
@@ -115,6 +155,27 @@ class Answer:
     examples_more: Number | None = None
     noise_scale_at_target: Number | None = None
     check: Check | None = None
+    exponent: Number | None = None
+    exponent_low: Number | None = None
+    exponent_high: Number | None = None
+    p_value: Number | None = None
+    b_20: Number | None = None
+    b_20_low: Number | None = None
+    b_20_high: Number | None = None
+    soonest_low: Number | None = None
+    soonest_high: Number | None = None
+    within_low: Number | None = None
+    within_high: Number | None = None
+    missing_seeds: Count = 0
+    noise_scale_low: Number | None = None
+    noise_scale_high: Number | None = None
+
+    @property
+    def law(self) -> Law | None:
+        """The law of the steps; None if it cannot be told. Files without an exponent have 1."""
+        if self.s_min is None or self.b_crit is None:
+            return None
+        return Law(self.s_min, self.b_crit, self.exponent or 1.0)
 
 
 def write_answers(folder: Path, answers: Sequence[Answer]) -> None:

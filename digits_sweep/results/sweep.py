@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from digits_sweep.config.keys import SETTING, results_of, with_moved_keys
+from digits_sweep.config.keys import SETTING, results_of, value_of, with_moved_keys
 from digits_sweep.config.text import expand_home, safe_name
 from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv, reason_of
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
@@ -413,7 +413,8 @@ def targets_in(sweep: RecordedSweep) -> Iterator[TargetRow]:
         if run.misfits.keys() & {EVALUATIONS_FILE, MEASURES_FILE}:
             yield from unknown_targets(run.name, targets, directions)
         elif run.evaluations:
-            yield from targets_of(run.name, targets, run.evaluations, directions, run.measures)
+            on_balance = bool(value_of(run.record.config, "evaluation.on_balance"))
+            yield from targets_of(run.name, targets, run.evaluations, directions, run.measures, on_balance)
         else:
             continue
         directions_of_any |= directions

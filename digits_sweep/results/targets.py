@@ -50,20 +50,50 @@ class Crossing:
         return self.at is not None
 
 
-def crossing(points: Sequence[Point], threshold: float, direction: str = BELOW) -> Crossing:
+def crossing(points: Sequence[Point], threshold: float, direction: str = BELOW, on_balance: bool = False) -> Crossing:
     """Find where the values of `points`, which are in rising order, first meet `threshold` as `direction` says.
 
-    Between two evaluations the logarithm of a value that is to fall is taken to be linear in the iterations, a value
-    that is to rise itself; examples and seconds are shared out over these evenly. A value that is NaN meets nothing.
+    `on_balance` that is where values that do not meet it give way to values that do. Between two evaluations the
+    logarithm of a value that is to fall is taken to be linear in the iterations, a value that is to rise itself;
+    examples and seconds are shared out over these evenly. A value that is NaN meets nothing.
     """
     meets = DIRECTIONS[direction]
-    index = next((number for number, point in enumerate(points) if meets(point.value, threshold)), None)
+    if on_balance:
+        index = _index_on_balance(points, threshold, direction)
+    else:
+        index = next((number for number, point in enumerate(points) if meets(point.value, threshold)), None)
     if index is None:
         return Crossing(None, points[-1] if points else None, None)
     if index == 0:
         return Crossing(points[0], None, points[0])
     before, at = points[index - 1], points[index]
     return Crossing(_between(before, at, threshold, falls=direction.startswith(BELOW)), before, at)
+
+
+# A value counts as at most so many times its threshold, and as no less than its reciprocal: 0 has no logarithm.
+FARTHEST = 20.0
+
+
+def _index_on_balance(points: Sequence[Point], threshold: float, direction: str) -> int | None:
+    """Return the index from which on values meet `threshold` on balance; None if there is none.
+
+    It is where the sum of what values, or their logarithms, lie off their threshold is largest: there the monotone
+    curve crosses that fits them best by least squares (isotonic regression; Barlow et al. 1972, Statistical Inference
+    under Order Restrictions). The first value that meets it comes the sooner, the more often a value that moves up and
+    down is looked at; this one does not.
+    """
+    falls, meets = direction.startswith(BELOW), DIRECTIONS[direction]
+    total = most = 0.0
+    index = 0
+    for number, point in enumerate(points, 1):
+        if falls and threshold > 0:
+            off = math.log(min(max(point.value / threshold, 1 / FARTHEST), FARTHEST))
+        else:
+            off = point.value - threshold if falls else threshold - point.value
+        total += off if math.isfinite(off) else 0.0
+        if total >= most and not meets(point.value, threshold):
+            most, index = total, number
+    return index if index < len(points) else None
 
 
 def _between(before: Point, at: Point, threshold: float, falls: bool) -> Point:
@@ -115,8 +145,9 @@ def targets_of(
     rows: Sequence[EvaluationRow],
     directions: Mapping[str, str] | None = None,
     measures: Sequence[MeasureRow] = (),
+    on_balance: bool = False,
 ) -> Iterator[TargetRow]:
-    """Yield a row for every target of a run, reached or not.
+    """Yield a row for every target of a run, reached or not; `on_balance` as in `crossing`.
 
     `targets` are the thresholds in its configuration's `evaluation.targets`, by the column of `evaluations.csv` or one
     of the `measures`; `directions` says how a value is to stand to them if that is not below.
@@ -127,7 +158,7 @@ def targets_of(
             Point(row.iterations, row.examples, row.seconds, value) for row, value in values_of(target, rows, measures)
         ]
         for threshold in thresholds:
-            found = crossing(points, threshold, direction)
+            found = crossing(points, threshold, direction, on_balance)
             classes = (
                 row.classes_never_predicted for row in rows if found.at and row.iterations == found.at.iterations
             )
@@ -161,10 +192,18 @@ def unknown_targets(
             yield TargetRow(run_dir, target, threshold, **columns)
 
 
-def all_reached(targets: Mapping[str, Sequence[float]], rows: Sequence[EvaluationRow]) -> bool:
-    """Return whether a run has targets and has reached all of them."""
-    reached = [row.reached for row in targets_of("", targets, rows)]
-    return bool(reached) and all(reached)
+def all_reached(
+    targets: Mapping[str, Sequence[float]], rows: Sequence[EvaluationRow], doublings_beyond: float = 0
+) -> bool:
+    """Return whether a run has targets and has reached all of them.
+
+    If `doublings_beyond` is above 0, they are reached on balance, and its iterations have to be that far beyond.
+    """
+    reached = list(targets_of("", targets, rows, on_balance=doublings_beyond > 0))
+    beyond = 2**doublings_beyond
+    return bool(reached) and all(
+        row.iterations is not None and rows[-1].iterations >= beyond * row.iterations for row in reached
+    )
 
 
 def targets_table(rows: Sequence[TargetRow]) -> pd.DataFrame:

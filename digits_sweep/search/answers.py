@@ -13,12 +13,15 @@ from digits_sweep.config.text import to_text
 from digits_sweep.report.statistics import Estimate, estimate
 from digits_sweep.report.study import fitted_costs
 from digits_sweep.report.words import rounded
-from digits_sweep.results.critical import STEPS_COLUMNS, TUNING_COLUMNS, Answer, Check, study_table
+from digits_sweep.results.critical import STEPS_COLUMNS, TUNING_COLUMNS, Answer, Check, Law, study_table
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.search.fit import Fit, Steps, fit_steps
+from digits_sweep.search.fit import RESAMPLES, SEED, Fit, Steps, fit_steps, interval
 from digits_sweep.search.grid import BatchSize
 from digits_sweep.search.settings import Cost, Goal
 
+# The batch size that costs 20 % more examples than the fewest is the critical one of Zhang et al. 2024 (How Does
+# Critical Batch Size Scale in Pre-training?); batch sizes within 10 % of the least time are as good as the soonest.
+MORE_EXAMPLES, MORE_TIME, SIZES_TRIED = 0.2, 0.1, 512
 NEVER = Estimate(math.inf, math.inf, math.inf, 0.0, 0)
 # The searches at the batch sizes of a study, the smallest first.
 Sizes = Mapping[int, BatchSize]
@@ -32,12 +35,14 @@ def tuning_table(sizes: Sizes, goals: Sequence[Goal], first_seed: int) -> pd.Dat
             if replicate >= at.rules.seeds:
                 continue
             for goal, outcome in zip(goals, outcomes, strict=True):
+                if outcome.failed:
+                    continue
                 reached = math.isfinite(outcome.iterations)
-                iterations = outcome.iterations if reached else None
+                iterations = outcome.iterations if reached else math.nan
                 rows.append(
                     {"batch_size": size, "lr": at.learning_rate(exponent), "seed": first_seed + replicate}
                     | {"target": goal.target, "threshold": goal.threshold, "reached": reached}
-                    | {"iterations": iterations, "examples": None if iterations is None else iterations * size}
+                    | {"iterations": iterations, "examples": iterations * outcome.batch_size}
                 )
     return study_table(rows, TUNING_COLUMNS)
 
@@ -47,7 +52,7 @@ def steps_table(sizes: Sizes, goals: Sequence[Goal]) -> pd.DataFrame:
 
     `median` is that of the fresh seeds at the tuned rate, infinite if half of them or more miss the target; `low` and
     `high` are an interval that covers it with 95 % if there are 6 seeds or more. A batch size at which no rate reaches
-    the target has no rate and no fresh seeds.
+    the target has no rate and no fresh seeds. `real_batch_size` is the mean number of examples in a step.
     """
     rows: list[dict[str, Any]] = []
     for index, goal in enumerate(goals):
@@ -56,7 +61,7 @@ def steps_table(sizes: Sizes, goals: Sequence[Goal]) -> pd.DataFrame:
             rows.append(
                 {"target": goal.target, "threshold": goal.threshold, "batch_size": size, "lr": at.tuned_rate(index)}
                 | {"seeds": steps.runs, "median": steps.median, "low": steps.low, "high": steps.high}
-                | {"tuned_median": at.tuned_medians[index]}
+                | {"tuned_median": at.tuned_medians[index], "real_batch_size": at.real_size(index)}
             )
     return study_table(rows, STEPS_COLUMNS)
 
@@ -81,7 +86,7 @@ def _row(row: pd.Series) -> list[str]:
         to_text(float(row["lr"])),
         f"{_count(row['median'])} [{_count(row['low'])}, {_count(row['high'])}]",
         str(row["seeds"]),
-        rounded(row["median"] * row["batch_size"]),
+        rounded(row["median"] * row["real_batch_size"]),
         _count(row["tuned_median"]),
     ]
 
@@ -100,7 +105,7 @@ def steps_of(sizes: Sizes, goal: int) -> list[Steps]:
         fresh = at.fresh(goal)
         misses = [outcome.trained for outcome in fresh if math.isinf(outcome.iterations)]
         more_than = median(misses) if misses else 0 if fresh else at.most_trained()
-        steps.append(Steps(size, tuple(outcome.iterations for outcome in fresh), more_than))
+        steps.append(Steps(size, tuple(outcome.iterations for outcome in fresh), more_than, at.real_size(goal)))
     return steps
 
 
@@ -108,44 +113,50 @@ def measured_cost(runs: Iterable[RecordedRun]) -> Cost | None:
     """Return what an iteration and an example cost in `runs`; None if they have fewer than two batch sizes.
 
     Seconds = iteration x iterations + example x examples, by non-negative least squares on relative errors over the
-    medians of the batch sizes: neither the seed nor the rate costs time.
+    medians of the batch sizes: neither the seed nor the rate costs time. A last batch that is smaller counts as what it
+    is. The draws are of the runs of every batch size (the bootstrap).
     """
-    per_iteration: dict[int, list[float]] = {}
+    measured: dict[int, list[tuple[float, float]]] = {}
     for run in runs:
         spent = math.fsum(row.seconds for row in run.history)
         if run.iterations and spent > 0 and run.batch_size:
-            per_iteration.setdefault(run.batch_size, []).append(spent / run.iterations)
-    if len(per_iteration) < 2:
+            examples = run.history[-1].examples / run.iterations
+            measured.setdefault(run.batch_size, []).append((spent / run.iterations, examples))
+    if len(measured) < 2:
         return None
-    batch_sizes = np.array(list(per_iteration), float)
-    seconds = np.array([median(values) for values in per_iteration.values()])
-    return Cost(*fitted_costs(np.ones(len(seconds)), batch_sizes, seconds))
+    batch_sizes = np.array([median(examples for _, examples in values) for values in measured.values()])
+    seconds = [np.array([seconds for seconds, _ in values]) for values in measured.values()]
+    ones, chance = np.ones(len(seconds)), np.random.default_rng(SEED)
+    drawn = np.stack([np.median(chance.choice(each, (RESAMPLES, len(each))), axis=1) for each in seconds], axis=1)
+    draws = np.array([fitted_costs(ones, batch_sizes, each) for each in drawn])
+    medians = np.array([np.median(each) for each in seconds])
+    return Cost(*fitted_costs(ones, batch_sizes, medians), draws)
 
 
-def soonest(fit: Fit, cost: Cost) -> float | None:
-    """Return the batch size at which steps x seconds per step are least: sqrt(B_crit x iteration / example).
+def soonest(law: Law, iteration: Any, example: Any, sizes: Sequence[int]) -> Any:
+    """Return the batch size within `sizes` at which steps x seconds per step are least; of arrays, an element each.
 
-    S(B) = S_min (1 + B_crit/B) steps of iteration + B x example seconds each. None if one of the costs is 0: then the
-    smallest or the largest batch size is.
+    Steps S of iteration + B x example seconds: as S falls with the share 1 / (1 + (B/B_crit)^a) of the slope of 1/B,
+    and the seconds of a step rise with the share of the examples in them, the two are equal where
+    B^(1 + a) = B_crit^a iteration / example.
     """
-    if not cost.iteration or not cost.example:
-        return None
-    return math.sqrt(fit.b_crit * cost.iteration / cost.example)
+    with np.errstate(divide="ignore"):
+        ratio = np.asarray(iteration, float) / example
+    size = (law.b_crit**law.exponent * ratio) ** (1 / (1 + law.exponent))
+    return np.clip(size, min(sizes), max(sizes))
 
 
-def round_batch_size(batch_size: float, sizes: Iterable[int]) -> int:
-    """Return the nearest of 1, 2, 5, 10, 20, 50 and so on by ratio, but none outside the range of `sizes`."""
-    sizes = list(sizes)
-    steps = [digit * 10**power for power in range(10) for digit in (1, 2, 5)]
-    nearest = min(steps, key=lambda step: abs(math.log(step / batch_size)))
-    return min(max(nearest, min(sizes)), max(sizes))
+def round_batch_size(batch_size: float, sizes: Iterable[int]) -> int | None:
+    """Return the nearest of 1, 2, 3, 5, 7, 10, 20 and so on by ratio that lies within `sizes`, but is none of them."""
+    sizes = set(sizes)
+    steps = [digit * 10**power for power in range(10) for digit in (1, 2, 3, 5, 7)]
+    others = [step for step in steps if min(sizes) < step < max(sizes) and step not in sizes]
+    return min(others, key=lambda step: abs(math.log(step / batch_size)), default=None)
 
 
-def answers(
-    sizes: Sizes, goals: Sequence[Goal], cost: Cost | None, cost_is_given: bool
-) -> list[tuple[Answer, Fit | None]]:
-    """Return what a study says of every goal, and the fits; `cost_is_given` if it is that of another machine."""
-    pairs = []
+def answers(sizes: Sizes, goals: Sequence[Goal], cost: Cost | None, cost_is_given: bool) -> list[Answer]:
+    """Return what a study says of every goal; `cost_is_given` if it is that of another machine."""
+    several = []
     for index, goal in enumerate(goals):
         fit, reason = fit_steps(steps_of(sizes, index))
         known = Answer(
@@ -155,38 +166,74 @@ def answers(
             seconds_per_iteration=cost.iteration if cost else None,
             seconds_per_example=cost.example if cost else None,
             cost_is_given=cost_is_given,
-            noise_scale_at_target=_noise_scale(sizes, index),
+            missing_seeds=sum(at.missing_seeds(index) for at in sizes.values()),
+            **_noise_scale(sizes, index),
         )
-        pairs.append((known if fit is None else _with_fit(known, fit, cost), fit))
-    return pairs
+        several.append(known if fit is None else replace(known, **_of_fit(fit), **_of_cost(fit, cost, list(sizes))))
+    return several
 
 
-def _with_fit(known: Answer, fit: Fit, cost: Cost | None) -> Answer:
-    size = soonest(fit, cost) if cost else None
-    return replace(
-        known,
-        s_min=fit.s_min,
-        e_min=fit.e_min,
-        b_crit=fit.b_crit,
-        b_crit_low=fit.low,
-        b_crit_high=fit.high,
-        leave_one_out={str(size): value for size, value in fit.leave_one_out.items()},
-        residuals={str(size): value for size, value in fit.residuals.items()},
-        soonest_batch_size=size,
-        examples_more=None if size is None else size / fit.b_crit,
-    )
+def _of_fit(fit: Fit) -> dict[str, Any]:
+    law, draws = fit.law, fit.draws
+    known: dict[str, Any] = {
+        "s_min": law.s_min,
+        "e_min": law.s_min * law.b_crit,
+        "leave_one_out": {str(size): value for size, value in fit.leave_one_out.items()},
+        "residuals": {str(size): value for size, value in fit.residuals.items()},
+        "p_value": fit.p_value,
+    }
+    of_laws = {
+        "b_crit": lambda law: law.b_crit,
+        "exponent": lambda law: law.exponent,
+        "b_20": lambda law: law.batch_size(MORE_EXAMPLES),
+    }
+    for name, value in of_laws.items():
+        known[name] = float(value(law))
+        if draws:
+            known[f"{name}_low"], known[f"{name}_high"] = interval(value(draws))
+    return known
 
 
-def check_of(at: BatchSize, goal: int, fit: Fit) -> Check:
-    """Return what was found at the batch size that an answer calls soonest, beside what the fit expects there."""
+def _of_cost(fit: Fit, cost: Cost | None, sizes: Sequence[int]) -> dict[str, Any]:
+    if cost is None:
+        return {}
+    size = float(soonest(fit.law, cost.iteration, cost.example, sizes))
+    all_sizes = np.geomspace(min(sizes), max(sizes), SIZES_TRIED)
+    seconds = fit.law.steps(all_sizes) * (cost.iteration + cost.example * all_sizes)
+    least = fit.law.steps(size) * (cost.iteration + cost.example * size)
+    within = all_sizes[seconds <= (1 + MORE_TIME) * least]
+    known = {
+        "soonest_batch_size": size,
+        "examples_more": float(fit.law.steps(size) * size / (fit.law.s_min * fit.law.b_crit) - 1),
+        "within_low": float(within.min(initial=size)),
+        "within_high": float(within.max(initial=size)),
+    }
+    if fit.draws:
+        draws = cost.draws if cost.draws is not None else np.array([[cost.iteration, cost.example]])
+        pairs = draws[np.arange(len(fit.draws.b_crit)) % len(draws)]
+        known["soonest_low"], known["soonest_high"] = interval(soonest(fit.draws, pairs[:, 0], pairs[:, 1], sizes))
+    return known
+
+
+def check_of(at: BatchSize, goal: int, law: Law, sizes: Sizes) -> Check:
+    """Return the steps at a batch size that is in no fit, beside the law's and those of its neighbours in `sizes`."""
     steps = _fresh_steps(at, goal)
     # JSON has no infinity.
     median, low, high = (value if math.isfinite(value) else None for value in (steps.median, steps.low, steps.high))
-    return Check(at.batch_size, at.tuned_rate(goal), steps.runs, fit.steps(at.batch_size), median, low, high)
+    below = max((size for size in sizes if size < at.batch_size), default=None)
+    above = min((size for size in sizes if size > at.batch_size), default=None)
+    beside = {size: _fresh_steps(sizes[size], goal).median for size in (below, above) if size is not None}
+    neighbours = {str(size): steps for size, steps in beside.items() if math.isfinite(steps)}
+    expected = float(law.steps(at.real_size(goal)))
+    return Check(at.batch_size, at.tuned_rate(goal), steps.runs, expected, median, low, high, neighbours)
 
 
-def _noise_scale(sizes: Sizes, goal: int) -> float | None:
-    """Return the gradient noise scale where the goal is reached: the median over the first fresh seed of every rate."""
+def _noise_scale(sizes: Sizes, goal: int) -> dict[str, Any]:
+    """Return the gradient noise scale on the way to a goal: the geometric mean over runs and readings, its spread."""
     outcomes = [at.results[run][goal] for at in sizes.values() for run in at.results if run[1] == at.rules.seeds]
-    scales = [outcome.noise_scale for outcome in outcomes if outcome.noise_scale is not None]
-    return median(scales) if scales else None
+    scales = np.log([scale for outcome in outcomes for scale in outcome.noise_scales])
+    if not len(scales):
+        return {}
+    middle, spread = float(scales.mean()), float(scales.std())
+    names = ("noise_scale_low", "noise_scale_at_target", "noise_scale_high")
+    return {name: math.exp(middle + side * spread) for name, side in zip(names, (-1, 0, 1), strict=True)}

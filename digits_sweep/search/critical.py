@@ -43,6 +43,8 @@ from digits_sweep.sweep.launch import launch_in_process
 
 # What an iteration costs is measured on so many seeds, over so many examples, or iterations if that is more.
 COST_SEEDS, COST_EXAMPLES, COST_ITERATIONS = 3, 10_000, 20
+# A goal that follows from a pilot run is rounded up to so many digits.
+GOAL_DIGITS = 2
 # A run, by its batch size, the exponent of its rate and its replicate.
 Key = tuple[int, int, int]
 
@@ -87,17 +89,22 @@ class Grid:
         return PlannedRun(name, checked(config), base.overrides)
 
     def outcome(self, run: PlannedRun, recorded: RecordedRun) -> list[Outcome]:
-        """Return what a run means for every goal. One that diverged or failed is a miss."""
-        outcomes, rows = [], recorded.evaluations
+        """Return what a run means for every goal. One that diverged is a miss; one that failed says nothing."""
+        outcomes, rows, status = [], recorded.evaluations, recorded.record.status
         for goal in self.goals:
             values = [value for row in rows if (value := getattr(row, goal.target)) is not None]
             best = min(filter(math.isfinite, values), default=math.inf)
-            (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows)
-            has_completed = recorded.record.status is Status.COMPLETED
-            iterations = reached.iterations if has_completed and reached.iterations is not None else math.inf
-            scales = [row.noise_scale for row in rows if row.iterations == reached.iterations_at]
-            noise = next((scale for scale in scales if scale is not None and 0 < scale < math.inf), None)
-            outcomes.append(Outcome(iterations, best, recorded.iterations, noise))
+            on_balance = run.config.evaluation.on_balance > 0
+            (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows, on_balance=on_balance)
+            if status is not Status.COMPLETED or not reached.iterations or not reached.examples:
+                size = rows[-1].examples / rows[-1].iterations if rows and rows[-1].iterations else math.nan
+                outcomes.append(Outcome(math.inf, best, recorded.iterations, size, (), status is Status.FAILED))
+                continue
+            last_doubling = [row for row in rows if reached.iterations <= 2 * row.iterations <= 2 * reached.iterations]
+            scales = (row.noise_scale for row in last_doubling if row.noise_scale is not None)
+            noise = tuple(scale for scale in scales if 0 < scale < math.inf)
+            size = reached.examples / reached.iterations
+            outcomes.append(Outcome(reached.iterations, best, recorded.iterations, size, noise))
         return outcomes
 
     def least_left(self, known: Collection[Key]) -> int:
@@ -199,7 +206,8 @@ def _differences(before: StudyFile, now: StudyFile) -> Iterator[str]:
     for prefix, old, new in pairs:
         was = dict(flat(old))
         for key in dict.fromkeys([*new, *was]):
-            if was.get(key) != new.get(key):
+            # A key that is 0 does nothing, as one that was not there yet.
+            if was.get(key) != new.get(key) and (was.get(key) or new.get(key)):
                 yield f"{prefix}{key} was {to_text(was.get(key))}, is now {to_text(new.get(key))}"
 
 
@@ -223,11 +231,12 @@ class Critical:
         return [as_override("resume", str(folder.absolute()))]
 
     def conduct(self, study: Study) -> None:
-        """Count the steps to every goal, say what they mean, and run the batch size that is called soonest."""
-        study.failure_is_a_miss = True
+        """Count the steps to every goal, say what they mean, and run a batch size near the soonest."""
+        study.leaves_out_failures = True
         if not self.folder:
             counters = [counter for counter, _, _ in studies_in(self.parent)]
             write_study(study.folder, replace(self.study, counter=1 + max(counters, default=0)))
+        self.grid = self._with_pilot(study)
         goals, folder = self.grid.goals, study.folder
 
         def write_tuning(results: Mapping[Key, Sequence[Outcome]]) -> None:
@@ -249,30 +258,50 @@ class Critical:
         write_page(page, [load_study(folder)])
         study.screen.say(f"page       {page}")
 
+    def _with_pilot(self, study: Study) -> Grid:
+        """Return the grid with one more goal, the best that a run of `pilot_examples` reaches, if that is harder."""
+        examples, grid, goals = self.request.settings.pilot_examples, self.grid, self.grid.goals
+        if not examples:
+            return grid
+        reference = self.request.settings.reference_batch_size
+        size = min(grid.bases, key=lambda size: abs(math.log(size / reference)))
+        run = grid.run(BatchSize(grid.rules, size, len(goals), {}), Trial(0, 0, examples / size))
+        config = replace(run.config, evaluation=replace(run.config.evaluation, stop=False))
+        pilot = PlannedRun(f"pilot_{run.folder}", checked(config), run.overrides)
+        line = f"a pilot run of {examples:,} examples at batch size {size}: the best that it reaches is a goal too"
+        study.train([pilot], lambda left: line)
+        recorded, target = study.ended(pilot), goals[-1].target
+        best = grid.outcome(pilot, recorded)[-1].best if recorded else math.inf
+        hardest = min(goal.threshold for goal in goals if goal.target == target)
+        if not 0 < best < hardest or (threshold := round_up(best)) >= hardest:
+            study.screen.say(f"the pilot run reaches {to_text(best)}, which is no harder goal")
+            return grid
+        bases = {size: with_target(run, target, threshold) for size, run in grid.bases.items()}
+        return replace(grid, goals=[*goals, Goal(target, threshold)], bases=bases)
+
     def _answers(self, study: Study, sizes: Sizes) -> list[Answer]:
-        """Return what the steps mean, the soonest batch sizes run as a check."""
+        """Return what the steps mean, with batch sizes run as a check that are in no fit."""
         elsewhere = cost_of(self.request.settings)
-        pairs = answers(sizes, self.grid.goals, elsewhere or self._cost(study), elsewhere is not None)
-        checks = {} if elsewhere else self._to_check(study, [answer for answer, _ in pairs])
-        new = sorted(set(checks.values()) - set(sizes))
-        like = next(iter(self.grid.bases.values()))
+        unchecked = answers(sizes, self.grid.goals, elsewhere or self._cost(study), elsewhere is not None)
+        checks = {} if elsewhere else self._to_check(study, unchecked)
+        new, like = sorted({*checks.values()} - {*sizes}), next(iter(self.grid.bases.values()))
         bases = {size: fitted_run(plan_batch_size(self.request.arguments, size), like) for size in new}
         others = replace(self.grid, bases=bases)
-        sizes = {**sizes, **others.sizes(study.search(others))}
+        tried = {**sizes, **others.sizes(study.search(others))}
         return [
-            replace(answer, check=check_of(sizes[checks[str(goal)]], index, fit))
-            if fit and str(goal) in checks
+            replace(answer, check=check_of(tried[checks[str(goal)]], index, answer.law, sizes))
+            if answer.law and str(goal) in checks
             else answer
-            for index, (goal, (answer, fit)) in enumerate(zip(self.grid.goals, pairs, strict=True))
+            for index, (goal, answer) in enumerate(zip(self.grid.goals, unchecked, strict=True))
         ]
 
     def _to_check(self, study: Study, unchecked: Sequence[Answer]) -> dict[str, int]:
         """Return the batch size to run for every goal: as chosen before the study was stopped, if it was."""
         before = read_study(study.folder)
         chosen = {
-            str(goal): round_batch_size(answer.soonest_batch_size, self.grid.bases)
+            str(goal): size
             for goal, answer in zip(self.grid.goals, unchecked, strict=True)
-            if answer.soonest_batch_size is not None
+            if answer.soonest_batch_size and (size := round_batch_size(answer.soonest_batch_size, self.grid.bases))
         } | before.checked
         if chosen != before.checked:
             write_study(study.folder, replace(before, checked=chosen))
@@ -318,6 +347,20 @@ class Critical:
         floor = softmax_floor(model.num_classes) if model.head == "softmax" and model.num_classes else 0.0
         if summary := branches_of(table, floor):
             study.screen.say(branch_sentence(summary))
+
+
+def round_up(value: float) -> float:
+    """Return the least number of `GOAL_DIGITS` digits that is not below `value`, which is above 0."""
+    unit = 10.0 ** (math.floor(math.log10(value)) + 1 - GOAL_DIGITS)
+    return float(f"{math.ceil(value / unit - 1e-9) * unit:.{GOAL_DIGITS}g}")
+
+
+def with_target(run: PlannedRun, target: str, threshold: float) -> PlannedRun:
+    """Return a run with one more target, if it lacks it."""
+    targets = run.config.evaluation.targets
+    thresholds = list(dict.fromkeys([*getattr(targets, target), threshold]))
+    evaluation = replace(run.config.evaluation, targets=replace(targets, **{target: thresholds}))
+    return replace(run, config=replace(run.config, evaluation=evaluation))
 
 
 def _never(config: Config) -> EvaluationConfig:

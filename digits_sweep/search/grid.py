@@ -6,7 +6,7 @@ how far its seed lies above the first one.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -18,14 +18,17 @@ class Outcome:
     """What a run means for one goal.
 
     `iterations` to the goal are infinite for a miss; `best` is the least value that the goal's quantity had, infinite
-    if it had none; `trained` are the iterations of the whole run, `noise_scale` is that of the gradient where the goal
-    is reached, if it was measured.
+    if it had none; `trained` are the iterations of the whole run, `batch_size` is the mean number of examples in a
+    step, `noise_scales` are those of the gradient that were measured over the last doubling of steps before the goal.
+    One that `failed` for a reason of its own says nothing and counts nowhere.
     """
 
     iterations: float
     best: float
     trained: int = 0
-    noise_scale: float | None = None
+    batch_size: float = math.nan
+    noise_scales: tuple[float, ...] = ()
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,26 +90,39 @@ class BatchSize:
         return None if winner is None else self.learning_rate(winner)
 
     def fresh(self, goal: int) -> list[Outcome]:
-        """Return what the winner's fresh seeds resulted in, in the order of the seeds."""
+        """Return what the winner's fresh seeds resulted in, in the order of the seeds; without those that failed."""
         winner = self.winner(goal)
-        if winner is None:
-            return []
-        runs = ((winner, replicate) for replicate in self.fresh_replicates)
-        return [self.results[run][goal] for run in runs if run in self.results]
+        return [] if winner is None else self._outcomes(winner, goal, self.fresh_replicates)
+
+    def missing_seeds(self, goal: int) -> int:
+        """Return how many of the winner's fresh seeds failed."""
+        winner = self.winner(goal)
+        runs = [] if winner is None else [(winner, replicate) for replicate in self.fresh_replicates]
+        return sum(self.results[run][goal].failed for run in runs if run in self.results)
+
+    def real_size(self, goal: int) -> float:
+        """Return the mean number of examples in a step: fewer than the batch size if an epoch ends with a smaller one.
+
+        The median over the fresh seeds; without any, the batch size itself.
+        """
+        sizes = [outcome.batch_size for outcome in self.fresh(goal) if outcome.batch_size > 0]
+        return median(sizes) if sizes else float(self.batch_size)
 
     def most_trained(self) -> int:
         """Return the iterations of the longest run: a goal that no run has reached needs more."""
         return max((outcome.trained for outcomes in self.results.values() for outcome in outcomes), default=0)
 
-    def _outcomes(self, exponent: int, goal: int) -> list[Outcome]:
-        runs = ((exponent, replicate) for replicate in range(self.rules.seeds))
-        return [self.results[run][goal] for run in runs if run in self.results]
+    def _outcomes(self, exponent: int, goal: int, replicates: Iterable[int] | None = None) -> list[Outcome]:
+        """Return what the seeds of a rate resulted in, those for tuning by default, without those that failed."""
+        runs = ((exponent, replicate) for replicate in replicates or range(self.rules.seeds))
+        outcomes = (self.results[run][goal] for run in runs if run in self.results)
+        return [outcome for outcome in outcomes if not outcome.failed]
 
     def _is_complete(self, exponent: int) -> bool:
         return all((exponent, replicate) in self.results for replicate in range(self.rules.seeds))
 
     def _median(self, exponent: int, goal: int) -> float:
-        return median(outcome.iterations for outcome in self._outcomes(exponent, goal))
+        return median([outcome.iterations for outcome in self._outcomes(exponent, goal)] or [math.inf])
 
     def _undecided(self) -> Iterator[Trial]:
         """Yield the fewest further seeds that can decide each rate: most seeds no better than the best median do.
@@ -120,8 +136,7 @@ class BatchSize:
                 yield Trial(exponent, replicate, self._most_iterations())
 
     def _missing(self, exponent: int, goal: int) -> int:
-        outcomes = self._outcomes(exponent, goal)
-        worse = sum(outcome.iterations >= self.tuned_medians[goal] for outcome in outcomes)
+        worse = sum(outcome.iterations >= self.tuned_medians[goal] for outcome in self._outcomes(exponent, goal))
         return max(0, self.majority - worse)
 
     def _extended(self) -> Iterator[Trial]:
@@ -138,7 +153,8 @@ class BatchSize:
         if winner is not None:
             return winner
         nearest = {
-            exponent: median(outcome.best for outcome in self._outcomes(exponent, goal)) for exponent in self.exponents
+            exponent: median([outcome.best for outcome in self._outcomes(exponent, goal)] or [math.inf])
+            for exponent in self.exponents
         }
         return min(self.exponents, key=lambda exponent: (nearest[exponent], exponent))
 

@@ -53,6 +53,7 @@ class CriticalConfig:
     seeds: int = key(ODD_SEEDS)
     give_up: float = key(number_above(1))
     confirm: int = key(whole_number(1, MOST_SEEDS))
+    pilot_examples: int = key(whole_number(0))
     cost: dict[str, Any] | None = key()
     branch: bool = key()
     branch_examples: int = key(whole_number(1))
@@ -112,6 +113,8 @@ def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
         if key_of(override) == "optimizer.lr":
             raise InvalidConfig(f"{override}: this is what is searched; critical.lr=LR is the middle of the grid")
     cost_of(settings)
+    if any(text.startswith(TARGETS) for text in overrides) and "critical.pilot_examples" not in map(key_of, command):
+        settings.pilot_examples = 0
     if settings.branch and "command" in map(key_of, overrides):
         raise InvalidConfig("critical.branch=true: branches need checkpoints, which a command does not leave")
     arguments = ["-m", *_defaults(settings.runs, overrides), *overrides]
@@ -224,10 +227,14 @@ def _defaults(runs: Iterable[str], overrides: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a machine takes, in seconds, for an iteration and for an example."""
+    """What a machine takes, in seconds, for an iteration and for an example.
+
+    `draws` (draws, 2) are what other runs might have measured; None if the two are exact.
+    """
 
     iteration: float
     example: float
+    draws: Any = None
 
 
 RIGHT_COST = "type 'critical.cost={iteration:20us,example:0.5us}', in quotes because of the shell"

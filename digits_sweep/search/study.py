@@ -1,6 +1,7 @@
 """A study: the runs of a search in a folder, which is that of a sweep, trained wave after wave."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +25,8 @@ from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.session import Launch, claim_folder, datasets, write_records
 from digits_sweep.trackers.following import report_to_trackers
 
+# So often a run is made that fails: the reason may have been the disk's or the network's.
+ATTEMPTS = 2
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -55,12 +58,14 @@ class Stopped(SystemExit):
 class Study:
     """The runs of a search in its folder, which is that of a sweep.
 
-    `failure_is_a_miss`: a run that fails has not reached its goal; otherwise it ends the search.
+    `leaves_out_failures`: a run that fails is made a second time, and left out if it fails again; otherwise it ends the
+    search. A search that is resumed makes it anew.
     """
 
     def __init__(self, planned: Plan, sweep: RecordedSweep, choices: list[DatasetChoice], screen: Screen) -> None:
         self.planned, self.sweep, self.choices, self.screen = planned, sweep, choices, screen
-        self.failure_is_a_miss = False
+        self.leaves_out_failures = False
+        self._attempts: Counter[str] = Counter()
         self._waves, self._trained, self._seconds = 0, 0, 0.0
         self._runs: dict[str, PlannedRun] = {}
 
@@ -92,26 +97,30 @@ class Study:
     ) -> None:
         """Train those of `runs` to their end that have not ended; `announce` returns the line that says so.
 
-        Raises `Stopped` if that is stopped, `CannotSearch` if a run fails and that is no miss, `CannotResume` if
-        another run was recorded in the place of one.
+        Raises `Stopped` if that is stopped, `CannotSearch` if a run fails that cannot be left out, or all did so far,
+        `CannotResume` if another run was recorded in the place of one.
         """
-        left = [run for run in runs if self.ended(run) is None]
         self._runs |= {run.folder: run for run in runs}
-        if left:
+        while left := [run for run in runs if self.ended(run) is None]:
             self._write_plan()
-            self.screen.say(announce(left))
+            again = any(self._attempts[run.folder] for run in left)
+            self.screen.say(f"{counted(len(left), 'failed run')} made again" if again else announce(left))
             started = time.monotonic()
             code = launch(replace(self.planned, runs=tuple(left)), self.sweep, self.screen)
             self._trained, self._seconds = self._trained + len(left), self._seconds + time.monotonic() - started
+            self._attempts.update(run.folder for run in left)
             self.sweep.refresh()
             unfinished = [run.folder for run in left if self.ended(run) is None]
-            if not code and (failed := [name for name in unfinished if self._error_of(name)]):
+            failed = [name for name in unfinished if self._error_of(name)]
+            if not code and failed and not self.leaves_out_failures:
                 raise CannotSearch(f"{failed[0]} failed: {self._error_of(failed[0])}")
-            if code or unfinished:
+            if code or len(unfinished) > len(failed):
                 raise Stopped(code or 1, unfinished)
-        for run in runs:
-            if error := self._error_of(run.folder):
-                self.screen.say(f"WARNING: {run.folder} failed and counts as a miss: {error}")
+        errors = {run.folder: error for run in runs if (error := self._error_of(run.folder))}
+        for name, error in errors.items():
+            if all(run.record.status is Status.FAILED for run in self.sweep.runs.values()):
+                raise CannotSearch(f"every run failed; {name}: {error}")
+            self.screen.say(f"WARNING: {name} failed twice and is left out, resume=latest makes it again: {error}")
 
     def _announced(self, runs: Sequence[PlannedRun], later: int) -> str:
         """Return the line of a wave, and how long it and at least `later` runs take, as the runs so far took."""
@@ -139,7 +148,7 @@ class Study:
             return None
         if lines := differing(recorded.record.config, run.config):
             raise CannotResume(f"{self.folder / run.folder}: {'; '.join(lines)}")
-        has_failed = self.failure_is_a_miss and recorded.record.status is Status.FAILED
+        has_failed = self._attempts[run.folder] >= ATTEMPTS and recorded.record.status is Status.FAILED
         if not has_failed and not is_finished(recorded, run.config):
             return None
         # Its losses are read for its row: what cannot be read is not known, and no miss.

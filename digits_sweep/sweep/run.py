@@ -431,8 +431,8 @@ class _RecordedTraining:
 
     def _reaches_all_targets(self) -> bool:
         """Return whether the run ends because it has reached all that it is to stop at, and note that."""
-        evaluation = self.request.config.evaluation
-        if not evaluation.stop or not all_reached(asdict(evaluation.targets), self.recorded.evaluations):
+        evaluation, rows = self.request.config.evaluation, self.recorded.evaluations
+        if not evaluation.stop or not all_reached(asdict(evaluation.targets), rows, evaluation.on_balance):
             return False
         self.record.ended = ALL_TARGETS
         return True

@@ -111,14 +111,15 @@ class Evaluator:
         test = evaluated(len(digits.test_labels), config.test_samples)
         self.train = scale(digits.train_images[train], how).to(device), digits.train_labels[train].to(device)
         self.test = scale(digits.test_images[test], how).to(device), digits.test_labels[test].to(device)
-        self.measures_noise, self.loss = config.noise_scale, loss
+        self.measures_noise, self.loss, self.population = config.noise_scale, loss, len(digits.train_labels)
 
     def measure(self, model: nn.Module) -> Measurements:
         """Measure `model`, which lies on the evaluator's device."""
         noise = no_noise = None
         # What can be evaluated may still have no gradient in evaluation mode.
         try:
-            noise = gradient_noise(model, *self.train, loss=self.loss) if self.measures_noise else None
+            if self.measures_noise:
+                noise = gradient_noise(model, *self.train, loss=self.loss).of_population(self.population)
         except Exception as error:
             no_noise = reason_of(error)
         train, test = (evaluate(model, *part, loss=self.loss) for part in (self.train, self.test))

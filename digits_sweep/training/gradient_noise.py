@@ -12,6 +12,9 @@ of m is |G|^2 + tr(Sigma). Solved for the two, as in appendix A.1 there with bat
 If the gradients of single examples cannot be had, those of micro-batches of b examples stand for them. With m the mean
 of their squares, |G|^2 + tr(Sigma) / b is expected of it: |G|^2 = (n g2 - b m) / (n - b) and
 tr(Sigma) = (m - g2) / (1/b - 1/n), which is the same for b = 1.
+
+So it is if examples never end. Of the N of a training set, n are drawn without replacement, and the expectation of g2
+is |G|^2 + tr(Sigma) (1/n - 1/N) (Cochran 1977, Sampling Techniques, section 2.6): |G|^2 is larger by tr(Sigma) / N.
 """
 
 import logging
@@ -45,6 +48,10 @@ class GradientNoise:
 
     squared_norm: float
     trace: float
+
+    def of_population(self, size: int) -> "GradientNoise":
+        """Return the noise if the examples are some of a training set of `size`: on all of it, G is exact."""
+        return GradientNoise(self.squared_norm + self.trace / size, self.trace)
 
     @property
     def scale(self) -> float:

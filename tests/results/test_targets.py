@@ -1,7 +1,9 @@
 """Where a run's evaluations fall below its thresholds: bracketed, interpolated, never guessed."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -171,3 +173,43 @@ def test_targets_are_a_table_in_which_what_is_missing_is_empty(tmp_path):
 def test_without_a_target_the_table_has_its_columns(tmp_path):
     write_targets(tmp_path, [])
     assert pd.read_csv(tmp_path / "targets.csv").columns[-1] == "direction"
+
+
+def moving(chance, per_doubling, noise):
+    """Evaluations of an error that halves with every doubling and moves up and down: 0.1 after 1,000 iterations."""
+    iterations = 2 ** np.arange(4, 14, 1 / per_doubling)
+    errors = 100 / iterations * np.exp(noise * chance.standard_normal(len(iterations)))
+    return [Point(at, at, at, value) for at, value in zip(iterations, errors, strict=True)]
+
+
+def median_crossing(per_doubling, on_balance):
+    chance = np.random.default_rng(0)
+    crossings = [crossing(moving(chance, per_doubling, 0.3), 0.1, on_balance=on_balance).crossed for _ in range(400)]
+    return np.exp(np.mean([math.log(point.iterations) for point in crossings]))
+
+
+def test_an_error_that_moves_is_below_on_balance_at_the_same_step_however_often_it_is_looked_at():
+    first = [median_crossing(density, on_balance=False) for density in (6, 12, 24)]
+    assert first[0] > 1.05 * first[1] > 1.1 * first[2]
+    on_balance = [median_crossing(density, on_balance=True) for density in (6, 12, 24)]
+    assert on_balance == pytest.approx([1000] * 3, rel=0.03)
+
+
+@given(points=evaluations(), threshold=VALUES)
+def test_on_balance_a_value_above_gives_way_to_one_below(points, threshold):
+    found = crossing(points, threshold, on_balance=True)
+    if found.reached:
+        assert found.at.value < threshold
+        assert found.before is None or found.before.value >= threshold
+    falling = sorted(points, key=lambda point: -point.value)
+    falling = [replace(point, iterations=number) for number, point in enumerate(falling)]
+    assert crossing(falling, threshold, on_balance=True) == crossing(falling, threshold)
+
+
+def test_on_balance_a_run_ends_so_many_doublings_beyond_its_last_target():
+    rows = [
+        EvaluationRow(at, at, 0.1, 1.0, error, 1.0, error, 0, None) for at, error in ((8, 0.2), (16, 0.05), (23, 0.02))
+    ]
+    assert not all_reached({"train_error": [0.1]}, rows[:2], 0.5)
+    assert all_reached({"train_error": [0.1]}, rows, 0.5)
+    assert all_reached({"train_error": [0.1]}, rows[:2])

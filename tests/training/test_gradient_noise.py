@@ -54,6 +54,18 @@ def test_the_squared_gradients_of_an_mlp_are_those_of_autograd(side, count, seed
     assert_like_the_definition(model, images, labels, rel=1e-9)
 
 
+def test_on_the_whole_training_set_the_gradient_is_exact_and_on_a_part_of_it_unbiased():
+    torch.manual_seed(0)
+    model = build_model(mlp(hidden_size=4), 0, (1, 3, 3)).double()
+    images, labels = torch.randn(40, 1, 3, 3, dtype=torch.float64), torch.randint(0, 10, (40,))
+    whole = gradient_noise(model, images, labels).of_population(40)
+    without_end = gradient_noise(model, images, labels)
+    assert whole.squared_norm == pytest.approx(without_end.squared_norm + whole.trace / 40)
+    drawn = (torch.randperm(40)[:20] for _ in range(400))
+    parts = [gradient_noise(model, images[part], labels[part]).of_population(40) for part in drawn]
+    assert sum(part.squared_norm for part in parts) / 400 == pytest.approx(whole.squared_norm, rel=0.05)
+
+
 class Frozen(nn.Module):
     """A network with a part that is not trained."""
 
