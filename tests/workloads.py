@@ -9,6 +9,8 @@ from torch import nn
 
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import AdamConfig, Config, MLPConfig, ModelConfig, OptimizerConfig, SGDConfig
+from digits_sweep.training.building import options_here
+from digits_sweep.training.engines import engines_for
 from digits_sweep.training.engines.native import NativeEngine
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.model import MODELS, build_model
@@ -99,3 +101,15 @@ def workload(
 
 
 needs_compiler = pytest.mark.skipif(NativeEngine.refusal(workload()) is not None, reason="there is no C compiler")
+
+
+def choose_engine(name: str, workload: Workload) -> tuple[str, str]:
+    """The engine that comes first for a workload, and why."""
+    names, reason = engines_for(name, workload)
+    return names[0], reason
+
+
+def engine_for(config: Config) -> tuple[str, str]:
+    """The engine that comes first for a configuration, and why."""
+    options, reason = options_here(config)
+    return options[0].engine, reason

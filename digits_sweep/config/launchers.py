@@ -10,7 +10,7 @@ class Launcher:
     `extra` is the optional dependency that brings it. `in_process` launchers train in the process of the command, one
     run after the other; `stops_early` says whether `fail_fast` can end the sweep; `resumed_keys` are the keys below
     `hydra.launcher` that a resume repeats from the recorded command. `is_slurm`: its runs are jobs of a Slurm cluster,
-    which go on without this program.
+    which go on without this program. `elsewhere`: jobs run on other machines than the command, with other devices.
     """
 
     name: str
@@ -19,24 +19,25 @@ class Launcher:
     stops_early: bool = False
     resumed_keys: tuple[str, ...] = ()
     is_slurm: bool = False
+    elsewhere: bool = False
 
 
 # Where submitit keeps its jobs in a sweep's folder: in a new folder each time, which it fills with links of its own.
 SUBMITIT_FOLDER = ".submitit"
 
-OF_A_QUEUE = ("timeout_min", "cpus_per_task", "mem_gb")
-OF_SLURM = ("partition", "account", "qos", *OF_A_QUEUE)
+OF_A_QUEUE = ("timeout_min", "cpus_per_task", "mem_gb", "gpus_per_node")
+OF_SLURM = ("partition", "account", "qos", "gpus_per_task", *OF_A_QUEUE)
 
 LAUNCHERS = {
     launcher.name: launcher
     for launcher in (
         Launcher("basic", in_process=True, stops_early=True),
         Launcher("joblib", extra="joblib", stops_early=True, resumed_keys=("n_jobs",)),
-        Launcher("slurm", extra="slurm", resumed_keys=OF_SLURM, is_slurm=True),
-        Launcher("submitit_slurm", extra="slurm", resumed_keys=OF_SLURM, is_slurm=True),
+        Launcher("slurm", extra="slurm", resumed_keys=OF_SLURM, is_slurm=True, elsewhere=True),
+        Launcher("submitit_slurm", extra="slurm", resumed_keys=OF_SLURM, is_slurm=True, elsewhere=True),
         Launcher("submitit_local", extra="slurm", resumed_keys=OF_A_QUEUE),
         Launcher("ray", extra="ray"),
-        Launcher("ray_cluster", extra="ray"),
+        Launcher("ray_cluster", extra="ray", elsewhere=True),
     )
 }
 

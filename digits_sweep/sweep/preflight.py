@@ -15,12 +15,12 @@ from digits_sweep.config.schema import Config, DataConfig, OwnDataConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, for_run, load, name_of
-from digits_sweep.errors import InvalidConfig, OwnCodeFailed, escape_controls
+from digits_sweep.errors import DeviceUnavailable, EngineRefused, InvalidConfig, OwnCodeFailed, escape_controls
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import make_folder, replace_file
 from digits_sweep.trackers.registry import check as check_trackers
-from digits_sweep.training.building import engine_for, loss_at_start, try_network
-from digits_sweep.training.device import flush_denormals_from_now_on, is_out_of_memory
+from digits_sweep.training.building import loss_at_start, options_here, try_network
+from digits_sweep.training.device import flush_denormals_from_now_on, is_out_of_memory, resolve_device
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.losses import LOSSES
 from digits_sweep.training.model import MODELS
@@ -151,8 +151,14 @@ def _check_program(planned: Plan) -> None:
         raise InvalidConfig(f"command={planned.settings.command}: there is no program {program} here")
 
 
+SETTLED_THERE = "settled where it runs"
+
+
 def engines(planned: Plan) -> dict[str, str]:
-    """Return the name of the engine of every run, by its folder. Engines are asked once for runs that are alike."""
+    """Return the engine of every run by its folder, or those that will be tried; asked once for runs that are alike.
+
+    A device that this machine does not have is no mistake if the runs train elsewhere.
+    """
     if planned.settings.command is not None:
         return dict.fromkeys((run.folder for run in planned.runs), OWN_LOOP)
     asked: dict[str, str] = {}
@@ -160,15 +166,27 @@ def engines(planned: Plan) -> dict[str, str]:
     for run in planned.runs:
         config = run.config
         parts = (config.model, config.optimizer, config.schedule, config.loss, config.engine, config.device)
-        alike = repr((name_of(config.data), *parts))
+        alike = repr((name_of(config.data), config.data.batch_size, *parts))
         if alike not in asked:
             try:
-                asked[alike], _ = engine_for(config)
+                options, _ = options_here(config)
+                asked[alike] = " or ".join(dict.fromkeys(option.engine for option in options))
+                if planned.launcher.elsewhere and (config.engine.name, config.device) == ("auto", "auto"):
+                    asked[alike] = SETTLED_THERE
+            except (DeviceUnavailable, EngineRefused):
+                # Whether the other machine has a GPU, only its job sees.
+                if not planned.launcher.elsewhere or not _wants_gpu(config) or resolve_device("auto").type != "cpu":
+                    raise
+                asked[alike] = SETTLED_THERE
             except (RuntimeError, MemoryError) as error:
                 reason = (str(error).splitlines() or ["out of memory"])[0]
                 raise InvalidConfig(f"model={config.model.name}: cannot be built ({reason})") from error
         found[run.folder] = asked[alike]
     return found
+
+
+def _wants_gpu(config: Config) -> bool:
+    return config.device not in ("auto", "cpu") or config.engine.name.startswith("cuda")
 
 
 def _unknown_names(config: Config) -> Iterator[str]:

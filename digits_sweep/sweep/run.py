@@ -18,7 +18,7 @@ from digits_sweep.config.keys import differing
 from digits_sweep.config.own_code import changed_code, sources
 from digits_sweep.config.own_command import words_of
 from digits_sweep.config.process_state import changes_taken_back, what_was_taken_back
-from digits_sweep.config.schema import Config, EngineConfig
+from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, for_run, load, make_ready, name_of
 from digits_sweep.errors import (
@@ -26,12 +26,14 @@ from digits_sweep.errors import (
     CannotRecord,
     CannotResume,
     DataUnavailable,
+    DeviceUnavailable,
     EngineRefused,
     InvalidConfig,
     UnreadableRecord,
     reason_of,
     shortened,
 )
+from digits_sweep.machine import usable_cores
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import RunningLoss
@@ -54,6 +56,7 @@ from digits_sweep.sweep.own_command import new_attempt, run_command
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles, RunState, load_run_state
+from digits_sweep.sweep.settle import as_settled
 from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.device import PeakMemory, flush_denormals_from_now_on, is_out_of_memory, resolve_device
 from digits_sweep.training.engines import AUTO_PICKS, ENGINES
@@ -142,7 +145,7 @@ def _attempt(request: RunRequest, state: RunState) -> None:
     memory: PeakMemory | None = None
     training: _RecordedTraining | None = None
     try:
-        device = resolve_device(request.config.device)
+        device = resolve_device(as_settled(request.config, record).device)
         with observing(record, "peak_memory_mb"):
             memory = PeakMemory(device)
         digits = digits_for(request.config, request.manifest, record, request.screen.say)
@@ -292,7 +295,7 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
     """
     if before is not None and (changes := list(changed_code(config, record.own_code))):
         raise CannotResume("; ".join(changes))
-    built = build_engine(config, digits) if before is None else _as_it_started(config, digits, record)
+    built = _as_planned(config, digits, record) if before is None else _as_it_started(config, digits, record)
     if before is not None:
         restore(built.engine, before)
     record.flush_denormal = built.configure_threads()
@@ -304,11 +307,25 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
     return built
 
 
+def _as_planned(config: Config, digits: Digits, record: Record) -> BuiltEngine:
+    """Build the engine that was settled for a run before the sweep started, or another one if this machine differs."""
+    settled = as_settled(config, record)
+    if settled.num_threads != config.num_threads and int(settled.num_threads) > usable_cores():
+        settled = replace(settled, num_threads=config.num_threads)
+    try:
+        built = build_engine(settled, digits)
+    except (EngineRefused, DeviceUnavailable):
+        if settled == config:
+            raise
+        return build_engine(config, digits)
+    return built if settled.engine == config.engine else replace(built, reason=record.engine_reason or built.reason)
+
+
 def _as_it_started(config: Config, digits: Digits, record: Record) -> BuiltEngine:
     """Build the engine that a run started with, even if `engine=auto` would take another one now."""
     started = recorded_engine(config, record)
     try:
-        built = build_engine(replace(config, engine=EngineConfig(started or config.engine.name)), digits)
+        built = build_engine(as_settled(config, record), digits)
     except EngineRefused as refused:
         if started is None:
             raise

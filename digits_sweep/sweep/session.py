@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from digits_sweep.config.plan import Plan
+from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import DataConfig, OwnDataConfig
 from digits_sweep.config.text import as_argument
 from digits_sweep.data.digits import Digits
@@ -40,6 +40,7 @@ from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
 from digits_sweep.sweep.run_files import FILES
 from digits_sweep.sweep.seeds import due, launch_due
+from digits_sweep.sweep.settle import Settled, settle
 from digits_sweep.trackers.following import report_to_trackers
 from digits_sweep.training.device import flush_denormals_from_now_on
 
@@ -166,11 +167,18 @@ def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None
     Of a run whose record cannot be read, all files are set aside, which `say` is told. Raises OSError if a record
     cannot be written.
     """
-    for number, run in enumerate(planned.runs):
-        folder, config = sweep.folder / run.folder, asdict(run.config)
+
+    def is_ready(run: PlannedRun) -> bool:
         before = sweep.runs.get(run.folder)
-        if sweep.config_of(run.folder) == config or (before and is_finished(before, run.config)):
-            continue
+        finished = before is not None and is_finished(before, run.config)
+        return finished or sweep.config_of(run.folder) == asdict(run.config)
+
+    unready = tuple(run for run in planned.runs if not is_ready(run))
+    new = tuple(run for run in unready if run.folder not in sweep.runs)
+    settled = settle(replace(planned, runs=new), sweep.manifest, say) if new and sweep.manifest else {}
+    numbers = {run.folder: number for number, run in enumerate(planned.runs)}
+    for run in unready:
+        folder, config, before = sweep.folder / run.folder, asdict(run.config), sweep.runs.get(run.folder)
         make_folder(folder)
         if before:
             _continue(before, config)
@@ -178,7 +186,8 @@ def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None
         if run.folder in sweep.unreadable:
             aside = set_aside(folder, FILES)
             say(f"{sweep.unreadable[run.folder]}; the files of {run.folder} are in {aside}, it starts again")
-        write_record(folder, Record(number, folder=run.folder, config=config))
+        auto = asdict(settled.get(run.folder, Settled()))
+        write_record(folder, Record(numbers[run.folder], folder=run.folder, config=config, **auto))
 
 
 def _continue(run: RecordedRun, config: dict[str, Any]) -> None:

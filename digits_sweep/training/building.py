@@ -12,14 +12,16 @@ from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import DATASETS, for_run, known_of, load, name_of
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed
-from digits_sweep.training.device import resolve_device, threads_for
-from digits_sweep.training.engines import ENGINES, choose_engine
+from digits_sweep.machine import usable_cores
+from digits_sweep.training.device import gpus_here, resolve_device
+from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.protocol import Engine, Workload
 from digits_sweep.training.evaluation import evaluate, evaluated
 from digits_sweep.training.losses import PLAIN, Loss, build_loss, tensor_of
 from digits_sweep.training.model import build_model
 from digits_sweep.training.optimizers import build_optimizer
 from digits_sweep.training.stopwatch import Stopwatch
+from digits_sweep.training.trial import Option, fastest, options_for
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,10 @@ def model_on_meta(config: Config) -> nn.Module:
         return build_model(config.model, config.seed, *known)
 
 
-def engine_for(config: Config) -> tuple[str, str]:
-    """Return the name of the engine that a run of `config` would get on this machine, and why, without building it.
+def options_here(config: Config, most_threads: int = 1) -> tuple[list[Option], str]:
+    """Return the engines and numbers of threads that a run of `config` may get on this machine, without building them.
+
+    It gets the first; if there are several, the fastest. The second text says why.
 
     Raises `EngineRefused` if the engine cannot train this model there, `DeviceUnavailable` if the device is missing,
     `InvalidConfig` if the user's own data, model or optimizer cannot be had.
@@ -68,7 +72,7 @@ def engine_for(config: Config) -> tuple[str, str]:
     if config.optimizer.name == "own":
         build_optimizer(config.optimizer, model.parameters(), fused=False)
     images, labels = examples_of(config, 0)
-    return choose_engine(config.engine.name, workload_of(config, images, labels, model, device))
+    return options_for(config, workload_of(config, images, labels, model, device), most_threads)
 
 
 def examples_of(config: Config, count: int) -> tuple[Tensor, Tensor]:
@@ -82,18 +86,24 @@ def examples_of(config: Config, count: int) -> tuple[Tensor, Tensor]:
 
 
 def build_engine(config: Config, digits: Digits) -> BuiltEngine:
-    """Choose and build the engine that `config` asks for.
+    """Choose and build the engine that `config` asks for; what is `auto` is tried if it is not known.
 
-    Raises `EngineRefused` if it cannot train this model there, `DeviceUnavailable` if the device is missing.
+    At most as many threads are tried as this process has cores for. Raises `EngineRefused` if the engine cannot train
+    this model there, `DeviceUnavailable` if the device is missing.
     """
     device = resolve_device(config.device)
     stopwatch = Stopwatch(device)
     with stopwatch.running():
         model = build_model(config.model, config.seed, digits.image_shape, digits.train_images.dtype)
         workload = workload_of(config, digits.train_images, digits.train_labels, model, device)
-        name, reason = choose_engine(config.engine.name, workload)
-        engine = ENGINES[name](workload)
-    return BuiltEngine(engine, name, reason, device, threads_for(config.num_threads), stopwatch.seconds, workload.loss)
+        options, reason = options_for(config, workload, usable_cores())
+        option = options[0]
+        if len(options) > 1:
+            option, reason = fastest(config, digits, workload, options)
+        if device.type == "cpu" and config.device == "auto" and (no_gpu := list(filter(None, gpus_here()))):
+            reason = "; ".join([reason, "on the CPU", *no_gpu])
+        engine = ENGINES[option.engine](workload)
+    return BuiltEngine(engine, option.engine, reason, device, option.num_threads, stopwatch.seconds, workload.loss)
 
 
 def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module, device: torch.device) -> Workload:

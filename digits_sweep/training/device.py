@@ -1,46 +1,87 @@
 """The device: which one, its threads, its denormals, its random numbers, its memory."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from digits_sweep.errors import DeviceUnavailable
+from digits_sweep.errors import DeviceUnavailable, reason_of
+
+MB = 1e6
+# What a GPU must be able to give: PyTorch's own context takes half of it.
+LEAST_GPU_BYTES = 2**30
 
 
 def resolve_device(name: str) -> torch.device:
     """Return the device behind `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
-    `auto` takes a CUDA GPU, else Apple's, else the CPU. Raises `DeviceUnavailable` if PyTorch sees no such device.
+    `auto` takes the first CUDA GPU that can be used, else Apple's, else the CPU. Raises `DeviceUnavailable` if PyTorch
+    sees no such device, or has no kernels for it.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
+        usable = [index for index, why_not in enumerate(gpus_here()) if why_not is None]
+        if usable:
+            return torch.device("cuda", usable[0])
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda":
         seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= seen:
             raise DeviceUnavailable(f"device={name}: PyTorch sees {seen} CUDA devices here; choose auto or cpu")
+        if why_not := _without_kernels(device.index or 0):
+            raise DeviceUnavailable(f"device={name}: {why_not}; choose auto or cpu")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceUnavailable("device=mps: PyTorch sees no Apple GPU here; choose auto or cpu")
     return device
 
 
-def threads_for(num_threads: int | str) -> int:
-    """Return the number of CPU threads for the key `num_threads`: `auto` is one, on every machine.
+@cache
+def gpus_here() -> list[str | None]:
+    """Return for every CUDA GPU that PyTorch sees why `device=auto` does not take it, or None if it does.
 
-    Another number of threads may add in another order and so change the last digit of a loss: a number that depended
-    on the machine, or on a launcher's share of it, would give the same command other results elsewhere, and a resumed
-    run other results than it began with. One is also what pays for small networks, whose steps are operations of some
-    microseconds: on two quiet cores a second thread gains about a tenth at batch size 100, but while another program
-    took one of the cores, an epoch of 0.7 s was seen to take half a minute. `engine=native` gives the same bits for any
-    number of threads, but there too a second one costs time at small batch sizes while others use the cores.
+    Looked at once in a process: later, the memory that a GPU cannot give may be that of this process's own runs.
     """
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [_why_not(index) for index in range(seen)]
+
+
+def _why_not(index: int) -> str | None:
+    try:
+        if why_not := _without_kernels(index):
+            return why_not
+        free, _ = torch.cuda.mem_get_info(index)
+    # A GPU that another user has for himself alone, or that has failed, says so in errors of many kinds.
+    except RuntimeError as error:
+        return f"cuda:{index}: {reason_of(error)}"
+    if free < LEAST_GPU_BYTES:
+        return f"cuda:{index} has {free / MB:,.0f} MB of memory left, and {LEAST_GPU_BYTES / MB:,.0f} are needed"
+    return None
+
+
+def _without_kernels(index: int) -> str | None:
+    """Say that this PyTorch was not compiled for a GPU, or return None.
+
+    Machine code (`sm_86`) runs on GPUs of the same major version and the same minor version or a higher one;
+    intermediate code (`compute_90`) is compiled for any later GPU.
+    """
+    major, minor = torch.cuda.get_device_capability(index)
+    listed = torch.cuda.get_arch_list()
+    for kind, digits in (re.match(r"(sm|compute)_(\d+)", name).groups() for name in listed):  # type: ignore[union-attr]
+        compiled_for = int(digits[:-1]), int(digits[-1])
+        if compiled_for <= (major, minor) and (kind == "compute" or compiled_for[0] == major):
+            return None
+    name = torch.cuda.get_device_name(index)
+    return f"cuda:{index} ({name}, {major}.{minor}): this PyTorch has kernels for {', '.join(listed) or 'no GPU'} only"
+
+
+def threads_for(num_threads: int | str) -> int:
+    """Return the number of CPU threads that a run needs at least: one if the key `num_threads` is `auto`."""
     return 1 if num_threads == "auto" else int(num_threads)
 
 
@@ -65,7 +106,7 @@ def _generators(device: torch.device) -> list[torch.Generator]:
 
 
 @contextmanager
-def _random_numbers_kept(device: torch.device) -> Iterator[None]:
+def random_numbers_kept(device: torch.device) -> Iterator[None]:
     """Leave PyTorch's global random numbers after the block where they stood before it."""
     generators = _generators(device)
     states = [generator.get_state() for generator in generators]
@@ -82,14 +123,14 @@ class RandomNumbers:
     def __init__(self, device: torch.device, seed: int) -> None:
         """Start the stream of the CPU and of `device` from `seed` (0 to 2**64 - 1)."""
         self.device = device
-        with _random_numbers_kept(device):
+        with random_numbers_kept(device):
             self.states = [generator.manual_seed(seed).get_state() for generator in _generators(device)]
 
     @contextmanager
     def drawn_from(self) -> Iterator[None]:
         """Let whatever draws random numbers in the block draw from this stream; the global ones stay as they are."""
         generators = _generators(self.device)
-        with _random_numbers_kept(self.device):
+        with random_numbers_kept(self.device):
             for generator, state in zip(generators, self.states, strict=True):
                 generator.set_state(state)
             yield
@@ -100,7 +141,7 @@ class RandomNumbers:
 def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put every module of `model` into evaluation mode in the block; restore modes and random numbers after it."""
     modes = {module: module.training for module in model.modules()}
-    with _random_numbers_kept(device):
+    with random_numbers_kept(device):
         try:
             model.eval()
             yield
@@ -109,7 +150,6 @@ def frozen(model: nn.Module, device: torch.device) -> Iterator[None]:
                 module.training = training
 
 
-MB = 1e6
 # Linux counts the most memory that was resident, and starts counting anew if 5 is written here.
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 # How PyTorch's allocator of the CPU words it, which has no error of its own.

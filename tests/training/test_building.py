@@ -7,9 +7,9 @@ import torch
 
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import DeviceUnavailable
-from digits_sweep.training.building import BuiltEngine, build_engine, engine_for
-from digits_sweep.training.device import resolve_device
-from tests.workloads import settings
+from digits_sweep.training.building import BuiltEngine, build_engine
+from digits_sweep.training.device import gpus_here, resolve_device
+from tests.workloads import engine_for, settings
 
 
 def built(*overrides: str, side: int = 28) -> BuiltEngine:
@@ -52,6 +52,12 @@ def test_a_model_is_built_for_the_images_of_its_data():
 # The device
 
 
+@pytest.fixture(autouse=True)
+def _the_machine_as_it_is():
+    yield
+    gpus_here.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("gpus", "name", "device"),
     [(0, "auto", "cpu"), (0, "cpu", "cpu"), (2, "auto", "cuda:0"), (2, "cuda", "cuda:0"), (2, "cuda:1", "cuda:1")],
@@ -77,7 +83,61 @@ def test_a_device_that_is_not_there_is_refused_by_name(gpus, name, reason, monke
     assert str(refusal.value) == f"device={name}: {reason}; choose auto or cpu"
 
 
-def sees(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def sees(gpus: int, monkeypatch: pytest.MonkeyPatch, capability=(9, 0), kernels=("sm_80", "sm_90"), free=80e9) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "A100")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: list(kernels))
+    monkeypatch.setattr(
+        torch.cuda, "mem_get_info", lambda index: (free[index] if isinstance(free, list) else free, 80e9)
+    )
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    gpus_here.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernels", "runs"),
+    [
+        ((9, 0), ["sm_80", "sm_90"], True),
+        ((8, 6), ["sm_80", "sm_90"], True),
+        ((8, 0), ["sm_86"], False),
+        ((3, 7), ["sm_75", "sm_80"], False),
+        ((12, 0), ["sm_90"], False),
+        ((12, 0), ["sm_90", "compute_90"], True),
+        ((10, 0), ["sm_100a", "sm_120"], True),
+        ((9, 0), [], False),
+    ],
+)
+def test_auto_takes_a_gpu_that_this_pytorch_has_kernels_for(capability, kernels, runs, monkeypatch):
+    sees(1, monkeypatch, capability, kernels)
+    assert resolve_device("auto").type == ("cuda" if runs else "cpu")
+    if runs:
+        assert resolve_device("cuda").type == "cuda"
+        return
+    with pytest.raises(DeviceUnavailable, match=r"device=cuda: cuda:0 \(A100, .*\): this PyTorch has kernels for"):
+        resolve_device("cuda")
+
+
+def test_auto_takes_a_gpu_that_has_memory_to_give_and_stays_with_it(monkeypatch):
+    free = [0.3e9, 5e9]
+    sees(2, monkeypatch, free=free)
+    assert resolve_device("auto") == torch.device("cuda:1")
+    # The process's own runs have it now.
+    free[1] = 0.2e9
+    assert resolve_device("auto") == torch.device("cuda:1")
+    gpus_here.cache_clear()
+    assert resolve_device("auto") == torch.device("cpu")
+    assert gpus_here() == [
+        f"cuda:{index} has {free} MB of memory left, and 1,074 are needed" for index, free in enumerate((300, 200))
+    ]
+
+
+def test_a_gpu_that_does_not_answer_is_passed_over(monkeypatch):
+    def busy(index):
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable\nCompile with ...")
+
+    sees(1, monkeypatch)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", busy)
+    assert resolve_device("auto").type == "cpu"
+    assert gpus_here() == ["cuda:0: CUDA error: all CUDA-capable devices are busy or unavailable"]

@@ -21,21 +21,25 @@ ENGINES: dict[str, type[Engine]] = {
 AUTO_PICKS = "; engine=auto picks one that works"
 
 
-def choose_engine(name: str, workload: Workload) -> tuple[str, str]:
-    """Return the name of the engine to train `workload` with, and why, in a few words.
+def engines_for(name: str, workload: Workload) -> tuple[list[str], str]:
+    """Return the engines that can train `workload`, the one first that is the fastest for most, and why in a few words.
 
-    Raises `EngineRefused` if the engine `name` cannot train it, and KeyError if there is no such engine.
+    That is the engine `name` alone if it is not `auto`. Raises `EngineRefused` if none can train it, and KeyError if
+    there is no such engine.
     """
     if name != "auto":
         if reason := ENGINES[name].refusal(workload):
             raise EngineRefused(f"engine={name}: {reason}{AUTO_PICKS}")
-        return name, "asked for"
+        return [name], "asked for"
+    able: list[str] = []
     passed_over: list[str] = []
     for candidate, engine in ENGINES.items():
         if not engine.automatic:
             continue
-        reason = engine.refusal(workload)
-        if reason is None:
-            return candidate, "; ".join(["the fastest that can train this", *passed_over])
-        passed_over.append(f"not {candidate}: {reason}")
-    raise EngineRefused("engine=auto: " + "; ".join(passed_over))
+        if (reason := engine.refusal(workload)) is None:
+            able.append(candidate)
+        elif not able:
+            passed_over.append(f"not {candidate}: {reason}")
+    if not able:
+        raise EngineRefused("engine=auto: " + "; ".join(passed_over))
+    return able, "; ".join(["the fastest that can train this", *passed_over])

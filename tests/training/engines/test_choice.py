@@ -12,15 +12,25 @@ from digits_sweep.config.schema import ScheduleConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import DeviceUnavailable, EngineRefused
 from digits_sweep.training import engines
-from digits_sweep.training.building import build_engine, engine_for, model_on_meta
-from digits_sweep.training.engines import ENGINES, choose_engine
+from digits_sweep.training.building import build_engine, model_on_meta
+from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.closed_form import FlatParameters, FusedUpdate
 from digits_sweep.training.engines.eager import EagerEngine
 from digits_sweep.training.engines.protocol import constant_rate_only
 from digits_sweep.training.model import MLP, MODELS
 from digits_sweep.training.optimizers import OPTIMIZERS
 from tests import workloads
-from tests.workloads import ADAM, mlp, needs_compiler, optimizer_called, settings, small_convolution, workload
+from tests.workloads import (
+    ADAM,
+    choose_engine,
+    engine_for,
+    mlp,
+    needs_compiler,
+    optimizer_called,
+    settings,
+    small_convolution,
+    workload,
+)
 
 NO_GPU = "it needs an NVIDIA GPU"
 

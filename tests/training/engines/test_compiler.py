@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.errors import EngineRefused
-from digits_sweep.training.engines import choose_engine, compiler
+from digits_sweep.training.engines import compiler
 from digits_sweep.training.engines.compiler import load_library
 from digits_sweep.training.engines.native import NativeEngine
 from tests.sweep.disk import disk_after, recorded_changes
-from tests.workloads import workload
+from tests.workloads import choose_engine, workload
 
 CC = shutil.which("cc")
 needs_cc = pytest.mark.skipif(CC is None, reason="there is no C compiler")
