@@ -202,7 +202,7 @@ def test_the_script_speaks_the_language_of_the_page(alive):
     browser = alive("pt-BR")
     assert {"Salvar como CSV", "SVG", "PNG"} <= set(texts(browser, ".tools button"))
     labels = "return [...document.querySelectorAll('.tools button')].map(each => each.ariaLabel)"
-    assert "Salvar como SVG: Segundos por época" in browser.execute_script(labels)
+    assert "Salvar como SVG: Perda por época" in browser.execute_script(labels)
     assert browser.get_log("browser") == []
 
 
