@@ -75,7 +75,7 @@ POSITIVE = number_above(0)
 SHARE = number_between(0, 1)
 NOT_NEGATIVE = Rule(lambda value: 0 <= value < INFINITY, "must be 0 or a number above it")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be from 0 up to, not including, 1")
-SHARE = Rule(lambda value: 0 < value < 1, "must be a number between 0 and 1")
+FRACTION = Rule(lambda value: 0 < value < 1, "must be a number between 0 and 1")
 FINITE = Rule(lambda value: abs(value) < INFINITY, "must be a number")
 BETAS = Rule(
     lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
@@ -162,7 +162,7 @@ class OwnDataConfig(DataConfig):
 
     target: str | None = key(TARGET)
     arguments: dict[str, Any] = field(default_factory=dict)
-    test_fraction: float = key(SHARE, default=0.2)
+    test_fraction: float = key(FRACTION, default=0.2)
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.config.keys import KEY, results_of
+from digits_sweep.config.keys import KEY, results_of, value_of
 from digits_sweep.config.schema import SHARE, number_between, whole_number
 from digits_sweep.config.text import to_text
 from digits_sweep.report.study import ADDED
@@ -29,7 +29,7 @@ RULES = LIMITS | {
     "concurrent_runs": COUNT,
 }
 # What a run that trained for an epoch has; of a loop of the user's, the batch size alone is known to be there.
-TRAINED = ("batch_size", "lr", "weight_decay", "seconds_per_epoch", "loss_threshold", "iterations_per_epoch")
+TRAINED = ("batch_size", "lr", "weight_decay", "seconds_per_epoch", "iterations_per_epoch")
 
 
 def implausible(runs: pd.DataFrame, history: pd.DataFrame, records: dict[str, Record]) -> dict[str, str]:
@@ -43,7 +43,7 @@ def implausible(runs: pd.DataFrame, history: pd.DataFrame, records: dict[str, Re
         name = str(run["run_dir"])
         if name in records:
             doubts = chain(
-                _in_record(records[name]), _in_history(epochs.get(name), run["engine"] == OWN_LOOP), _in_row(run)
+                _in_record(records[name]), _in_history(epochs.get(name), _has_own_loss(records[name])), _in_row(run)
             )
             if doubt := next(doubts, None):
                 found[name] = doubt
@@ -78,8 +78,15 @@ def _in_row(run: dict[Any, Any]) -> Iterator[str]:
         yield f"record.json: below the threshold in epoch {first} of {run['epochs']}"
 
 
-def _in_history(epochs: pd.DataFrame | None, is_own_loop: bool) -> Iterator[str]:
+def _has_own_loss(record: Record) -> bool:
+    """Return whether a run's loss is the user's, and may be below 0."""
+    return OWN_LOOP in (record.engine, value_of(record.config, "engine.name")) or (
+        value_of(record.config, "loss.name") == "own"
+    )
+
+
+def _in_history(epochs: pd.DataFrame | None, has_own_loss: bool) -> Iterator[str]:
     if epochs is not None and not all(map(SECONDS.holds, epochs["seconds"])):
         yield "history.csv: an epoch took no time, or no number of seconds"
-    if epochs is not None and not is_own_loop and (epochs["loss_mean"] < 0).any():
+    if epochs is not None and not has_own_loss and (epochs["loss_mean"] < 0).any():
         yield "history.csv: a loss below 0"

@@ -1,6 +1,6 @@
 """What a plan leaves to the user's own data: the number of classes, batch sizes and thresholds that were not typed."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from digits_sweep.config.keys import checked
@@ -8,10 +8,12 @@ from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import Config, OwnDataConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.labels import description
-from digits_sweep.data.loading import for_run, load, name_of
+from digits_sweep.data.loading import DATASETS, for_run, load, name_of
 from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.training.device import flush_denormals_from_now_on
 
+# Of a data set whose size nobody knows yet, any batch size may fit.
+MANY = 10**9
 THRESHOLDS = "evaluation.targets.train_loss"
 
 
@@ -35,7 +37,29 @@ def fitted(planned: Plan, say: Callable[[str], None]) -> Plan:
                 if line not in said:
                     said[line] = None
                     say(line)
-    return replace(planned, runs=tuple(runs))
+    return replace(planned, runs=tuple(_of_batch_sizes_that_fit(runs, planned.typed)))
+
+
+def _of_batch_sizes_that_fit(runs: Sequence[PlannedRun], typed: Collection[str]) -> list[PlannedRun]:
+    """Return the runs without those whose batch size, which was not typed, is larger than the training set.
+
+    If all are too large, the batch is the whole set.
+    """
+    if "data.batch_size" in typed:
+        return list(runs)
+    fitting = [run for run in runs if run.config.data.batch_size <= _examples(run.config)]
+    if fitting:
+        return fitting
+    configs = (replace(run.config, data=replace(run.config.data, batch_size=_examples(run.config))) for run in runs)
+    return [replace(run, config=config) for run, config in zip(runs, configs, strict=True)]
+
+
+def _examples(config: Config) -> int:
+    """Return how many examples there are to train on; of a data set that says so, without loading it."""
+    if isinstance(config.data, OwnDataConfig):
+        return len(load(config.data, name_of(config.data), lambda line: None).train_labels)
+    known = DATASETS.get(config.data.name)
+    return known.train_samples or MANY if known else MANY
 
 
 def fitted_config(config: Config, digits: Digits, typed: Collection[str]) -> Config:
@@ -49,8 +73,6 @@ def fitted_config(config: Config, digits: Digits, typed: Collection[str]) -> Con
         data = replace(data, num_classes=outputs)
     if model.num_classes is None:
         model = replace(model, num_classes=outputs)
-    if "data.batch_size" not in typed:
-        data = replace(data, batch_size=min(data.batch_size, len(digits.train_labels)))
     # A choice of evaluations comes with the threshold of MNIST.
     if targets.train_loss and THRESHOLDS not in typed:
         threshold = config.trainer.loss_threshold

@@ -9,6 +9,9 @@ import pandas as pd
 import pytest
 
 from digits_sweep.results.record import read_record
+from digits_sweep.search.settings import read_critical
+from digits_sweep.sweep import preflight
+from digits_sweep.sweep.fitting import fitted
 
 CODE = """
 from types import SimpleNamespace
@@ -195,6 +198,16 @@ def test_a_threshold_is_asked_for_with_the_loss_at_the_start(program):
     )
     assert re.fullmatch(line, refused.stderr)
     assert program(*WINE, "evaluation=fine", "evaluation.targets.test_error=[0.1]", "dry_run=true").returncode == 0
+
+
+def test_batch_sizes_that_were_not_typed_fit_the_data(program, tmp_path):
+    (tmp_path / "few.py").write_text("import torch\ndef few():\n    return torch.rand(10, 3), torch.arange(10) % 2\n")
+    finished = program("data=own", "data.target=few:few", "trainer.loss_threshold=null", "trainer.num_epochs=1")
+    assert finished.returncode == 0, finished.stderr
+    assert list(program.table()["batch_size"]) == [8]
+    sizes = fitted(read_critical(["data=optdigits", "model=cnn"]).planned, lambda line: None).runs
+    assert [run.config.data.batch_size for run in sizes] == [5, 20, 100, 300, 1000]
+    preflight.check(fitted(read_critical(["data=optdigits", "model=cnn"]).planned, lambda line: None))
 
 
 def test_tokens_need_a_network_that_takes_them(command, program):
