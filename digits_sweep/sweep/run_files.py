@@ -10,9 +10,16 @@ import torch
 
 from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
-from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, first_lines
+from digits_sweep.errors import CannotResume, InvalidConfig, NewerFormat, UnreadableRecord, first_lines
 from digits_sweep.results import changes
-from digits_sweep.results.files import latest_readable, previous, remove_leftovers, replace_file, set_aside
+from digits_sweep.results.files import (
+    CHECKPOINT_BYTES,
+    latest_readable,
+    previous,
+    remove_leftovers,
+    replace_file,
+    set_aside,
+)
 from digits_sweep.results.losses import LOSSES_FILE, Losses
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
@@ -66,13 +73,17 @@ class RunFiles:
     def commit(self, engine: Engine, row: EpochRow, losses: Losses, evaluations: Sequence[EvaluationRow]) -> None:
         """Record an epoch: its row, its (iterations,) losses, and the evaluations since the one before.
 
-        Raises OSError if that fails, and `InvalidConfig` if a checkpoint cannot hold the state of the user's own parts.
+        Raises OSError if that fails, and `InvalidConfig` if a checkpoint cannot hold the state of the user's own parts,
+        or would be larger than what is read back.
         """
         self.wait_for_disk()
         self._pending = changes.in_background(partial(self.writer.append, row, losses, evaluations))
         state = state_of(engine, self.config)
         self.wait_for_disk()
         content = checkpoint_content(state, self.run_id, self.writer.written)
+        if len(content) > CHECKPOINT_BYTES:
+            reason = f"{len(content):,} bytes are more than the {CHECKPOINT_BYTES:,} that are read back"
+            raise InvalidConfig(f"{CHECKPOINT_FILE}: {reason}; train a smaller network, or with plain SGD")
         if not self._is_tried:
             # Whatever their state holds can be read back, or the run fails while nothing is lost.
             checkpoint_of(content, CHECKPOINT_FILE)

@@ -14,6 +14,7 @@ from digits_sweep.errors import CannotRecord, CannotResume
 from digits_sweep.results import changes
 from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.sweep import load_sweep
+from digits_sweep.sweep import run_files
 from digits_sweep.sweep.run import run
 from tests.killing import losses, weights
 from tests.records import interrupt
@@ -42,6 +43,14 @@ def three_epochs(tmp_path_factory) -> Path:
 @pytest.fixture
 def run_dir(two_epochs, tmp_path) -> Path:
     return shutil.copytree(two_epochs, tmp_path / "run")
+
+
+def test_a_checkpoint_that_could_not_be_read_back_is_refused_when_it_is_first_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_files, "CHECKPOINT_BYTES", 1_000)
+    recorded = run(config(2), tmp_path / "run")
+    assert recorded.status is Status.FAILED
+    assert "bytes are more than the 1,000 that are read back" in recorded.record.error
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def resumes_as_if_nothing_had_happened(run_dir: Path, three_epochs: Path) -> None:
