@@ -37,7 +37,7 @@ class Column:
 
 
 OF_A_GOAL = {"target": Column("string", Target), "threshold": Column("Float64", Positive)}
-SIZE, RATE, SEED = Column("Int64", Size), Column("Float64", Positive | None), Column("Int64", Count)
+SIZE, RATE, SEED = Column("Int64", Size), Column("Float64", PositiveOrInfinite | None), Column("Int64", Count)
 STEPS_TAKEN = Column("Float64", PositiveOrInfinite | None)
 TUNING_COLUMNS = {
     **{"batch_size": SIZE, "lr": RATE, "seed": SEED, **OF_A_GOAL},
