@@ -363,6 +363,7 @@ class Config:
     max_seeds: int = key(whole_number(LEAST_SEEDS, MOST_SEEDS), Role.ORIGIN, default=24)
     device: str = key(DEVICE)
     num_threads: int | str = key(THREADS)
+    deterministic: bool = key(default=False)
     outputs: str = key(FOLDER, Role.PLACE)
     resume: str | None = key(SWEEP, Role.COMMAND)
     dry_run: bool = key(role=Role.COMMAND)

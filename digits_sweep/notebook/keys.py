@@ -42,6 +42,7 @@ class Keys(TypedDict, total=False):
     data__num_classes: Several[int | None]
     data__target: Several[str | None]
     decay: Several[str | None]
+    deterministic: Several[bool]
     device: Several[str]
     dry_run: bool
     engine: Several[Literal["auto", "closed_form", "cuda_graph", "cuda_kernel", "eager", "lesson", "native"]]

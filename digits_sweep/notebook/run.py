@@ -75,10 +75,13 @@ def restored_process_state() -> Iterator[None]:
     names = ("SIGINT", "SIGTERM", "SIGALRM", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     handlers = {number: signal.getsignal(number) for number in numbers}
+    deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:
+            torch.use_deterministic_algorithms(deterministic)
         torch.set_flush_denormal(flushes_denormals)
         for number, handler in handlers.items():
             # Only the main thread may, and only it can have changed them. None is a handler that is not Python's.

@@ -104,9 +104,9 @@ class Record:
     `resumed_after` has the last finished epoch for every time that the run was resumed, `seconds_recording` the time
     that writing all this took. `test_answers` counts the predictions on the test set, one number a class, and
     `classes_never_predicted` the classes of its digits that have none. `not_measured` has the reason for every column
-    that could not be measured. `parameters` counts the numbers that are trained, `own_code` has the SHA-256 of every
-    file of the user's code. `concurrent_runs` is the most runs of the sweep that trained at once on the machine.
-    `files` says how long the files beside the record are, as soon as the run has ended.
+    that could not be measured, `arithmetic` says how a GPU computes. `parameters` counts the numbers that are trained,
+    `own_code` has the SHA-256 of every file of the user's code. `concurrent_runs` is the most runs of the sweep that
+    trained at once on the machine. `files` says how long the files beside the record are, as soon as the run has ended.
     """
 
     number: Count
@@ -124,6 +124,7 @@ class Record:
     device: str | None = None
     num_threads: Size | None = None
     flush_denormal: bool | None = None
+    arithmetic: str | None = None
     parameters: Count | None = None
     own_code: dict[str, str] = field(default_factory=dict)
     started_at: str | None = None

@@ -58,7 +58,13 @@ from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles, RunState, load_run_state
 from digits_sweep.sweep.settle import as_settled
 from digits_sweep.training.building import BuiltEngine, build_engine
-from digits_sweep.training.device import PeakMemory, flush_denormals_from_now_on, is_out_of_memory, resolve_device
+from digits_sweep.training.device import (
+    PeakMemory,
+    arithmetic_of,
+    flush_denormals_from_now_on,
+    is_out_of_memory,
+    resolve_device,
+)
 from digits_sweep.training.engines import AUTO_PICKS, ENGINES
 from digits_sweep.training.epochs import Epoch, is_last, train
 from digits_sweep.training.evaluation import Evaluator, evaluate
@@ -299,6 +305,7 @@ def engine_for_run(config: Config, digits: Digits, record: Record, before: Check
     if before is not None:
         restore(built.engine, before)
     record.flush_denormal = built.configure_threads()
+    record.arithmetic = arithmetic_of(built.device)
     record.engine, record.engine_reason = built.name, built.reason
     record.device, record.num_threads = str(built.device), built.num_threads
     record.own_code = sources(config)

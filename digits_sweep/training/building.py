@@ -1,5 +1,6 @@
 """From configuration and data to an engine that is ready for its first epoch."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,13 +36,17 @@ class BuiltEngine:
     num_threads: int
     seconds_setup: float
     loss: Loss = PLAIN
+    deterministic: bool = False
 
     def configure_threads(self) -> bool:
-        """Set this process to the engine's number of threads and treatment of denormals; return if they are flushed.
+        """Set this process to the engine's threads, algorithms and treatment of denormals; return if they are flushed.
 
-        PyTorch keeps both for the calling thread or the process, so engines that take turns must each set them again.
+        PyTorch keeps them for the calling thread or the process, so engines that take turns must each set them again.
         """
         torch.set_num_threads(self.num_threads)
+        # Imports PyTorch's compiler, even to say no.
+        if self.deterministic or torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(self.deterministic)
         return torch.set_flush_denormal(self.engine.flushes_denormals) and self.engine.flushes_denormals
 
 
@@ -93,6 +98,9 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
     """
     device = resolve_device(config.device)
     stopwatch = Stopwatch(device)
+    if config.deterministic:
+        # cuBLAS reads it when it is first used, and sums in the order of its streams otherwise.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with stopwatch.running():
         model = build_model(config.model, config.seed, digits.image_shape, digits.train_images.dtype)
         workload = workload_of(config, digits.train_images, digits.train_labels, model, device)
@@ -103,7 +111,10 @@ def build_engine(config: Config, digits: Digits) -> BuiltEngine:
         if device.type == "cpu" and config.device == "auto" and (no_gpu := list(filter(None, gpus_here()))):
             reason = "; ".join([reason, "on the CPU", *no_gpu])
         engine = ENGINES[option.engine](workload)
-    return BuiltEngine(engine, option.engine, reason, device, option.num_threads, stopwatch.seconds, workload.loss)
+    return BuiltEngine(
+        engine, option.engine, reason, device, option.num_threads, stopwatch.seconds, workload.loss,
+        config.deterministic,
+    )  # fmt: skip
 
 
 def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module, device: torch.device) -> Workload:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -78,6 +79,24 @@ def _without_kernels(index: int) -> str | None:
             return None
     name = torch.cuda.get_device_name(index)
     return f"cuda:{index} ({name}, {major}.{minor}): this PyTorch has kernels for {', '.join(listed) or 'no GPU'} only"
+
+
+def arithmetic_of(device: torch.device) -> str | None:
+    """Say how a GPU computes with float32 numbers: what a figure depends on besides versions. None for another device.
+
+    TensorFloat-32 has 10 bits of the 23 after the point; cuDNN may choose among algorithms that sum in another order.
+    """
+    if device.type != "cuda":
+        return None
+    backends: Any = torch.backends
+    parts = [
+        f"{name}: {'TF32' if part.fp32_precision == 'tf32' else 'float32'}"
+        for name, part in (("matrix products", backends.cuda.matmul), ("convolutions", backends.cudnn.conv))
+    ]
+    parts.append(f"cuDNN {backends.cudnn.version()}")
+    parts += ["cuDNN tries its algorithms"] if backends.cudnn.benchmark else []
+    parts += ["deterministic algorithms only"] if torch.are_deterministic_algorithms_enabled() else []
+    return ", ".join(parts)
 
 
 def threads_for(num_threads: int | str) -> int:

@@ -1,6 +1,7 @@
 """From configuration and data to an engine: its device, its threads and its treatment of denormals."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from digits_sweep.data.digits import Digits
 from digits_sweep.errors import DeviceUnavailable
 from digits_sweep.training.building import BuiltEngine, build_engine
-from digits_sweep.training.device import gpus_here, resolve_device
+from digits_sweep.training.device import arithmetic_of, gpus_here, resolve_device
 from tests.workloads import engine_for, settings
 
 
@@ -141,3 +142,29 @@ def test_a_gpu_that_does_not_answer_is_passed_over(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", busy)
     assert resolve_device("auto").type == "cpu"
     assert gpus_here() == ["cuda:0: CUDA error: all CUDA-capable devices are busy or unavailable"]
+
+
+def test_a_run_has_the_algorithms_that_it_asks_for_and_the_next_one_its_own():
+    for asked in (True, False, True, False):
+        config = settings("device=cpu", f"deterministic={str(asked).lower()}")
+        images, labels = torch.zeros(40, 28, 28, dtype=torch.uint8), torch.arange(40) % 10
+        build_engine(config, Digits.of("noise", images, labels, images, labels)).configure_threads()
+        assert torch.are_deterministic_algorithms_enabled() is asked
+
+
+@pytest.mark.parametrize(
+    ("matmul", "conv", "said"),
+    [
+        ("none", "tf32", "matrix products: float32, convolutions: TF32, cuDNN 91900"),
+        ("ieee", "ieee", "matrix products: float32, convolutions: float32, cuDNN 91900"),
+        ("tf32", "tf32", "matrix products: TF32, convolutions: TF32, cuDNN 91900"),
+    ],
+)
+def test_how_a_gpu_computes_is_said(matmul, conv, said, monkeypatch):
+    backends = SimpleNamespace(
+        cuda=SimpleNamespace(matmul=SimpleNamespace(fp32_precision=matmul)),
+        cudnn=SimpleNamespace(conv=SimpleNamespace(fp32_precision=conv), version=lambda: 91900, benchmark=False),
+    )
+    monkeypatch.setattr(torch, "backends", backends)
+    assert arithmetic_of(torch.device("cuda")) == said
+    assert arithmetic_of(torch.device("cpu")) is None
