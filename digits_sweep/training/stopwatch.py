@@ -27,9 +27,10 @@ class Stopwatch:
         self._started: float | None = None
 
     def start(self) -> None:
-        """Let it run."""
-        synchronize(self.device)
-        self._started = self.clock()
+        """Let it run; nothing happens if it runs already."""
+        if self._started is None:
+            synchronize(self.device)
+            self._started = self.clock()
 
     def stop(self) -> None:
         """Let it stand; nothing happens if it stands already."""

@@ -1,4 +1,4 @@
-"""docs/own-model.md: what it shows runs, from nothing to a page."""
+"""docs/own-model.md and docs/own-loop.md: what they show runs, from nothing to a page."""
 
 import re
 import sys
@@ -14,7 +14,9 @@ from tests.documents import CODE, TEXT, arguments_of
 
 PAGE = "docs/own-model.md"
 COMMANDS = [each for each in CODE[PAGE] if each.startswith("python -m")]
-MINE, LOOP, LIGHTNING = re.findall(r"^```python\n(.*?)^```", TEXT[PAGE], flags=re.MULTILINE | re.DOTALL)
+LOOPS = "docs/own-loop.md"
+(MINE,) = re.findall(r"^```python\n(.*?)^```", TEXT[PAGE], flags=re.MULTILINE | re.DOTALL)
+BARE, TRAIN, LOOP, LIGHTNING, _ = re.findall(r"^```python\n(.*?)^```", TEXT[LOOPS], flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -60,6 +62,29 @@ def assert_recorded(folder: Program, sweep: str, batch_sizes: list[int]) -> None
     assert printed.returncode == 0, printed.stderr
     assert "passed a test error of 0.1" in printed.stdout
     assert "recorded by digits_sweep.Recorder" in (folder.outputs / "report" / "index.html").read_text()
+
+
+def test_fifteen_lines_of_change_make_a_bare_script_one_that_is_recorded():
+    before, after = BARE.splitlines(), TRAIN.splitlines()
+    changed = [line for line in after if line.strip() and line.strip() not in map(str.strip, before)]
+    assert len(changed) <= 15
+
+
+@pytest.mark.full
+def test_a_script_is_swept_by_a_command(folder):
+    exec(BARE, {})
+    (folder.folder / "train.py").write_text(TRAIN)
+    (command,) = (each for each in CODE[LOOPS] if each.startswith("python -m digits_sweep -m command="))
+    finished = folder(*arguments_of(command))
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    table = folder.table()
+    assert list(table["batch_size"]) == [100, 100, 20, 20]
+    assert list(table["iterations"]) == [40, 40, 200, 200]
+    assert set(table["status"]) == {"completed"}
+    assert set(table["engine"]) == {"own loop"}
+    printed = folder(module="digits_sweep.report")
+    assert printed.returncode == 0, printed.stderr
+    assert "Batch size 20 passed 0.5 first" in printed.stdout
 
 
 @pytest.mark.full
