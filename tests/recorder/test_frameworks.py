@@ -246,7 +246,7 @@ def lightning_fit(package: str = "lightning.pytorch", **changed) -> None:
 
     data = TensorDataset(inputs(), LABELS)
     size = changed.get("size", BATCH)
-    loader = changed.get("loader") or DataLoader(data, size, sampler=Order())
+    loader = changed.get("loader", DataLoader(data, size, sampler=Order()))
     given = {"loss_threshold": 0.707, "metrics": {"test_error": "wrong"}} | changed.get("callback", {})
     pl.seed_everything(SEED, verbose=False)
     trainer = pl.Trainer(
