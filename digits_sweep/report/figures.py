@@ -380,8 +380,10 @@ def losses_of(history: pd.DataFrame, floor: float, configurations: int) -> pd.Da
     complete = grouped.size().to_numpy() == counts.reindex(median["configuration"]).to_numpy()
     median = thinned(median[complete].assign(kind="median"), "configuration")
     if configurations <= MOST_NAMED:
-        low, high = (median["loss"] - median["loss_std"]).clip(lower=floor), median["loss"] + median["loss_std"]
-        median = median.assign(low=low, high=high)
+        low, high = median["loss"] - median["loss_std"], median["loss"] + median["loss_std"]
+        # A loop of the user's may have losses below 0.
+        least = floor if (median["loss"] >= floor).all() else None
+        median = median.assign(low=low.clip(lower=least), high=high)
     else:
         median = median.assign(low=np.nan, high=np.nan)
     tables = [median]

@@ -95,8 +95,9 @@ SAME_RUN = ("sweep", "configuration", "seed")
 NEEDED = (
     *("configuration", "batch_size", "lr", "weight_decay", "rule", "epochs", "ended", "never_predicted", "reached"),
     *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "first_epoch_below_threshold"),
-    *("seconds_per_epoch", "final_loss", "test_accuracy"),
+    *("seconds_per_epoch", "final_loss", "test_accuracy", "loss_threshold"),
 )
+EPOCHS_TO_THRESHOLD = ("first_epoch_below_threshold", "epochs", "loss_threshold")
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,14 @@ def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
         examples_to_goal=to_goal("examples_to_goal"),
         iterations_to_goal=to_goal("iterations_to_goal"),
         seconds_to_goal=to_goal("seconds_to_goal"),
-        epochs_to_threshold=_estimate(group["first_epoch_below_threshold"]),
+        # A loop of the user's may have no epochs, or no threshold.
+        epochs_to_threshold=_estimate(
+            [
+                epoch
+                for epoch, *needed in zip(*(group[name] for name in EPOCHS_TO_THRESHOLD), strict=True)
+                if epoch is not None or None not in needed
+            ]
+        ),
         seconds_per_epoch=_estimate([value for value in group["seconds_per_epoch"] if value is not None]),
         final_loss=_estimate([value for value in group["final_loss"] if value is not None]),
         test_accuracy=_estimate([value for value in group["test_accuracy"] if value is not None]),

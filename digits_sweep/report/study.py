@@ -16,7 +16,7 @@ from digits_sweep.config.keys import results_of
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.config.text import to_text
 from digits_sweep.report.words import RATES, _, setting
-from digits_sweep.results.columns import COLUMNS, COVERED, ColumnRole
+from digits_sweep.results.columns import COLUMNS, COVERED, OWN_LOOP, ColumnRole
 from digits_sweep.results.losses import LOSSES_FILE, read_losses, window_width
 from digits_sweep.results.record import EvaluationRow, Record, Status
 from digits_sweep.results.sweep import Manifest, RecordedSweep, history_of, read_sweep, table_of, targets_in
@@ -419,7 +419,7 @@ def loss_floor(runs: pd.DataFrame) -> float:
 
     Runs with several numbers of classes have that of the fewest.
     """
-    if runs["model"].dropna().str.endswith("logits").any():
+    if runs["model"].dropna().str.endswith("logits").any() or (runs["engine"] == OWN_LOOP).any():
         return 0.0
     column = runs.get("model.num_classes", pd.Series(dtype=str))
     classes = [int(each) for each in column.dropna().unique() if str(each).isdigit() and int(each) > 1]

@@ -46,10 +46,13 @@ from digits_sweep.report.words import (
     share,
     up_to,
 )
+from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.record import Status
 
 # Of more configurations the table is ordered by what came soonest.
 MOST_IN_ORDER = 6
+# What a run of this program's own always has.
+OF_SOME = ("first_epoch_below_threshold", "seconds_per_epoch", "test_accuracy")
 # The settings that every table of runs has a column for.
 FIXED = ("batch_size", "lr", "weight_decay")
 
@@ -118,6 +121,11 @@ def configuration_table(study: Study) -> Table:
         (_("final loss"), "final_loss", lambda group: _at_the_stop(group, group.final_loss, ".4f")),
         (_("test accuracy"), "test_accuracy", lambda group: _at_the_stop(group, group.test_accuracy, ".2%")),
     ]
+    if (runs["engine"] == OWN_LOOP).all():
+        # It may have no epochs, no threshold and no classes.
+        columns = [
+            each for each in columns if each[1] not in OF_SOME or any(each[2](own).text != "-" for own in groups)
+        ]
     return Table(
         [title for title, name, make in columns],
         [[make(group) for title, name, make in columns] for group in in_order(study)],

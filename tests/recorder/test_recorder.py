@@ -10,6 +10,10 @@ import torch
 from digits_sweep import load_sweep
 from digits_sweep.errors import CannotRecord
 from digits_sweep.recorder.steps import LENGTH
+from digits_sweep.report.figures import figures
+from digits_sweep.report.statistics import groups_of
+from digits_sweep.report.study import loss_floor
+from digits_sweep.report.tables import configuration_table
 from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.run import read_run
 from digits_sweep.results.sweep import load_history
@@ -290,6 +294,30 @@ def test_a_loop_without_epochs_is_on_the_disk_long_before_its_end(tmp_path, monk
     assert (recorded.iterations, len(recorded.evaluations), len(recorded.measures)) == (3, 2, 2)
     run.end()
     assert losses_of(run) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("train_samples", "losses"), [(100, [4.0, -3.0]), (None, [4.0, 1.0])])
+def test_a_regression_has_no_columns_of_classes_nor_a_softmaxs_floor_on_its_page(tmp_path, train_samples, losses):
+    for size in (20, 50):
+        given = {"train_samples": train_samples, "loss_threshold": None, "targets": {"r2": (">=", 0.5)}}
+        with recorder(tmp_path, batch_size=size, **given) as run:
+            for loss in losses:
+                if train_samples:
+                    epoch(run, [loss] * (train_samples // size))
+                else:
+                    run.step(loss)
+                run.evaluated(test_loss=loss, r2=1 - loss / 8)
+    study = counted(run)
+    table = configuration_table(study, groups_of(study))
+    assert not {"test_accuracy", "first_epoch_below_threshold"} & set(table.names)
+    assert ("seconds_per_epoch" in table.names) is (train_samples is not None)
+    assert loss_floor(study.runs) == 0
+    drawn = {figure.name: figure for figure in figures(study)}
+    if train_samples:
+        table = drawn["loss-epoch"].table
+        bands = table[table["kind"] == "median"]
+        assert (bands["low"] <= bands["loss"]).all()
+    assert says(run).startswith("Batch size 20 passed r2 of 0.5 first")
 
 
 # Again, and on.
