@@ -317,7 +317,7 @@ def test_a_regression_has_no_columns_of_classes_nor_a_softmaxs_floor_on_its_page
         table = drawn["loss-epoch"].table
         bands = table[table["kind"] == "median"]
         assert (bands["low"] <= bands["loss"]).all()
-    assert says(run).startswith("Batch size 20 passed r2 of 0.5 first")
+    assert " passed r2 of 0.5 first" in says(run)
 
 
 # Again, and on.
