@@ -121,16 +121,16 @@ def configuration_table(study: Study) -> Table:
         (_("final loss"), "final_loss", lambda group: _at_the_stop(group, group.final_loss, ".4f")),
         (_("test accuracy"), "test_accuracy", lambda group: _at_the_stop(group, group.test_accuracy, ".2%")),
     ]
+    groups = in_order(study)
     if (runs["engine"] == OWN_LOOP).all():
         # It may have no epochs, no threshold and no classes.
-        columns = [
-            each for each in columns if each[1] not in OF_SOME or any(each[2](own).text != "-" for own in groups)
-        ]
+        empty = {name for title, name, make in columns if all(make(group).text == "-" for group in groups)}
+        columns = [each for each in columns if each[1] not in empty.intersection(OF_SOME)]
     return Table(
         [title for title, name, make in columns],
-        [[make(group) for title, name, make in columns] for group in in_order(study)],
+        [[make(group) for title, name, make in columns] for group in groups],
         [name for title, name, make in columns],
-        [group.configuration for group in in_order(study)],
+        [group.configuration for group in groups],
     )
 
 

@@ -11,7 +11,6 @@ from digits_sweep import load_sweep
 from digits_sweep.errors import CannotRecord
 from digits_sweep.recorder.steps import LENGTH
 from digits_sweep.report.figures import figures
-from digits_sweep.report.statistics import groups_of
 from digits_sweep.report.study import loss_floor
 from digits_sweep.report.tables import configuration_table
 from digits_sweep.results.record import Status, read_record
@@ -308,7 +307,7 @@ def test_a_regression_has_no_columns_of_classes_nor_a_softmaxs_floor_on_its_page
                     run.step(loss)
                 run.evaluated(test_loss=loss, r2=1 - loss / 8)
     study = counted(run)
-    table = configuration_table(study, groups_of(study))
+    table = configuration_table(study)
     assert not {"test_accuracy", "first_epoch_below_threshold"} & set(table.names)
     assert ("seconds_per_epoch" in table.names) is (train_samples is not None)
     assert loss_floor(study.runs) == 0
