@@ -121,8 +121,8 @@ def job(_: DictConfig, progress: SweepProgress | None = None, command: str | Non
 
 # Exit codes: a run failed; the sweep was stopped on purpose. Those of a command that is stopped: `process`.
 FAILED, STOPPED = 1, 2
-# How often the table is rebuilt at most while runs train.
-SECONDS_BETWEEN_TABLES = 2.0
+# How often the table is rebuilt at most while runs train, and what share of the time that may take.
+SECONDS_BETWEEN_TABLES, MOST_OF_THE_TIME = 2.0, 0.05
 
 
 def launch_in_process(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
@@ -171,18 +171,15 @@ def _one_by_one(
     epochs, sizes = [each.trainer.num_epochs for each in configs], [each.data.batch_size for each in configs]
     progress = SweepProgress(epochs, sizes) if len(configs) > 1 else None
     # Runs of a fraction of a second would spend as long again on the table; the last state of it is written at the end.
-    published_at = -math.inf
+    tables = _Tables(sweep, planned.outputs)
     for number, run in enumerate(runs):
         if progress:
             progress.number = number
         status = start(run, progress)
-        if time.monotonic() - published_at >= SECONDS_BETWEEN_TABLES:
-            sweep.refresh()
-            try:
-                publish_summary(sweep, planned.outputs)
-            except OSError as error:
-                screen.say(f"summary.csv is as it was before {run.folder}: {error}")
-            published_at = time.monotonic()
+        try:
+            tables.publish()
+        except OSError as error:
+            screen.say(f"summary.csv is as it was before {run.folder}: {error}")
         if planned.settings.fail_fast and status is not Status.COMPLETED:
             screen.say(f"stopped: {run.folder} {status}, and fail_fast=true ends the sweep there")
             return STOPPED
@@ -274,17 +271,36 @@ def _relative_length(run: PlannedRun) -> float:
     return run.config.trainer.num_epochs / run.config.data.batch_size
 
 
+class _Tables:
+    """Rebuilds the tables of a sweep while its runs train, which takes seconds with thousands of them."""
+
+    def __init__(self, sweep: RecordedSweep, outputs: Path) -> None:
+        self.sweep, self.outputs = sweep, outputs
+        self._due = -math.inf
+
+    def publish(self) -> None:
+        """Rebuild them if something has changed and it is not too soon. Raises OSError if they cannot be written."""
+        started = time.monotonic()
+        if started < self._due:
+            return
+        try:
+            if self.sweep.refresh():
+                publish_summary(self.sweep, self.outputs)
+        finally:
+            now = time.monotonic()
+            self._due = now + max(SECONDS_BETWEEN_TABLES, (now - started) / MOST_OF_THE_TIME)
+
+
 @contextmanager
 def _published(planned: Plan, sweep: RecordedSweep) -> Iterator[None]:
     """Keep the table up to date while runs train in other processes."""
-    ended = threading.Event()
+    ended, tables = threading.Event(), _Tables(sweep, planned.outputs)
 
     def publish() -> None:
         while not ended.wait(SECONDS_BETWEEN_TABLES):
             # What cannot be written now is reported when the sweep ends.
             with suppress(OSError):
-                if sweep.refresh():
-                    publish_summary(sweep, planned.outputs)
+                tables.publish()
 
     thread = threading.Thread(target=publish, daemon=True)
     thread.start()

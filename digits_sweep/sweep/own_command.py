@@ -196,7 +196,8 @@ def _never_evaluated(run: RecordedRun) -> str | None:
     """Return why a completed run cannot say whether it has reached a target, None if it can."""
     targets = (run.record.config.get("evaluation") or {}).get("targets") or {}
     for name, thresholds in targets.items() if run.record.status is Status.COMPLETED else ():
-        if thresholds and all(math.isnan(getattr(row, name)) for row in run.evaluations):
+        values = [value for row in run.evaluations if (value := getattr(row, name, None)) is not None]
+        if thresholds and all(map(math.isnan, values)):
             return (
                 f"evaluation.targets.{name}={to_text(thresholds)}: the command has recorded none; "
                 f"recorder.evaluated({name}=...)"

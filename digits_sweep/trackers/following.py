@@ -1,9 +1,11 @@
 """Reporting to trackers what a sweep's folder holds, as it grows, from a process beside the sweep."""
 
 import json
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.trackers.registry import TRACKERS, Figures, Tracker
 
+# A server that is away for long is asked no less often than that.
+MOST_SECONDS_BETWEEN_TRIES = 60.0
 # In the folder of a run: each tracker's name for it, and what has been reported to it.
 REPORTED = "trackers.json"
 
@@ -36,31 +40,43 @@ class Reported:
 class Follower:
     """Reports a sweep to its trackers; `settings` are those of every tracker by its name.
 
-    A tracker that raises is turned off, with one line to `warn`; the others continue.
+    A tracker that raises, because its server is away for example, is tried again later, with one line to `warn`; the
+    others continue.
     """
 
     def __init__(self, sweep_dir: Path, settings: dict[str, dict[str, str]], warn: Callable[[str], None]) -> None:
         self.warn = warn
-        self._sweep = RecordedSweep(sweep_dir)
+        self._sweep, self._settings = RecordedSweep(sweep_dir), settings
         self._trackers: dict[str, Tracker] = {}
-        # Which tracker has which run open, and every run that all of them have.
+        # Which tracker has which run open, and which run as it stands.
         self._open: set[tuple[str, str]] = set()
-        self._done: dict[str, RecordedRun] = {}
-        for name, chosen in settings.items():
-            with self._turning_off(name):
-                self._trackers[name] = TRACKERS[name](**chosen)
+        self._done: dict[tuple[str, str], RecordedRun] = {}
+        # Those that fail: how often in a row, and when they are tried again.
+        self._failures: dict[str, int] = {}
+        self._next: dict[str, float] = {}
 
     def follow(self, last: bool = False) -> None:
         """Report what is new on disk to every tracker. `last` closes runs that have not ended, as they stand."""
         self._sweep.refresh()
+        for name in self._settings:
+            if last or time.monotonic() >= self._next.get(name, -math.inf):
+                with self._trying(name):
+                    self._follow(name, last)
+        if last:
+            for name in self._failures:
+                again = f"resume={self._sweep.folder} tracker={name}"
+                self.warn(f"WARNING: tracker {name} lacks a part of the sweep; {again} sends it, nothing is trained")
+
+    def _follow(self, name: str, last: bool) -> None:
+        """Report what is new to one tracker, which is started if it is not."""
+        if name not in self._trackers:
+            self._trackers[name] = TRACKERS[name](**self._settings[name])
         for run in self._sweep.runs.values():
             # A run of which nothing has changed is the same object. What does not fit its record is not reported: the
             # run's row in the summary says what is wrong.
-            if not run.misfits and (last or self._done.get(run.name) is not run):
-                for name in list(self._trackers):
-                    with self._turning_off(name):
-                        self._report(name, run, last)
-                self._done[run.name] = run
+            if not run.misfits and (last or self._done.get((name, run.name)) is not run):
+                self._report(name, run, last)
+                self._done[name, run.name] = run
 
     def _report(self, name: str, run: RecordedRun, last: bool) -> None:
         tracker, folder, record, history = self._trackers[name], run.folder, run.record, run.history
@@ -92,14 +108,20 @@ class Follower:
             _write(folder, reported | {name: Reported(known_as, len(history), ended)})
 
     @contextmanager
-    def _turning_off(self, name: str) -> Iterator[None]:
-        """Turn a tracker off that raises in the block."""
+    def _trying(self, name: str) -> Iterator[None]:
+        """Start a tracker anew that raises in the block, after a while that doubles each time."""
         try:
             yield
         except Exception as error:
             self._trackers.pop(name, None)
-            reason = (str(error).splitlines() or [""])[0]
-            self.warn(f"WARNING: tracker {name} is off for the rest of the sweep: {type(error).__name__}: {reason}")
+            self._open = {(tracker, run) for tracker, run in self._open if tracker != name}
+            failures = self._failures[name] = self._failures.get(name, 0) + 1
+            self._next[name] = time.monotonic() + min(MOST_SECONDS_BETWEEN_TRIES, 2.0**failures)
+            if failures == 1:
+                reason = (str(error).splitlines() or [""])[0]
+                self.warn(f"WARNING: tracker {name} is tried again later: {type(error).__name__}: {reason}")
+        else:
+            self._failures.pop(name, None)
 
 
 def last_figures(row: Mapping[str, Any]) -> Figures:

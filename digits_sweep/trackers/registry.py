@@ -24,7 +24,7 @@ class Tracker(Protocol):
     """A service or a file format that runs are reported to.
 
     The constructor's parameters are the tracker's settings, all text. It imports the tracker's library, so that this
-    module can be imported without it. Any exception turns the tracker off for the rest of the sweep. A tracker that
+    module can be imported without it. After any exception the tracker is made anew, later. A tracker that
     accepts only some values may have a static method `refusal(settings) -> str | None`, which returns what is wrong
     as `key=value: what would be right`.
     """

@@ -228,7 +228,7 @@ recorder = Recorder(train_samples=1_000)
 with recorder:
     for _ in range(100):
         with recorder.epoch():
-            for _ in range(recorder.iterations_per_epoch):
+            for _ in range(1_000 // recorder.batch_size):
                 if recorder.is_due:
                     gain = recorder.iterations * min(recorder.batch_size, 50) * min(recorder.lr, 0.02) ** 0.5
                     recorder.evaluated(test_error=0.5, train_error=1 / (1 + gain / 10))

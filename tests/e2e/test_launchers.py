@@ -176,6 +176,45 @@ def test_jobs_that_outlive_their_sweep_are_waited_for_when_it_is_resumed(program
     assert list(program.table()["resumes"]) == [0] * 3
 
 
+COMMAND = """
+import sys
+from digits_sweep import Recorder
+
+with Recorder(train_samples=100) as recorder:
+    for epoch in range(2):
+        with recorder.epoch():
+            for _ in range(100 // recorder.batch_size):
+                recorder.step(int(sys.argv[1]) / (epoch + 1))
+"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("launcher", ["joblib", "slurm", "ray_cluster"], indirect=True)
+def test_a_command_is_started_by_every_launcher(program, launcher):
+    (program.folder / "train.py").write_text(COMMAND)
+    typed = ("-m", "command=python train.py {seed}", "seed=1,2,3", "data.batch_size=25")
+    finished = program.process(*typed, *launcher.overrides, env=launcher.environment)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    table = program.table()
+    assert list(table["status"]) == ["completed"] * 3
+    assert sorted(table["final_loss"]) == [0.5, 1.0, 1.5]
+    assert set(table["num_threads"]) == {1}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+def test_a_command_whose_job_is_cancelled_is_interrupted_and_not_launched_again(program, launcher):
+    (program.folder / "train.py").write_text(COMMAND.replace("range(2)", "range(10**9)"))
+    typed = ("-m", "command=python train.py {seed}", "seed=1", "data.batch_size=25", "quiet=true")
+    with program.running(*typed, *launcher.overrides, environment=launcher.environment) as started:
+        wait_for(lambda: any(program.outputs.glob("sweeps/*/*/history.csv")), started)
+        slurm_says(launcher.environment, "scancel", "--me")
+        assert started.ends() == 1
+    assert jobs_submitted(started.text()) == 1
+    assert "cancelled by root: seed=1" in started.text()
+    assert list(program.table()["status"]) == ["interrupted"]
+
+
 def jobs_submitted(text: str) -> int:
     return sum(int(count) for count in re.findall(r"^(\d+) jobs? submitted", text, re.MULTILINE))
 

@@ -144,7 +144,7 @@ assert recorder.batch_size == int(sys.argv[1])
 with recorder:
     for epoch in range(3):
         with recorder.epoch():
-            for _ in range(recorder.iterations_per_epoch):
+            for _ in range(1_000 // recorder.batch_size):
                 recorder.step(torch.tensor(1 / (epoch + 1)))
         recorder.evaluated(test_error=0.5 / (epoch + 1))
 """
@@ -156,7 +156,7 @@ def test_a_sweep_of_commands_is_a_table_that_is_resumed_by_the_whole_command(pro
     typed = ["-m", "command=python train.py {data.batch_size}", "data.batch_size=500,250", "trainer.loss_threshold=0.4"]
     finished = program(*typed)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "run 1 of 2: batch_size=500  (python train.py 500)" in finished.stdout
+    assert " of 2: batch_size=500  (python train.py 500)" in finished.stdout
     assert "  epoch 3  loss 0.3333" in finished.stdout
     table = program.table()
     assert list(table["first_epoch_below_threshold"]) == [3, 3]

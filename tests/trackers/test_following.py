@@ -12,6 +12,7 @@ import pytest
 from digits_sweep.config.plan import plan
 from digits_sweep.results.record import EpochRow, Status, read_record, write_record
 from digits_sweep.results.run import read_run
+from digits_sweep.trackers import following
 from digits_sweep.trackers.following import Follower, last_figures
 from digits_sweep.trackers.registry import TRACKERS
 from tests.studies import add_run, write_rows
@@ -146,17 +147,49 @@ def test_a_run_that_cannot_be_read_is_left_out_and_the_others_are_reported(sweep
 
 
 @pytest.mark.parametrize("call", ["begin", "epoch", "end"])
-def test_a_tracker_that_fails_is_turned_off_with_one_line_and_the_others_continue(sweep, calls, call, monkeypatch):
+def test_a_tracker_that_fails_costs_two_lines_and_the_others_continue(sweep, calls, call, monkeypatch):
     monkeypatch.setitem(TRACKERS, "failing", ListTracker)
     add_run(sweep, "b", [1.5], started_at=STARTED)
     warnings = follow(sweep, failing={"fails_at": call}, list={})
-    assert warnings == ["WARNING: tracker failing is off for the rest of the sweep: OSError: no connection"]
+    assert warnings == [
+        "WARNING: tracker failing is tried again later: OSError: no connection",
+        f"WARNING: tracker failing lacks a part of the sweep; resume={sweep} tracker=failing sends it, "
+        "nothing is trained",
+    ]
     assert [call for call in calls if call[0] == "end"] == [END, ("end", "id of b", "completed")]
 
 
-def test_a_tracker_that_cannot_start_is_turned_off(sweep, calls):
-    (warning,) = follow(sweep, list={"no_such_setting": "x"})
-    assert warning.startswith("WARNING: tracker list is off for the rest of the sweep: TypeError: ")
+@pytest.mark.parametrize("call", ["start", "begin", "epoch", "end"])
+def test_a_tracker_that_is_away_for_a_while_gets_everything_once_it_is_back(sweep, calls, call, monkeypatch):
+    clock, away = [0.0], [True]
+    monkeypatch.setattr(following.time, "monotonic", lambda: clock[0])
+
+    def started() -> ListTracker:
+        if away[0] and call == "start":
+            raise OSError("no connection")
+        return ListTracker(call if away[0] else "")
+
+    monkeypatch.setitem(TRACKERS, "list", started)
+    warnings: list[str] = []
+    follower = Follower(sweep, {"list": {}}, warnings.append)
+    for clock[0] in (0.0, 1.0, 2.0, 6.0):
+        follower.follow()
+    away[0] = False
+    calls.clear()
+    clock[0] = 100.0
+    follower.follow()
+    assert calls[-1] == END
+    assert set(epochs(1, 2)) <= {*calls} or call == "end"
+    follower.follow(last=True)
+    assert warnings == ["WARNING: tracker list is tried again later: OSError: no connection"]
+    assert reported(sweep / "a")["list"] == WHOLE
+
+
+def test_what_a_tracker_lacks_is_sent_later(sweep, calls):
+    follow(sweep, list={"no_such_setting": "x"})
+    assert calls == []
+    assert follow(sweep) == []
+    assert calls == [BEGIN, *epochs(1, 2), END]
 
 
 def test_the_last_figures_are_the_outcomes_that_are_numbers(sweep):
@@ -213,8 +246,7 @@ def test_tensorboard_has_a_folder_for_every_run_wherever_it_is(sweep, tmp_path):
 def test_a_folder_with_a_link_in_it_is_not_sent(sweep, calls, tmp_path):
     (tmp_path / "secret").write_text("x")
     (sweep / "a" / "more").symlink_to(tmp_path / "secret")
-    (warning,) = follow(sweep)
-    assert "more is a symbolic link" in warning
+    assert "more is a symbolic link" in follow(sweep)[0]
     assert "end" not in {call[0] for call in calls}
 
 
