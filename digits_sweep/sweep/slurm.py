@@ -25,6 +25,8 @@ from digits_sweep.results.files import MANIFEST_BYTES, read_json, replace_file
 JOBS_FILE = "jobs.json"
 # Slurm's controller serves a whole cluster: it is asked no more often than that.
 SECONDS_BETWEEN_LOOKS = 2.0
+# How often the accounts are asked who has cancelled a job.
+MOST_LOOKS = 5
 # A controller that is restarted, or has much to do, does not answer for a while.
 PATIENCE_SECONDS = 60.0
 # How a job ends that nobody has ended on purpose: it is launched again. One that is out of time was queued again as
@@ -112,11 +114,14 @@ def end_of(job: Job) -> str:
     """
     shown = _answer("scontrol", "show", "job", "--oneliner", job.id) or ""
     state = match[1] if (match := re.search(r"\bJobState=([A-Z_]+)", shown)) else None
-    if state in (None, "CANCELLED"):
-        said = (_answer("sacct", "-X", "-n", "-P", "--format=State", "-j", job.id) or "").strip()
-        first, _, user = said.partition(" by ")
-        if state is None or first == state:
-            state = f"{first} by {_name(user)}" if user else first
+    for again in range(MOST_LOOKS) if state in (None, "CANCELLED") else ():
+        said = _answer("sacct", "-X", "-n", "-P", "--format=State", "-j", job.id)
+        first, _, user = (said or "").strip().partition(" by ")
+        if first in (state, "CANCELLED") or (state is None and first):
+            return f"{first} by {_name(user)}" if user else first
+        if said is None or again == MOST_LOOKS - 1:
+            break
+        time.sleep(SECONDS_BETWEEN_LOOKS)
     return state or "UNKNOWN"
 
 

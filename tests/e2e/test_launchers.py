@@ -160,6 +160,7 @@ def test_a_preempted_job_is_queued_again_and_resumes_after_its_last_epoch(progra
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert_same_results(program.sweep(), serial)
     assert sorted(program.table()["resumes"]) == [0, 0, 1]
+    assert jobs_submitted(finished.stdout) == 3
 
 
 @pytest.mark.full
@@ -174,6 +175,7 @@ def test_jobs_that_outlive_their_sweep_are_waited_for_when_it_is_resumed(program
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert list(program.table()["epochs"]) == [epochs] * 3
     assert list(program.table()["resumes"]) == [0] * 3
+    assert jobs_submitted(resumed.stdout) == 0
 
 
 COMMAND = """
@@ -211,7 +213,7 @@ def test_a_command_whose_job_is_cancelled_is_interrupted_and_not_launched_again(
         slurm_says(launcher.environment, "scancel", "--me")
         assert started.ends() == 1
     assert jobs_submitted(started.text()) == 1
-    assert "cancelled by root: seed=1" in started.text()
+    assert "cancelled by root: batch_size=25" in started.text()
     assert list(program.table()["status"]) == ["interrupted"]
 
 

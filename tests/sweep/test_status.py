@@ -136,6 +136,7 @@ def test_what_slurm_has_forgotten_is_not_launched_again_and_what_it_lost_is(swee
 def test_how_a_job_has_ended_is_what_the_controller_says_and_who_what_the_accounts_say(
     monkeypatch, shown, accounts, end
 ):
+    monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0)
     monkeypatch.setattr(slurm, "_answer", lambda *command: shown if command[0] == "scontrol" else accounts)
     assert slurm.end_of(slurm.Job("7", "0" * 16)) == end
 
