@@ -20,9 +20,11 @@ THRESHOLDS = "evaluation.targets.train_loss"
 def fitted(planned: Plan, say: Callable[[str], None]) -> Plan:
     """Return `planned` as it fits the user's own data, which are loaded; what was typed stays as it is.
 
-    `say` gets a line for every data set: what was seen in it, and one for everything that was converted. Raises
-    `InvalidConfig` if the data cannot be had, or if labels fit no loss.
+    `say` gets a line for every data set: what was seen in it, and one for everything that was converted. A command has
+    data of its own. Raises `InvalidConfig` if the data cannot be had, or if labels fit no loss.
     """
+    if planned.settings.command is not None:
+        return planned
     said: dict[str, None] = {}
     runs = []
     with traceback_in_file(planned.outputs):
