@@ -153,7 +153,7 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
     assert read_run(sweep / "batch_size=500").row["worst_loss"] == pytest.approx(row["worst_loss"])
 
 
-def test_a_figure_is_on_the_page(program, conf, monkeypatch, tmp_path):
+def test_a_figure_is_on_the_page(program, monkeypatch, tmp_path):
     from digits_sweep.report import figures, page, statistics
     from digits_sweep.report.study import load_study
 
@@ -163,7 +163,8 @@ def test_a_figure_is_on_the_page(program, conf, monkeypatch, tmp_path):
         return [*figures.figures(study), figure(statistics.trained(study.runs), figures.layout_of(study))]
 
     monkeypatch.setattr(page, "figures", drawn)
-    trained(program, conf, "data=mnist_sample", "data.batch_size=500")
+    finished = program("-m", "data=mnist_sample", "data.batch_size=500,1000", "trainer.num_epochs=1")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
     (sweep,) = program.sweeps()
     page.write_page(tmp_path / "index.html", [load_study(sweep)])
     assert "A mark a run.</figcaption>" in (tmp_path / "index.html").read_text()
