@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from digits_sweep.config.text import expand_home
 from digits_sweep.errors import escape_controls
 from digits_sweep.report.figures import figures
 from digits_sweep.report.page import write_page
@@ -63,7 +64,7 @@ class SweepResult(os.PathLike[str]):
 
     def __post_init__(self) -> None:
         for name in ("folder", "outputs"):
-            object.__setattr__(self, name, Path(getattr(self, name)).absolute())
+            object.__setattr__(self, name, Path(expand_home(os.fspath(getattr(self, name)))).absolute())
 
     def __fspath__(self) -> str:
         return str(self.folder)
@@ -174,7 +175,8 @@ def latest(outputs: Path | str = "outputs") -> SweepResult:
 
     Raises FileNotFoundError if there is none.
     """
-    return SweepResult(newest_sweep(Path(outputs)), outputs=Path(outputs))
+    folder = Path(expand_home(os.fspath(outputs)))
+    return SweepResult(newest_sweep(folder), outputs=folder)
 
 
 def _table(study: Study) -> Table:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,10 +12,8 @@ from torch.utils._pytree import tree_leaves
 from digits_sweep.errors import CannotRecord
 from digits_sweep.recorder.recorder import Recorder
 
-if find_spec("lightning"):
-    from lightning.pytorch.callbacks import Callback
-else:
-    from pytorch_lightning.callbacks import Callback  # type: ignore[assignment]
+PACKAGE = "lightning.pytorch" if find_spec("lightning") else "pytorch_lightning"
+Callback: Any = import_module(f"{PACKAGE}.callbacks").Callback
 
 
 class RecorderCallback(Callback):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 from digits_sweep.errors import CannotRecord
 from digits_sweep.recorder.recorder import Recorder
@@ -19,12 +19,12 @@ class RecorderCallback(TrainerCallback):
     `eval_f1` as `f1`, `eval_loss` as the test loss, and from `eval_accuracy` the test error.
     """
 
-    def __init__(self, trainer: Trainer, sweep: Any = None, **arguments: Any) -> None:
+    def __init__(self, trainer: Any, sweep: Any = None, **arguments: Any) -> None:
         self.sweep, self.arguments = sweep, arguments
         self.recorder: Any = None
         self._loss: Any = None
         # No event of a callback has the loss of a step.
-        self._training_step, trainer.training_step = trainer.training_step, self._with_loss  # type: ignore[method-assign]
+        self._training_step, trainer.training_step = trainer.training_step, self._with_loss
 
     def _with_loss(self, *given: Any, **named: Any) -> Any:
         """Make a step, whose loss is its share of that of the update."""

@@ -23,6 +23,13 @@ def test_it_is_the_path_of_its_folder(sweep):
     assert latest(sweep.folder.parent.parent) == sweep
 
 
+def test_a_path_may_begin_with_the_home_folder(sweep, monkeypatch):
+    monkeypatch.setenv("HOME", str(sweep.folder.parent.parent))
+    home = sweep.folder.relative_to(os.environ["HOME"])
+    assert latest("~") == SweepResult(f"~/{home}") == sweep
+    assert load_sweep(f"~/{home}").equals(sweep.table)
+
+
 def test_it_has_a_table_and_a_history(sweep):
     assert list(sweep.table["batch_size"]) == [500, 300]
     assert list(sweep.history["epoch"]) == [1, 2, 1, 2]

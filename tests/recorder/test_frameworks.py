@@ -250,10 +250,12 @@ def lightning_fit(package: str = "lightning.pytorch", **changed) -> None:
     given = {"loss_threshold": 0.707, "metrics": {"test_error": "wrong"}} | changed.get("callback", {})
     pl.seed_everything(SEED, verbose=False)
     trainer = pl.Trainer(
-        **{"max_epochs": EPOCHS} | changed.get("trainer", {}), accelerator="cpu", callbacks=[callback(SWEEP, **given)],
-        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        **{"max_epochs": EPOCHS, "enable_checkpointing": False} | changed.get("trainer", {}), accelerator="cpu",
+        callbacks=[callback(SWEEP, **given), *changed.get("callbacks", [])],
+        logger=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
-    trainer.fit(Module(), loader, DataLoader(data, 50) if changed.get("validates", True) else None)
+    validation = DataLoader(data, 50) if changed.get("validates", True) else None
+    trainer.fit(Module(), loader, validation, ckpt_path=changed.get("checkpoint"))
 
 
 lightning = pytest.mark.filterwarnings("ignore")
@@ -294,6 +296,27 @@ def test_lightning_is_refused_before_it_trains(changed, line):
     with pytest.raises(CannotRecord, match=line):
         lightning_fit(**changed)
     assert not SWEEP.exists() or not load_sweep(SWEEP)["iterations"].any()
+
+
+@pytest.mark.full
+@lightning
+def test_a_fit_that_goes_on_from_lightnings_own_checkpoint_goes_on_with_its_run(own_engine):
+    pl = pytest.importorskip("lightning.pytorch", reason="the extra lightning is not installed")
+
+    class Stops(pl.Callback):
+        def on_train_batch_end(self, trainer, *given):
+            if trainer.global_step == 7:
+                raise RuntimeError("the machine is taken away")
+
+    keeps = pl.callbacks.ModelCheckpoint("checkpoints", filename="last", save_on_train_epoch_end=True)
+    with pytest.raises(RuntimeError, match="taken away"):
+        lightning_fit(trainer={"enable_checkpointing": True}, callbacks=[keeps, Stops()])
+    assert load_sweep(SWEEP)["status"].tolist() == ["failed"]
+    order = Order()
+    order.epoch = 1
+    data = DataLoader(TensorDataset(inputs(), LABELS), BATCH, sampler=order)
+    lightning_fit(loader=data, checkpoint="checkpoints/last.ckpt")
+    assert assert_as_the_own_engine(own_engine)["resumes"] == 1
 
 
 class Stream(IterableDataset):
