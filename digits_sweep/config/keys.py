@@ -245,7 +245,7 @@ def _thresholds(config: Config) -> Iterator[str]:
 def _out_of_reach(config: Config, loss: float, one: str = "one") -> str | None:
     """Say why a run can never have a loss below `loss`, and what would be right; None if it can."""
     if loss <= 0 and config.loss.name != "own":
-        return "must be a number above 0"
+        return f"must be {'a number' if one == 'one' else 'a list of numbers'} above 0"
     classes, larger = config.model.num_classes, f"choose {'a ' * (one == 'one')}larger {one}"
     if config.loss.name != "cross_entropy" or classes is None or classes < 2:
         return None

@@ -81,7 +81,8 @@ BETAS = Rule(
     lambda betas: len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
     "must be two numbers from 0 up to, not including, 1",
 )
-LOSSES = Rule(lambda values: all(0 < value < INFINITY for value in values), "must be a list of numbers above 0")
+# Some losses of the user's fall below 0: `_thresholds` in `keys.py` knows which.
+LOSSES = Rule(lambda values: all(abs(value) < INFINITY for value in values), "must be a list of numbers")
 ERRORS = Rule(lambda values: all(0 < value < 1 for value in values), "must be a list of shares between 0 and 1")
 # From one point in ten doublings to one in every iteration of the first thousand.
 PER_DOUBLING = Rule(lambda value: value is None or 0.1 <= value <= 1_000, "must be a number from 0.1 to 1,000, or null")

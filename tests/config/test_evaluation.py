@@ -29,13 +29,13 @@ def targets(**thresholds: list[float]) -> TargetsConfig:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], EvaluationConfig(None, None, None, None, False, False, targets())),
-        (["evaluation=fine"], EvaluationConfig(3_000, None, 10_000, None, False, False, targets(train_loss=[1.6]))),
+        ([], EvaluationConfig(None, None, None, None, False, False, 0.0, targets())),
+        (["evaluation=fine"], EvaluationConfig(3_000, None, 10_000, None, False, False, 0.0, targets(train_loss=[1.6]))),
         (["evaluation=fine", "evaluation.targets.test_error=[0.1,0.07]", "evaluation.per_doubling=6"],
-         EvaluationConfig(3_000, 6.0, 10_000, None, False, False, targets(train_loss=[1.6], test_error=[0.1, 0.07]))),
+         EvaluationConfig(3_000, 6.0, 10_000, None, False, False, 0.0, targets(train_loss=[1.6], test_error=[0.1, 0.07]))),
         # Behind logits a loss may fall as low as one likes.
         (["evaluation=fine", "model=mlp_logits", "evaluation.targets.train_loss=[0.01]"],
-         EvaluationConfig(3_000, None, 10_000, None, False, False, targets(train_loss=[0.01]))),
+         EvaluationConfig(3_000, None, 10_000, None, False, False, 0.0, targets(train_loss=[0.01]))),
     ],
 )  # fmt: skip
 def test_what_is_evaluated_and_what_for(arguments, expected):
@@ -45,7 +45,7 @@ def test_what_is_evaluated_and_what_for(arguments, expected):
 def test_the_keys_may_change_a_result_so_that_a_resume_keeps_them():
     keys = {key for key in declared() if key.startswith("evaluation.")} | {"trainer.max_examples"}
     assert {"evaluation.targets.train_loss", "evaluation.stop", "trainer.max_examples"} < keys
-    assert len(keys) == 11
+    assert len(keys) == 12
     assert {(changes_results(key), may_grow(key)) for key in keys} == {(True, False)}
 
 
