@@ -86,7 +86,7 @@ def sections() -> list[Section]:
 
 def studies(full: int, share: float) -> int:
     """Return how many studies to simulate of a full number."""
-    return max(20, round(full * share))
+    return max(5, round(full * share))
 
 
 def page(parts: Sequence[Section], checks: Sequence[Sequence[Check]], share: float, seconds: float) -> str:
