@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=PAGE, help="the file to write (default: docs/calibration.md)")
     read = parser.parse_args(arguments)
     started, parts = time.monotonic(), sections()
-    with ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1)) as workers:
+    # A process that is forked beside threads may wait for ever.
+    started_anew = get_context("spawn")
+    with ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1), started_anew) as workers:
         checks = list(workers.map(Section.checks, parts, [read.share] * len(parts)))
     text = page(parts, checks, read.share, time.monotonic() - started)
     read.page.write_text(text, encoding="utf-8")

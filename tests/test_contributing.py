@@ -100,7 +100,9 @@ def test_what_make_will_download_is_said_before_anything_else_and_once(tmp_path)
     assert re.search(r"downloads what a sweep needs into \.venv, up to [\d.]+ GB .* takes \d+ to \d+ minutes", said)
     (tmp_path / ".venv/lib/python3.12/site-packages/torch").mkdir(parents=True)
     assert subprocess.run(make, cwd=tmp_path, capture_output=True, check=True).stdout == b""
-    planned = subprocess.run(["make", "-n", "sweep"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    planned = subprocess.run(
+        ["make", "--no-print-directory", "-n", "sweep"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.splitlines()
     assert "First, once" in planned[0] or planned[0].startswith("DIGITS_SWEEP_BY_MAKE=1")
 
 

@@ -98,8 +98,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
         # Resolved once, so that the moment is the same for all runs.
         settings = to_config(base.config)
         if line.multirun or base.hydra.mode == RunMode.MULTIRUN:
-            of_experiment = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
-            overrides = [*map(composer.parse, of_experiment), *overrides]
+            overrides = [*_of_experiment(composer, overrides, base), *overrides]
         elif sweep := next((each for each in overrides if each.is_sweep_override()), None):
             raise InvalidConfig(f"{sweep.input_line}: several values are a sweep; add -m")
         overrides = _with_seeds(composer, overrides, settings, line.multirun)
@@ -181,6 +180,15 @@ def _count(override: Override) -> int:
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None and value.step:
         return max(0, -int(-(value.stop - value.start) // value.step))
     return sum(1 for _ in islice(override.sweep_string_iterator(), 10**6))
+
+
+def _of_experiment(composer: Composer, overrides: Sequence[Override], base: Composed) -> list[Override]:
+    """Return the overrides of an experiment's own sweep, unless its file is one of several: then it is of its runs."""
+    params = base.hydra.sweeper.params or {}
+    if params and any(override.is_sweep_override() for override in overrides):
+        common = [each for each in overrides if not each.is_sweep_override() and not is_by_batch_size(each)]
+        params = composer.composed(common).hydra.sweeper.params or {}
+    return [composer.parse(f"{key}={value}") for key, value in params.items()]
 
 
 def _first(override: Override) -> Iterator[str]:

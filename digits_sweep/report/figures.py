@@ -43,6 +43,7 @@ MOST_WITH_ALL = 100
 MOST_POINTS = 120
 FEWEST_IN_A_MAP, FEWEST_LEVELS, MOST_IN_A_MAP = 7, 3, 40
 MOST_MISSES = 24
+MOST_CLASSES_DRAWN = 30
 
 
 def figures(study: Study) -> list[Figure]:
@@ -540,6 +541,8 @@ def prediction_figures(study: Study, runs: pd.DataFrame) -> Iterator[Figure]:
     ends = finished(study)
     missed = ends.loc[ends["first_epoch_below_threshold"].isna() & (ends["status"] != Status.DIVERGED.value), "run_dir"]
     predictions = study.predictions[study.predictions.index.isin(missed)]
+    # Cells of more classes could not be read.
+    predictions = predictions[predictions.count(axis=1) <= MOST_CLASSES_DRAWN].dropna(axis="columns", how="all")
     if predictions.empty:
         return
     shown = predictions.head(MOST_MISSES)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from digits_sweep.config.schema import Config, EngineConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.errors import reason_of
 from digits_sweep.training.device import random_numbers_kept
 from digits_sweep.training.engines import ENGINES, engines_for
 from digits_sweep.training.engines.eager import EagerEngine
@@ -69,8 +68,8 @@ def fastest(config: Config, digits: Digits, workload: Workload, options: Sequenc
     # The network may be the user's, or too large for this machine: its run meets the same error, and says it.
     try:
         seconds = measured(config, digits, workload, options)
-    except Exception as error:
-        return best, f"the likeliest; nothing could be tried ({reason_of(error)})"
+    except (Exception, SystemExit) as error:
+        return best, f"the likeliest; nothing could be tried ({type(error).__name__})"
     for option in options[1:]:
         best = option if seconds[option] < MARGIN * seconds[best] else best
     tried = ", ".join(f"{option} {1e6 * seconds[option]:.3g}" for option in options)

@@ -30,9 +30,11 @@ def targets(**thresholds: list[float]) -> TargetsConfig:
     ("arguments", "expected"),
     [
         ([], EvaluationConfig(None, None, None, None, False, False, 0.0, targets())),
-        (["evaluation=fine"], EvaluationConfig(3_000, None, 10_000, None, False, False, 0.0, targets(train_loss=[1.6]))),
+        (["evaluation=fine"],
+         EvaluationConfig(3_000, None, 10_000, None, False, False, 0.0, targets(train_loss=[1.6]))),
         (["evaluation=fine", "evaluation.targets.test_error=[0.1,0.07]", "evaluation.per_doubling=6"],
-         EvaluationConfig(3_000, 6.0, 10_000, None, False, False, 0.0, targets(train_loss=[1.6], test_error=[0.1, 0.07]))),
+         EvaluationConfig(
+             3_000, 6.0, 10_000, None, False, False, 0.0, targets(train_loss=[1.6], test_error=[0.1, 0.07]))),
         # Behind logits a loss may fall as low as one likes.
         (["evaluation=fine", "model=mlp_logits", "evaluation.targets.train_loss=[0.01]"],
          EvaluationConfig(3_000, None, 10_000, None, False, False, 0.0, targets(train_loss=[0.01]))),

@@ -94,8 +94,8 @@ def test_hydra_composes_once_for_every_set_of_choices(monkeypatch):
 
     monkeypatch.setattr(compose, "compose", counted)
     assert len(plan(["-m", "seed=range(50)", "model=mlp,mlp_logits"]).runs) == 100
-    # The defaults, and the two models.
-    assert len(composed) == 3
+    # The two models.
+    assert len(composed) == 2
 
 
 def test_a_range_is_counted_without_being_made():

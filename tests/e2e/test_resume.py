@@ -65,7 +65,7 @@ def test_the_sweep_of_the_torture_is_one_that_a_user_could_type(program):
     ("is_extension", "stop", "code", "rows"),
     [
         (False, signal.SIGTERM, 143, [("interrupted", 0)]),
-        (True, signal.SIGINT, 130, [("interrupted", 1), ("interrupted", 0)]),
+        (True, signal.SIGINT, 130, [("interrupted", 0), ("interrupted", 1)]),
     ],
 )
 def test_a_running_sweep_lets_nobody_else_in_and_if_stopped_shows_the_table_what_is_left_and_how_to_resume(

@@ -79,7 +79,7 @@ def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_
 
 def test_a_run_that_fails_ends_the_search_and_is_trained_again_by_the_same_command(tune, found, program, monkeypatch):
     with monkeypatch.context() as broken:
-        broken.setattr("digits_sweep.sweep.run.evaluate", lambda *arguments, **options: 1 / 0)
+        broken.setattr("digits_sweep.sweep.run.train", lambda *arguments, **options: 1 / 0)
         failed = tune("tune.trials=2")
     assert failed.returncode == 1
     assert failed.stderr == "trial_0000_seed=42 failed: ZeroDivisionError: division by zero\n"

@@ -48,7 +48,7 @@ def test_a_sweep_is_one_display_with_a_line_a_run_and_prints_nothing(shown, caps
     assert capsys.readouterr().out == ""
     assert [line.partition("  (")[0] for line in shown.lines[:4]] == [
         f"run {number} of 4: batch_size={size}_seed={seed}"
-        for number, (size, seed) in enumerate([(500, 0), (500, 1), (300, 0), (300, 1)], 1)
+        for number, (size, seed) in enumerate([(300, 0), (500, 0), (300, 1), (500, 1)], 1)
     ]
     assert all("completed, 2 epochs, loss" in line for line in shown.lines[:4])
     assert len(shown.lines) < 10
