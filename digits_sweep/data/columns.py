@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, default_collate
 from digits_sweep.config.own_code import mistake
 from digits_sweep.data import Report
 from digits_sweep.errors import InvalidConfig
+from digits_sweep.machine import free_memory
 
 # What data sets call their columns, Hugging Face's and scikit-learn's among them; the first name that occurs counts.
 INPUT_NAMES = ("image", "images", "img", "pixel_values", "input_ids", "input", "inputs", "features", "data", "x", "X")
@@ -155,14 +155,14 @@ def _count(target: str, part: str, dataset: Any) -> int:
 def _listed(target: str, part: str, dataset: Any, report: Report) -> Iterator[Any]:
     """Yield every example of a data set, or of an iterable that ends. Raises `InvalidConfig` before memory is full."""
     report(f"reading the {part} examples of {target} into memory")
-    free = free_bytes()
+    free = free_memory()
     try:
         if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
             dataset = map(dataset.__getitem__, range(len(dataset)))
         size = 0
         for number, example in enumerate(dataset):
             size += _bytes_of(example)
-            if free is not None and size > free // 2:
+            if size > free // 2:
                 right = f"gives more than {number:,} examples, which do not fit into memory: it must end before"
                 raise refused(target, f"its {part} set {right}")
             yield example
@@ -273,25 +273,10 @@ def _warnings(inputs: Tensor) -> Iterator[str]:
 
 def check_memory(target: str, part: str, count: int, shape: tuple[int, ...], bytes_per_number: int) -> None:
     """Raise `InvalidConfig` if `count` more inputs of `shape` do not fit into memory."""
-    free, needed = free_bytes(), count * int(np.prod(shape, dtype=np.float64)) * bytes_per_number
-    if free is not None and needed > free:
+    free, needed = free_memory(), count * int(np.prod(shape, dtype=np.float64)) * bytes_per_number
+    if needed > free:
         size = f"its {part} set of {count:,} inputs of {in_words(shape)} needs {needed / GB:,.1f} GB"
         raise refused(target, f"{size} of memory, {free / GB:,.1f} GB are free; return fewer or smaller ones")
-
-
-def free_bytes() -> int | None:
-    """Return the free memory of this machine or container, in bytes; None if that is not known."""
-    limits = []
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        limits.append(int(lines["MemAvailable"].split()[0]) * 1024)
-        group = Path("/sys/fs/cgroup")
-        most, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        limits.append(int(most) - int(used))
-    # Another system, no such control group, or one without a limit.
-    except (OSError, ValueError, KeyError):
-        pass
-    return min(limits, default=None)
 
 
 def refused(target: str, reason: str) -> InvalidConfig:

@@ -48,8 +48,8 @@ def refuse_otherwise(config: dict[str, Any], passed: Mapping[str, Any]) -> None:
             raise CannotRecord(f"{key}={to_text(value)}: {right}")
 
 
-def due(config: dict[str, Any], iterations: Schedule, done: int) -> bool:
+def due(config: dict[str, Any], train_samples: int, batch_size: int, done: int) -> bool:
     """Return whether the sweep wants an evaluation after so many iterations, as its own runs have it."""
     every, doubling = (value_of(config, f"evaluation.{key}") for key in ("every_examples", "per_doubling"))
-    schedule = Schedule(iterations.num_samples, iterations.batch_size, every, doubling)
+    schedule = Schedule(train_samples, batch_size, every, doubling)
     return schedule.pauses and (done == 0 or bool(schedule.between(done - 1, done)))

@@ -64,7 +64,6 @@ from digits_sweep.results.sweep import (
 from digits_sweep.results.targets import all_reached
 from digits_sweep.results.writing import RunWriter, read_committed
 from digits_sweep.training.device import PeakMemory, is_out_of_memory
-from digits_sweep.training.schedule import Schedule
 from digits_sweep.training.stopwatch import Stopwatch
 
 # A loop without epochs is recorded as often, so that a process that is killed loses no more.
@@ -214,7 +213,6 @@ class Recorder:
         self._has_epochs, self._step_size = self.train_samples is not None, self.batch_size // self.accumulate
         self._state: dict[str, Any] | None = None
         self._open, self._written_at = ExitStack(), 0.0
-
         # A sweep that has started this program gives a run up at so many examples.
         self._most = value_of(self.config, "trainer.max_examples") if self.is_of_a_sweep else None
         self._evaluated: list[EvaluationRow] = []
@@ -229,8 +227,8 @@ class Recorder:
     @property
     def is_due(self) -> bool:
         """Whether the sweep that started this program wants an evaluation now, at its `evaluation.` keys."""
-        iterations = Schedule(self.train_samples or self.batch_size, self.batch_size)
-        return not self._has_ended and due(self.config, iterations, self.iterations)
+        samples = self.train_samples or self.batch_size
+        return not self._has_ended and due(self.config, samples, self.batch_size, self.iterations)
 
     @property
     def is_completed(self) -> bool:

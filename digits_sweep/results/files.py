@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from digits_sweep.errors import UnreadableRecord, reason_of
+from digits_sweep.errors import UnreadableRecord, escape_controls, reason_of
 from digits_sweep.results import changes
 
 Content = TypeVar("Content")
@@ -29,6 +29,8 @@ LOSSES_BYTES = CHECKPOINT_BYTES = 2**32
 # A list or a dictionary in a file is nested no deeper than that, and so are folders.
 DEEPEST = 32
 LONGEST_QUOTE = 100
+# Of a log no more is read to show its end.
+LAST_BYTES = 10_000
 # No file takes that long to write: a temporary one that is older was left behind.
 OLD_SECONDS = 3_600
 KINDS = {stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
@@ -257,6 +259,17 @@ def _unreadable_folder(error: OSError) -> None:
 def is_own(path: Path) -> bool:
     """Return whether a file is this user's, as far as the system tells users apart."""
     return not hasattr(os, "getuid") or path.lstat().st_uid == os.getuid()
+
+
+def last_lines(path: Path, most: int, start: int = 0) -> list[str]:
+    """Return at most so many last lines of a log, from the byte `start` on and harmless; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(start, path.stat().st_size - LAST_BYTES))
+            text = file.read(LAST_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return []
+    return [escape_controls(line) for line in text.strip().splitlines()[-most:]]
 
 
 def owner_of(path: Path) -> str:

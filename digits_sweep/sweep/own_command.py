@@ -18,10 +18,10 @@ from digits_sweep.config.keys import differing
 from digits_sweep.config.own_command import RUN, keys_in, search_path, words_of
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
-from digits_sweep.errors import CannotResume, UnreadableRecord, escape_controls, first_lines
+from digits_sweep.errors import CannotResume, UnreadableRecord, first_lines
 from digits_sweep.results.changes import open_own
 from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.files import set_aside
+from digits_sweep.results.files import last_lines, set_aside
 from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import ENDED_BY_THE_SWEEP, Record, Status, read_record, write_record
 from digits_sweep.results.run import RecordedRun, read_run
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 COMMAND_LOG = "command.log"
 # How often a run is looked at, and how long a command that is stopped may take to save something.
 SECONDS_BETWEEN_LOOKS, GRACE_SECONDS = 0.1, 10.0
-# Of the log of a command that fails, so many lines and bytes are in the record.
-LAST_LINES, LAST_BYTES = 20, 10_000
+# Of the log of a command that fails, so many lines are in the record.
+LAST_LINES = 20
 # What the libraries that compute on the CPU take their number of threads from.
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # A command that somebody or a scheduler stops has not failed; a shell returns 128 and the number of the signal.
@@ -101,7 +101,7 @@ def run_command(config: Config, run_dir: Path, title: str, screen: Screen) -> Re
             write_record(run_dir, record)
         elif reason := _failure(record, code) or _never_evaluated(read_run(run_dir)):
             record.status = Status.FAILED
-            record.error = "\n".join([reason, *_last_lines(run_dir / COMMAND_LOG, start)])
+            record.error = "\n".join([reason, *last_lines(run_dir / COMMAND_LOG, LAST_LINES, start)])
             log.error("%s", record.error)
             screen.say(f"  failed: {reason}")
             screen.say(f"  its output: {run_dir / COMMAND_LOG}")
@@ -203,14 +203,3 @@ def _never_evaluated(run: RecordedRun) -> str | None:
                 f"recorder.evaluated({name}=...)"
             )
     return None
-
-
-def _last_lines(path: Path, start: int) -> list[str]:
-    """Return the last lines that a command has printed, from `start` on in its log."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(start, path.stat().st_size - LAST_BYTES))
-            text = file.read(LAST_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return []
-    return [escape_controls(line) for line in text.strip().splitlines()[-LAST_LINES:]]

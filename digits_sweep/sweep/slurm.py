@@ -9,7 +9,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,9 +17,9 @@ import msgspec
 from hydra.core.singleton import Singleton
 
 from digits_sweep.config.launchers import SUBMITIT_FOLDER
-from digits_sweep.errors import UnreadableRecord, escape_controls
+from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.words import counted, listed
-from digits_sweep.results.files import MANIFEST_BYTES, read_json, replace_file
+from digits_sweep.results.files import MANIFEST_BYTES, last_lines, read_json, replace_file
 
 JOBS_FILE = "jobs.json"
 # Slurm's controller serves a whole cluster: it is asked no more often than that.
@@ -32,7 +31,7 @@ PATIENCE_SECONDS = 60.0
 # How a job ends that nobody has ended on purpose: it is launched again. One that is out of time was queued again as
 # often as `hydra.launcher.max_num_timeout` says.
 LOST = ("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "FAILED", "BOOT_FAIL", "COMPLETED")
-LAST_LINES, LAST_BYTES = 10, 10_000
+LAST_LINES = 10
 
 
 @dataclass(frozen=True)
@@ -211,22 +210,19 @@ def lost(jobs: Mapping[str, Job], runs: Iterable[str], sweep_dir: Path, say: Cal
     for end, names in ends.items():
         say(f"{end.lower().replace('_', ' ')}: {listed(names)}")
         if end.partition(" ")[0] != "CANCELLED" and names[0] in jobs:
-            for line in last_lines(jobs[names[0]].logs(sweep_dir)):
+            for line in last_errors(jobs[names[0]].logs(sweep_dir)):
                 say(f"  {line}")
             say(f"  its logs: {jobs[names[0]].logs(sweep_dir)}")
     return again
 
 
-def last_lines(logs: Path) -> list[str]:
+def last_errors(logs: Path) -> list[str]:
     """Return the last lines that a job has printed to standard error."""
     lines: list[str] = []
     for path in sorted(logs.glob("*_log.err")) if not logs.is_symlink() else ():
-        with suppress(OSError):
-            if path.is_file() and not path.is_symlink():
-                with path.open("rb") as file:
-                    file.seek(max(0, path.stat().st_size - LAST_BYTES))
-                    lines += file.read(LAST_BYTES).decode("utf-8", "replace").strip().splitlines()
-    return [escape_controls(line) for line in lines[-LAST_LINES:]]
+        if path.is_file() and not path.is_symlink():
+            lines += last_lines(path, LAST_LINES)
+    return lines[-LAST_LINES:]
 
 
 def go_on(jobs: Collection[Job]) -> str:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from digits_sweep.config.schema import Config, EngineConfig
+from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
 from digits_sweep.training.device import random_numbers_kept
 from digits_sweep.training.engines import ENGINES, engines_for
@@ -110,8 +110,3 @@ def seconds_per_example(train: Callable[[Tensor], object], size: int, count: int
     started = time.perf_counter()
     train(torch.arange(batches * size))
     return (time.perf_counter() - started) / (batches * size)
-
-
-def with_option(config: Config, option: Option) -> Config:
-    """Return `config` with an engine and a number of threads in place of `auto`."""
-    return replace(config, engine=EngineConfig(option.engine), num_threads=option.num_threads)

@@ -1,8 +1,11 @@
 """Which engine and how many threads: known for small networks, and the fastest that is tried for the others."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from digits_sweep.config.schema import EngineConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.training import trial
 from digits_sweep.training.building import build_engine, options_here
@@ -93,7 +96,7 @@ def test_a_trial_changes_nothing_of_the_run(overrides, monkeypatch):
     config = settings("device=cpu", "data.batch_size=60", *overrides)
     monkeypatch.setattr("digits_sweep.training.building.usable_cores", lambda: 2)
     built = build_engine(config, noise())
-    named = build_engine(trial.with_option(config, Option(built.name, built.num_threads)), noise())
+    named = build_engine(replace(config, engine=EngineConfig(built.name), num_threads=built.num_threads), noise())
     for engine in (built, named):
         engine.configure_threads()
     order = torch.arange(400)
