@@ -12,6 +12,7 @@ import secrets
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any, cast
@@ -79,12 +80,8 @@ def imported(group: str, target: str) -> Callable[..., Any]:
     # A command that is not started by `python -m` does not look into the working folder.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    try:
-        with changes_taken_back(f"{group}.target={target}"):
-            function = reduce(getattr, name.split("."), read_module(module))
-    # An import runs code of any kind.
-    except (Exception, SystemExit) as error:
-        raise mistake(group, target, "cannot be imported", error) from error
+    with errors_as_a_line(group, target, "cannot be imported"), changes_taken_back(f"{group}.target={target}"):
+        function = reduce(getattr, name.split("."), read_module(module))
     if not callable(function):
         raise InvalidConfig(f"{group}.target={target}: is {type(function).__name__}, must be a class or a function")
     return function
@@ -123,6 +120,17 @@ def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, *
             del offered["num_classes"]
             return called(group, target, arguments, *first, **offered)
         raise mistake(group, target, "fails" if group == "data" else "cannot be built", error) from error
+
+
+@contextmanager
+def errors_as_a_line(group: str, target: str, what: str) -> Iterator[None]:
+    """Turn whatever the user's code in the block raises, and sys.exit, into `OwnCodeFailed` with one line."""
+    try:
+        yield
+    except InvalidConfig:
+        raise
+    except (Exception, SystemExit) as error:
+        raise mistake(group, target, what, error) from error
 
 
 def mistake(group: str, target: str, what: str, error: BaseException) -> OwnCodeFailed:

@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate
 
-from digits_sweep.config.own_code import mistake
+from digits_sweep.config.own_code import errors_as_a_line
 from digits_sweep.data import Report
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.machine import free_memory
@@ -98,11 +98,8 @@ def _of_loader(target: str, part: str, loader: DataLoader, report: Report) -> tu
     if loader.collate_fn is default_collate or loader.batch_size is None:
         return _of_examples(target, part, loader.dataset, report)
     examples = list(_listed(target, part, loader.dataset, report))
-    try:
+    with errors_as_a_line("data", target, f"fails to collate its {part} examples"):
         batch = loader.collate_fn(examples)
-    # Code of the user's may raise anything.
-    except (Exception, SystemExit) as error:
-        raise mistake("data", target, f"fails to collate its {part} examples", error) from error
     if isinstance(batch, Mapping):
         return _of_names(target, f"a {part} batch", batch)
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
@@ -156,7 +153,7 @@ def _listed(target: str, part: str, dataset: Any, report: Report) -> Iterator[An
     """Yield every example of a data set, or of an iterable that ends. Raises `InvalidConfig` before memory is full."""
     report(f"reading the {part} examples of {target} into memory")
     free = free_memory()
-    try:
+    with errors_as_a_line("data", target, f"fails while its {part} examples are read"):
         if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
             dataset = map(dataset.__getitem__, range(len(dataset)))
         size = 0
@@ -166,11 +163,6 @@ def _listed(target: str, part: str, dataset: Any, report: Report) -> Iterator[An
                 right = f"gives more than {number:,} examples, which do not fit into memory: it must end before"
                 raise refused(target, f"its {part} set {right}")
             yield example
-    except InvalidConfig:
-        raise
-    # Code of the user's may raise anything.
-    except (Exception, SystemExit) as error:
-        raise mistake("data", target, f"fails while its {part} examples are read", error) from error
 
 
 def _bytes_of(example: Any) -> int:
@@ -181,11 +173,8 @@ def _bytes_of(example: Any) -> int:
 
 def _example(target: str, part: str, dataset: Any, index: int) -> tuple[Tensor, Any, list[str]]:
     """Return an input as a tensor, its label, and notes."""
-    try:
+    with errors_as_a_line("data", target, f"fails at {part} example {index}"):
         example = dataset[index]
-    # Code of the user's may raise anything.
-    except (Exception, SystemExit) as error:
-        raise mistake("data", target, f"fails at {part} example {index}", error) from error
     if isinstance(example, Mapping):
         value, label, notes = _of_names(target, f"its {part} example {index}", example)
     elif isinstance(example, tuple | list) and len(example) in (2, 3):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from digits_sweep.config.own_code import mistake
+from digits_sweep.config.own_code import errors_as_a_line
 from digits_sweep.config.process_state import changes_taken_back
-from digits_sweep.config.schema import Config, OwnDataConfig
+from digits_sweep.config.schema import Config, OwnDataConfig, OwnLossConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import DATASETS, for_run, known_of, load, name_of
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed
@@ -162,20 +162,16 @@ def _count(config: Config) -> int | None:
 def _step(config: Config, size: int) -> None:
     images, labels = examples_of(config, size)
     model = build_model(config.model, config.seed, *known_of(config.data))
-    loss, group = build_loss(config.loss, labels, config.model.num_classes), "model"
-    target = getattr(config.model, "target", None)
-    try:
-        with torch.random.fork_rng(devices=[]), changes_taken_back(f"model.target={target}"):
+    loss = build_loss(config.loss, labels, config.model.num_classes)
+    network = ("model", str(getattr(config.model, "target", None)))
+    criterion = ("loss", str(config.loss.target)) if isinstance(config.loss, OwnLossConfig) else network
+    what = f"fails when it is trained on {size} examples"
+    with torch.random.fork_rng(devices=[]), changes_taken_back("{}.target={}".format(*network)):
+        with errors_as_a_line(*network, what):
             outputs = tensor_of(model(scale(images, config.data.scale)))
             _check_scores(config, outputs, labels)
-            group = "loss" if config.loss.name == "own" else group
+        with errors_as_a_line(*criterion, what):
             loss(outputs, labels).backward()
-    except InvalidConfig:
-        raise
-    # The user's code may raise anything.
-    except (Exception, SystemExit) as error:
-        target = getattr(config.loss, "target", target) if group == "loss" else target
-        raise mistake(group, str(target), f"fails when it is trained on {size} examples", error) from error
 
 
 def _check_scores(config: Config, outputs: Tensor, labels: Tensor) -> None:
@@ -201,9 +197,6 @@ def loss_at_start(config: Config, digits: Digits) -> float:
     some = evaluated(len(digits.train_images), most)
     model = build_model(config.model, config.seed, digits.image_shape, digits.train_images.dtype)
     loss = build_loss(config.loss, digits.train_labels, config.model.num_classes)
-    try:
+    target = str(getattr(config.model, "target", config.model.name))
+    with errors_as_a_line("model", target, "fails when it is evaluated"):
         return evaluate(model, digits.train_images[some], digits.train_labels[some], config.data.scale, loss).loss
-    # The user's code may raise anything.
-    except (Exception, SystemExit) as error:
-        target = str(getattr(config.model, "target", config.model.name))
-        raise mistake("model", target, "fails when it is evaluated", error) from error

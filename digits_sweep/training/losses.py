@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from digits_sweep.config.own_code import imported, mistake
+from digits_sweep.config.own_code import errors_as_a_line, imported
 from digits_sweep.config.schema import CrossEntropyConfig, LossConfig, OwnLossConfig
 from digits_sweep.data.digits import IGNORED
 from digits_sweep.errors import InvalidConfig
@@ -157,12 +157,10 @@ def _own(config: LossConfig, labels: Tensor, num_classes: int) -> Loss:
     """A function of outputs and labels that returns their mean, or a class that makes one, such as `torch.nn`'s."""
     assert isinstance(config, OwnLossConfig)
     function = imported("loss", str(config.target))
-    try:
+    with errors_as_a_line("loss", str(config.target), "cannot be built"):
         of_batch: Any = (
             function(**config.arguments) if inspect.isclass(function) else partial(function, **config.arguments)
         )
-    except (Exception, SystemExit) as error:
-        raise mistake("loss", str(config.target), "cannot be built", error) from error
 
     def criterion(outputs: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
         mean = of_batch(outputs, labels)

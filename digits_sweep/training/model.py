@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digits_sweep.config.own_code import called, mistake
+from digits_sweep.config.own_code import called, errors_as_a_line
 from digits_sweep.config.process_state import changes_taken_back
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
 from digits_sweep.config.text import to_text
@@ -113,12 +113,10 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...], images: torch.dty
     network = called("model", target, config.arguments, num_classes=config.num_classes, image_shape=image_shape)
     if not isinstance(network, nn.Module):
         raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
-    try:
-        with changes_taken_back(f"model.target={target}"), torch.no_grad():
-            tensor_of(network.eval()(torch.zeros(2, *image_shape, dtype=seen_as(images))))
-    except (Exception, SystemExit) as error:
-        what = "sequences" if images is torch.int64 else "images"
-        raise mistake("model", target, f"fails on {what} of {' x '.join(map(str, image_shape))}", error) from error
+    what = f"{'sequences' if images is torch.int64 else 'images'} of {' x '.join(map(str, image_shape))}"
+    taken_back = changes_taken_back(f"model.target={target}")
+    with errors_as_a_line("model", target, f"fails on {what}"), taken_back, torch.no_grad():
+        tensor_of(network.eval()(torch.zeros(2, *image_shape, dtype=seen_as(images))))
     network.train()
     return network if config.head == "logits" else nn.Sequential(network, Scores(), build_head(config.head))
 

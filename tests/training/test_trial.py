@@ -45,11 +45,16 @@ def test_a_network_of_the_lessons_kind_trains_with_one_engine_on_one_thread_on_e
         (("data.batch_size=1000",), 4, ["native on 1 thread", "native on 2 threads", "native on 4 threads"]),
         (("data.batch_size=1000",), 3, ["native on 1 thread", "native on 2 threads", "native on 3 threads"]),
         (("data.batch_size=1000", "num_threads=2"), 4, ["native on 2 threads"]),
+        (("data.batch_size=20", "data.scale=standard"), 2, ["native on 1 thread", "native on 2 threads"]),
+        (("engine=closed_form", "data.batch_size=20", "data.scale=standard"), 2, ["closed_form on 1 thread"]),
         (
             ("data.batch_size=100", *LARGE), 2,
             [f"{name} on {threads}" for name in ("native", "closed_form") for threads in ("1 thread", "2 threads")],
         ),
-        (("data.batch_size=1", *LARGE), 2, ["native on 1 thread", "closed_form on 1 thread"]),
+        (
+            ("data.batch_size=1", *LARGE), 2,
+            [f"{name} on {threads}" for name in ("native", "closed_form") for threads in ("1 thread", "2 threads")],
+        ),
         (("engine=closed_form", "data.batch_size=100", *LARGE, "num_threads=3"), 2, ["closed_form on 3 threads"]),
         (("model=cnn",), 2, ["eager on 1 thread", "eager on 2 threads"]),
         (("model=cnn",), 1, ["eager on 1 thread"]),
