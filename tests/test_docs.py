@@ -11,8 +11,10 @@ import pytest
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.cost import write_cost
 from digits_sweep.search.settings import goals_of, read_critical, read_tune
 from tests.documents import ALL_CODE, CHOICES, CODE, INLINE, KEYS, MAKEFILE, ROOT, TEXT, arguments_of, commands
+from tests.results.test_cost import cost_of
 
 README = TEXT["README.md"]
 
@@ -46,7 +48,10 @@ def test_every_search_is_one_that_works(command):
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", commands("digits_sweep.critical_batch_size"))
-def test_every_study_of_the_critical_batch_size_is_one_that_works(command):
+def test_every_study_of_the_critical_batch_size_is_one_that_works(command, tmp_path, monkeypatch):
+    if "cost.json" in command:
+        write_cost(tmp_path / "cost.json", cost_of({5: 1e-4, 1000: 2e-3}, read_critical([]).planned.settings))
+        monkeypatch.chdir(tmp_path)
     assert goals_of(unless_not_installed(read_critical, arguments_of(command)).planned.settings)
 
 

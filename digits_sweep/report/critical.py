@@ -38,6 +38,7 @@ from digits_sweep.report.words import (
     setting,
     short_seconds,
 )
+from digits_sweep.results.cost import seconds_of_step
 from digits_sweep.results.critical import (
     ANSWERS,
     BRANCHES,
@@ -62,6 +63,7 @@ HOW_COUNTED = (
     "critical batch size E_min / S_min (a = 1: McCandlish et al. 2018). Its 95 % interval comes from drawing the seeds "
     "anew, from what they leave open of the exponent, and from leaving out batch sizes."
 )
+SECONDS_AN_HOUR = 3_600
 # No law is said to be rejected at a larger probability of its residuals.
 REJECTED = 0.001
 
@@ -148,6 +150,8 @@ def branches_of(table: pd.DataFrame, floor: float = 0.0) -> Branches | None:
 
 def seconds_per_step(answer: Answer, batch_size: float) -> float:
     """Return what a step at a batch size costs, in seconds; NaN if that was not measured."""
+    if answer.seconds_per_step:
+        return float(seconds_of_step(answer.seconds_per_step, batch_size))
     if answer.seconds_per_iteration is None or answer.seconds_per_example is None:
         return math.nan
     return answer.seconds_per_iteration + batch_size * answer.seconds_per_example
@@ -240,6 +244,15 @@ def law_sentence(answer: Answer) -> str | None:
 def soonest_sentence(answer: Answer) -> str | None:
     """Say which batch size is soonest, at which costs; None if that is not known."""
     size = answer.soonest_batch_size
+    if size is not None and answer.seconds_per_step:
+        small, *_others, large = sorted(answer.seconds_per_step)
+        return _(
+            "{goal}: soonest is about {size} {interval}, at {least} a step of {small} up to {most} a step of {large} "
+            "on {machine}; it needs {more:.0%} more examples than the fewest.",
+            goal=goal_of(answer), size=_two(size), interval=_interval(answer.soonest_low, answer.soonest_high),
+            least=_cost(answer.seconds_per_step[small]), small=small, most=_cost(answer.seconds_per_step[large]),
+            large=localized(f"{large:,}"), machine=answer.machine or "", more=answer.examples_more or 0.0,
+        )  # fmt: skip
     if size is None or answer.seconds_per_iteration is None or answer.seconds_per_example is None:
         return None
     return _(
@@ -248,6 +261,38 @@ def soonest_sentence(answer: Answer) -> str | None:
         goal=goal_of(answer), size=_two(size), interval=_interval(answer.soonest_low, answer.soonest_high),
         iteration=_cost(answer.seconds_per_iteration), example=_cost(answer.seconds_per_example),
         more=answer.examples_more or 0.0,
+    )  # fmt: skip
+
+
+def elsewhere_sentence(answer: Answer) -> str | None:
+    """Say whether the answer is another one on the machine that ran the study; None if its costs are not known."""
+    here, low, high = answer.soonest_here, answer.within_low_here, answer.within_high_here
+    there, from_, to = answer.soonest_batch_size, answer.within_low, answer.within_high
+    if here is None or low is None or high is None or there is None or from_ is None or to is None:
+        return None
+    if max(low, from_) <= min(high, to):
+        return _(
+            "{goal}: {low} to {high} cost at most 10 % more time both at these costs and here.",
+            goal=goal_of(answer), low=_two(max(low, from_)), high=_two(min(high, to)),
+        )  # fmt: skip
+    return _(
+        "{goal}: the answer flips: about {there} ({from_} to {to}) is soonest at these costs, about {here} ({low} to "
+        "{high}) here.",
+        goal=goal_of(answer), there=_two(there), from_=_two(from_), to=_two(to), here=_two(here), low=_two(low),
+        high=_two(high),
+    )  # fmt: skip
+
+
+def price_sentence(answer: Answer) -> str | None:
+    """Say what reaching the goal takes at the soonest batch size, in seconds and money; None if there is no price."""
+    law, size = answer.law, answer.soonest_batch_size
+    if answer.price is None or law is None or size is None or math.isnan(per_step := seconds_per_step(answer, size)):
+        return None
+    taken = float(law.steps(size)) * per_step
+    return _(
+        "{goal}: batch size {size} takes {seconds}, which is {money} in money, at {price} an hour.",
+        goal=goal_of(answer), size=_two(size), seconds=seconds(taken), price=localized(f"{answer.price:g}"),
+        money=localized(f"{taken / SECONDS_AN_HOUR * answer.price:.3g}"),
     )  # fmt: skip
 
 
@@ -309,7 +354,9 @@ def sentences(answers: Sequence[Answer]) -> list[str]:
 
 def details(answers: Sequence[Answer], branches: Branches | None = None) -> list[str]:
     """Return what the headline follows from, goal by goal: the answer, what is rejected, costs, checks, branches."""
-    kinds = (answer_sentence, law_sentence, soonest_sentence, check_sentence)
+    kinds = (
+        answer_sentence, law_sentence, soonest_sentence, elsewhere_sentence, price_sentence, check_sentence,
+    )  # fmt: skip
     lines = [moves_sentence(answers), *(kind(answer) for answer in answers for kind in kinds)]
     return [line for line in [*lines, branch_sentence(branches) if branches else None] if line]
 
@@ -424,7 +471,7 @@ def critical_figures(study: Study, critical: Critical) -> list[Figure]:
          _("Steps at the measured cost of a step. Dash-dotted: the batch size that the fit expects to be soonest, in a "
            "band where the time is at most 10 % more; diamond: one near it, in no fit, run as a check.")),
     ]  # fmt: skip
-    if all(answer.seconds_per_iteration is None for answer in critical.answers):
+    if all(math.isnan(seconds_per_step(answer, 1.0)) for answer in critical.answers):
         kinds.pop()
     # Open marks alone would say nothing.
     reached = np.isfinite(critical.steps["median"].astype(float)).any()

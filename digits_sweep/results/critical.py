@@ -130,9 +130,11 @@ class Answer:
     fitted steps, `p_value` the probability of residuals as large if the law holds. `missing_seeds` are fresh ones whose
     runs failed: they are in no median.
 
-    The costs of an iteration and of an example are in seconds, measured or as given (`cost_is_given`). From
-    `within_low` to `within_high` the time is at most 10 % above that at `soonest_batch_size`. `examples_more` is the
-    share of examples that this one needs beyond the fewest possible.
+    The costs of an iteration and of an example are in seconds, measured or as given (`cost_is_given`); if those of a
+    step were measured on another `machine`, `seconds_per_step` has them by batch size in their place. From
+    `within_low` to `within_high` the time is at most 10 % above that at `soonest_batch_size`, and at the costs of the
+    machine that ran the study from `within_low_here` to `within_high_here`. `examples_more` is the share of examples
+    that the soonest one needs beyond the fewest possible. `price` is that of an hour of the machine, in money.
 
     `noise_scale_at_target` is the geometric mean of the gradient noise scale over the last doubling of steps before the
     goal, over all runs that measured it, with one standard deviation of its logarithms to each side.
@@ -169,6 +171,12 @@ class Answer:
     missing_seeds: Count = 0
     noise_scale_low: Number | None = None
     noise_scale_high: Number | None = None
+    machine: Annotated[str, Meta(max_length=200)] | None = None
+    seconds_per_step: Annotated[dict[Size, Positive], Meta(min_length=2, max_length=100)] | None = None
+    soonest_here: Number | None = None
+    within_low_here: Number | None = None
+    within_high_here: Number | None = None
+    price: Positive | None = None
 
     @property
     def law(self) -> Law | None:

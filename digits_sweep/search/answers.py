@@ -146,6 +146,18 @@ def soonest(law: Law, iteration: Any, example: Any, sizes: Sequence[int]) -> Any
     return np.clip(size, min(sizes), max(sizes))
 
 
+def soonest_at(law: Law, cost: Cost, sizes: Sequence[int]) -> Any:
+    """Return the soonest batch size at a cost; of a law of arrays, an element each, with the draws of the cost."""
+    if cost.steps is not None:
+        tried = np.geomspace(min(sizes), max(sizes), SIZES_TRIED)
+        one_each = Law(*(np.asarray(member)[..., None] for member in (law.s_min, law.b_crit, law.exponent)))
+        return tried[np.argmin(one_each.steps(tried) * cost.seconds(tried), axis=-1)]
+    iteration, example = cost.iteration, cost.example
+    if np.ndim(law.b_crit) and cost.draws is not None:
+        iteration, example = cost.draws[np.arange(len(law.b_crit)) % len(cost.draws)].T
+    return soonest(law, iteration, example, sizes)
+
+
 def round_batch_size(batch_size: float, sizes: Iterable[int]) -> int | None:
     """Return the nearest of 1, 2, 3, 5, 7, 10, 20 and so on by ratio that lies within `sizes`, but is none of them."""
     sizes = set(sizes)
@@ -154,8 +166,14 @@ def round_batch_size(batch_size: float, sizes: Iterable[int]) -> int | None:
     return min(others, key=lambda step: abs(math.log(step / batch_size)), default=None)
 
 
-def answers(sizes: Sizes, goals: Sequence[Goal], cost: Cost | None, cost_is_given: bool) -> list[Answer]:
-    """Return what a study says of every goal; `cost_is_given` if it is that of another machine."""
+def answers(
+    sizes: Sizes, goals: Sequence[Goal], here: Cost | None, elsewhere: Cost | None = None, price: float | None = None
+) -> list[Answer]:
+    """Return what a study says of every goal, at the costs of this machine or, if it is given, of one `elsewhere`.
+
+    `price` is that of an hour of that machine.
+    """
+    cost = elsewhere or here
     several = []
     for index, goal in enumerate(goals):
         fit, reason = fit_steps(steps_of(sizes, index))
@@ -163,14 +181,29 @@ def answers(sizes: Sizes, goals: Sequence[Goal], cost: Cost | None, cost_is_give
             goal.target,
             goal.threshold,
             reason=reason or None,
-            seconds_per_iteration=cost.iteration if cost else None,
-            seconds_per_example=cost.example if cost else None,
-            cost_is_given=cost_is_given,
+            cost_is_given=elsewhere is not None,
             missing_seeds=sum(at.missing_seeds(index) for at in sizes.values()),
+            price=price,
+            **_of_a_step(cost),
             **_noise_scale(sizes, index),
         )
-        several.append(known if fit is None else replace(known, **_of_fit(fit), **_of_cost(fit, cost, list(sizes))))
+        if fit is not None:
+            of_cost = _of_cost(fit, cost, list(sizes))
+            if elsewhere and here:
+                own = _of_cost(fit, here, list(sizes))
+                of_cost |= {f"{name}_here": own[name] for name in ("within_low", "within_high")}
+                of_cost["soonest_here"] = own["soonest_batch_size"]
+            known = replace(known, **_of_fit(fit), **of_cost)
+        several.append(known)
     return several
+
+
+def _of_a_step(cost: Cost | None) -> dict[str, Any]:
+    if cost is None:
+        return {}
+    if cost.steps is None:
+        return {"seconds_per_iteration": cost.iteration, "seconds_per_example": cost.example}
+    return {"seconds_per_step": dict(cost.steps), "machine": cost.machine}
 
 
 def _of_fit(fit: Fit) -> dict[str, Any]:
@@ -197,10 +230,9 @@ def _of_fit(fit: Fit) -> dict[str, Any]:
 def _of_cost(fit: Fit, cost: Cost | None, sizes: Sequence[int]) -> dict[str, Any]:
     if cost is None:
         return {}
-    size = float(soonest(fit.law, cost.iteration, cost.example, sizes))
+    size = float(soonest_at(fit.law, cost, sizes))
     all_sizes = np.geomspace(min(sizes), max(sizes), SIZES_TRIED)
-    seconds = fit.law.steps(all_sizes) * (cost.iteration + cost.example * all_sizes)
-    least = fit.law.steps(size) * (cost.iteration + cost.example * size)
+    seconds, least = (fit.law.steps(some) * cost.seconds(some) for some in (all_sizes, size))
     within = all_sizes[seconds <= (1 + MORE_TIME) * least]
     known = {
         "soonest_batch_size": size,
@@ -209,9 +241,7 @@ def _of_cost(fit: Fit, cost: Cost | None, sizes: Sequence[int]) -> dict[str, Any
         "within_high": float(within.max(initial=size)),
     }
     if fit.draws:
-        draws = cost.draws if cost.draws is not None else np.array([[cost.iteration, cost.example]])
-        pairs = draws[np.arange(len(fit.draws.b_crit)) % len(draws)]
-        known["soonest_low"], known["soonest_high"] = interval(soonest(fit.draws, pairs[:, 0], pairs[:, 1], sizes))
+        known["soonest_low"], known["soonest_high"] = interval(soonest_at(fit.draws, cost, sizes))
     return known
 
 

@@ -35,7 +35,7 @@ from digits_sweep.search.answers import (
 )
 from digits_sweep.search.branches import branches
 from digits_sweep.search.grid import BatchSize, Outcome, Trial
-from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Request, cost_of, goals_of, plan_batch_size
+from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Request, goals_of, plan_batch_size
 from digits_sweep.search.study import Study
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.fitting import fitted_run
@@ -136,7 +136,7 @@ class StudyFile:
 def study_file(request: Request[CriticalConfig]) -> StudyFile:
     """Return what a study that starts now is asked to find out."""
     # Branches start from runs that are there anyway, and costs say what runs mean: both may be asked for later.
-    later = ("runs", "cost", "branch", "branch_examples", "branch_tolerance")
+    later = ("runs", "cost", "price", "branch", "branch_examples", "branch_tolerance")
     settings = {key: value for key, value in asdict(request.settings).items() if key not in later}
     configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in request.planned.runs}
     for config in configs.values():
@@ -281,8 +281,10 @@ class Critical:
 
     def _answers(self, study: Study, sizes: Sizes) -> list[Answer]:
         """Return what the steps mean, with batch sizes run as a check that are in no fit."""
-        elsewhere = cost_of(self.request.settings)
-        unchecked = answers(sizes, self.grid.goals, elsewhere or self._cost(study), elsewhere is not None)
+        elsewhere, price = self.request.cost, self.request.settings.price
+        # Costs that are typed say that nothing is to be measured here; those in a file are for a comparison.
+        here = self._cost(study, measures=elsewhere is None or elsewhere.steps is not None)
+        unchecked = answers(sizes, self.grid.goals, here, elsewhere, price)
         checks = {} if elsewhere else self._to_check(study, unchecked)
         new, like = sorted({*checks.values()} - {*sizes}), next(iter(self.grid.bases.values()))
         bases = {size: fitted_run(plan_batch_size(self.request.arguments, size), like) for size in new}
@@ -307,19 +309,23 @@ class Critical:
             write_study(study.folder, replace(before, checked=chosen))
         return chosen
 
-    def _cost(self, study: Study) -> Cost | None:
-        """Return what an iteration and an example cost here, by runs that had the machine to themselves."""
+    def _cost(self, study: Study, measures: bool) -> Cost | None:
+        """Return what an iteration and an example cost here, by runs that had the machine to themselves.
+
+        None if there are no such runs, and none are made because it `measures` nothing.
+        """
         searched = [run for run in study.sweep.runs.values() if run.batch_size in self.grid.bases]
         searched = [run for run in searched if not run.name.startswith("cost_")]
         if len(self.grid.bases) < 2 or all(run.record.concurrent_runs == 1 for run in searched):
             return measured_cost(searched)
         runs = list(self._cost_runs())
         line = f"the cost of an iteration is measured by {len(runs)} short runs, one after the other"
-        study.train(
-            runs,
-            lambda left: line,
-            lambda planned, sweep, screen: launch_in_process(planned, sweep, Screen(quiet=True)),
-        )
+        if measures:
+            study.train(
+                runs,
+                lambda left: line,
+                lambda planned, sweep, screen: launch_in_process(planned, sweep, Screen(quiet=True)),
+            )
         return measured_cost(recorded for run in runs if (recorded := study.ended(run)))
 
     def _cost_runs(self) -> Iterator[PlannedRun]:

@@ -1,9 +1,10 @@
 """The command line of a search: its own keys, `critical.` or `tune.`, those of its runs, and which runs that means."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from digits_sweep.config.command_line import read_command_line, settings_of
@@ -18,10 +19,12 @@ from digits_sweep.config.schema import (
     key,
     number_above,
     one_of,
+    or_null,
     whole_number,
 )
-from digits_sweep.config.text import key_of, safe_name, to_text
-from digits_sweep.errors import InvalidConfig
+from digits_sweep.config.text import expand_home, key_of, safe_name, to_text
+from digits_sweep.errors import InvalidConfig, UnreadableRecord
+from digits_sweep.results.cost import network_of, read_cost, seconds_of_step
 
 SIZE, TARGETS = "data.batch_size", "evaluation.targets."
 # The keys of an optimizer that `tune` tries values of.
@@ -36,6 +39,8 @@ OBJECTIVES = {
 }
 # Far above what any search needs.
 MOST_TRIALS, MOST_STEPS = 100_000, 40
+# So many differences between two networks are named.
+MOST_DIFFERENCES = 3
 BOUNDS = Rule(
     lambda bounds: len(bounds) == 2 and 0 < bounds[0] < bounds[1] < INFINITY,
     "must be two numbers above 0, the smaller one first",
@@ -54,7 +59,8 @@ class CriticalConfig:
     give_up: float = key(number_above(1))
     confirm: int = key(whole_number(1, MOST_SEEDS))
     pilot_examples: int = key(whole_number(0))
-    cost: dict[str, Any] | None = key()
+    cost: Any = key()
+    price: float | None = key(or_null(POSITIVE))
     branch: bool = key()
     branch_examples: int = key(whole_number(1))
     branch_tolerance: float = key(POSITIVE)
@@ -86,6 +92,7 @@ class Request(Generic[Settings]):
     """What a command line asks for: its settings, what it resumes, and a plan with a run for every batch size.
 
     `command` is the command line without `resume`, which is the folder, `latest` or None; `arguments` plan the runs.
+    `cost` is that of another machine, if it was typed.
     """
 
     settings: Settings
@@ -93,38 +100,40 @@ class Request(Generic[Settings]):
     command: list[str]
     arguments: list[str]
     planned: Plan
+    cost: "Cost | None" = None
 
     def names(self, group: str) -> bool:
         """Return whether the command line chooses from a group, or sets a key."""
         return any(key_of(override) == group for override in self.command)
 
 
-def read_critical(arguments: Sequence[str]) -> Request[CriticalConfig]:
+def read_critical(arguments: Sequence[str], batch_sizes: str | None = None) -> Request[CriticalConfig]:
     """Read and plan the command line of a study, the smallest batch size first.
 
-    Raises `InvalidConfig` with key, value and what would be right.
+    `batch_sizes`, separated by commas, take the place of those that a study has by default. Raises `InvalidConfig` with
+    key, value and what would be right.
     """
     for argument in arguments:
         # A shell that expands braces makes two words of one cost.
-        if argument == "--cost" or re.match(r"critical\.cost=(?!\{|null$)", argument):
+        if argument == "--cost" or re.match(r"critical\.cost=\w+:", argument):
             raise InvalidConfig(f"{argument}: {RIGHT_COST}")
     settings, resume, command, overrides = _read(arguments, CriticalConfig, "critical_batch_size.yaml", "critical.")
     for override in overrides:
         if key_of(override) == "optimizer.lr":
             raise InvalidConfig(f"{override}: this is what is searched; critical.lr=LR is the middle of the grid")
-    cost_of(settings)
     if any(text.startswith(TARGETS) for text in overrides) and "critical.pilot_examples" not in map(key_of, command):
         settings.pilot_examples = 0
     if settings.branch and "command" in map(key_of, overrides):
         raise InvalidConfig("critical.branch=true: branches need checkpoints, which a command does not leave")
-    arguments = ["-m", *_defaults(settings.runs, overrides), *overrides]
+    defaults = [f"{SIZE}={batch_sizes}" if batch_sizes and key_of(text) == SIZE else text for text in settings.runs]
+    arguments = ["-m", *_defaults(defaults, overrides), *overrides]
     planned = plan(arguments)
     if texts := _swept(planned, overrides, SIZE):
         raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
     goals_of(planned.settings)
     runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
     planned = replace(planned, runs=runs, typed=frozenset(map(key_of, command)))
-    return Request(settings, resume, command, arguments, planned)
+    return Request(settings, resume, command, arguments, planned, cost_of(settings, planned.settings))
 
 
 def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
@@ -227,36 +236,69 @@ def _defaults(runs: Iterable[str], overrides: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a machine takes, in seconds, for an iteration and for an example.
+    """What a machine takes, in seconds: for an iteration and for an example, or for a step at some batch sizes.
 
-    `draws` (draws, 2) are what other runs might have measured; None if the two are exact.
+    `steps` has the seconds of a step by batch size, and is None if a step takes `iteration` and `example` times its
+    batch size; `machine` is the name of the machine that they were measured on. `draws` (draws, 2) are what other runs
+    might have measured of the two; None if they are exact.
     """
 
-    iteration: float
-    example: float
+    iteration: float = 0.0
+    example: float = 0.0
     draws: Any = None
+    steps: Mapping[int, float] | None = None
+    machine: str | None = None
+
+    def seconds(self, batch_size: Any) -> Any:
+        """Return the seconds of a step at a batch size; of an array, an element each."""
+        if self.steps is not None:
+            return seconds_of_step(self.steps, batch_size)
+        return self.iteration + self.example * batch_size
 
 
-RIGHT_COST = "type 'critical.cost={iteration:20us,example:0.5us}', in quotes because of the shell"
+RIGHT_COST = (
+    "type 'critical.cost={iteration:20us,example:0.5us}', in quotes because of the shell, or the cost.json that "
+    "python -m digits_sweep.cost has written there"
+)
 UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
-def cost_of(settings: CriticalConfig) -> Cost | None:
-    """Return the costs in `critical.cost`, each in seconds or with `ms` or `us` behind it; None if it is null.
+def cost_of(settings: CriticalConfig, config: Config) -> Cost | None:
+    """Return the costs in `critical.cost`, typed (in seconds or with `ms` or `us`) or in a file; None if it is null.
 
-    Raises `InvalidConfig` if something else is typed.
+    Raises `InvalidConfig` if something else is typed, or if the file is none, or of another network than `config` has.
     """
     if settings.cost is None:
         return None
     override = f"critical.cost={to_text(settings.cost)}"
+    if isinstance(settings.cost, str):
+        return _cost_in_file(override, Path(expand_home(settings.cost)), config)
+    if not isinstance(settings.cost, dict):
+        raise InvalidConfig(f"{override}: {RIGHT_COST}")
     # YAML takes a colon without a space behind it for a part of the name.
     parts = dict(f"{name}:{value}".split(":")[:2] for name, value in settings.cost.items())
     if parts.keys() != {"iteration", "example"}:
         raise InvalidConfig(f"{override}: {RIGHT_COST}")
-    cost = Cost(**{name: _seconds(text) for name, text in parts.items()})
+    cost = Cost(_seconds(parts["iteration"]), _seconds(parts["example"]))
     if not 0 < cost.iteration + cost.example < float("inf"):
         raise InvalidConfig(f"{override}: must be numbers from 0, not both 0; {RIGHT_COST}")
     return cost
+
+
+def _cost_in_file(override: str, path: Path, config: Config) -> Cost:
+    try:
+        measured = read_cost(path)
+    except UnreadableRecord as error:
+        raise InvalidConfig(f"{override}: {error}; {RIGHT_COST}") from error
+    there, here = measured.network, network_of(config)
+    lines = [
+        f"{name} was {there.get(name)}, is {here.get(name)} here"
+        for name in dict.fromkeys([*here, *there])
+        if there.get(name) != here.get(name)
+    ]
+    if lines:
+        raise InvalidConfig(f"{override}: is of other steps: {'; '.join(lines[:MOST_DIFFERENCES])}")
+    return Cost(steps={step.batch_size: step.seconds for step in measured.steps}, machine=measured.machine)
 
 
 def _seconds(text: str) -> float:

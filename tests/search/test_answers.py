@@ -4,21 +4,25 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.critical import (
     answer_sentence,
     check_sentence,
+    elsewhere_sentence,
     headline,
     law_sentence,
     moves_sentence,
+    price_sentence,
     soonest_sentence,
 )
 from digits_sweep.results.critical import ANSWERS, Answer, Check, Law, read_answers, write_answers
 from digits_sweep.results.record import EpochRow, Record
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.search.answers import measured_cost, round_batch_size, soonest
+from digits_sweep.search.answers import measured_cost, round_batch_size, soonest, soonest_at
+from digits_sweep.search.settings import Cost
 
 ANSWER = Answer(
     "train_error", 0.1, 14.16, 3433.0, 242.5, 204.0, 292.0, {"5": 201.0, "4000": None}, {"5": -0.19}, None,
@@ -97,6 +101,37 @@ def test_the_soonest_batch_size_has_its_costs_and_its_interval():
     assert soonest_sentence(UNKNOWN) is None
 
 
+ELSEWHERE = replace(
+    ANSWER, cost_is_given=True, seconds_per_iteration=None, seconds_per_example=None, machine="1 H200", price=3.0,
+    seconds_per_step={5: 1e-4, 1000: 2e-3}, soonest_batch_size=900.0, within_low=500.0, within_high=2000.0,
+    soonest_here=60.0, within_low_here=31.0, within_high_here=110.0,
+)  # fmt: skip
+
+
+def test_another_machine_has_its_own_seconds_and_where_its_answer_is_another_one_that_is_said():
+    assert soonest_sentence(ELSEWHERE) == (
+        "train error < 0.1: soonest is about 900 [45, 75], at 100 µs a step of 5 up to 2 ms a step of 1,000 on 1 H200; "
+        "it needs 24% more examples than the fewest."
+    )
+    assert elsewhere_sentence(ELSEWHERE) == (
+        "train error < 0.1: the answer flips: about 900 (500 to 2,000) is soonest at these costs, about 60 (31 to 110) "
+        "here."
+    )
+    assert elsewhere_sentence(replace(ELSEWHERE, within_low=80.0)) == (
+        "train error < 0.1: 80 to 110 cost at most 10 % more time both at these costs and here."
+    )
+    assert elsewhere_sentence(ANSWER) is None
+
+
+def test_a_price_makes_money_of_the_seconds_at_the_soonest_batch_size():
+    law, slow = Law(14.16, 242.5, 1.5), replace(ELSEWHERE, seconds_per_step={5: 10.0, 1000: 10.0})
+    money = float(law.steps(900)) * 10 / 3600 * 3
+    assert price_sentence(slow) == (
+        f"train error < 0.1: batch size 900 takes 2 min 35 s, which is {money:.3g} in money, at 3 an hour."
+    )
+    assert price_sentence(replace(ELSEWHERE, price=None)) is None
+
+
 def test_the_check_stands_beside_what_was_expected_and_its_neighbours_in_steps_and_seconds():
     assert check_sentence(ANSWER) == (
         "train error < 0.1: batch size 50, which is in no fit, takes 75 steps [70, 80], 0.0404 s; expected: 82.8. Its "
@@ -118,6 +153,15 @@ def test_the_soonest_batch_size_weighs_an_iteration_against_an_example(exponent)
     assert seconds(size) < min(seconds(size * 1.05), seconds(size / 1.05))
     assert exponent > 1 or size == pytest.approx(58.6, rel=1e-2)
     assert [float(soonest(law, *cost, sizes)) for cost in ((1, 0), (0, 1))] == [4000, 5]
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.66])
+def test_the_soonest_batch_size_of_a_table_on_a_line_is_that_of_the_line_for_every_draw(exponent):
+    line, sizes = Cost(119e-6, 8.4e-6), (5, 4000)
+    table = Cost(steps={int(size): line.seconds(size) for size in np.unique(np.geomspace(5, 4000, 60).astype(int))})
+    draws = Law(np.full(3, 14.16), np.array([120.0, 242.5, 500.0]), np.full(3, exponent))
+    assert soonest_at(draws, table, sizes) == pytest.approx(soonest_at(draws, line, sizes), rel=0.1)
+    assert soonest_at(Law(14.16, 242.5, exponent), table, sizes).shape == ()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.search.settings import Cost, Goal, cost_of, goals_of, plan_batch_size, read_critical, read_tune
+from digits_sweep.search.settings import Cost, Goal, goals_of, plan_batch_size, read_critical, read_tune
 
 RIGHT = "type 'critical.cost={iteration:20us,example:0.5us}'"
 
@@ -28,6 +28,10 @@ RIGHT = "type 'critical.cost={iteration:20us,example:0.5us}'"
         ("critical.cost={iteration:1us}", "critical.cost={iteration:1us"),
         ("critical.cost={iteration:1us,example:x}", "critical.cost={iteration:1us"),
         ("critical.cost={iteration:0,example:0}", "critical.cost={iteration:0"),
+        ("critical.cost=5", "critical.cost=5: type "),
+        ("critical.cost=[1,2]", "critical.cost=[1, 2]: type "),
+        ("critical.cost=nowhere/cost.json", "critical.cost=nowhere/cost.json: cost.json: No such file or directory; "),
+        ("critical.price=0", "critical.price=0: must be a number above 0, or null"),
         ("critical.cost=iteration:1us", f"critical.cost=iteration:1us: {RIGHT}"),
         ("--cost iteration=1us example=1us", f"--cost: {RIGHT}"),
         ("--fast", "unrecognized arguments: --fast"),
@@ -118,7 +122,7 @@ def test_what_follows_from_the_batch_size_may_differ():
     ],
 )
 def test_the_cost_of_a_machine_is_read_with_its_unit(typed, cost):
-    found = cost_of(read_critical(["data.batch_size=5", f"critical.cost={typed}"]).settings)
+    found = read_critical(["data.batch_size=5", f"critical.cost={typed}"]).cost
     assert found == cost or (found.iteration, found.example) == pytest.approx((cost.iteration, cost.example))
 
 

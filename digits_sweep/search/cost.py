@@ -1,0 +1,99 @@
+"""The command that measures what a step takes on this machine, for `critical.cost` of a study anywhere."""
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+import torch
+
+from digits_sweep.data.loading import for_run, make_ready
+from digits_sweep.errors import InvalidConfig
+from digits_sweep.report.words import rounded, short_seconds
+from digits_sweep.results.cost import COST_FILE, FLAT, MachineCost, StepCost, network_of, write_cost
+from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.files import make_folder
+from digits_sweep.search.settings import CriticalConfig, Request, read_critical
+from digits_sweep.shell import Screen, write_line
+from digits_sweep.sweep import preflight
+from digits_sweep.sweep.fitting import fitted
+from digits_sweep.training.cost import SECONDS, measured_steps
+from digits_sweep.training.device import flush_denormals_from_now_on, resolve_device
+
+# Those of a study, and some between them.
+BATCH_SIZES = "5,20,50,100,300,1000,2000,4000"
+HELP = """{about}
+
+Type the network, the data and the optimizer of the study as there, such as model.hidden_size=32. It takes about
+{seconds:.0f} seconds and writes cost.json into the outputs folder. Where the study is:
+
+  python -m digits_sweep.critical_batch_size resume=latest critical.cost=cost.json critical.price=2.5"""
+# The quartiles of a quiet machine lie closer together.
+NOISY = 1.1
+
+
+def run_cost(about: str, arguments: Sequence[str]) -> None:
+    """Measure on this machine, show a row for every batch size, and write `cost.json`.
+
+    Raises a `DigitsSweepError` if something cannot be trained here, OSError if the file cannot be written.
+    """
+    if {"-h", "--help"} & set(arguments):
+        write_line(HELP.format(about=about, seconds=SECONDS))
+        return
+    screen = Screen()
+    planned = fitted(_read(arguments).planned, screen.say)
+    preflight.check(planned, screen.say)
+    flush_denormals_from_now_on()
+    configs = {run.config.data.batch_size: run.config for run in planned.runs}
+    first = next(iter(configs.values()))
+    digits, note = make_ready(first.data, screen.say)
+    if note:
+        screen.say(f"WARNING: {note}")
+    screen.say(f"{len(configs)} batch sizes in turns, about {SECONDS:.0f} s: let nothing else run meanwhile")
+    steps = measured_steps(configs, for_run(digits, first), SECONDS)
+    cost = MachineCost(
+        machine=_machine(first.device), torch_version=torch.__version__, network=network_of(first), steps=steps,
+        measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )  # fmt: skip
+    _show(cost, screen)
+    path = planned.outputs / COST_FILE
+    make_folder(path.parent)
+    write_cost(path, cost)
+    screen.say(f"{path}: critical.cost={path} answers for this machine, here or elsewhere")
+
+
+def _read(arguments: Sequence[str]) -> Request[CriticalConfig]:
+    """Plan a run for every batch size, as a study does that has the same arguments. Raises `InvalidConfig`."""
+    request = read_critical(arguments, BATCH_SIZES)
+    if request.resume is not None:
+        raise InvalidConfig(f"resume={request.resume}: there is nothing to resume; leave it out")
+    if request.planned.settings.command is not None:
+        raise InvalidConfig("command=...: its steps are not this program's; type critical.cost={iteration:...} instead")
+    if len(request.planned.runs) < 2:
+        raise InvalidConfig("data.batch_size: give two or more, such as data.batch_size=5,100,1000")
+    return request
+
+
+def _machine(device: str) -> str:
+    known = describe_environment()
+    cores = f"{known['cpu_cores']} cores of {known['cpu']}"
+    resolved = resolve_device(device)
+    return f"{torch.cuda.get_device_name(resolved)}, {cores}" if resolved.type == "cuda" else cores
+
+
+def _show(cost: MachineCost, screen: Screen) -> None:
+    header = ["batch size", "a step", "quartiles", "examples/s", "engine", "threads"]
+    screen.table(header, [_row(step) for step in cost.steps])
+    if any(step.high > NOISY * step.low for step in cost.steps):
+        screen.say("WARNING: rounds differ by more than 10 %: something else runs here, or the clock changes")
+    sizes = [step.batch_size for step in cost.steps]
+    within = f"within {FLAT:.0%} of the highest"
+    if cost.flat_from is None:
+        screen.say(f"throughput still rises at batch size {max(sizes):,}, the largest that was measured")
+    else:
+        screen.say(f"throughput is flat from batch size {cost.flat_from:,} on ({within})")
+
+
+def _row(step: StepCost) -> list[str]:
+    low, middle, high = (short_seconds(each) for each in (step.low, step.seconds, step.high))
+    return [
+        f"{step.batch_size:,}", middle, f"{low} to {high}", rounded(step.throughput), step.engine, str(step.num_threads)
+    ]  # fmt: skip
