@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from packaging.version import Version
 
 from digits_sweep.config.keys import checked, declared
+from digits_sweep.config.launchers import as_added
 from digits_sweep.config.scaling import scaled
 from digits_sweep.config.schema import FOLDER, Config, groups, kinds_of
 from digits_sweep.config.text import expand_home, quoted
@@ -138,7 +139,7 @@ class Composer:
     def parse(self, text: str) -> Override:
         """Read one `key=value` in Hydra's grammar. Raises Hydra's own errors."""
         if text not in self._parsed:
-            (self._parsed[text],) = self._parser.parse_overrides([text])
+            (self._parsed[text],) = self._parser.parse_overrides([as_added(text)])
         return self._parsed[text]
 
     def composed(self, overrides: Sequence[Override]) -> Composed:

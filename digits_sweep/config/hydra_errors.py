@@ -11,7 +11,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from digits_sweep.config.compose import Composer
 from digits_sweep.config.keys import declared
-from digits_sweep.config.launchers import launcher_called
+from digits_sweep.config.launchers import SITE_OPTIONS, launcher_called
 from digits_sweep.config.schema import RATES
 from digits_sweep.errors import InvalidConfig, not_installed
 
@@ -88,6 +88,10 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
         name = key.split(".")[1]
         return f"{typed}: " + (f"add tracker={name}" if name in composer.options("tracker") else "there is no such key")
     if key not in known:
+        launcher = next((each.partition("=")[2] for each in overrides if each.startswith("hydra/launcher=")), "")
+        if key.startswith("hydra.launcher.") and launcher_called(launcher).is_slurm:
+            option = f"{SITE_OPTIONS}.{key.rpartition('.')[2]}=VALUE"
+            return f"{typed}: this launcher has no such key; an option of sbatch is {option}"
         close = closest(key, [*known, *(composer.groups() if "." not in key else ())])
         return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):

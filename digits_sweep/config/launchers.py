@@ -1,6 +1,10 @@
 """Hydra's launchers: a row for each one that this program knows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from digits_sweep.errors import InvalidConfig
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,10 @@ class Launcher:
 SUBMITIT_FOLDER = ".submitit"
 
 OF_A_QUEUE = ("timeout_min", "cpus_per_task", "mem_gb", "gpus_per_node")
-OF_SLURM = ("partition", "account", "qos", "gpus_per_task", *OF_A_QUEUE)
+OF_SLURM = ("partition", "account", "qos", "gpus_per_task", "runs_per_job", *OF_A_QUEUE)
+# Below these a user may name what this program and Hydra's launcher do not know: Hydra wants a plus before them.
+RUNS_PER_JOB, SITE_OPTIONS = "hydra.launcher.runs_per_job", "hydra.launcher.additional_parameters"
+OPEN_KEYS = (RUNS_PER_JOB, SITE_OPTIONS, "hydra.launcher.ray.init", "hydra.launcher.ray.remote")
 
 LAUNCHERS = {
     launcher.name: launcher
@@ -45,3 +52,25 @@ LAUNCHERS = {
 def launcher_called(name: str) -> Launcher:
     """Return the row of a launcher; one that has no row, such as a plugin of the user's, starts all runs at once."""
     return LAUNCHERS.get(name, Launcher(name))
+
+
+def as_added(override: str) -> str:
+    """Return an override as Hydra takes it: with two pluses if its key may be one that nobody has declared."""
+    is_open = any(override.startswith((f"{key}=", f"{key}.")) for key in OPEN_KEYS)
+    return f"++{override}" if is_open else override
+
+
+AUTO = "auto"
+
+
+def runs_per_job(launcher: Launcher, settings: Mapping[str, Any]) -> int | None:
+    """Return how many runs share a job of a cluster; None: as many as `auto` finds worth it.
+
+    Raises `InvalidConfig` for another value, and for a launcher whose runs are no jobs.
+    """
+    value = settings.get("runs_per_job", 1)
+    if "runs_per_job" in settings and not launcher.is_slurm:
+        raise InvalidConfig(f"{RUNS_PER_JOB}={value}: is for hydra/launcher=slurm; leave it out")
+    if value != AUTO and not (type(value) is int and value >= 1):
+        raise InvalidConfig(f"{RUNS_PER_JOB}={value}: must be auto or a whole number from 1 up")
+    return None if value == AUTO else value

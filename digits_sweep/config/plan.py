@@ -20,7 +20,7 @@ from digits_sweep.config.command_line import check_working_folder, read_command_
 from digits_sweep.config.compose import Composed, Composer, composing, is_by_batch_size, to_config
 from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
-from digits_sweep.config.launchers import Launcher, launcher_called
+from digits_sweep.config.launchers import Launcher, launcher_called, runs_per_job
 from digits_sweep.config.own_command import command_mistakes, unused_keys, with_own_parts
 from digits_sweep.config.own_modules import expect_changes
 from digits_sweep.config.schema import UNTIL_DECIDED, Config
@@ -75,6 +75,11 @@ class Plan:
     def launcher(self) -> Launcher:
         return launcher_called(self.hydra.runtime.choices["hydra/launcher"])
 
+    @property
+    def runs_per_job(self) -> int | None:
+        """How many runs share a job of a cluster; None: as many as are worth it, by what runs take."""
+        return runs_per_job(self.launcher, self.hydra.launcher)
+
 
 def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None) -> Plan:
     """Plan what `python -m digits_sweep` would run with these `arguments`.
@@ -117,6 +122,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
     _refuse_command(runs, {override.key_or_group for override in overrides})
     _refuse_differing_settings(runs)
     planned = Plan(tuple(arguments), runs, base.hydra, frozenset(map(key_of, arguments)))
+    _ = planned.runs_per_job
     if settings.fail_fast and not planned.launcher.stops_early:
         name = planned.launcher.name
         raise InvalidConfig(f"fail_fast=true: hydra/launcher={name} starts all runs at once; leave it out")

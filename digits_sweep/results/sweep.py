@@ -3,6 +3,7 @@
 import math
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
@@ -228,10 +229,16 @@ class RecordedSweep:
         # The memory that every run takes, and all of them.
         self._bytes_of: dict[str, int] = {}
         self._bytes = 0
+        # While runs train, a thread keeps the tables up to date.
+        self._refreshing = threading.Lock()
         self.refresh()
 
     def refresh(self) -> bool:
         """Read what has changed on disk since the last time; return whether anything has."""
+        with self._refreshing:
+            return self._refresh()
+
+    def _refresh(self) -> bool:
         try:
             self.manifest: Manifest | None = read_manifest(self.folder)
         except UnreadableRecord:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digits_sweep.config.launchers import AUTO
 from digits_sweep.errors import CannotSearch, not_installed
 from digits_sweep.machine import free_memory, usable_cores
 from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated, stoppable, write_line
@@ -91,13 +92,17 @@ def _conduct(search: "Critical | Tune", screen: Screen) -> int:
 def side_by_side(search: "Critical | Tune", screen: Screen) -> "Plan":
     """Return the plan of a search with a worker a core, as far as memory goes, unless it names a launcher.
 
-    Runs follow one another if they are compared by their seconds, and on a GPU, which they would share.
+    Runs follow one another if they are compared by their seconds, and on a GPU, which they would share. On a cluster,
+    where waves follow one another too, runs share jobs unless `runs_per_job` is typed.
     """
     from omegaconf import open_dict
 
     from digits_sweep.training.device import resolve_device, threads_for
 
     planned = search.request.planned
+    if planned.launcher.is_slurm and not search.is_timed:
+        with open_dict(planned.hydra):
+            planned.hydra.launcher.setdefault("runs_per_job", AUTO)
     settings = planned.settings
     workers = workers_here(threads_for(settings.num_threads))
     is_on_cpu = resolve_device(settings.device).type == "cpu"

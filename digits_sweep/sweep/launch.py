@@ -10,9 +10,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -31,7 +31,7 @@ from digits_sweep.report.words import counted, listed
 from digits_sweep.results.record import Status, read_record
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_manifest
 from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, SweepProgress, Terminated
-from digits_sweep.sweep import session, slurm
+from digits_sweep.sweep import packing, session, slurm
 from digits_sweep.sweep.run import run as train
 
 
@@ -199,54 +199,120 @@ def _all_at_once(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
 
 def _in_jobs(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
-    """Attach to the jobs that still live, submit one for each other run that is left, and wait for all of them.
+    """Attach to the jobs that still live, submit others for the runs that are left, and wait for all of them.
 
     A run is submitted again if its job was lost, at most `retries` times, and only when no job is left.
     """
     jobs, left = slurm.read_jobs(sweep.folder), session.left(planned, sweep)
-    attached = slurm.living({run: jobs[run] for run in left if run in jobs})
+    jobs = {run: jobs[run] for run in left if run in jobs}
+    attached = slurm.living(jobs)
     if attached:
-        screen.say(f"{counted(len(attached), 'job')} still there, not submitted again: {listed(list(attached))}")
+        ids = {jobs[run].id for run in attached}
+        screen.say(f"{counted(len(ids), 'job')} still there, not submitted again: {listed(list(attached))}")
     with _published(planned, sweep):
         try:
-            again = [run for run in left if run not in attached]
+            again, alone = [run for run in left if run not in attached], set[str]()
             for attempt in range(planned.settings.retries + 1):
-                submitted = _submitted(planned, sweep, again, screen)
-                if again and not submitted:
+                if not _through_jobs(planned, sweep, again, alone, jobs, screen):
                     return FAILED
-                jobs |= submitted
-                slurm.wait_for({run: jobs[run] for run in left if run in jobs}, screen.say)
                 sweep.refresh()
                 if not (unfinished := [run for run in session.left(planned, sweep) if not _has_failed(run, sweep)]):
                     return 0
                 again = slurm.lost(jobs, unfinished, sweep.folder, screen.say)
                 if not again or attempt == planned.settings.retries:
                     return FAILED
+                # What ended one may end it again, and its neighbours with it.
+                alone |= sweep.runs.keys() & set(again)
                 screen.say(f"lost, submitted again: {listed(again)}")
         except KeyboardInterrupt:
-            if alive := slurm.living({run: jobs[run] for run in left if run in jobs}):
+            if alive := slurm.living(jobs):
                 screen.say(slurm.go_on([jobs[run] for run in alive]))
             raise
     return FAILED
 
 
-def _submitted(planned: Plan, sweep: RecordedSweep, names: Sequence[str], screen: Screen) -> dict[str, slurm.Job]:
-    """Submit a job for each of the runs called `names`; return the jobs, which `jobs.json` has too."""
-    if not names:
-        return {}
-    token = token_hex(8)
-    runs = in_order([run for run in planned.runs if run.folder in names])
+def _through_jobs(
+    planned: Plan,
+    sweep: RecordedSweep,
+    names: Sequence[str],
+    alone: Collection[str],
+    jobs: dict[str, slurm.Job],
+    screen: Screen,
+) -> bool:
+    """Submit jobs for the runs called `names`, and wait until none of `jobs`, which get the new ones, is left.
+
+    Return False if Slurm takes none. What it takes no more of, or what waits until it is known how long runs take, is
+    submitted later. Runs in `alone` share no job.
+    """
+    waiting = in_order([run for run in planned.runs if run.folder in names])
+    tried: dict[str, str] = {}
+    none_lives = False
+    while True:
+        packs, later = _packed(planned, sweep, waiting, alone, None if none_lives else tried)
+        refused = _submit(planned, sweep, packs, jobs, screen)
+        if refused and not slurm.living(jobs):
+            return False
+        waiting = in_order([*refused, *later])
+        kinds = frozenset(map(_kind, later))
+        tried.update((_kind(run), run.folder) for run in (pack[0] for pack in packs) if _kind(run) in kinds)
+
+        def is_enough(kinds: frozenset[str] = kinds) -> bool:
+            if kinds:
+                return not kinds.isdisjoint(_expected(sweep, tried.values()))
+            return not session.left(planned, sweep)
+
+        none_lives = slurm.wait_for(jobs, screen.say, is_enough)
+        if not waiting:
+            return True
+
+
+def _kind(run: PlannedRun) -> str:
+    return packing.alike(asdict(run.config))
+
+
+def _packed(
+    planned: Plan,
+    sweep: RecordedSweep,
+    runs: Sequence[PlannedRun],
+    alone: Collection[str],
+    tried: Collection[str] | None,
+) -> tuple[list[list[PlannedRun]], list[PlannedRun]]:
+    """Return runs job by job, and those that wait for one like them that is being `tried`; if that is None, none do."""
+    single, shared = ([run for run in runs if (run.folder in alone) is each] for each in (True, False))
+    packs = [[run] for run in single]
+    if planned.runs_per_job is not None:
+        return packs + packing.in_jobs_of(planned.runs_per_job, shared), []
+    known, limit_seconds = _expected(sweep, sweep.runs), 60.0 * planned.hydra.launcher.timeout_min
+    more, waiting = packing.by_seconds(shared, known, limit_seconds, tried or ())
+    packs += more
+    return (packs, waiting) if tried is not None else (packs + [[run] for run in waiting], [])
+
+
+def _expected(sweep: RecordedSweep, names: Iterable[str]) -> dict[str, float]:
+    return packing.expected([sweep.runs[name] for name in list(names) if name in sweep.runs])
+
+
+def _submit(
+    planned: Plan, sweep: RecordedSweep, packs: list[list[PlannedRun]], jobs: dict[str, slurm.Job], screen: Screen
+) -> list[PlannedRun]:
+    """Submit a job for each of `packs`, and note it in `jobs` and `jobs.json`; return the runs that Slurm refuses."""
+    if not packs:
+        return []
+    token, done = token_hex(8), 0
+    overrides = [dict(zip((run.folder for run in pack), _overrides(pack), strict=True)) for pack in packs]
     try:
-        submitted = slurm.submit(_launcher(planned, sweep.folder, token), _overrides(runs), token)
+        for accepted in slurm.submit(_launcher(planned, sweep.folder, token), overrides, token):
+            now = {run.folder: job for pack, job in zip(packs[done:], accepted, strict=False) for run in pack}
+            done += len(accepted)
+            jobs |= now
+            slurm.write_jobs(sweep.folder, slurm.read_jobs(sweep.folder) | now)
+            runs = f" of {counted(len(now), 'run')}" if len(now) > len(accepted) else ""
+            ids, logs = listed([job.id for job in accepted]), sweep.folder / SUBMITIT_FOLDER / token
+            screen.say(f"{counted(len(accepted), 'job')} submitted{runs} ({ids}); logs: {logs}")
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[-1]
         screen.say(f"hydra/launcher={planned.launcher.name}: {type(error).__name__}: {reason}")
-        return {}
-    jobs = {run.folder: job for run, job in zip(runs, submitted, strict=True)}
-    slurm.write_jobs(sweep.folder, slurm.read_jobs(sweep.folder) | jobs)
-    numbers = listed([job.id for job in submitted])
-    screen.say(f"{counted(len(jobs), 'job')} submitted ({numbers}); logs: {sweep.folder / SUBMITIT_FOLDER / token}")
-    return jobs
+    return [run for pack in packs[done:] for run in pack]
 
 
 def _launch_together(planned: Plan, sweep: RecordedSweep, runs: Sequence[PlannedRun], screen: Screen) -> None:

@@ -42,7 +42,7 @@ from digits_sweep.results.sweep import Manifest, RecordedSweep, configs_of_forma
 from digits_sweep.shell import this_python
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
-OF_A_LAUNCHER = re.compile(r"hydra\.launcher\.(\w+)=([\w.-]{1,100})")
+OF_A_LAUNCHER = re.compile(r"\+{0,2}hydra\.launcher\.(\w+)=([\w.-]{1,100})")
 # A value of a file is repeated if it is no larger than any of ours; messages quote no more of it.
 LONGEST_LIST, LONGEST_TEXT, LONGEST_QUOTE = 100, 1_000, 300
 

@@ -3,13 +3,15 @@
 `jobs.json` in a sweep's folder has the last job of every run, so that a later command attaches to what still lives.
 """
 
+import os
 import pwd
 import re
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +25,7 @@ from digits_sweep.results.files import MANIFEST_BYTES, last_lines, read_json, re
 
 JOBS_FILE = "jobs.json"
 # Slurm's controller serves a whole cluster: it is asked no more often than that.
-SECONDS_BETWEEN_LOOKS = 2.0
+SECONDS_BETWEEN_LOOKS, SECONDS_BETWEEN_LINES = 2.0, 60.0
 # How often the accounts are asked who has cancelled a job.
 MOST_LOOKS = 5
 # A controller that is restarted, or has much to do, does not answer for a while.
@@ -141,31 +143,73 @@ def _name(user: str) -> str:
         return user
 
 
-def submit(launcher: Any, overrides: Sequence[Sequence[str]], token: str, first: int = 0) -> list[Job]:
-    """Submit a job for each of `overrides` by submitit, as Hydra's `launcher` does, but wait for none.
+class RunsOfAJob:
+    """What a job does: one run after the other by Hydra's `launcher`, whatever becomes of the one before.
 
-    They are arrays no larger than the cluster takes. Raises what submitit raises.
+    Queued again because of its time limit, it does the same: a run that has ended is then left as it is.
+    """
+
+    def __init__(self, launcher: Any) -> None:
+        self.launcher = launcher
+        self.is_queued_again = False
+
+    def __call__(self, name: str, runs: Sequence[Sequence[Any]]) -> None:
+        """Do the runs, each the arguments of Hydra's launcher. Raises what kept the first of them from running."""
+        _answer("scontrol", "update", f"jobid={_own_id()}", f"jobname={name}")
+        ends = []
+        for run in runs:
+            ends.append(self.launcher(*run))
+            # A run takes the end of its process for its own.
+            if self.is_queued_again:
+                sys.exit("queued again")
+        for end in ends:
+            _ = end.return_value
+
+    def checkpoint(self, *arguments: Any) -> Any:
+        """Return what the job does when it runs again: submitit asks, and then ends the process."""
+        from submitit.helpers import DelayedSubmission
+
+        self.is_queued_again = True
+        return DelayedSubmission(RunsOfAJob(self.launcher), *arguments)
+
+
+def _own_id() -> str:
+    """Return the number of the job that this process is part of."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID", "")
+
+
+def submit(launcher: Any, packs: Sequence[Mapping[str, Sequence[str]]], token: str) -> Iterator[list[Job]]:
+    """Submit a job for each of `packs` by submitit, as Hydra's `launcher` does, but wait for none.
+
+    A pack has the overrides of every run of the job, by the run's name. They are arrays no larger than the cluster
+    takes; yields the jobs of every array as soon as it is accepted. Raises what submitit raises if one is not.
     """
     import submitit
     from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
-    parameters = dict(launcher.params)
+    parameters = {name: value for name, value in launcher.params.items() if name != "runs_per_job"}
     folder, timeouts = parameters.pop("submitit_folder"), parameters.pop("max_num_timeout")
     executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=timeouts)
     shared = BaseQueueConf.__dataclass_fields__
     executor.update_parameters(
         **{name if name in shared else f"slurm_{name}": value for name, value in parameters.items()}
     )
-    jobs: list[Job] = []
-    size = _largest_array()
-    for start in range(0, len(overrides), size):
-        numbers = range(first + start, first + min(start + size, len(overrides)))
-        piece = [list(each) for each in overrides[start : start + size]]
-        names = [f"job_id_for_{number}" for number in numbers]
-        states = [Singleton.get_state() for _ in piece]
-        submitted = executor.map_array(launcher, piece, ["hydra.sweep.dir"] * len(piece), numbers, names, states)
-        jobs += [Job(str(each.job_id), token) for each in submitted]
-    return jobs
+    size, state = _largest_array(), Singleton.get_state()
+    for start in range(0, len(packs), size):
+        piece = packs[start : start + size]
+        runs = [
+            [(list(each), "hydra.sweep.dir", number, f"job_id_for_{number}", state) for each in pack.values()]
+            for number, pack in enumerate(piece, start)
+        ]
+        names = [_name_of_job(parameters["name"], list(pack)) for pack in piece]
+        submitted = executor.map_array(RunsOfAJob(launcher), names, runs)
+        yield [Job(str(each.job_id), token) for each in submitted]
+
+
+def _name_of_job(sweep: str, runs: Sequence[str]) -> str:
+    """Return the name of a job once it runs: that of the sweep, which its array has, and of its first run."""
+    return f"{sweep}_{runs[0]}" + (f"_and_{len(runs) - 1}_more" if len(runs) > 1 else "")
 
 
 def _largest_array() -> int:
@@ -174,25 +218,43 @@ def _largest_array() -> int:
     return max(1, int(found[1])) if found else 1_000
 
 
-def wait_for(jobs: Mapping[str, Job], say: Callable[[str], None]) -> None:
-    """Wait until none of `jobs` waits or runs any more; `say` gets a line whenever their states are others.
+def wait_for(
+    jobs: Mapping[str, Job], say: Callable[[str], None], is_enough: Callable[[], bool] = lambda: False
+) -> bool:
+    """Wait until none of `jobs` waits or runs any more; return whether that is so, and not `is_enough` before.
 
-    A job is gone if two answers in a row lack it: between two states it may be in no list.
+    `say` gets a line whenever their states are others, but no more than one a minute if only their numbers are. A job
+    is gone if two answers in a row lack it: between two states it may be in no list.
     """
-    shown, gone = "", Counter[str]()
+    shown, gone = _Shown(say), Counter[str]()
     ids = {job.id for job in jobs.values()}
     while ids:
         if (queued := queue()) is not None:
             gone.update(id_ for id_ in ids if id_ not in queued)
             ids -= {id_ for id_, times in gone.items() if times > 1}
             gone = Counter({id_: times for id_, times in gone.items() if id_ not in queued})
-            states = Counter(str(Queued(job.state, job.reason)) for id_, job in queued.items() if id_ in ids)
-            line = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-            if line and line != shown:
-                say(f"jobs: {line}")
-                shown = line
+            shown.show(Counter(str(replace(job, node="")) for id_, job in queued.items() if id_ in ids))
+        if is_enough():
+            return False
         if ids:
             time.sleep(SECONDS_BETWEEN_LOOKS)
+    return True
+
+
+class _Shown:
+    """The line about jobs: what it said last, and when."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self._states: dict[str, int] = {}
+        self._due = 0.0
+
+    def show(self, states: Mapping[str, int]) -> None:
+        """Say how many jobs are in which state, if that is worth a line."""
+        is_due = states.keys() != self._states.keys() or time.monotonic() >= self._due
+        if states and states != self._states and is_due:
+            self.say("jobs: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+            self._states, self._due = dict(states), time.monotonic() + SECONDS_BETWEEN_LINES
 
 
 def lost(jobs: Mapping[str, Job], runs: Iterable[str], sweep_dir: Path, say: Callable[[str], None]) -> list[str]:
@@ -201,19 +263,30 @@ def lost(jobs: Mapping[str, Job], runs: Iterable[str], sweep_dir: Path, say: Cal
     A cancelled job is somebody's decision, and nothing is known of one that Slurm has forgotten.
     """
     again = []
+    end_by_job = {job: end_of(job) for job in dict.fromkeys(jobs[run] for run in runs if run in jobs)}
     ends: dict[str, list[str]] = {}
     for run in runs:
-        end = end_of(jobs[run]) if run in jobs else "UNKNOWN"
+        end = end_by_job[jobs[run]] if run in jobs else "UNKNOWN"
         ends.setdefault(end, []).append(run)
         if end.partition(" ")[0] in LOST:
             again.append(run)
     for end, names in ends.items():
         say(f"{end.lower().replace('_', ' ')}: {listed(names)}")
         if end.partition(" ")[0] != "CANCELLED" and names[0] in jobs:
-            for line in last_errors(jobs[names[0]].logs(sweep_dir)):
+            for line in cause_of(jobs[names[0]].logs(sweep_dir)):
                 say(f"  {line}")
-            say(f"  its logs: {jobs[names[0]].logs(sweep_dir)}")
     return again
+
+
+def cause_of(logs: Path) -> list[str]:
+    """Return what a job has left of why it ended: the last lines of standard error, or a hint if it has printed none.
+
+    A job's logs are made on its node, in the sweep's folder.
+    """
+    lines = last_errors(logs)
+    if not any(logs.glob("*_log.*")):
+        return [f"no log in {logs}: does its node have that folder, under the same path?"]
+    return [*lines, f"its logs: {logs}"]
 
 
 def last_errors(logs: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -55,19 +56,27 @@ def statuses(sweep: RecordedSweep) -> list[RunStatus]:
     """Return how every run of a sweep stands, in the sweep's order."""
     names = sweep.manifest.runs if sweep.manifest else [*sweep.runs, *sweep.planned]
     jobs = slurm.read_jobs(sweep.folder)
-    alive = slurm.living(jobs)
-    return [_status(name, sweep, jobs.get(name), alive.get(name)) for name in names]
+    alive, sharing = slurm.living(jobs), Counter(job.id for job in jobs.values())
+    return [
+        _status(name, sweep, job, alive.get(name), job is not None and sharing[job.id] > 1)
+        for name, job in ((name, jobs.get(name)) for name in names)
+    ]
 
 
-def _status(name: str, sweep: RecordedSweep, job: slurm.Job | None, queued: slurm.Queued | None) -> RunStatus:
+def _status(
+    name: str, sweep: RecordedSweep, job: slurm.Job | None, queued: slurm.Queued | None, is_shared: bool
+) -> RunStatus:
     folder, run = sweep.folder / name, sweep.runs.get(name)
     record = run.record if run else sweep.planned.get(name)
     if record is None:
         return RunStatus(name, str(Status.UNKNOWN), log=sweep.unreadable.get(name))
     owner = _writer(folder)
     state, where = str(run.status if run else Status.PLANNED), None
-    if queued:
-        state, where = ("queued" if queued.state == "PENDING" else "running"), queued.node or queued.reason
+    if queued and queued.state == "PENDING":
+        state, where = "queued", queued.reason
+    # Of the runs that share a job one trains, the one whose folder is held.
+    elif queued and (not is_shared or run is None or run.status is Status.INTERRUPTED):
+        state, where = "queued" if is_shared else "running", queued.node
     if owner:
         state, where = "running", f"{owner.host}, process {owner.pid}"
     logs = (folder / each for each in (COMMAND_LOG, LOG) if (folder / each).exists())

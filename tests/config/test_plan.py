@@ -150,6 +150,13 @@ def test_a_range_is_counted_without_being_made():
         (["seed=1\r"], "'seed=1\\r': ends with a carriage return, as lines of a Windows file do; remove it"),
         (["-m", "seed=0,1", "fail_fast=true", "hydra/launcher=submitit_local"],
          "fail_fast=true: hydra/launcher=submitit_local starts all runs at once; leave it out"),
+        (["-m", "seed=0,1", "hydra/launcher=slurm", "hydra.launcher.runs_per_job=0"],
+         "hydra.launcher.runs_per_job=0: must be auto or a whole number from 1 up"),
+        (["-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.runs_per_job=2"],
+         "hydra.launcher.runs_per_job=2: is for hydra/launcher=slurm; leave it out"),
+        (["-m", "seed=0,1", "hydra/launcher=slurm", "hydra.launcher.nice=5"],
+         "hydra.launcher.nice=5: this launcher has no such key; an option of sbatch is "
+         "hydra.launcher.additional_parameters.nice=VALUE"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_key_value_and_what_would_be_right(arguments, line):
@@ -159,6 +166,21 @@ def test_a_mistake_is_one_line_with_key_value_and_what_would_be_right(arguments,
 @pytest.mark.parametrize("flag", ["--config-name=other", "--config-path=elsewhere", "--experimental-rerun", "-x"])
 def test_a_flag_that_is_not_supported_is_refused_by_name(flag):
     assert flag in refused(flag)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "typed", "read"),
+    [
+        ("slurm", "hydra.launcher.additional_parameters.nice=5", {"nice": 5}),
+        ("slurm", "+hydra.launcher.additional_parameters.nice=5", {"nice": 5}),
+        ("slurm", "hydra.launcher.additional_parameters={nice:5,requeue:true}", {"nice": 5, "requeue": True}),
+        ("ray", "hydra.launcher.ray.init.num_cpus=2", {"address": None, "num_cpus": 2}),
+    ],
+)
+def test_an_option_that_only_a_site_knows_needs_no_plus(launcher, typed, read):
+    pytest.importorskip({"slurm": "submitit", "ray": "hydra_plugins.hydra_ray_launcher"}[launcher])
+    settings = plan(["-m", "seed=0,1", f"hydra/launcher={launcher}", typed]).hydra.launcher
+    assert read == (settings.additional_parameters if launcher == "slurm" else settings.ray.init)
 
 
 def test_what_a_text_suggests_can_be_typed():

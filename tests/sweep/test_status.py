@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pandas as pd
 import pytest
+from hydra.core.utils import JobReturn, JobStatus
 
 from digits_sweep import status_of
 from digits_sweep.config.plan import plan
@@ -46,6 +47,14 @@ def test_every_run_has_its_state_its_job_and_where_it_is(sweep):
     assert list(table["job"].fillna("")) == ["", "7_0", "7_1", "", ""]
     assert list(table["where"].fillna("")) == ["", "node1", "Resources", "", ""]
     assert list(table["epochs"]) == [4] * 5
+
+
+def test_of_the_runs_that_share_a_job_one_runs_and_the_ended_ones_have_ended(sweep):
+    slurm.write_jobs(sweep, dict.fromkeys(RUNS, slurm.Job("7_0", "0" * 16)))
+    (sweep / "runs" / "owner.json").write_bytes(msgspec.json.encode(this_process()))
+    table = status_of(sweep)
+    assert list(table["state"]) == ["completed", "running", "queued", "queued", "queued"]
+    assert set(table["job"]) == {"7_0"}
 
 
 def test_a_run_whose_process_lives_is_running(sweep):
@@ -146,6 +155,60 @@ def test_a_job_that_is_in_no_list_once_is_not_taken_for_gone(monkeypatch):
     monkeypatch.setattr(slurm, "queue", lambda: looks.pop(0))
     monkeypatch.setattr(slurm, "SECONDS_BETWEEN_LOOKS", 0)
     said: list[str] = []
-    slurm.wait_for({"run": slurm.Job("7", "0" * 16)}, said.append)
+    assert slurm.wait_for({"run": slurm.Job("7", "0" * 16)}, said.append)
     assert looks == []
     assert said == ["jobs: 1 running"]
+
+
+def test_a_job_that_waits_says_why_and_numbers_alone_are_said_once_a_minute(monkeypatch):
+    clock, said = [0.0], list[str]()
+    monkeypatch.setattr(slurm.time, "monotonic", lambda: clock[0])
+    shown = slurm._Shown(said.append)
+    drained = str(slurm.Queued("PENDING", "Nodes required for job are DOWN, DRAINED"))
+    for clock[0], states in (
+        (0.0, {drained: 9}), (2.0, {drained: 8}), (4.0, {drained: 8, "running": 1}), (6.0, {drained: 7, "running": 2}),
+        (70.0, {drained: 5, "running": 2}), (72.0, {}),
+    ):  # fmt: skip
+        shown.show(states)
+    assert said == [
+        f"jobs: 9 {drained}", f"jobs: 8 {drained}, 1 running", f"jobs: 5 {drained}, 2 running",
+    ]  # fmt: skip
+    assert drained == "pending (Nodes required for job are DOWN, DRAINED)"
+
+
+def test_a_failed_job_shows_the_end_of_its_log_and_one_without_a_log_asks_for_the_folder(tmp_path):
+    logs = tmp_path / "7"
+    assert slurm.cause_of(logs) == [f"no log in {logs}: does its node have that folder, under the same path?"]
+    logs.mkdir()
+    (logs / "7_0_log.err").write_text("Traceback\n  deep\nMemoryError: 3 GB\n")
+    assert slurm.cause_of(logs) == ["Traceback", "  deep", "MemoryError: 3 GB", f"its logs: {logs}"]
+
+
+class Launcher:
+    """Hydra's, as a job sees it: notes the runs, the second of which cannot be started."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+
+    def __call__(self, run: str) -> JobReturn:
+        self.runs.append(run)
+        status = JobStatus.FAILED if run == "b" else JobStatus.COMPLETED
+        return JobReturn(_return_value=OSError("no record") if run == "b" else "completed", status=status)
+
+
+def test_a_run_that_fails_ends_none_of_the_others_in_its_job():
+    job = slurm.RunsOfAJob(launcher := Launcher())
+    with pytest.raises(OSError, match="no record"):
+        job("name", [("a",), ("b",), ("c",)])
+    assert launcher.runs == ["a", "b", "c"]
+
+
+def test_a_job_that_is_queued_again_starts_no_other_run_and_then_goes_through_all_of_them():
+    pytest.importorskip("submitit")
+    job = slurm.RunsOfAJob(launcher := Launcher())
+    again = job.checkpoint("name", [("a",), ("c",)])
+    with pytest.raises(SystemExit):
+        job("name", [("a",), ("c",)])
+    assert launcher.runs == ["a"]
+    again.function(*again.args)
+    assert launcher.runs == ["a", "a", "c"]
