@@ -52,10 +52,9 @@ def _read(name: str, arguments: Sequence[str], screen: Screen) -> "Critical | Tu
 
     if name == "critical_batch_size":
         study = read_critical(arguments)
-        from digits_sweep.search.critical import Critical
-        from digits_sweep.sweep.fitting import fitted
+        from digits_sweep.search.critical import Critical, fitted_to_data
 
-        return Critical(replace(study, planned=fitted(study.planned, screen.say)))
+        return Critical(fitted_to_data(study, screen.say))
     search = read_tune(arguments)
     if find_spec("optuna") is None:
         raise CannotSearch(not_installed("optuna", "optuna"))

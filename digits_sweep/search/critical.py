@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import msgspec
 
 from digits_sweep.config.keys import checked, flat, results_of
-from digits_sweep.config.plan import PlannedRun
+from digits_sweep.config.plan import PlannedRun, plan
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
-from digits_sweep.config.text import as_override, expand_home, to_text
-from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord, as_csv
+from digits_sweep.config.text import as_override, expand_home, key_of, to_text
+from digits_sweep.errors import CannotResume, CannotSearch, NewerFormat, UnreadableRecord, as_csv
 from digits_sweep.report.critical import branch_sentence, branches_of, sentences
 from digits_sweep.report.page import write_page
 from digits_sweep.report.study import load_study
@@ -35,27 +35,41 @@ from digits_sweep.search.answers import (
 )
 from digits_sweep.search.branches import branches
 from digits_sweep.search.grid import BatchSize, Outcome, Trial
-from digits_sweep.search.settings import Cost, CriticalConfig, Goal, Request, goals_of, plan_batch_size
+from digits_sweep.search.pilot import MOST_EPOCHS, Pilots, Reached, farthest, round_up
+from digits_sweep.search.settings import (
+    SIZE,
+    STOP,
+    Cost,
+    CriticalConfig,
+    Goal,
+    Request,
+    goals_of,
+    plan_batch_size,
+)
 from digits_sweep.search.study import Study
 from digits_sweep.shell import Screen
-from digits_sweep.sweep.fitting import fitted_run
+from digits_sweep.sweep.fitting import fitted, fitted_run, train_examples
 from digits_sweep.sweep.launch import launch_in_process
 
 # What an iteration costs is measured on so many seeds, over so many examples, or iterations if that is more.
 COST_SEEDS, COST_EXAMPLES, COST_ITERATIONS = 3, 10_000, 20
-# A goal that follows from a pilot run is rounded up to so many digits.
-GOAL_DIGITS = 2
+# Batch sizes that were not typed and fit the data are taken if there are so many; else so many others are.
+FEWEST_SIZES, SIZES = 5, 6
 # A run, by its batch size, the exponent of its rate and its replicate.
 Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The search for the best rate of every goal at several batch sizes; `bases` has a run for each of them."""
+    """The search for the best rate of every goal at several batch sizes; `bases` has a run for each of them.
+
+    Goals that pilot runs have `reached` also say after how many examples a run is given up.
+    """
 
     rules: CriticalConfig
     goals: Sequence[Goal]
     bases: Mapping[int, PlannedRun]
+    reached: Reached | None = None
 
     def sizes(self, results: Mapping[Key, Sequence[Outcome]]) -> Sizes:
         """Return the search at every batch size, as far as `results` go."""
@@ -75,18 +89,24 @@ class Grid:
     def run(self, at: BatchSize, trial: Trial) -> PlannedRun:
         """Return the run of a trial. Raises `InvalidConfig` if its seed or its rate is too large."""
         base, lr = self.bases[at.batch_size], at.learning_rate(trial.exponent)
-        config, limit = base.config, trial.most_iterations
+        config = base.config
         trainer, evaluation = config.trainer, config.evaluation
-        limits = [most for most in (trainer.max_examples, limit * at.batch_size) if most and math.isfinite(most)]
+        most = min(
+            trainer.max_examples or math.inf, trial.most_iterations * at.batch_size, self.most_examples(at.batch_size)
+        )
         config = replace(
             config,
             seed=config.seed + trial.replicate,
             optimizer=replace(config.optimizer, lr=lr),
-            trainer=replace(trainer, max_examples=min(map(math.ceil, limits), default=None)),
+            trainer=replace(trainer, max_examples=math.ceil(most) if math.isfinite(most) else None),
             evaluation=replace(evaluation, noise_scale=evaluation.noise_scale or trial.measures_noise),
         )
         name = f"batch_size={at.batch_size}_lr={to_text(lr)}_seed={config.seed}"
         return PlannedRun(name, checked(config), base.overrides)
+
+    def most_examples(self, batch_size: int) -> float:
+        """Return after how many examples a run is given up, by the pilot runs."""
+        return self.rules.give_up * self.reached.most_examples(batch_size) if self.reached else math.inf
 
     def outcome(self, run: PlannedRun, recorded: RecordedRun) -> list[Outcome]:
         """Return what a run means for every goal. One that diverged is a miss; one that failed says nothing."""
@@ -259,12 +279,16 @@ class Critical:
         study.screen.say(f"page       {page}")
 
     def _with_pilot(self, study: Study) -> Grid:
-        """Return the grid with one more goal, the best that a run of `pilot_examples` reaches, if that is harder."""
+        """Return the grid with one more goal, the best that a run of `pilot_examples` reaches, if that is harder.
+
+        Without any goal, all of them follow from pilot runs.
+        """
         examples, grid, goals = self.request.settings.pilot_examples, self.grid, self.grid.goals
+        if not goals:
+            return self._with_goals(study)
         if not examples:
             return grid
-        reference = self.request.settings.reference_batch_size
-        size = min(grid.bases, key=lambda size: abs(math.log(size / reference)))
+        size = self._reference_size()
         run = grid.run(BatchSize(grid.rules, size, len(goals), {}), Trial(0, 0, examples / size))
         config = replace(run.config, evaluation=replace(run.config.evaluation, stop=False))
         pilot = PlannedRun(f"pilot_{run.folder}", checked(config), run.overrides)
@@ -276,8 +300,38 @@ class Critical:
         if not 0 < best < hardest or (threshold := round_up(best)) >= hardest:
             study.screen.say(f"the pilot run reaches {to_text(best)}, which is no harder goal")
             return grid
-        bases = {size: with_target(run, target, threshold) for size, run in grid.bases.items()}
-        return replace(grid, goals=[*goals, Goal(target, threshold)], bases=bases)
+        harder = Goal(target, threshold)
+        bases = {size: with_goals(run, [harder]) for size, run in grid.bases.items()}
+        return replace(grid, goals=[*goals, harder], bases=bases)
+
+    def _reference_size(self) -> int:
+        """Return the batch size that is nearest to the reference, by ratio."""
+        reference = self.request.settings.reference_batch_size
+        return min(self.grid.bases, key=lambda size: abs(math.log(size / reference)))
+
+    def _with_goals(self, study: Study) -> Grid:
+        """Return the grid with the goals, the middle rate and the number of epochs that follow from pilot runs.
+
+        What is typed stays. Raises `CannotSearch` if these runs learn nothing.
+        """
+        grid, typed = self.grid, self.request.planned.typed
+        fits_epochs = "trainer.num_epochs" not in typed and not self.request.planned.settings.command
+        base = grid.bases[self._reference_size()]
+        base = with_epochs(base, MOST_EPOCHS) if fits_epochs else base
+        study.screen.say(f"pilot runs at batch size {base.config.data.batch_size} say which goals can be reached")
+        reached = farthest(study.search(Pilots(grid.rules, base)))
+        if reached is None or not reached.has_learned:
+            raise CannotSearch(f"{NO_GOALS}: type one, such as evaluation.targets.train_error=[0.1], or critical.lr")
+        study.screen.say(str(reached))
+        lr = BatchSize(grid.rules, grid.rules.reference_batch_size, 0, {}).learning_rate(reached.exponent)
+        rules = grid.rules if "critical.lr" in typed else replace(grid.rules, lr=lr)
+        stops = all(text.lower().endswith("=true") for text in self.request.command if key_of(text) == STOP)
+        grid = replace(grid, rules=rules, goals=reached.goals, reached=reached)
+        bases = {size: with_goals(run, grid.goals, stops) for size, run in grid.bases.items()}
+        if fits_epochs and reached.train_samples:
+            epochs = math.ceil(max(map(grid.most_examples, bases)) / reached.train_samples)
+            bases = {size: with_epochs(run, epochs) for size, run in bases.items()}
+        return replace(grid, bases=bases)
 
     def _answers(self, study: Study, sizes: Sizes) -> list[Answer]:
         """Return what the steps mean, with batch sizes run as a check that are in no fit."""
@@ -355,18 +409,46 @@ class Critical:
             study.screen.say(branch_sentence(summary))
 
 
-def round_up(value: float) -> float:
-    """Return the least number of `GOAL_DIGITS` digits that is not below `value`, which is above 0."""
-    unit = 10.0 ** (math.floor(math.log10(value)) + 1 - GOAL_DIGITS)
-    return float(f"{math.ceil(value / unit - 1e-9) * unit:.{GOAL_DIGITS}g}")
+NO_GOALS = "the pilot runs learn nothing, so that no goal follows from them"
 
 
-def with_target(run: PlannedRun, target: str, threshold: float) -> PlannedRun:
-    """Return a run with one more target, if it lacks it."""
-    targets = run.config.evaluation.targets
-    thresholds = list(dict.fromkeys([*getattr(targets, target), threshold]))
-    evaluation = replace(run.config.evaluation, targets=replace(targets, **{target: thresholds}))
-    return replace(run, config=replace(run.config, evaluation=evaluation))
+def with_goals(run: PlannedRun, goals: Sequence[Goal], stops: bool | None = None) -> PlannedRun:
+    """Return a run with more goals; `stops` says if it ends with them, None leaves that as it is."""
+    evaluation = run.config.evaluation
+    targets = asdict(evaluation.targets)
+    for goal in goals:
+        targets[goal.target] = list(dict.fromkeys([*targets[goal.target], goal.threshold]))
+    stop = evaluation.stop if stops is None else stops
+    evaluation = replace(evaluation, targets=TargetsConfig(**targets), stop=stop)
+    return replace(run, config=checked(replace(run.config, evaluation=evaluation)))
+
+
+def with_epochs(run: PlannedRun, epochs: int) -> PlannedRun:
+    """Return a run of so many epochs."""
+    return replace(run, config=replace(run.config, trainer=replace(run.config.trainer, num_epochs=epochs)))
+
+
+def fitted_to_data(request: Request[CriticalConfig], say: Callable[[str], None]) -> Request[CriticalConfig]:
+    """Return a request as it fits the data, which are loaded; what was typed stays as it is.
+
+    If too few batch sizes fit that were not typed, others do, up to half of the training set. Raises `InvalidConfig` as
+    `fitted` does.
+    """
+    request = replace(request, planned=fitted(request.planned, say))
+    planned = request.planned
+    if SIZE in planned.typed or len(planned.runs) >= FEWEST_SIZES or planned.settings.command is not None:
+        return request
+    sizes = spread_sizes(train_examples(planned.settings))
+    arguments = [*(text for text in request.arguments if key_of(text) != SIZE), f"{SIZE}={','.join(map(str, sizes))}"]
+    again = replace(plan(arguments), command=planned.command, typed=planned.typed)
+    return replace(request, arguments=arguments, planned=fitted(again, lambda line: None))
+
+
+def spread_sizes(examples: int) -> list[int]:
+    """Return `SIZES` batch sizes of one digit from 2 to half of so many examples, at equal ratios; equal ones once."""
+    largest = max(2, examples // 2)
+    exact = (2 * (largest / 2) ** (number / (SIZES - 1)) for number in range(SIZES))
+    return sorted({int(float(f"{size:.1g}")) for size in exact})
 
 
 def _never(config: Config) -> EvaluationConfig:

@@ -26,7 +26,9 @@ from digits_sweep.config.text import expand_home, key_of, safe_name, to_text
 from digits_sweep.errors import InvalidConfig, UnreadableRecord
 from digits_sweep.results.cost import network_of, read_cost, seconds_of_step
 
-SIZE, TARGETS = "data.batch_size", "evaluation.targets."
+SIZE, TARGETS, STOP = "data.batch_size", "evaluation.targets.", "evaluation.stop"
+# The data sets whose goals are those in `critical.runs`; with others they follow from pilot runs, unless typed.
+WITH_GOALS = ("mnist", "mnist_sample")
 # The keys of an optimizer that `tune` tries values of.
 SEARCHED = ("lr", "weight_decay")
 # What `tune` can minimize, and the column of `summary.csv` that holds it.
@@ -125,15 +127,31 @@ def read_critical(arguments: Sequence[str], batch_sizes: str | None = None) -> R
         settings.pilot_examples = 0
     if settings.branch and "command" in map(key_of, overrides):
         raise InvalidConfig("critical.branch=true: branches need checkpoints, which a command does not leave")
+    typed = frozenset(map(key_of, command))
+    if goals_follow := _goals_follow(overrides):
+        # Until there are goals, there is none to stop at, and no threshold of the loss is looked for.
+        overrides = [text for text in overrides if text.lower() != f"{STOP}=true"]
+        typed |= {"trainer.loss_threshold"}
     defaults = [f"{SIZE}={batch_sizes}" if batch_sizes and key_of(text) == SIZE else text for text in settings.runs]
-    arguments = ["-m", *_defaults(defaults, overrides), *overrides]
+    arguments = ["-m", *_defaults(defaults, overrides, goals_follow), *overrides]
     planned = plan(arguments)
     if texts := _swept(planned, overrides, SIZE):
         raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
-    goals_of(planned.settings)
+    if not goals_of(planned.settings) and not (goals_follow and settings.pilot_examples):
+        raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
     runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
-    planned = replace(planned, runs=runs, typed=frozenset(map(key_of, command)))
+    planned = replace(planned, runs=runs, typed=typed)
     return Request(settings, resume, command, arguments, planned, cost_of(settings, planned.settings))
+
+
+def _goals_follow(overrides: Sequence[str]) -> bool:
+    """Return whether goals follow from pilot runs: none is typed, and those in `critical.runs` are of other data."""
+    typed = {key_of(text): text.partition("=")[2] for text in overrides}
+    if any(key.startswith(TARGETS) for key in typed):
+        return False
+    data, loss = (typed.get(group) or typed.get(f"{group}.name") for group in ("data", "loss"))
+    is_other = (data or "mnist") not in WITH_GOALS or (loss or "cross_entropy") != "cross_entropy"
+    return "command" in typed or is_other
 
 
 def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
@@ -182,12 +200,9 @@ class Goal:
 
 
 def goals_of(config: Config) -> list[Goal]:
-    """Return every goal of a run. Raises `InvalidConfig` if it has none."""
+    """Return every goal of a run."""
     targets = config.evaluation.targets
-    goals = [Goal(target.name, value) for target in fields(targets) for value in getattr(targets, target.name)]
-    if not goals:
-        raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
-    return goals
+    return [Goal(target.name, value) for target in fields(targets) for value in getattr(targets, target.name)]
 
 
 @cache
@@ -223,15 +238,21 @@ def _read(
     return settings, resumes[-1] if resumes else None, command, [*folders, *overrides]
 
 
-def _defaults(runs: Iterable[str], overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of `critical.runs` whose key is not in `overrides`. One target there replaces them all."""
+def _defaults(runs: Iterable[str], overrides: Sequence[str], goals_follow: bool) -> list[str]:
+    """Return the overrides of `critical.runs` whose key is not in `overrides`. One target there replaces them all.
+
+    If goals follow from pilot runs, there are no targets yet, and no threshold.
+    """
     keys = {key_of(override) for override in overrides}
     if "command" in keys:
         # It has a network of its own, and evaluates on what it likes.
         keys |= {"model", "evaluation.train_samples", "evaluation.test_samples"}
-    has_targets = any(name.startswith(TARGETS) for name in keys)
+    has_others = goals_follow or any(name.startswith(TARGETS) for name in keys)
+    keys |= {STOP} if goals_follow else set()
     defaults = [default for default in runs if key_of(default) not in keys]
-    return [f"{key_of(default)}=[]" if has_targets and default.startswith(TARGETS) else default for default in defaults]
+    if goals_follow and "trainer.loss_threshold" not in keys:
+        defaults.append("trainer.loss_threshold=null")
+    return [f"{key_of(default)}=[]" if has_others and default.startswith(TARGETS) else default for default in defaults]
 
 
 @dataclass(frozen=True)

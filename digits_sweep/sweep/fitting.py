@@ -49,14 +49,16 @@ def _of_batch_sizes_that_fit(runs: Sequence[PlannedRun], typed: Collection[str])
     """
     if "data.batch_size" in typed:
         return list(runs)
-    fitting = [run for run in runs if run.config.data.batch_size <= _examples(run.config)]
+    fitting = [run for run in runs if run.config.data.batch_size <= train_examples(run.config)]
     if fitting:
         return fitting
-    configs = (replace(run.config, data=replace(run.config.data, batch_size=_examples(run.config))) for run in runs)
+    configs = (
+        replace(run.config, data=replace(run.config.data, batch_size=train_examples(run.config))) for run in runs
+    )
     return [replace(run, config=config) for run, config in zip(runs, configs, strict=True)]
 
 
-def _examples(config: Config) -> int:
+def train_examples(config: Config) -> int:
     """Return how many examples there are to train on; of a data set that says so, without loading it."""
     if isinstance(config.data, OwnDataConfig):
         return len(load(config.data, name_of(config.data), lambda line: None).train_labels)

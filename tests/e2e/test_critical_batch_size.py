@@ -269,3 +269,35 @@ def test_the_best_of_a_pilot_run_is_one_more_goal_and_stays_so_when_the_study_is
     again = program(*asked, "resume=latest", module=MODULE)
     assert "wave" not in again.stdout
     assert [answer.threshold for answer in read_answers(folder_of(program))] == thresholds
+
+
+WINE = (
+    "data=own", "data.target=sklearn.datasets:load_wine", "model.hidden_size=16", "data.scale=raw", "optimizer=adamw",
+    "critical.pilot_examples=1500", "critical.seeds=1", "critical.confirm=1", "critical.most_steps=2", "critical.lr=4e-3",
+)  # fmt: skip
+
+
+@pytest.mark.full
+def test_other_data_need_no_goal_and_no_batch_size_and_a_resume_has_the_same(program):
+    finished = program(*WINE, module=MODULE)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (line,) = (line for line in finished.stdout.splitlines() if line.startswith("goals by the pilot runs: train error"))
+    thresholds = [answer.threshold for answer in read_answers(folder_of(program))]
+    assert [f"< {threshold:g}" for threshold in thresholds] == line.split("error ")[1].split(" (")[0].split(", ")
+    table = pd.read_csv(folder_of(program) / "steps_to_target.csv")
+    assert sorted(set(table["batch_size"])) == [2, 4, 8, 20, 30, 70]
+    again = program(*WINE, "resume=latest", module=MODULE)
+    assert again.returncode == 0, again.stderr
+    assert "wave" not in again.stdout
+    assert line in again.stdout
+
+
+def test_pilot_runs_that_learn_nothing_are_said_in_a_line(program, tmp_path):
+    (tmp_path / "noise.py").write_text(
+        "import torch\ndef noise():\n    return torch.zeros(40, 3), torch.arange(40) % 2\n"
+    )
+    typed = ("data=own", "data.target=noise:noise", "critical.pilot_examples=200")
+    refused = program(*typed, module=MODULE)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("the pilot runs learn nothing, so that no goal follows from them: type one")
+    assert refused.stderr.count("\n") == 1

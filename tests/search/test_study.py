@@ -12,7 +12,6 @@ from digits_sweep.search.critical import (
     find_study,
     read_study,
     refuse_another,
-    round_up,
     study_file,
     write_study,
 )
@@ -106,13 +105,6 @@ def test_as_many_runs_train_at_a_time_as_cores_and_memory_allow(monkeypatch, cor
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     monkeypatch.setattr(command, "free_memory", lambda: gigabytes * 2**30)
     assert command.workers_here(threads) == workers
-
-
-@pytest.mark.parametrize(
-    ("best", "goal"), [(0.0412, 0.042), (0.03, 0.03), (0.0999, 0.1), (1.61, 1.7), (0.00025, 0.00025)]
-)
-def test_the_goal_of_a_pilot_run_is_its_best_rounded_up(best, goal):
-    assert round_up(best) == goal
 
 
 @pytest.mark.parametrize(
