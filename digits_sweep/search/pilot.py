@@ -43,9 +43,10 @@ class Course:
 
     def reached(self, target: str, exponent: int) -> "Reached | None":
         """Return how far the run comes; None if it was evaluated less than twice, or had nothing to learn."""
-        (_, start), *later = self.values(target) or [(None, math.nan)]
-        if not later or start <= 0:
+        values = self.values(target)
+        if len(values) < 2 or values[0][1] <= 0:
             return None
+        (_, start), *later = values
         least = max(LEAST_SHARE * start, LEAST_ERRORS / self.samples if target.endswith("error") else 0.0)
         best = min(start, max(least, min(value for _, value in later)))
         row = next((row for row, value in later if value <= best), later[-1][0])

@@ -273,7 +273,8 @@ def test_the_best_of_a_pilot_run_is_one_more_goal_and_stays_so_when_the_study_is
 
 WINE = (
     "data=own", "data.target=sklearn.datasets:load_wine", "model.hidden_size=16", "data.scale=raw", "optimizer=adamw",
-    "critical.pilot_examples=1500", "critical.seeds=1", "critical.confirm=1", "critical.most_steps=2", "critical.lr=4e-3",
+    "critical.pilot_examples=1500", "critical.seeds=1", "critical.confirm=1", "critical.most_steps=2",
+    "critical.lr=4e-3",
 )  # fmt: skip
 
 
