@@ -30,11 +30,13 @@ from digits_sweep.recorder.arguments import (
     number,
     shown,
 )
+from digits_sweep.recorder.gradients import TwoBatches
 from digits_sweep.recorder.of_a_sweep import due, refuse_otherwise, run_of_a_sweep
 from digits_sweep.recorder.steps import Steps
 from digits_sweep.results.columns import LIMITS, OWN_LOOP
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import LINK, OLD_SECONDS, check_plain, make_folder, remove_leftovers
+from digits_sweep.results.hint import divides_by_the_root
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import window_of
 from digits_sweep.results.record import (
@@ -216,6 +218,7 @@ class Recorder:
         # A sweep that has started this program gives a run up at so many examples.
         self._most = value_of(self.config, "trainer.max_examples") if self.is_of_a_sweep else None
         self._evaluated: list[EvaluationRow] = []
+        self._gradients = TwoBatches(self.batch_size, divides_by_the_root(self.config["optimizer"]))
 
     # --- The run.
 
@@ -304,6 +307,8 @@ class Recorder:
         self.clock.stop()
         if error is not None:
             self.average = False  # The other processes may be gone.
+        if self._gradients.is_worth_it(self.iterations):
+            self._note_gradients()
         self._write()
         self._in_epoch = False
         record, history = self.record, self.history
@@ -512,12 +517,7 @@ class Recorder:
         if not values:
             raise CannotRecord("evaluated() without a value: name one, such as test_error=0.1 or f1=0.9")
         usual: dict[str, Any] = {name: values.pop(name) for name in OF_EVALUATIONS if name in values}
-        seconds = self.clock.seconds + self.clock.running_seconds
-        if self._new and self._new[-1].iterations == self.iterations:
-            self._new[-1] = replace(self._new[-1], **usual)
-        else:
-            nothing: dict[str, Any] = dict.fromkeys(OF_EVALUATIONS)
-            self._new.append(EvaluationRow(self.iterations, self._examples, seconds, **nothing | usual))
+        self._note(**usual)
         again = [each for each in self._measures if each.iterations < self.iterations or each.measure not in values]
         self._measures = [*again, *(MeasureRow(self.iterations, name, value) for name, value in values.items())]
         if "test_error" in usual:
@@ -529,6 +529,52 @@ class Recorder:
             self._evaluated.append(self._new[-1])
             if all_reached(evaluation["targets"], self._evaluated):
                 self.end(why=ALL_TARGETS)
+
+    def _note(self, **values: Any) -> None:
+        """Put values into the row of `evaluations.csv` of the present iteration."""
+        seconds = self.clock.seconds + self.clock.running_seconds
+        if self._new and self._new[-1].iterations == self.iterations:
+            self._new[-1] = replace(self._new[-1], **values)
+        else:
+            nothing: dict[str, Any] = dict.fromkeys(OF_EVALUATIONS)
+            self._new.append(EvaluationRow(self.iterations, self._examples, seconds, **nothing | values))
+
+    # --- Gradients.
+
+    def gradients(self, small: Any, large: Any, examples: tuple[int, int] | None = None) -> None:
+        """Take two gradients at the present weights, from which the run's `batch_size_hint` follows.
+
+        `small` is the gradient of the mean loss over some examples, `large` that over more, of which the former may be
+        a part: with `accumulate`, of the first batch and of all batches of an iteration, which the numbers of
+        `examples` are by default. Either is one tensor, or a list of tensors such as `[p.grad for p in parameters]`, of
+        any shapes, the same in both; None stands for a parameter without a gradient. They are those of the loss that is
+        recorded, in its units, as they come from `backward`: not scaled, not clipped, without weight decay, and copied
+        if the loop adds to them. Call it before the step, in as many iterations as you like; pairs that are no numbers
+        count nowhere. The metric is that of `optimizer`: name it. The time is the run's, unless in `paused`. Raises
+        `CannotRecord` if the run has not started, the shapes differ, or `examples` are no two rising numbers.
+        """
+        if self._has_ended:
+            return
+        if not self._has_started:
+            raise CannotRecord("gradients before the start: use `with recorder:`, or call recorder.start()")
+        sizes = (self._step_size, self.batch_size) if examples is None else examples
+        if len(sizes) != 2 or not 1 <= _examples(sizes[0]) < _examples(sizes[1]):
+            hint = "; pass examples=(b, B)" if examples is None else ""
+            raise CannotRecord(f"gradients: of {sizes[0]} and {sizes[-1]} examples; the second must be more{hint}")
+        if not self._records:
+            return
+        if self._gradients.is_over(self.iterations):
+            self._note_gradients()
+        self._gradients.add(small, large, *sizes)
+
+    def _note_gradients(self) -> None:
+        """Record the noise since the last time."""
+        if noise := self._gradients.take(self.iterations):
+            plain, in_metric = noise
+            self._note(
+                gradient_squared_norm=plain.squared_norm, gradient_trace=plain.trace, noise_scale=plain.scale,
+                optimizer_noise_scale=in_metric.scale,
+            )  # fmt: skip
 
     # --- A loop that is stopped and continues.
 
@@ -549,6 +595,7 @@ class Recorder:
             "ends": list(self._steps.ends),
             "evaluations": [asdict(row) for row in self._new],
             "measures": [asdict(row) for row in self._measures],
+            "gradients": self._gradients.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -585,6 +632,9 @@ class Recorder:
         self._steps = Steps(losses, sizes, ends, sum(sizes[: ends[-1]]) if ends else 0)
         self._new = [EvaluationRow(**row) for row in state["evaluations"]]
         self._measures = [MeasureRow(**row) for row in state["measures"]]
+        # An earlier version saved none.
+        if "gradients" in state:
+            self._gradients.restore(state["gradients"])
 
 
 def _is_one_of_several() -> bool:

@@ -97,7 +97,7 @@ def _sweep(text: str) -> Path:
 
 def _show(study: "Study") -> None:
     """Print the verdict and a table: on a terminal as wide as that is, else in Markdown."""
-    from digits_sweep.report.sentences import verdict
+    from digits_sweep.report.sentences import hint_sentences, verdict
     from digits_sweep.report.statistics import groups_of
     from digits_sweep.report.tables import (
         as_markdown,
@@ -118,6 +118,7 @@ def _show(study: "Study") -> None:
     groups = groups_of(study)
     several = any(group.runs > 1 for group in groups)
     lines = [verdict(study), *(str(caution) for caution in warnings(study) if caution.bears_on_verdict)]
+    lines += hint_sentences(study)
     write_line(escape_controls(f"{study.folder}\n\n" + "\n".join(lines) + "\n"))
     console = console_on(sys.stdout)
     if console.is_terminal:

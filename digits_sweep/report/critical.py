@@ -37,6 +37,7 @@ from digits_sweep.report.words import (
     seconds,
     setting,
     short_seconds,
+    two_digits,
 )
 from digits_sweep.results.cost import seconds_of_step
 from digits_sweep.results.critical import (
@@ -170,7 +171,7 @@ def headline(answers: Sequence[Answer]) -> str:
     if not (known := [answer for answer in answers if answer.law]):
         return _("Which batch size to use cannot be told: see the reasons below.")
     answer = max(known, key=lambda answer: answer.e_min or 0.0)
-    size, goal = _two(answer.b_crit or 0.0), goal_of(answer)
+    size, goal = two_digits(answer.b_crit or 0.0), goal_of(answer)
     soonest, low, high = answer.soonest_batch_size, answer.within_low, answer.within_high
     if soonest is None or low is None or high is None:
         return _(
@@ -180,7 +181,7 @@ def headline(answers: Sequence[Answer]) -> str:
         "Use about {use} ({low} to {high} cost at most 10 % more time at these costs, for {goal})."
         if answer.cost_is_given
         else "Use about {use} ({low} to {high} cost at most 10 % more time here, for {goal}).",
-        use=_one(soonest, low, high), low=_two(low), high=_two(high), goal=goal,
+        use=_one(soonest, low, high), low=two_digits(low), high=two_digits(high), goal=goal,
     )  # fmt: skip
     if high >= (answer.b_crit or 0.0):
         return use + " " + _("Larger hardly saves steps.")
@@ -198,10 +199,10 @@ def answer_sentence(answer: Answer) -> str:
             "{goal}: the critical batch size cannot be told ({reason}).", goal=goal, reason=_(answer.reason or "")
         )
         return f"{reason}{_guess(answer)}{missing}"
-    size = f"{_two(answer.b_crit)} {_interval(answer.b_crit_low, answer.b_crit_high)}"
+    size = f"{two_digits(answer.b_crit)} {_interval(answer.b_crit_low, answer.b_crit_high)}"
     if answer.b_20 is None:
         return _("{goal}: the critical batch size is {size}.", goal=goal, size=size) + missing
-    other = f"{_two(answer.b_20)} {_interval(answer.b_20_low, answer.b_20_high)}"
+    other = f"{two_digits(answer.b_20)} {_interval(answer.b_20_low, answer.b_20_high)}"
     both = _(
         "{goal}: the critical batch size is {size}; {other} costs 20 % more examples than the fewest.",
         goal=goal, size=size, other=other,
@@ -214,7 +215,8 @@ def _guess(answer: Answer) -> str:
         return ""
     return " " + _(
         "A rough guess is the gradient noise scale on the way there: {size} ({low} to {high}).",
-        size=_two(answer.noise_scale_at_target), low=_two(answer.noise_scale_low), high=_two(answer.noise_scale_high),
+        size=two_digits(answer.noise_scale_at_target), low=two_digits(answer.noise_scale_low),
+        high=two_digits(answer.noise_scale_high),
     )  # fmt: skip
 
 
@@ -258,7 +260,7 @@ def soonest_sentence(answer: Answer) -> str | None:
     return _(
         "{goal}: soonest is about {size} {interval}, at {iteration} an iteration and {example} an example; it needs "
         "{more:.0%} more examples than the fewest.",
-        goal=goal_of(answer), size=_two(size), interval=_interval(answer.soonest_low, answer.soonest_high),
+        goal=goal_of(answer), size=two_digits(size), interval=_interval(answer.soonest_low, answer.soonest_high),
         iteration=_cost(answer.seconds_per_iteration), example=_cost(answer.seconds_per_example),
         more=answer.examples_more or 0.0,
     )  # fmt: skip
@@ -328,7 +330,7 @@ def moves_sentence(answers: Sequence[Answer]) -> str | None:
     known = sorted((answer for answer in answers if answer.law), key=lambda answer: answer.e_min or 0.0)
     if len(known) < 2:
         return None
-    steps = (f"{_two(answer.b_crit or 0.0)} ({goal_of(answer)})" for answer in known)
+    steps = (f"{two_digits(answer.b_crit or 0.0)} ({goal_of(answer)})" for answer in known)
     return _("It holds for its goal alone: the critical batch size is {sizes}.", sizes=_(", then ").join(steps))
 
 
@@ -365,14 +367,10 @@ def _cost(value: float) -> str:
     return seconds(value) if value >= 1 else short_seconds(value)
 
 
-def _two(value: float) -> str:
-    return localized(f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}")
-
-
 def _one(value: float, low: float, high: float) -> str:
     """Write a number with one digit if that lies between `low` and `high`, else with two."""
     rounded_ = float(f"{value:.1g}")
-    return _two(rounded_ if low <= rounded_ <= high else value)
+    return two_digits(rounded_ if low <= rounded_ <= high else value)
 
 
 def _three(value: float) -> str:
@@ -446,10 +444,10 @@ def answer_table(answers: Sequence[Answer]) -> Table:
 
 
 def _number_cell(value: float | None, low: float | None, high: float | None) -> Cell:
-    ends = "" if low is None or high is None else _("{low} to {high}", low=_two(low), high=_two(high))
+    ends = "" if low is None or high is None else _("{low} to {high}", low=two_digits(low), high=two_digits(high))
     if value is None:
         return Cell(ends or "-")
-    return Cell(_two(value), ends, value, low, high)
+    return Cell(two_digits(value), ends, value, low, high)
 
 
 def _finite(value: Any) -> float | None:

@@ -27,7 +27,7 @@ from digits_sweep.errors import escape_controls
 from digits_sweep.report import critical
 from digits_sweep.report.figures import MOST_NAMED, figures
 from digits_sweep.report.layout import layout_of
-from digits_sweep.report.sentences import differences, how_counted, provenance, verdict
+from digits_sweep.report.sentences import differences, hint_sentences, how_counted, provenance, verdict
 from digits_sweep.report.side_by_side import combine, sweep_labels, with_sweep_names
 from digits_sweep.report.statistics import groups_of, trained
 from digits_sweep.report.study import Study, labels
@@ -279,7 +279,9 @@ def _section(label: str, study: Study, folder: Path, several: bool) -> Section:
     return Section(
         label=label,
         name=study.folder.name,
-        verdicts=[critical.headline(study.critical.answers) if study.critical else verdict(study)],
+        verdicts=[critical.headline(study.critical.answers)]
+        if study.critical
+        else [verdict(study), *hint_sentences(study)],
         cautions=[str(each) for each in notes if each.bears_on_verdict],
         warnings=[str(each) for each in notes if not each.bears_on_verdict],
         table=run_table(runs, fixed),

@@ -34,8 +34,10 @@ from digits_sweep.report.words import (
     seconds,
     share,
     times,
+    two_digits,
 )
 from digits_sweep.results.columns import OWN_LOOP
+from digits_sweep.results.hint import trust_in
 from digits_sweep.results.losses import window_of
 from digits_sweep.results.record import Environment, Status
 
@@ -302,6 +304,33 @@ def _what_helps(course: pd.DataFrame, threshold: float, is_own_loop: bool) -> st
         )
     epochs = counted(max(1, math.ceil(more)), "epoch")
     return _("At its last slope that takes about {epochs} more, at another learning rate maybe fewer.", epochs=epochs)
+
+
+def hint_sentences(study: Study) -> list[str]:
+    """Say which critical batch size the gradients of single runs hint at, if any, and how far to trust that.
+
+    Of several optimizers the least trustworthy counts.
+    """
+    hints = study.runs["batch_size_hint"].dropna()
+    if hints.empty:
+        return []
+    names = study.runs.loc[hints.index, "run_dir"].astype(str)
+    trust = min(
+        (trust_in(study.records[name].config.get("optimizer") or {}) for name in names),
+        key=lambda trust: trust.within_1_5,
+    )
+    size = two_digits(hints.median())
+    if len(hints) > 1:
+        ends = {"low": two_digits(hints.min()), "high": two_digits(hints.max())}
+        size = _("{size} ({low} to {high})", size=size, **ends)
+    how = [_("within a factor of 1.5 in {share:.0%} of cases", share=trust.within_1_5)]
+    how += [_("of 2 in {share:.0%}", share=trust.within_2)] if trust.within_2 else []
+    sentence = _(
+        "A hint from the gradients of single runs: the critical batch size is about {size}, {trust}. python -m "
+        "digits_sweep.critical_batch_size measures it.",
+        size=size, trust=listed(how),
+    )  # fmt: skip
+    return [sentence]
 
 
 def how_counted(study: Study) -> str:

@@ -300,8 +300,9 @@ def run_table(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> Table:
     header = [*(titles[name] for name in fixed), _("s/epoch"), first_epoch_title(runs)]
     header += [_("{noun} to it", noun=noun_of(runs)), _("final loss"), _("test accuracy")]
     names = [*fixed, "seconds_per_epoch", "first_epoch_below_threshold", "examples_to_goal", "final_loss"]
-    names += ["test_accuracy", *varying, "status"]
-    rows = [_run_cells(run, fixed, varying) for run in runs.to_dict("records")]
+    names += ["test_accuracy", *(hint := _of_hints(runs)), *varying, "status"]
+    header += [_("hint") for _name in hint]
+    rows = [_run_cells(run, fixed, [*hint, *varying]) for run in runs.to_dict("records")]
     return Table([*header, *labels(varying).values(), _("status")], rows, names, list(runs["run_dir"].astype(str)))
 
 
@@ -318,7 +319,12 @@ def differing(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> list[str]:
     return [name for name in others if runs[name].nunique(dropna=name != "rule") > 1]
 
 
-def _run_cells(run: dict[Any, Any], fixed: Sequence[str], varying: Sequence[str]) -> list[Cell]:
+def _of_hints(runs: pd.DataFrame) -> list[str]:
+    """Return the column of the hints, if a run has one."""
+    return ["batch_size_hint"] if runs["batch_size_hint"].notna().any() else []
+
+
+def _run_cells(run: dict[Any, Any], fixed: Sequence[str], others: Sequence[str]) -> list[Cell]:
     def plain(name: str) -> Any:
         return None if pd.isna(run[name]) else run[name]
 
@@ -331,7 +337,7 @@ def _run_cells(run: dict[Any, Any], fixed: Sequence[str], varying: Sequence[str]
         Cell(examples, value=plain("examples_to_goal")),
         Cell(cell(run["final_loss"], ".4f"), value=plain("final_loss")),
         Cell(cell(run["test_accuracy"], ".2%"), value=plain("test_accuracy")),
-        *(_setting(name, run[name]) for name in varying),
+        *(_setting(name, run[name]) for name in others),
         Cell(outcome(run), value=plain("status")),
     ]
 
@@ -393,20 +399,20 @@ class ForTerminal:
 
 def runs_for_terminal(runs: pd.DataFrame) -> ForTerminal:
     """Make a row for every run of a study's `runs`. A column that differs between them gives way to none."""
-    varying, noun = differing(runs), noun_of(runs)
-    names = list(labels(varying).values())
+    varying, noun, hint = differing(runs), noun_of(runs), _of_hints(runs)
+    names = [*(_("hint") for _name in hint), *labels(varying).values()]
     lr, decay, loss, test, status = map(_, ("lr", "decay", "loss", "test", "status"))
     header = [_("run"), _("batch"), lr, decay, _("s/epoch"), _below(runs), noun, loss, test, *names, status]
     cells = runs.to_dict("records")
     alike = [title for title, name in {decay: "weight_decay", lr: "lr"}.items() if runs[name].nunique() < 2]
     # What was swept is in a run's name too.
     return ForTerminal(
-        header, [_terminal_row(run, varying) for run in cells], list(_notes(cells)),
+        header, [_terminal_row(run, [*hint, *varying]) for run in cells], list(_notes(cells)),
         [*alike, test, status, loss, noun, *reversed(names)],
     )  # fmt: skip
 
 
-def _terminal_row(run: dict[Any, Any], varying: Sequence[str]) -> list[str]:
+def _terminal_row(run: dict[Any, Any], others: Sequence[str]) -> list[str]:
     together = not pd.isna(run["concurrent_runs"]) and run["concurrent_runs"] > 1
     return [
         str(run["run_dir"]),
@@ -416,7 +422,7 @@ def _terminal_row(run: dict[Any, Any], varying: Sequence[str]) -> list[str]:
         "-" if pd.isna(run["examples_to_goal"]) else rounded(run["examples_to_goal"]),
         cell(run["final_loss"], ".4f"),
         cell(run["test_accuracy"], ".2%"),
-        *(setting(name, run[name]) for name in varying),
+        *(setting(name, run[name]) for name in others),
         _(cell(run["status"])),
     ]
 

@@ -107,7 +107,9 @@ def cell(value: Any, form: str | None = None) -> str:
 
 
 def setting(name: str, value: Any) -> str:
-    """Write the value of a setting as it is typed; rates look alike: `1e-3`, `2.5e-4`."""
+    """Write the value of a setting as it is typed; rates look alike: `1e-3`, `2.5e-4`; of a guess two digits count."""
+    if name == "batch_size_hint" and not pd.isna(value):
+        return two_digits(value)
     if name in RATES and not pd.isna(value) and 0 < value < 1:
         digits = Decimal(repr(float(value))).normalize().as_tuple().digits
         mantissa, exponent = f"{Decimal(repr(float(value))):.{len(digits) - 1}e}".split("e")
@@ -125,6 +127,11 @@ def rounded(count: float) -> str:
     if not math.isfinite(count):
         return _("not reached") if math.isinf(count) else "-"
     return localized(f"{float(f'{count:.3g}'):,.0f}" if count >= 100 else f"{count:.3g}")
+
+
+def two_digits(value: float) -> str:
+    """Write a number to two digits: `250`, `0.57`."""
+    return localized(f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}")
 
 
 def times(ratio: float) -> str:

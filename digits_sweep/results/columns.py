@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from digits_sweep.config.keys import KEY, results_of, value_of
 from digits_sweep.config.schema import SEED, number_between, whole_number
 from digits_sweep.config.text import to_text
+from digits_sweep.results.hint import hint_of
 from digits_sweep.results.record import HISTORY_FILE, THRESHOLD
 
 if TYPE_CHECKING:
@@ -227,6 +228,11 @@ COLUMNS = (
     Column(
         "not_measured", "string", OUTCOME, "what could not be measured, and why; the run is what it would be otherwise",
         lambda run: "; ".join(f"{name}: {why}" for name, why in run.record.not_measured.items()) or None,
+    ),
+    Column(
+        "batch_size_hint", "Float64", OUTCOME,
+        "critical batch size, guessed from its gradients: their noise scale over the last doubling of iterations",
+        lambda run: hint_of(run.evaluations),
     ),
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ import io
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import MISSING, astuple, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypedDict, TypeVar
@@ -34,7 +34,6 @@ RECORD_FILE, HISTORY_FILE, EVALUATIONS_FILE = "record.json", "history.csv", "eva
 MEASURES_FILE = "measures.csv"
 # Parsed, a row takes some 500 bytes, whatever its size in the file.
 ROW_BYTES, MOST_ROWS = 500, 1_000_000
-COLUMNS_OF_FORMAT_3 = 6
 
 # Why a run has ended before its last epoch; these are the reasons for which a sweep stops a command.
 ALL_TARGETS, MAX_EXAMPLES = "all targets reached", "trainer.max_examples reached"
@@ -181,7 +180,8 @@ class EvaluationRow:
     Losses are means and errors shares of the evaluation's training digits and test digits; `classes_never_predicted`
     counts those on the test digits; without classes, both are empty, and so is what a loop of the user's did not
     measure. `running_loss` is the mean over the last twentieth of an epoch; empty before there are as many. The
-    gradient's |G|^2, tr(Sigma) and their ratio are empty if they are not measured.
+    gradient's |G|^2, tr(Sigma) and their ratio are empty if they are not measured, and so is the noise scale in the
+    optimizer's own metric.
     """
 
     iterations: Count
@@ -196,6 +196,7 @@ class EvaluationRow:
     gradient_squared_norm: float | None = None
     gradient_trace: float | None = None
     noise_scale: float | None = None
+    optimizer_noise_scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -278,10 +279,10 @@ def header_of(kind: type) -> bytes:
     return (",".join(each.name for each in fields(kind)) + "\n").encode()
 
 
-def rows_as_csv(rows: Sequence[Any]) -> bytes:
-    """Return rows, which are dataclasses, as lines of a CSV file, without its header."""
+def rows_as_csv(rows: Sequence[Any], columns: int | None = None) -> bytes:
+    """Return rows, which are dataclasses, as lines of a CSV file, without its header: of all columns, or the first."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(astuple, rows))
+    csv.writer(text, lineterminator="\n").writerows(astuple(row)[:columns] for row in rows)
     return text.getvalue().encode()
 
 
@@ -295,6 +296,8 @@ def rows_of(
     up.
     """
     columns = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    # An earlier version of this program wrote fewer: those that every row has had from the start, and some more.
+    fewest = sum(each.default is MISSING for each in fields(kind))  # type: ignore[arg-type]
     try:
         text = content.decode("utf-8", "strict" if has_ended else "replace")
         if not has_ended:
@@ -302,8 +305,8 @@ def rows_of(
         if text.count("\n") - 1 > most_rows:
             raise ValueError(f"more than {most_rows:,} rows")
         lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-        # A history of format 3 has neither iterations nor examples.
-        if (header := next(lines, [])) not in (columns, columns[:COLUMNS_OF_FORMAT_3]):
+        header = next(lines, [])
+        if len(header) < fewest or header != columns[: len(header)]:
             raise ValueError(f"its columns are not {','.join(columns)}")
         return list(_counted_up(lines, header, kind, has_ended))
     except (ValueError, csv.Error, msgspec.ValidationError) as error:

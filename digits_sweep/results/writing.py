@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ from digits_sweep.results.record import (
 )
 from digits_sweep.results.run import committed
 
+# Far above that of any file of rows.
+LONGEST_HEADER = 1_000
+
 
 def write_rows(path: Path, kind: type, rows: Sequence[Any]) -> Written:
     """Write a CSV file of rows of the dataclass `kind`, in place of what is there; return how much that is.
@@ -49,19 +52,29 @@ def write_rows(path: Path, kind: type, rows: Sequence[Any]) -> Written:
 
 
 class _RowsFile:
-    """A CSV file of rows of the dataclass `kind`, to which rows are appended."""
+    """A CSV file of rows of the dataclass `kind`, to which rows are appended.
+
+    One that an earlier version of this program began goes on with the columns that it has.
+    """
 
     def __init__(self, path: Path, kind: type) -> None:
         self.path, self.kind = path, kind
-        self.written = Written(0, 0)
+        self.written, self.columns = Written(0, 0), len(fields(kind))
 
     def create(self) -> None:
         """Start an empty file, in place of what is there."""
-        self.written = write_rows(self.path, self.kind, ())
+        self.written, self.columns = write_rows(self.path, self.kind, ()), len(fields(self.kind))
+
+    def restore(self, written: Written) -> None:
+        """Cut the file back to what was `written`. Raises OSError if that fails."""
+        self.written = written
+        changes.shorten(self.path, written.bytes)
+        changes.flush(self.path)
+        self.columns = read_file(self.path, HISTORY_BYTES, LONGEST_HEADER).partition(b"\n")[0].count(b",") + 1
 
     def append(self, rows: Sequence[Any]) -> None:
         """Append rows, and wait until they are on the disk. Raises OSError if that fails."""
-        content = rows_as_csv(rows)
+        content = rows_as_csv(rows, self.columns)
         changes.append(self.path, content)
         changes.flush(self.path)
         self.written = Written(self.written.bytes + len(content), zlib.crc32(content, self.written.crc32))
@@ -114,9 +127,7 @@ class RunWriter:
         self._follow(losses, sizes)
         for file in (self._history, *self._if_any()):
             if file.path.name in written:
-                file.written = written[file.path.name]
-                changes.shorten(file.path, file.written.bytes)
-                changes.flush(file.path)
+                file.restore(written[file.path.name])
             else:
                 changes.remove(file.path)
         return losses

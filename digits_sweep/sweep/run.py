@@ -35,6 +35,7 @@ from digits_sweep.errors import (
 )
 from digits_sweep.machine import usable_cores
 from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.hint import divides_by_the_root
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import RunningLoss
 from digits_sweep.results.record import (
@@ -370,6 +371,7 @@ class _RecordedTraining:
         self.evaluator = None
         if config.evaluation.every_examples is not None or config.evaluation.per_doubling is not None:
             self.evaluator = Evaluator(config.evaluation, digits, config.data.scale, built.device, built.loss)
+        self.metric_at = config.data.batch_size if divides_by_the_root(vars(config.optimizer)) else None
         # Evaluations of the present epoch.
         self._new: list[EvaluationRow] = []
 
@@ -439,8 +441,8 @@ class _RecordedTraining:
     def _pause(self, iterations: int, examples: int, seconds: float) -> bool:
         """Evaluate between two iterations; return whether the run ends there."""
         assert self.evaluator is not None
-        measured = self.evaluator.measure(self.built.engine.model)
-        noise, train, test = measured.noise, measured.train, measured.test
+        measured = self.evaluator.measure(self.built.engine.model, self.metric_at)
+        noise, in_metric, train, test = measured.noise, measured.noise_in_metric, measured.train, measured.test
         if measured.no_noise and "noise_scale" not in self.record.not_measured:
             self.record.not_measured["noise_scale"] = measured.no_noise
             self.request.screen.say(f"  the gradient noise scale is not measured: {measured.no_noise}")
@@ -448,6 +450,7 @@ class _RecordedTraining:
             iterations, examples, seconds, train.loss, train.error, test.loss, test.error,
             test.classes_never_predicted, None,
             *((noise.squared_norm, noise.trace, noise.scale) if noise else ()),
+            optimizer_noise_scale=in_metric.scale if in_metric else None,
         )  # fmt: skip
         self._new.append(row)
         self.recorded.evaluations.append(row)

@@ -15,6 +15,7 @@ from digits_sweep.config.text import as_argument
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, FolderInUse, InvalidConfig
+from digits_sweep.report.sentences import hint_sentences
 from digits_sweep.report.study import study_of
 from digits_sweep.report.tables import named_table, runs_for_terminal
 from digits_sweep.report.warnings import seeds_so_far
@@ -223,7 +224,7 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen, before: Mapping[
     else:
         header, *rows = named_table(runs)
         screen.table(header, rows)
-    if sentence := seeds_so_far(study):
+    for sentence in (*filter(None, [seeds_so_far(study)]), *hint_sentences(study)):
         screen.say(sentence)
     screen.say(f"table      {(planned.outputs if is_newest else sweep.folder) / 'summary.csv'}")
     screen.say(f"this sweep {sweep.folder}")

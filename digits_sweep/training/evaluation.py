@@ -13,7 +13,7 @@ from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import IGNORED, Digits, scale
 from digits_sweep.errors import reason_of
 from digits_sweep.training.device import frozen
-from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
+from digits_sweep.training.gradient_noise import GradientNoise, gradient_sums
 from digits_sweep.training.losses import PLAIN, Loss, tensor_of
 
 # Images at a time: few enough for a processor's cache; and of larger ones, few enough for its memory.
@@ -88,12 +88,14 @@ def evaluate(
 class Measurements:
     """A model on its evaluator's digits.
 
-    `noise` is None if the configuration does not ask for it, and if it cannot be measured: `no_noise` says why then.
+    `noise`, and that in the optimizer's metric, are None if the configuration does not ask for them, and if they cannot
+    be measured: `no_noise` says why then.
     """
 
     train: Evaluation
     test: Evaluation
-    noise: GradientNoise | None
+    noise: GradientNoise | None = None
+    noise_in_metric: GradientNoise | None = None
     no_noise: str | None = None
 
 
@@ -113,17 +115,22 @@ class Evaluator:
         self.test = scale(digits.test_images[test], how).to(device), digits.test_labels[test].to(device)
         self.measures_noise, self.loss, self.population = config.noise_scale, loss, len(digits.train_labels)
 
-    def measure(self, model: nn.Module) -> Measurements:
-        """Measure `model`, which lies on the evaluator's device."""
-        noise = no_noise = None
+    def measure(self, model: nn.Module, metric_at: int | None = None) -> Measurements:
+        """Measure `model`, which lies on the evaluator's device.
+
+        `metric_at` is the batch size of the steps if the optimizer has a metric of its own (see `GradientSums`).
+        """
+        noise = in_metric = no_noise = None
         # What can be evaluated may still have no gradient in evaluation mode.
         try:
             if self.measures_noise:
-                noise = gradient_noise(model, *self.train, loss=self.loss).of_population(self.population)
+                sums = gradient_sums(model, *self.train, loss=self.loss)
+                noise, in_metric = sums.noise(), sums.noise_in_metric(metric_at)
         except Exception as error:
             no_noise = reason_of(error)
         train, test = (evaluate(model, *part, loss=self.loss) for part in (self.train, self.test))
-        return Measurements(train, test, noise, no_noise)
+        whole = [each.of_population(self.population) if each else None for each in (noise, in_metric)]
+        return Measurements(train, test, *whole, no_noise)
 
 
 # Any number would do; it must never change, or two sweeps would be evaluated on other digits.

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,7 @@ EPOCHS = [
 EVALUATIONS = [
     EvaluationRow(0, 0, 0.0, 2.3026, 0.9, 2.3025, 0.91, 3),
     EvaluationRow(30, 3_000, 1 / 3, 2.1, 0.5, 2.2, 0.6, 0, 2.25, 3.2672e-4, 0.043119, 131.97),
-    EvaluationRow(60, 6_000, 2 / 3, math.inf, 0.5, 2.2, 0.6, 0, 2.0, -1e-9, 0.1, math.inf),
+    EvaluationRow(60, 6_000, 2 / 3, math.inf, 0.5, 2.2, 0.6, 0, 2.0, -1e-9, 0.1, math.inf, 400.0),
 ]
 
 
@@ -89,7 +90,7 @@ def test_a_record_of_a_newer_version_says_so(tmp_path):
         (
             EVALUATIONS, EvaluationRow,
             "iterations,examples,seconds,train_loss,train_error,test_loss,test_error,classes_never_predicted,"
-            "running_loss,gradient_squared_norm,gradient_trace,noise_scale",
+            "running_loss,gradient_squared_norm,gradient_trace,noise_scale,optimizer_noise_scale",
         ),
     ],
 )  # fmt: skip
@@ -108,11 +109,11 @@ HEADER = header_of(EvaluationRow).decode()
         ("", "its columns are not iterations,examples,seconds"),
         ("iterations,examples\n0,0\n", "its columns are not iterations,examples,seconds"),
         (f"{HEADER}0,0,0.0,2.3\n", "a row has more or fewer cells than columns"),
-        (f"{HEADER}0,,0.0,2.3,0.1,2.3,0.9,3,,,,\n", "Expected `int`, got `null`"),
-        (f"{HEADER}0.5,0,0.0,2.3,0.9,2.3,0.9,3,,,,\n", "Expected `int`"),
-        (f"{HEADER}-1,0,0.0,2.3,0.9,2.3,0.9,3,,,,\n", "Expected `int` >= 0"),
-        (f"{HEADER}0,{2**63},0.0,2.3,0.9,2.3,0.9,3,,,,\n", "Expected `int` <= "),
-        (f"{HEADER}" + "3,9,0.0,2.3,0.9,2.3,0.9,3,,,,\n" * 2, "its iterations does not count up"),
+        (f"{HEADER}0,,0.0,2.3,0.1,2.3,0.9,3,,,,,\n", "Expected `int`, got `null`"),
+        (f"{HEADER}0.5,0,0.0,2.3,0.9,2.3,0.9,3,,,,,\n", "Expected `int`"),
+        (f"{HEADER}-1,0,0.0,2.3,0.9,2.3,0.9,3,,,,,\n", "Expected `int` >= 0"),
+        (f"{HEADER}0,{2**63},0.0,2.3,0.9,2.3,0.9,3,,,,,\n", "Expected `int` <= "),
+        (f"{HEADER}" + "3,9,0.0,2.3,0.9,2.3,0.9,3,,,,,\n" * 2, "its iterations does not count up"),
         (f'{HEADER}0,0,"0.0', "unexpected end of data"),
         (f"{HEADER}\udcff", "utf-8"),
     ],
@@ -120,6 +121,13 @@ HEADER = header_of(EvaluationRow).decode()
 def test_what_no_run_has_written_is_refused_by_name(text, reason):
     with pytest.raises(UnreadableRecord, match=rf"^evaluations\.csv: .*{reason}"):
         rows_of(text.encode(errors="surrogateescape"), EvaluationRow, "evaluations.csv")
+
+
+def test_rows_of_an_earlier_version_lack_the_columns_that_came_later():
+    content = header_of(EvaluationRow) + rows_as_csv(EVALUATIONS)
+    earlier = b"".join(line.rpartition(b",")[0] + b"\n" for line in content.splitlines())
+    expected = [replace(row, optimizer_noise_scale=None) for row in EVALUATIONS]
+    assert rows_of(earlier, EvaluationRow, "rows.csv") == expected
 
 
 def test_more_rows_than_any_run_has_are_refused():

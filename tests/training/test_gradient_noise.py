@@ -11,27 +11,36 @@ from digits_sweep.data.digits import scale
 from digits_sweep.training.engines.closed_form import ClosedFormEngine
 from digits_sweep.training.engines.protocol import Workload
 from digits_sweep.training.epochs import epoch_order
-from digits_sweep.training.gradient_noise import GradientNoise, gradient_noise
+from digits_sweep.training.gradient_noise import GradientNoise, GradientSums, Sums, gradient_sums
 from digits_sweep.training.model import ACTIVATIONS, MLP, build_model
 from tests.mirror import load_mnist
 from tests.workloads import ADAM, mlp, model_called, small_convolution
 
 
-def one_by_one(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
-    """The definition: every example's gradient by autograd, their mean, and their variance."""
+def noise_of(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
+    return gradient_sums(model, images, labels).noise()
+
+
+def gradients_of(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Every example's gradient by autograd, (examples, parameters)."""
     parameters = [each for each in model.parameters() if each.requires_grad]
     rows = []
     for image, label in zip(images, labels, strict=True):
         loss = cross_entropy(model(image[None]), label[None])
         rows.append(torch.cat([each.flatten() for each in torch.autograd.grad(loss, parameters)]))
-    gradients = torch.stack(rows).double()
+    return torch.stack(rows).double()
+
+
+def one_by_one(model: nn.Module, images: Tensor, labels: Tensor) -> GradientNoise:
+    """The definition: the mean of the gradients of all examples, and their variance."""
+    gradients = gradients_of(model, images, labels)
     trace = gradients.var(dim=0, correction=1).sum().item()
     # The square of the mean is larger than that of the true gradient by the mean's own variance.
     return GradientNoise(gradients.mean(0).square().sum().item() - trace / len(gradients), trace)
 
 
 def assert_like_the_definition(model: nn.Module, images: Tensor, labels: Tensor, rel: float) -> None:
-    noise, expected = gradient_noise(model, images, labels), one_by_one(model.eval(), images, labels)
+    noise, expected = noise_of(model, images, labels), one_by_one(model.eval(), images, labels)
     assert noise.trace == pytest.approx(expected.trace, rel=rel)
     # A difference, which may be as small as one likes.
     assert noise.squared_norm == pytest.approx(expected.squared_norm, rel=rel, abs=rel * expected.trace)
@@ -58,12 +67,55 @@ def test_on_the_whole_training_set_the_gradient_is_exact_and_on_a_part_of_it_unb
     torch.manual_seed(0)
     model = build_model(mlp(hidden_size=4), 0, (1, 3, 3)).double()
     images, labels = torch.randn(40, 1, 3, 3, dtype=torch.float64), torch.randint(0, 10, (40,))
-    whole = gradient_noise(model, images, labels).of_population(40)
-    without_end = gradient_noise(model, images, labels)
+    whole = noise_of(model, images, labels).of_population(40)
+    without_end = noise_of(model, images, labels)
     assert whole.squared_norm == pytest.approx(without_end.squared_norm + whole.trace / 40)
     drawn = (torch.randperm(40)[:20] for _ in range(400))
-    parts = [gradient_noise(model, images[part], labels[part]).of_population(40) for part in drawn]
+    parts = [noise_of(model, images[part], labels[part]).of_population(40) for part in drawn]
     assert sum(part.squared_norm for part in parts) / 400 == pytest.approx(whole.squared_norm, rel=0.05)
+
+
+@pytest.mark.parametrize("network", ["mlp", "convolution"])
+@pytest.mark.parametrize("batch_size", [1, 30, 10_000])
+def test_the_noise_in_the_optimizers_metric_is_that_of_its_definition(network, batch_size):
+    torch.manual_seed(0)
+    model = (build_model(mlp(hidden_size=4), 0, (1, 28, 28)) if network == "mlp" else small_convolution()).double()
+    images, labels = torch.rand(41, 1, 28, 28, dtype=torch.float64), torch.randint(0, 10, (41,))
+    gradients = gradients_of(model.eval(), images, labels)
+    halves = [gradients[part] for part in torch.randperm(41, generator=torch.Generator().manual_seed(0)).split(21)]
+    variances, squared_norm, trace = gradients.var(0), 0.0, 0.0
+    for of_metric, other in (halves, halves[::-1]):
+        metric = (of_metric.mean(0).square() + variances / batch_size).rsqrt().nan_to_num(posinf=0)
+        squared_norm += (metric * (other.mean(0).square() - other.var(0) / len(other))).sum().item() / 2
+        trace += (metric * variances).sum().item() / 2
+    noise = gradient_sums(model, images, labels).noise_in_metric(batch_size)
+    assert noise is not None
+    assert noise.trace == pytest.approx(trace, rel=1e-6)
+    assert noise.squared_norm == pytest.approx(squared_norm, rel=1e-6, abs=1e-6 * trace)
+
+
+def test_the_metric_of_sgd_is_plain_and_three_gradients_are_too_few_for_another():
+    model, images, labels = small_convolution(), torch.rand(8, 1, 28, 28), torch.arange(8)
+    sums = gradient_sums(model, images, labels)
+    assert sums.noise_in_metric(None) == sums.noise()
+    assert gradient_sums(model, images[:3], labels[:3]).noise_in_metric(8) is None
+
+
+def test_the_scale_in_the_metric_does_not_hang_on_the_number_of_examples():
+    """Half of the coordinates are noise alone, whose mean over a few examples would pass for a gradient."""
+    torch.manual_seed(0)
+    mean = torch.cat([torch.full((200,), 0.05), torch.zeros(200)]).double()
+    exact = gradients_to_noise(mean + torch.randn(100_000, 400).double(), 300).scale
+    several = [gradients_to_noise(mean + torch.randn(500, 400).double(), 300) for _ in range(100)]
+    scale = sum(each.trace for each in several) / sum(each.squared_norm for each in several)
+    assert scale == pytest.approx(exact, rel=0.15)
+
+
+def gradients_to_noise(gradients: Tensor, batch_size: int) -> GradientNoise:
+    halves = [Sums(1, len(half), [half.square().sum(0)], [half.sum(0)]) for half in gradients.chunk(2)]
+    noise = GradientSums((halves[0], halves[1])).noise_in_metric(batch_size)
+    assert noise is not None
+    return noise
 
 
 class Frozen(nn.Module):
@@ -138,11 +190,11 @@ def test_micro_batches_stand_for_examples_whose_gradients_cannot_be_had_one_by_o
     torch.manual_seed(0)
     model, images, labels = kind(), torch.rand(400, 1, 28, 28), torch.randint(0, 10, (400,))
     few = images[:40], labels[:40]
-    noise, expected = gradient_noise(model, *few), one_by_one_of_used(model.eval(), *few)
+    noise, expected = noise_of(model, *few), one_by_one_of_used(model.eval(), *few)
     assert (noise.trace, noise.squared_norm) == pytest.approx((expected.trace, expected.squared_norm), rel=1e-4)
     exact = one_by_one_of_used(model, images, labels)
     # 100 micro-batches of 4 examples: the same two numbers, up to the noise of so many.
-    noise = gradient_noise(model, images, labels)
+    noise = noise_of(model, images, labels)
     assert noise.trace == pytest.approx(exact.trace, rel=0.2)
     assert noise.squared_norm == pytest.approx(exact.squared_norm, rel=0.2, abs=2 * exact.trace / 400)
 
@@ -156,9 +208,9 @@ def one_by_one_of_used(model: nn.Module, images: Tensor, labels: Tensor) -> Grad
 
 def test_the_portions_of_an_mlp_change_nothing_but_a_rounding(monkeypatch):
     model, images, labels = build_model(mlp(), 0), torch.rand(30, 1, 28, 28), torch.arange(30) % 10
-    whole = gradient_noise(model, images, labels)
+    whole = noise_of(model, images, labels)
     monkeypatch.setattr("digits_sweep.training.gradient_noise.PORTION", 7)
-    portions = gradient_noise(model, images, labels)
+    portions = noise_of(model, images, labels)
     assert portions.trace == pytest.approx(whole.trace, rel=1e-5)
     assert portions.squared_norm == pytest.approx(whole.squared_norm, rel=1e-5)
 
@@ -169,7 +221,7 @@ def test_gradients_and_weights_of_the_model_stay_as_they_are(model):
     cross_entropy(model(images), labels).backward()
     before = {name: (each.clone(), each.grad.clone()) for name, each in model.named_parameters()}
     buffers = {name: each.clone() for name, each in model.named_buffers()}
-    gradient_noise(model, images, labels)
+    noise_of(model, images, labels)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name][0])
         assert torch.equal(parameter.grad, before[name][1])
@@ -178,7 +230,7 @@ def test_gradients_and_weights_of_the_model_stay_as_they_are(model):
 
 
 def test_equal_examples_have_no_noise_and_a_gradient_that_cannot_be_told_from_it_makes_the_scale_infinite():
-    noise = gradient_noise(build_model(mlp(), 0), torch.ones(8, 1, 28, 28), torch.zeros(8, dtype=torch.int64))
+    noise = noise_of(build_model(mlp(), 0), torch.ones(8, 1, 28, 28), torch.zeros(8, dtype=torch.int64))
     assert noise.trace == pytest.approx(0, abs=1e-6 * noise.squared_norm)
     assert noise.scale == pytest.approx(0, abs=1e-6)
     assert GradientNoise(squared_norm=-1e-3, trace=2.0).scale == float("inf")
@@ -192,9 +244,9 @@ def test_the_reference_values_come_out_before_the_first_step_and_after_25(mnist_
     data = load_mnist(mnist_root)
     images, labels = scale(data.train_images, "unit"), data.train_labels
     model = build_model(mlp(hidden_size=128), seed=0)
-    noise = gradient_noise(model, images, labels)
+    noise = noise_of(model, images, labels)
     assert (noise.squared_norm, noise.trace, noise.scale) == pytest.approx((3.2672e-4, 0.043119, 131.97), rel=5e-3)
     engine = ClosedFormEngine(Workload(data.train_images, labels, "unit", model, ADAM, 100, torch.device("cpu")))
     engine.train(epoch_order(0, 1, 60_000)[:2_500])
-    noise = gradient_noise(engine.model, images, labels)
+    noise = noise_of(engine.model, images, labels)
     assert (noise.squared_norm, noise.trace, noise.scale) == pytest.approx((0.044324, 3.5122, 79.24), rel=1e-2)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from digits_sweep.config.schema import CrossEntropyConfig, LossConfig, OwnLossConfig, smoothed_floor
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.evaluation import evaluate
-from digits_sweep.training.gradient_noise import gradient_noise
+from digits_sweep.training.gradient_noise import gradient_sums
 from digits_sweep.training.losses import PLAIN, balanced, build_loss, tensor_of
 
 SCORES, CLASSES = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0, 0])
@@ -88,7 +88,7 @@ def test_there_are_errors_only_where_there_are_classes():
         [],
     )
     assert seen.loss == pytest.approx(loss(model(images), numbers).item(), rel=1e-5)
-    assert gradient_noise(model, images, numbers, loss).trace > 0
+    assert gradient_sums(model, images, numbers, loss).noise().trace > 0
     binary = evaluate(model, images, numbers.round(), loss=build_loss(LossConfig("bce"), numbers.round()))
     assert binary.count == 6
     assert 0 <= binary.error <= 1
