@@ -16,7 +16,7 @@ PAGE = "docs/own-model.md"
 COMMANDS = [each for each in CODE[PAGE] if each.startswith("python -m")]
 LOOPS = "docs/own-loop.md"
 (MINE,) = re.findall(r"^```python\n(.*?)^```", TEXT[PAGE], flags=re.MULTILINE | re.DOTALL)
-BARE, TRAIN, LOOP, LIGHTNING, _ = re.findall(r"^```python\n(.*?)^```", TEXT[LOOPS], flags=re.MULTILINE | re.DOTALL)
+BARE, TRAIN, LOOP, HINT, LIGHTNING, _ = re.findall(r"^```python\n(.*?)^```", TEXT[LOOPS], flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -92,6 +92,14 @@ def test_a_loop_of_ones_own_is_recorded(folder, capsys):
     exec(LOOP, {})
     assert "examples_to_threshold" in capsys.readouterr().out
     assert_recorded(folder, "my_loop", [100, 20])
+
+
+@pytest.mark.full
+def test_a_loop_that_accumulates_has_a_hint(folder, capsys):
+    exec(HINT, {})
+    assert "batch_size_hint" in capsys.readouterr().out
+    (hint,) = pd.read_csv(folder.outputs / "sweeps" / "hint" / "summary.csv")["batch_size_hint"]
+    assert hint > 0
 
 
 @pytest.mark.full
