@@ -251,7 +251,7 @@ def soonest_sentence(answer: Answer) -> str | None:
         return _(
             "{goal}: soonest is about {size} {interval}, at {least} a step of {small} up to {most} a step of {large} "
             "on {machine}; it needs {more:.0%} more examples than the fewest.",
-            goal=goal_of(answer), size=_two(size), interval=_interval(answer.soonest_low, answer.soonest_high),
+            goal=goal_of(answer), size=two_digits(size), interval=_interval(answer.soonest_low, answer.soonest_high),
             least=_cost(answer.seconds_per_step[small]), small=small, most=_cost(answer.seconds_per_step[large]),
             large=localized(f"{large:,}"), machine=answer.machine or "", more=answer.examples_more or 0.0,
         )  # fmt: skip
@@ -275,13 +275,13 @@ def elsewhere_sentence(answer: Answer) -> str | None:
     if max(low, from_) <= min(high, to):
         return _(
             "{goal}: {low} to {high} cost at most 10 % more time both at these costs and here.",
-            goal=goal_of(answer), low=_two(max(low, from_)), high=_two(min(high, to)),
+            goal=goal_of(answer), low=two_digits(max(low, from_)), high=two_digits(min(high, to)),
         )  # fmt: skip
     return _(
         "{goal}: the answer flips: about {there} ({from_} to {to}) is soonest at these costs, about {here} ({low} to "
         "{high}) here.",
-        goal=goal_of(answer), there=_two(there), from_=_two(from_), to=_two(to), here=_two(here), low=_two(low),
-        high=_two(high),
+        goal=goal_of(answer), there=two_digits(there), from_=two_digits(from_), to=two_digits(to), here=two_digits(here), low=two_digits(low),
+        high=two_digits(high),
     )  # fmt: skip
 
 
@@ -293,7 +293,7 @@ def price_sentence(answer: Answer) -> str | None:
     taken = float(law.steps(size)) * per_step
     return _(
         "{goal}: batch size {size} takes {seconds}, which is {money} in money, at {price} an hour.",
-        goal=goal_of(answer), size=_two(size), seconds=seconds(taken), price=localized(f"{answer.price:g}"),
+        goal=goal_of(answer), size=two_digits(size), seconds=seconds(taken), price=localized(f"{answer.price:g}"),
         money=localized(f"{taken / SECONDS_AN_HOUR * answer.price:.3g}"),
     )  # fmt: skip
 

@@ -16,7 +16,8 @@ PAGE = "docs/own-model.md"
 COMMANDS = [each for each in CODE[PAGE] if each.startswith("python -m")]
 LOOPS = "docs/own-loop.md"
 (MINE,) = re.findall(r"^```python\n(.*?)^```", TEXT[PAGE], flags=re.MULTILINE | re.DOTALL)
-BARE, TRAIN, LOOP, HINT, LIGHTNING, _ = re.findall(r"^```python\n(.*?)^```", TEXT[LOOPS], flags=re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT[LOOPS], flags=re.MULTILINE | re.DOTALL)
+BARE, TRAIN, LOOP, HINT, LIGHTNING, _ = BLOCKS
 
 
 @pytest.fixture
