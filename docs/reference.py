@@ -31,7 +31,7 @@ STALE = "docs/reference.md is stale: run make docs and commit what it writes"
 KEY_HEADER = ("key", "default", "type", "meaning", "role")
 KINDS: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null"}
 KINDS |= {list[str]: "list of text", list[float]: "list of numbers", list[int]: "list of whole numbers"}
-KINDS |= {dict[str, Any]: "arguments by name", schema.RATES: "numbers by name"}
+KINDS |= {Any: "sizes by examples, or text", dict[str, Any]: "arguments by name", schema.RATES: "numbers by name"}
 DTYPES = {"Int64": "whole number", "Float64": "number", "string": "text", "boolean": "true or false"}
 
 INTRODUCTION = """# Reference

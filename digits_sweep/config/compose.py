@@ -27,10 +27,11 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
 from packaging.version import Version
 
+from digits_sweep.config.growth import GROW, as_text, sizes_in
 from digits_sweep.config.keys import checked, declared
 from digits_sweep.config.launchers import as_added
 from digits_sweep.config.scaling import scaled
-from digits_sweep.config.schema import FOLDER, Config, groups, kinds_of
+from digits_sweep.config.schema import FOLDER, Config, ScheduleConfig, groups, kinds_of
 from digits_sweep.config.text import expand_home, quoted
 from digits_sweep.errors import InvalidConfig
 
@@ -150,17 +151,19 @@ class Composer:
             (choices if override.is_hydra_override() or self._is_choice(override) else values).append(override)
         base = self._with_choices(tuple(str(override.input_line) for override in choices))
         config = copy.deepcopy(base.config)
+        for override in values:
+            if not is_by_batch_size(override):
+                _update(config, override.key_or_group, override.value())
+        typed = [override.key_or_group for override in values]
+        _start_with_first_size(config, typed)
         # A value for every batch size needs the batch size first.
-        for override in sorted(values, key=is_by_batch_size):
-            key = override.key_or_group
-            value = value_at(override, config.data.batch_size) if is_by_batch_size(override) else override.value()
-            # Only a dictionary of arguments has keys that nobody declares.
-            OmegaConf.update(config, key, value, merge=True, force_add=".arguments." in f"{key}.")
+        for override in filter(is_by_batch_size, values):
+            _update(config, override.key_or_group, value_at(override, config.data.batch_size))
         # What depends on the moment, such as ${now:...}, is the same for all runs of a command.
         self._first = self._first or config
         OmegaConf.copy_cache(self._first, config)
         _expand_folders(config)
-        _scale(config, base.numbers, [override.key_or_group for override in values])
+        _scale(config, base.numbers, typed)
         return Composed(config, base.hydra, base.numbers)
 
     def _is_choice(self, override: Override) -> bool:
@@ -200,13 +203,31 @@ class Composer:
         return self._loader.get_group_options(group)
 
 
+def _update(config: DictConfig, key: str, value: Any) -> None:
+    # Only a dictionary of arguments has keys that nobody declares.
+    OmegaConf.update(config, key, value, merge=True, force_add=".arguments." in f"{key}.")
+
+
+def _start_with_first_size(config: DictConfig, typed: Sequence[str]) -> None:
+    """Let the batch size be the first of `schedule.batch`. Raises `InvalidConfig` if another one is `typed`."""
+    batch = config.schedule.batch
+    if (sizes := sizes_in(batch)) is None:
+        return
+    first = sizes[0][1]
+    if "data.batch_size" in typed and config.data.batch_size != first:
+        raise InvalidConfig(
+            f"data.batch_size={config.data.batch_size}: schedule.batch begins with {first}; leave out data.batch_size"
+        )
+    config.data.batch_size = first
+
+
 OTHERWISE = "else"
 
 
 def is_by_batch_size(override: Override) -> bool:
     """Return whether a dictionary is typed for a key that holds no dictionary: it has a value for every batch size."""
     kind = declared()[override.key_or_group].kind if override.key_or_group in declared() else dict
-    return isinstance(override.value(), dict) and dict not in (kind, get_origin(kind))
+    return isinstance(override.value(), dict) and kind is not Any and dict not in (kind, get_origin(kind))
 
 
 def value_at(override: Override, batch_size: int) -> Any:
@@ -274,7 +295,17 @@ def to_config(composed: DictConfig) -> Config:
         if isinstance(settings, dict):
             texts = {name: _expanded_address(value) for name, value in settings.items() if isinstance(value, str)}
             config.tracker[tracker] = settings | texts
+    _settle_growth(config.schedule)
     return checked(config)
+
+
+def _settle_growth(schedule: ScheduleConfig) -> None:
+    """Write sizes as text, and forget what does nothing: a sweep may have growing and fixed batches."""
+    schedule.batch = as_text(schedule.batch)
+    if schedule.batch is None:
+        schedule.batch_lr = None
+    if schedule.batch != GROW:
+        schedule.largest_batch = None
 
 
 def _expanded_address(value: str) -> str:

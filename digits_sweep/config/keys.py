@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
+from digits_sweep.config.growth import GROW, sizes_in
 from digits_sweep.config.schema import (
     ANYTHING,
     NO_DEFAULT,
@@ -220,6 +221,7 @@ def _conflicts(config: Config) -> Iterator[str]:
         yield f"loss={config.loss.name}: takes a network's outputs as they are; add model.head=logits"
     if trainer.loss_threshold is None and trainer.stop_at_threshold:
         yield "trainer.stop_at_threshold=true: needs a threshold, trainer.loss_threshold"
+    yield from _of_growing_batch(config)
     yield from _thresholds(config)
     evaluation, targets = config.evaluation, asdict(config.evaluation.targets)
     wanted = [f"targets.{name}={to_text(values)}" for name, values in targets.items() if values]
@@ -228,6 +230,23 @@ def _conflicts(config: Config) -> Iterator[str]:
     if evaluation.every_examples is None and evaluation.per_doubling is None:
         wanted += ["noise_scale=true"] if evaluation.noise_scale else []
         yield from (f"evaluation.{each}: a run is never evaluated; add evaluation=fine" for each in wanted)
+
+
+def _of_growing_batch(config: Config) -> Iterator[str]:
+    """Yield a line for everything that does not go together with a batch that grows."""
+    schedule, evaluation, data = config.schedule, config.evaluation, config.data
+    batch = f"schedule.batch={to_text(schedule.batch)}"
+    if schedule.batch == GROW:
+        never = evaluation.every_examples is None and evaluation.per_doubling is None
+        if never or not evaluation.noise_scale:
+            add = "evaluation=fine evaluation.noise_scale=true" if never else "evaluation.noise_scale=true"
+            yield f"{batch}: follows the noise scale that evaluations measure; add {add}"
+        if schedule.largest_batch is not None and schedule.largest_batch < data.batch_size:
+            yield f"schedule.largest_batch={schedule.largest_batch}: must be at least data.batch_size={data.batch_size}"
+    if (sizes := sizes_in(schedule.batch)) and sizes[0][1] != data.batch_size:
+        yield f"data.batch_size={data.batch_size}: must be {sizes[0][1]}, with which schedule.batch begins"
+    if schedule.batch is not None and data.last == "drop":
+        yield f"{batch}: needs data.last=keep; sizes that change leave an epoch no whole batches"
 
 
 def _thresholds(config: Config) -> Iterator[str]:

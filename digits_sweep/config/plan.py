@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from digits_sweep.config.command_line import check_working_folder, read_command_line
 from digits_sweep.config.compose import Composed, Composer, composing, is_by_batch_size, to_config
+from digits_sweep.config.growth import as_text
 from digits_sweep.config.hydra_errors import explained
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called, runs_per_job
@@ -232,9 +233,10 @@ def _values(override: Override) -> list[str]:
 
 
 def _folder(composed: Composed, swept: Sequence[str]) -> str:
-    """Return the name of a run's folder: what is swept, or the batch size."""
+    """Return the name of a run's folder: what is swept, or the batch size, and how it grows if it does."""
     choices, config = composed.hydra.runtime.choices, composed.config
-    keys = swept or ("data.batch_size",)
+    grows = as_text(config.schedule.batch) is not None
+    keys = swept or ("data.batch_size", *(["schedule.batch"] if grows else []))
     parts = {key: choices[key] if key in choices else OmegaConf.select(config, key) for key in keys}
     return safe_name("_".join(f"{re.split('[./]', key)[-1]}={to_text(value)}" for key, value in parts.items()))
 

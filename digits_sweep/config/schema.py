@@ -9,6 +9,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, get_type_hints
 
+from digits_sweep.config.growth import RATE_RULES, is_batch
 from digits_sweep.config.scaling import RULES
 
 # What OmegaConf takes for "no value yet: a YAML file or the command line must give one".
@@ -95,6 +96,10 @@ SEED = Rule(lambda seed: 0 <= seed < 2**63, "must be a whole number from 0 up to
 COMMAND = Rule(
     lambda command: command is None or (command.strip() != "" and "\0" not in command),
     "must be a program with its arguments, such as 'python train.py --seed {seed}', or null",
+)
+BATCH = Rule(
+    is_batch,
+    "must be sizes by examples that begin with 0 and rise, such as {0:20,30000:100}, or grow, or null",
 )
 SCALING = Rule(lambda rule: rule is None or rule in RULES, f"choose {' or '.join(RULES)}, or null")
 # More runs of one configuration than anybody waits for.
@@ -273,11 +278,17 @@ class ScalingConfig:
 
 @dataclass
 class ScheduleConfig:
-    """conf/schedule: how the learning rate changes during a run."""
+    """conf/schedule: how the learning rate and the batch size change during a run.
+
+    `batch` is text: `{0:20,30000:100}` or `grow`. Any, because a user types a dictionary.
+    """
 
     decay: str | None = key(or_null(one_of("linear", "cosine")), default=None)
     final: float = key(BELOW_ONE, default=0.0)
     warmup_examples: int = key(whole_number(0), default=0)
+    batch: Any = key(BATCH, default=None)
+    batch_lr: str | None = key(or_null(one_of(*RATE_RULES)), default=None)
+    largest_batch: int | None = key(or_null(whole_number(1)), default=None)
 
 
 @dataclass

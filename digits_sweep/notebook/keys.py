@@ -17,6 +17,8 @@ class Keys(TypedDict, total=False):
 
     activation: Several[str]
     alpha: Several[float]
+    batch: Several[Any]
+    batch_lr: Several[str | None]
     batch_size: Several[int]
     betas: Several[Sequence[float]]
     channels: Several[Sequence[int]]
@@ -58,6 +60,7 @@ class Keys(TypedDict, total=False):
     hidden_size: Several[int]
     kernel_size: Several[int]
     label_smoothing: Several[float]
+    largest_batch: Several[int | None]
     last: Several[str]
     loss: Several[Literal["bce", "cross_entropy", "mse", "own"]] | Own
     loss__arguments: Mapping[str, Any]

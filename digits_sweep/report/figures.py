@@ -79,7 +79,7 @@ def figures(study: Study) -> list[Figure]:
 def to_goal_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) -> list[Figure]:
     """Return examples, seconds, iterations and epochs to the goal; none if no run arrived."""
     noun, goal = noun_of(runs), study.goal
-    iterations = runs["epochs"] * runs["iterations_per_epoch"]
+    iterations = (runs["epochs"] * runs["iterations_per_epoch"]).fillna(runs["iterations"])
     kinds: list[tuple[str, str, pd.Series, Callable[[float], str], str, str]] = [
         (
             "examples", "examples_to_goal", runs["epochs"] * runs["train_samples"], rounded,
@@ -146,7 +146,9 @@ def against_batch_size(
         layers.append(layer("text", "median" if several else "run", words, **beside))
     if name == "iterations":
         layers.append(layer("line", "perfect", {"x": x, "y": y}, strokeDash=[2, 3], color=QUIET, strokeWidth=1.2))
-    caption = " ".join([caption, *_signs(table, several)])
+    begins = [_("A batch that grows stands at the size that it begins with.")]
+    grows = (runs["batch_schedule"].notna() & drawn.notna()).any()
+    caption = " ".join([caption, *_signs(table, several), *(begins if grows else [])])
     text = _("{title}: {ends}.", title=capitalized(label), ends=_ends_of(runs, column, write))
     spec = spec_of(layers, layout, x="place", y="value", log=["x", "y"], kinds=["median", "run"])
     return Figure(name, capitalized(label), caption, text, table, spec)
@@ -187,10 +189,11 @@ def _median_mark(configuration: str, own: pd.DataFrame) -> Spec:
 def _perfect_scaling(runs: pd.DataFrame, layout: Layout) -> list[Spec]:
     """Return the ends of the lines along which twice the batch size needs half the iterations, a line a panel.
 
-    It starts at the smallest batch size that is trained with the usual settings, if there are usual ones: with other
-    rates it scales otherwise.
+    It starts at the smallest fixed batch size that is trained with the usual settings, if there are usual ones: with
+    other rates it scales otherwise.
     """
-    reached = layout.join(runs.dropna(subset=["iterations_to_goal"])[["configuration", "iterations_to_goal"]])
+    runs = runs[runs["batch_schedule"].isna() & runs["iterations_to_goal"].notna()]
+    reached = layout.join(runs[["configuration", "iterations_to_goal"]])
     ends = []
     usual = reached[~reached["is_odd"]] if not reached["is_odd"].all() else reached
     for panel, own in usual.groupby("panel"):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.report.statistics import explained, trained
-from digits_sweep.report.study import Study, labels, level, odd_settings, telling_apart
+from digits_sweep.report.study import GROWTH, Study, labels, level, odd_settings, telling_apart
 from digits_sweep.report.words import _
 
 # So many configurations of one batch size stand in one panel, told apart by shape or dashes.
@@ -54,7 +54,8 @@ def factors_of(runs: pd.DataFrame) -> dict[str, dict[str, str]]:
         order = column.dropna().sort_values() if pd.api.types.is_numeric_dtype(column) else column.dropna()
         texts = {value: str(value) if name == "sweep" else level(name, words[name], value) for value in order}
         ordered = [*order.index, *column.index[column.isna()]]
-        return {str(each): texts.get(column[each], _("not set")) for each in ordered}
+        missing = _("one size") if name == GROWTH else _("not set")
+        return {str(each): texts.get(column[each], missing) for each in ordered}
 
     names.sort(key=lambda name: -explained(runs, runs[name]))
     factors = {name: values(name) for name in [*sweeps, *names]}

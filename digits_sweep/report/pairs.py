@@ -177,7 +177,8 @@ def still_compared(study: Study) -> list[str]:
 
 
 def compared(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool) -> Paired | None:
-    """Compare seed by seed, with the noise of the timing; at one batch size an iteration costs the same."""
-    column = "own_seconds_to_goal" if timed and best.batch_size != other.batch_size else "examples_to_goal"
+    """Compare seed by seed, with the noise of the timing; at one fixed batch size an iteration costs the same."""
     ours, theirs = (runs[runs["configuration"] == group.configuration] for group in (best, other))
+    costs_differ = best.batch_size != other.batch_size or pd.concat([ours, theirs])["batch_schedule"].notna().any()
+    column = "own_seconds_to_goal" if timed and costs_differ else "examples_to_goal"
     return paired(ours, theirs, column)

@@ -29,7 +29,7 @@ RULES = LIMITS | {
     "concurrent_runs": COUNT,
 }
 # What a run that trained for an epoch has; of a loop of the user's, the batch size alone is known to be there.
-TRAINED = ("batch_size", "lr", "weight_decay", "seconds_per_epoch", "iterations_per_epoch")
+TRAINED = ["batch_size", "lr", "weight_decay", "seconds_per_epoch", "iterations_per_epoch"]
 
 
 def implausible(runs: pd.DataFrame, history: pd.DataFrame, records: dict[str, Record]) -> dict[str, str]:
@@ -68,6 +68,9 @@ def _in_record(record: Record) -> Iterator[str]:
 def _in_row(run: dict[Any, Any]) -> Iterator[str]:
     trained = not pd.isna(run["epochs"]) and run["epochs"] > 0
     needed = TRAINED[:1] if run["engine"] == OWN_LOOP else TRAINED
+    if not pd.isna(run["batch_schedule"]):
+        # Its epochs differ in their iterations.
+        needed = [name for name in needed if name != "iterations_per_epoch"]
     for name, rule in RULES.items():
         if pd.isna(value := run[name]):
             if trained and name in needed:

@@ -352,6 +352,8 @@ def how_counted(study: Study) -> str:
             measure=_(goal.measure.replace("_", " ")),
         )
     cost = _("Seconds are the iterations to it at what one costs at that batch size, the median over its runs.")
+    if runs["batch_schedule"].notna().any():
+        cost += " " + _("Those of a batch that grows are what each run took.")
     return f"{what} {cost}"
 
 

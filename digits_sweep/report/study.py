@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from digits_sweep.config.growth import sizes_in
 from digits_sweep.config.keys import results_of
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.config.text import to_text
@@ -154,6 +155,7 @@ def _text(config: dict[str, Any] | None, key: str) -> str | None:
 
 # Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
 # numbers come from, and two that give the same numbers are one configuration.
+GROWTH = "batch_schedule"
 NO_PART_OF_THE_NAME = ("seed", "batch_size", "rule")
 NAMES_OF_CHOICES = {column.name for column in COLUMNS for key in column.keys if key.endswith(".name")} | {"device"}
 
@@ -192,7 +194,11 @@ def telling_apart(runs: pd.DataFrame, leave_out: Sequence[str] = (), within: Seq
     """
     names: list[str] = []
     for name in settings(runs):
-        if name in leave_out or runs[name].nunique() < 2:
+        if name in leave_out or (name != GROWTH and runs[name].nunique() < 2):
+            continue
+        if name == GROWTH and runs[name].notna().any():
+            # Always named: the batch size in a name is only what it begins with.
+            names.append(name)
             continue
         if runs.groupby(["batch_size", *within, *names], dropna=False)[name].nunique().gt(1).any():
             names.append(name)
@@ -248,6 +254,10 @@ def labels(names: Sequence[str]) -> dict[str, str]:
 
 def level(name: str, label: str, value: Any) -> str:
     """Write one setting; the name of a choice, such as `sgd` or `eager`, needs no label."""
+    if name == GROWTH:
+        later = (sizes_in(value) or ())[1:]
+        parts = [_("{size} from {examples:,}", size=size, examples=examples) for examples, size in later]
+        return ", ".join(parts) or _("growing")
     return str(value) if name in NAMES_OF_CHOICES else f"{label} {setting(name, value)}"
 
 
@@ -402,11 +412,10 @@ def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataF
         examples, iterations, reached = at["examples"], at["iterations"], at["reached"]
         never = at["classes_never_predicted"].fillna(runs["classes_never_predicted"])
     columns = {"examples_to_goal": examples, "iterations_to_goal": iterations}
-    own = (runs["seconds_per_epoch"] / runs["iterations_per_epoch"]).fillna(
-        runs["seconds_to_threshold"] / runs["iterations_to_threshold"]
-    )
+    own = runs["seconds_per_epoch"] / runs["iterations_per_epoch"]
     if goal.measure not in OF_TRAINING:
         own = own.fillna((at["seconds"] / at["iterations"]).where(at["iterations"] > 0))
+    own = own.fillna(runs["seconds_to_threshold"] / runs["iterations_to_threshold"])
     columns["seconds_to_goal"] = iterations.astype("Float64") * seconds_per_iteration(runs).fillna(own)
     columns["own_seconds_to_goal"] = iterations.astype("Float64") * own
     columns["lateness"] = (window / examples.astype("Float64")).clip(upper=1)

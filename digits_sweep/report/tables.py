@@ -21,6 +21,7 @@ from digits_sweep.report.statistics import (
     ranked,
 )
 from digits_sweep.report.study import (
+    GROWTH,
     Goal,
     Study,
     has_trained,
@@ -314,9 +315,13 @@ def named_table(runs: pd.DataFrame) -> list[list[str]]:
 
 
 def differing(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> list[str]:
-    """Return the settings besides the `fixed` ones that are not the same for all runs."""
+    """Return the settings besides the `fixed` ones that are not the same for all runs, and how their batches grow."""
     others = ["seed", "rule", *(name for name in settings(runs) if name not in fixed)]
-    return [name for name in others if runs[name].nunique(dropna=name != "rule") > 1]
+    return [
+        name
+        for name in others
+        if runs[name].nunique(dropna=name != "rule") > 1 or (name == GROWTH and runs[name].notna().any())
+    ]
 
 
 def _of_hints(runs: pd.DataFrame) -> list[str]:

@@ -151,7 +151,10 @@ COLUMNS = (
         "device", "string", SETTING, "device that it trained on", lambda run: run.record.device, ("device",), "devices",
     ),
     Column("num_threads", "Int64", SETTING, "CPU threads", lambda run: run.record.num_threads, ("num_threads",)),
-    Column("iterations_per_epoch", "Int64", OUTCOME, "iterations in an epoch", lambda run: run.iterations_per_epoch),
+    Column(
+        "iterations_per_epoch", "Int64", OUTCOME, "iterations in an epoch; empty: the batch grows",
+        lambda run: run.iterations_per_epoch,
+    ),
     Column("seconds_first_epoch", "Float64", OUTCOME, "seconds of the first epoch", _seconds_first_epoch),
     Column(
         "examples_per_second", "Float64", OUTCOME, "examples trained on per second, from seconds_per_epoch",
@@ -233,6 +236,10 @@ COLUMNS = (
         "batch_size_hint", "Float64", OUTCOME,
         "critical batch size, guessed from its gradients: their noise scale over the last doubling of iterations",
         lambda run: hint_of(run.evaluations),
+    ),
+    _key(
+        "batch_schedule", "string", "schedule.batch",
+        "sizes of a batch that grows, by examples trained, or grow; `batch_size` is the first; empty: one size",
     ),
 )  # fmt: skip
 

@@ -143,21 +143,26 @@ class RunningLoss:
             window or window_of(samples),
         )
         self.threshold = threshold
-        self.iterations = 0
+        self.iterations = self.examples = 0
         self.crossing: Crossing | None = None
         self._ended = False
         self._tail_losses = np.empty(0)
         self._tail_sizes = np.empty(0, dtype=np.int64)
 
-    def follow(self, losses: Losses | Sequence[float]) -> Crossing | None:
-        """Take the next losses, in order; return where the running loss was first below the threshold, if it was."""
-        indices = (self.iterations + np.arange(len(losses))) % len(self.sizes)
+    def follow(self, losses: Losses | Sequence[float], sizes: Sizes | None = None) -> Crossing | None:
+        """Take the next losses, in order; return where the running loss was first below the threshold, if it was.
+
+        `sizes` are the examples of these iterations, if that is not known from the start.
+        """
+        if sizes is None:
+            sizes = self.sizes[(self.iterations + np.arange(len(losses))) % len(self.sizes)]
         values = np.concatenate([self._tail_losses, np.asarray(losses, dtype=np.float64)])
-        sizes = np.concatenate([self._tail_sizes, self.sizes[indices]])
+        new, sizes = int(sizes.sum()), np.concatenate([self._tail_sizes, sizes])
         if self.crossing is None and not self._ended and len(losses):
             self._look_for_crossing(values, sizes, len(losses))
         self._ended |= bool(np.isnan(values).any())
         self.iterations += len(losses)
+        self.examples += new
         start = max(0, len(sizes) - np.searchsorted(np.cumsum(sizes[::-1]), self.window) - 1)
         self._tail_losses, self._tail_sizes = values[start:], sizes[start:]
         return self.crossing
@@ -172,12 +177,8 @@ class RunningLoss:
         means = (weighted[ends] - weighted[np.maximum(starts, 0)]) / (seen[ends] - seen[np.maximum(starts, 0)])
         below = np.flatnonzero(full & (means < self.threshold))
         if len(below):
-            iterations = self.iterations + int(below[0]) + 1
-            self.crossing = Crossing(iterations, self._examples(iterations))
-
-    def _examples(self, iterations: int) -> int:
-        epochs, rest = divmod(iterations, len(self.sizes))
-        return int(epochs * self.sizes.sum() + self.sizes[:rest].sum())
+            examples = self.examples + int(seen[ends[below[0]]] - seen[ends[0] - 1])
+            self.crossing = Crossing(self.iterations + int(below[0]) + 1, examples)
 
 
 def _batch_sizes(batch_size: int, num_samples: int) -> NDArray[np.int64]:

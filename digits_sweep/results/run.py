@@ -97,9 +97,14 @@ class RecordedRun:
 
     @property
     def iterations_per_epoch(self) -> int | None:
-        """The iterations of a whole epoch; None before its data set is known."""
-        batch_size, samples = self.batch_size, self.record.train_samples
+        """The iterations of a whole epoch; None before its data set is known, and if the batch grows."""
+        batch_size, samples = None if self.grows else self.batch_size, self.record.train_samples
         return math.ceil(samples / batch_size) if samples and batch_size else None
+
+    @property
+    def grows(self) -> bool:
+        """Whether its batch grows; `batch_size` is the size that it begins with then."""
+        return value_of(self.record.config, "schedule.batch") is not None
 
     @cached_property
     def final_loss(self) -> float | None:

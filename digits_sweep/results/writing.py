@@ -19,6 +19,7 @@ from digits_sweep.results.losses import (
     Sizes,
     mean_of_last,
     read_losses,
+    read_sizes,
     recent_iterations,
     running_loss,
 )
@@ -83,9 +84,10 @@ class _RowsFile:
 class RunWriter:
     """Writes what grows beside the record of a run: `losses.npy`, `evaluations.csv` and `history.csv`.
 
-    A loop of the user's, whose iterations have any sizes and whose running loss a `window` of its own, also has
-    `examples.npy` and `measures.csv`. The row of an epoch is written once its losses and its evaluations are on the
-    disk: whoever reads the row finds them. `written` says how much of each file is there.
+    If iterations have any sizes, because the loop is the user's or the batch grows, the running loss is over a `window`
+    of examples and there is `examples.npy` too; of a loop of the user's, there may be `measures.csv`. The row of an
+    epoch is written once its losses and its evaluations are on the disk: whoever reads the row finds them. `written`
+    says how much of each file is there.
     """
 
     def __init__(self, run_dir: Path, batch_size: int, num_samples: int | None, window: int | None = None) -> None:
@@ -191,9 +193,11 @@ class RunWriter:
 def read_committed(run_dir: Path, written: Mapping[str, Written]) -> tuple[list[EpochRow], list[EvaluationRow]]:
     """Read the epochs and evaluations that were `written`.
 
-    Raises `UnreadableRecord` if they, or the losses, are missing or others.
+    Raises `UnreadableRecord` if they, the losses or the examples of iterations are missing or others.
     """
     read_losses(run_dir, written.get(LOSSES_FILE, Written(0, 0)))
+    if SIZES_FILE in written:
+        read_sizes(run_dir, written[SIZES_FILE])
     return _rows(run_dir, HISTORY_FILE, EpochRow, written), _rows(run_dir, EVALUATIONS_FILE, EvaluationRow, written)
 
 

@@ -123,6 +123,8 @@ def read_critical(arguments: Sequence[str], batch_sizes: str | None = None) -> R
     for override in overrides:
         if key_of(override) == "optimizer.lr":
             raise InvalidConfig(f"{override}: this is what is searched; critical.lr=LR is the middle of the grid")
+        if key_of(override) == "schedule.batch":
+            raise InvalidConfig(f"{override}: a study compares batches of one size; leave it out")
     if any(text.startswith(TARGETS) for text in overrides) and "critical.pilot_examples" not in map(key_of, command):
         settings.pilot_examples = 0
     if settings.branch and "command" in map(key_of, overrides):

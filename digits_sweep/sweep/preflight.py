@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+from digits_sweep.config.growth import sizes_in
 from digits_sweep.config.own_command import search_path, words_of
 from digits_sweep.config.plan import Plan
 from digits_sweep.config.process_state import what_was_taken_back
@@ -235,13 +236,16 @@ def too_large(
     config: Config, dataset: str, train_samples: int | None, test_samples: int | None, typed: Collection[str]
 ) -> Iterator[str]:
     """Yield a line for everything in `config` that is larger than a data set of so many examples; None: not known."""
-    evaluation = config.evaluation
+    evaluation, schedule = config.evaluation, config.schedule
+    largest = max((size for _, size in sizes_in(schedule.batch) or ()), default=None)
     for key, wanted, there, purpose, instead in (
-        ("data.batch_size", config.data.batch_size, train_samples, "train on", ""),
+        ("data.batch_size", None if largest else config.data.batch_size, train_samples, "train on", ""),
+        ("schedule.batch", largest, train_samples, "train on", ""),
+        ("schedule.largest_batch", schedule.largest_batch, train_samples, "train on", ", or null for all"),
         ("evaluation.train_samples", evaluation.train_samples, train_samples, "train on", ", or null for all"),
         ("evaluation.test_samples", evaluation.test_samples, test_samples, "test with", ", or null for all"),
     ):
-        is_checked = key == "data.batch_size" or key in typed
+        is_checked = not key.startswith("evaluation.") or key in typed
         if is_checked and wanted is not None and there is not None and wanted > there:
             right = f"must be at most {there}, the number of examples to {purpose} in {dataset}{instead}"
-            yield f"{key}={wanted}: {right}"
+            yield f"{key}={schedule.batch if key == 'schedule.batch' else wanted}: {right}"

@@ -12,8 +12,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 
+from digits_sweep.config.growth import GROW, Sizes, sizes_in
 from digits_sweep.config.keys import differing
 from digits_sweep.config.own_code import changed_code, sources
 from digits_sweep.config.own_command import words_of
@@ -37,7 +39,7 @@ from digits_sweep.machine import usable_cores
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.hint import divides_by_the_root
 from digits_sweep.results.lock import only_writer, writers_in
-from digits_sweep.results.losses import RunningLoss
+from digits_sweep.results.losses import RunningLoss, read_sizes
 from digits_sweep.results.record import (
     ALL_TARGETS,
     MAX_EXAMPLES,
@@ -69,7 +71,7 @@ from digits_sweep.training.device import (
 from digits_sweep.training.engines import AUTO_PICKS, ENGINES
 from digits_sweep.training.epochs import Epoch, is_last, train
 from digits_sweep.training.evaluation import Evaluator, evaluate
-from digits_sweep.training.schedule import learning_rate_of
+from digits_sweep.training.schedule import NoiseGrowth, learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -366,8 +368,11 @@ class _RecordedTraining:
         with recording(self.record):
             losses = self.files.open(state.checkpoint)
             write_record(request.run_dir, self.record)
+        self.growth = NoiseGrowth(config.data.batch_size, config.schedule.largest_batch or self.num_samples)
+        for row in self.recorded.evaluations:
+            self.growth.follow(row)
         self.running = RunningLoss(config.data.batch_size, self.num_samples, threshold)
-        self.running.follow(losses)
+        self.running.follow(losses, read_sizes(request.run_dir, count=len(losses)) if config.schedule.batch else None)
         self.evaluator = None
         if config.evaluation.every_examples is not None or config.evaluation.per_doubling is not None:
             self.evaluator = Evaluator(config.evaluation, digits, config.data.scale, built.device, built.loss)
@@ -415,12 +420,17 @@ class _RecordedTraining:
             evaluation=config.evaluation if self.evaluator else None, pause=self._pause,
             seconds_before=math.fsum(row.seconds for row in history),
             learning_rate=learning_rate_of(config.schedule, config.trainer, self.num_samples),
-            of_samples=self.of_samples,
+            of_samples=self.of_samples, batch_sizes=self._batch_sizes if config.schedule.batch else None,
         )  # fmt: skip
 
+    def _batch_sizes(self) -> Sizes:
+        """Return the sizes of a batch that grows, as far as they are known."""
+        batch = self.request.config.schedule.batch
+        return self.growth.sizes if batch == GROW else sizes_in(batch) or ()
+
     def _commit(self, epoch: Epoch) -> None:
-        losses = epoch.losses.numpy()
-        self.recorded.crossing = self.running.follow(losses)
+        losses, sizes = epoch.losses.numpy(), None if epoch.sizes is None else np.array(epoch.sizes)
+        self.recorded.crossing = self.running.follow(losses, sizes)
         before = self.recorded.history[-1].examples if self.recorded.history else 0
         row = EpochRow(
             epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds, epoch.examples / epoch.seconds,
@@ -428,7 +438,7 @@ class _RecordedTraining:
         )  # fmt: skip
         with recording(self.record):
             self._note_concurrent_runs()
-            self.files.commit(self.built.engine, row, losses, self._new)
+            self.files.commit(self.built.engine, row, losses, self._new, sizes)
         self.recorded.history.append(row)
         self._new = []
         log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
@@ -454,6 +464,7 @@ class _RecordedTraining:
         )  # fmt: skip
         self._new.append(row)
         self.recorded.evaluations.append(row)
+        self.growth.follow(row)
         return self._reaches_all_targets()
 
     def _reaches_all_targets(self) -> bool:

@@ -20,7 +20,7 @@ from digits_sweep.results.files import (
     replace_file,
     set_aside,
 )
-from digits_sweep.results.losses import LOSSES_FILE, Losses
+from digits_sweep.results.losses import LOSSES_FILE, SIZES_FILE, Losses, Sizes, window_of
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
     HISTORY_FILE,
@@ -45,7 +45,7 @@ from digits_sweep.sweep.format_3 import OLD_CHECKPOINT_FILE, convert_run
 from digits_sweep.training.engines.protocol import Engine
 
 # What is set aside if a run cannot be resumed; its log stays.
-FILES = (RECORD_FILE, HISTORY_FILE, EVALUATIONS_FILE, LOSSES_FILE, CHECKPOINT_FILE, OLD_CHECKPOINT_FILE)
+FILES = (RECORD_FILE, HISTORY_FILE, EVALUATIONS_FILE, LOSSES_FILE, SIZES_FILE, CHECKPOINT_FILE, OLD_CHECKPOINT_FILE)
 
 
 class RunFiles:
@@ -58,7 +58,8 @@ class RunFiles:
 
     def __init__(self, run_dir: Path, config: Config, num_samples: int, run_id: str) -> None:
         self.run_dir, self.config, self.run_id = run_dir, config, run_id
-        self.writer = RunWriter(run_dir, config.data.batch_size, num_samples)
+        window = window_of(num_samples) if config.schedule.batch else None
+        self.writer = RunWriter(run_dir, config.data.batch_size, num_samples, window)
         self._pending: Future[None] | None = None
         self._is_tried = not any(getattr(part, "target", None) for part in (config.model, config.optimizer))
 
@@ -70,14 +71,22 @@ class RunFiles:
         changes.flush_folder(self.run_dir)
         return torch.empty(0).numpy()
 
-    def commit(self, engine: Engine, row: EpochRow, losses: Losses, evaluations: Sequence[EvaluationRow]) -> None:
+    def commit(
+        self,
+        engine: Engine,
+        row: EpochRow,
+        losses: Losses,
+        evaluations: Sequence[EvaluationRow],
+        sizes: Sizes | None = None,
+    ) -> None:
         """Record an epoch: its row, its (iterations,) losses, and the evaluations since the one before.
 
+        `sizes` are the (iterations,) examples of the iterations of a batch that grows.
         Raises OSError if that fails, and `InvalidConfig` if a checkpoint cannot hold the state of the user's own parts,
         or would be larger than what is read back.
         """
         self.wait_for_disk()
-        self._pending = changes.in_background(partial(self.writer.append, row, losses, evaluations))
+        self._pending = changes.in_background(partial(self.writer.append, row, losses, evaluations, sizes))
         state = state_of(engine, self.config)
         self.wait_for_disk()
         content = checkpoint_content(state, self.run_id, self.writer.written)

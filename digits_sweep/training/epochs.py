@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from digits_sweep.config.growth import Sizes
 from digits_sweep.config.schema import EvaluationConfig, TrainerConfig
 from digits_sweep.training.device import RandomNumbers
 from digits_sweep.training.engines.protocol import Engine
@@ -23,7 +24,8 @@ Pause = Callable[[int, int, float], bool]
 class Epoch:
     """An epoch: its number (from 1), the seconds it took, and (iterations,) float32 losses on the CPU.
 
-    `examples` counts those that it trained on. If the run ended within it, it is not `complete`.
+    `examples` counts those that it trained on. If the run ended within it, it is not `complete`. With a batch that
+    grows, `sizes` has the (iterations,) examples of every iteration.
     """
 
     number: int
@@ -31,6 +33,7 @@ class Epoch:
     losses: Tensor
     examples: int
     complete: bool = True
+    sizes: list[int] | None = None
 
     @property
     def loss_mean(self) -> float:
@@ -75,6 +78,7 @@ def train(
     seconds_before: float = 0.0,
     learning_rate: LearningRate | None = None,
     of_samples: int | None = None,
+    batch_sizes: Callable[[], Sizes] | None = None,
 ) -> Iterator[Epoch]:
     """Yield every epoch from `first_epoch` to `trainer.num_epochs` as soon as it is finished.
 
@@ -84,19 +88,21 @@ def train(
     seconds run from before its shuffle to after its last step, without its pauses; `stopwatch` counts those of the run,
     from the `seconds_before` of the epochs before `first_epoch` on. Without a `learning_rate` every step has the
     optimizer's. An epoch trains on `num_samples`, of the data set's `of_samples` if it has more: others every epoch.
+    Without `batch_sizes` all batches have the engine's size; they are asked for at the start and after every pause,
+    which may have changed them from there on.
     """
     schedule = Schedule(num_samples, engine.batch_size)
     if evaluation and pause:
         schedule = replace(schedule, every_examples=evaluation.every_examples, per_doubling=evaluation.per_doubling)
     stopwatch.seconds = seconds_before
-    loop = _Loop(engine, seed, stopwatch, schedule, pause, learning_rate, of_samples or num_samples)
-    last = trainer.num_epochs * schedule.iterations_per_epoch
+    loop = _Loop(engine, seed, stopwatch, schedule, pause, learning_rate, of_samples or num_samples, batch_sizes)
+    total = trainer.num_epochs * num_samples
     if trainer.max_examples is not None:
-        last = min(last, schedule.iteration_at(trainer.max_examples))
+        total = min(total, trainer.max_examples)
     if first_epoch == 1 and schedule.pauses and loop.pauses_at(0):
         return
-    for number in range(first_epoch, math.ceil(last / schedule.iterations_per_epoch) + 1):
-        epoch = loop.train(number, last)
+    for number in range(first_epoch, math.ceil(total / num_samples) + 1):
+        epoch = loop.train(number, total)
         yield epoch
         if loop.ended or is_last(epoch.loss_mean, trainer):
             return
@@ -104,7 +110,7 @@ def train(
 
 @dataclass
 class _Loop:
-    """Trains an epoch in parts, and pauses between them.
+    """Trains an epoch in parts, of one batch size each, and pauses between them.
 
     Random layers draw from a stream of random numbers. It starts anew with every epoch, so that a resumed run draws the
     same, and stands still in a pause.
@@ -117,28 +123,60 @@ class _Loop:
     pause: Pause | None
     learning_rate: LearningRate | None
     of_samples: int
+    batch_sizes: Callable[[], Sizes] | None
     ended: bool = False
 
-    def train(self, number: int, last: int) -> Epoch:
-        """Train epoch `number`, at most up to iteration `last` of the run."""
-        schedule, seconds_before = self.schedule, self.stopwatch.seconds
-        start, end = ((number - edge) * schedule.iterations_per_epoch for edge in (1, 0))
-        last = min(last, end)
-        random = RandomNumbers(self.stopwatch.device, _seeds(self.seed, number)[1])
-        pauses, order, losses, done = schedule.between(start, last), None, [], start
-        for until in dict.fromkeys([*pauses, last]):
+    def __post_init__(self) -> None:
+        self._look_at_sizes()
+
+    def _look_at_sizes(self) -> bool:
+        """Take over the batch sizes as they are now; return whether they have changed."""
+        if self.batch_sizes is None:
+            return False
+        (_, first), *growth = self.batch_sizes()
+        before, self.schedule = self.schedule, replace(self.schedule, batch_size=first, growth=tuple(growth))
+        return self.schedule != before
+
+    def train(self, number: int, total: int) -> Epoch:
+        """Train epoch `number`, at most up to example `total` of the run."""
+        seconds_before, num_samples = self.stopwatch.seconds, self.schedule.num_samples
+        first, random = (number - 1) * num_samples, RandomNumbers(self.stopwatch.device, _seeds(self.seed, number)[1])
+        total, order, losses = min(total, first + num_samples), None, []
+        start = done = self.schedule.iteration_at(first)
+        stops = self._stops(done, total)
+        while stops and not self.ended:
+            until, pauses = stops.pop(0)
+            self._resize(done, first + num_samples)
             with random.drawn_from(), self.stopwatch.running():
                 if order is None:
-                    order = epoch_order(self.seed, number, self.of_samples)[: schedule.num_samples]
-                part = slice(*((iteration - start) * self.engine.batch_size for iteration in (done, until)))
-                rates = self.learning_rate.of_steps(schedule, done, until) if self.learning_rate else None
+                    order = epoch_order(self.seed, number, self.of_samples)[:num_samples]
+                part = slice(*(self.schedule.examples_after(iteration) - first for iteration in (done, until)))
+                rates = self.learning_rate.of_steps(self.schedule, done, until) if self.learning_rate else None
                 losses.append(self.engine.train(order[part], rates))
             done = until
-            if until in pauses and self.pauses_at(until):
-                break
+            if pauses and not self.pauses_at(until) and self._look_at_sizes():
+                stops = self._stops(done, total)
         seconds = self.stopwatch.seconds - seconds_before
-        examples = schedule.examples_after(done) - schedule.examples_after(start)
-        return Epoch(number, seconds, torch.cat(losses).cpu(), examples, complete=done == end)
+        examples = self.schedule.examples_after(done) - first
+        sizes = None if self.batch_sizes is None else self.schedule.sizes(start, done)
+        return Epoch(number, seconds, torch.cat(losses).cpu(), examples, examples == num_samples, sizes)
+
+    def _stops(self, done: int, total: int) -> list[tuple[int, bool]]:
+        """Return the iterations up to example `total` that end a part, and whether the run pauses there."""
+        last = self.schedule.iteration_at(total)
+        pauses = self.schedule.between(done, last)
+        if not self.schedule.growth:
+            # Rising already, and the last one may be the end.
+            return [(each, True) for each in pauses] + [(last, False)] * (done < last and last not in pauses[-1:])
+        stops = dict.fromkeys([*self.schedule.changes(done, last), *([last] if done < last else [])], False)
+        return sorted((stops | dict.fromkeys(pauses, True)).items())
+
+    def _resize(self, done: int, end: int) -> None:
+        """Let a batch that grows have its size after so many iterations; its epoch ends with example `end`."""
+        if self.batch_sizes is not None:
+            size, rest = self.schedule.size_after(done), end - self.schedule.examples_after(done)
+            if size != self.engine.batch_size or rest == self.schedule.num_samples:
+                self.engine.resize(size, rest)
 
     def pauses_at(self, iterations: int) -> bool:
         """Pause after so many iterations of the run, and return whether the run ends there."""

@@ -1,48 +1,101 @@
-"""Schedules, functions of the examples so far: when a run is evaluated, and the learning rate of every step."""
+"""Schedules, functions of the examples so far: when a run is evaluated, its batch size, and the rate of every step."""
 
 import math
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from torch.optim import Optimizer
 
+from digits_sweep.config.growth import Sizes, rate_rule, rate_share
 from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
+from digits_sweep.results.record import EvaluationRow
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The iterations after which a run pauses, each counted from the start of the run.
+    """The iterations of a run, and those after which it pauses, each counted from the start of the run.
 
-    An epoch has `num_samples` examples, `batch_size` in every iteration but the last, which has what is left. With
-    `every_examples` the run pauses at the first iteration at or after every multiple of it, with `per_doubling` after
-    2^(k / per_doubling) iterations, rounded up, for k = 0, 1, 2 and so on; with both at all of these, with neither
-    never. A run that pauses at all also does so before its first step, after 0 iterations.
+    An epoch has `num_samples` examples, `batch_size` in every iteration but the last, which has what is left. Of a
+    batch that grows, `growth` has the examples from which on it has another size: the batch that is being trained on
+    then is whole, the next one has the new size. With `every_examples` the run pauses at the first iteration at or
+    after every multiple of it, with `per_doubling` after 2^(k / per_doubling) iterations, rounded up, for k = 0, 1, 2
+    and so on; with both at all of these, with neither never. A run that pauses at all also does so before its first
+    step, after 0 iterations.
     """
 
     num_samples: int
     batch_size: int
     every_examples: int | None = None
     per_doubling: float | None = None
+    growth: Sizes = ()
 
     @property
     def pauses(self) -> bool:
         """Whether there is any pause."""
         return self.every_examples is not None or self.per_doubling is not None
 
-    @property
-    def iterations_per_epoch(self) -> int:
-        """The iterations of an epoch."""
-        return -(-self.num_samples // self.batch_size)
+    @cached_property
+    def _stretches(self) -> list[tuple[int, int, int]]:
+        """The stretches of one batch size: the iterations and examples before each, and the size.
+
+        A stretch that begins within an epoch lasts to the end of that epoch at most.
+        """
+        stretches = [(0, 0, self.batch_size)]
+        for border, size in (*self.growth, (None, 0)):
+            iterations, examples, before = stretches[-1]
+            end = -(-examples // self.num_samples) * self.num_samples
+            if examples < end and (border is None or border > end):
+                iterations, examples = iterations - (examples - end) // before, end
+                stretches.append((iterations, examples, before))
+            if border is not None:
+                steps = self._steps(max(0, border - examples), before)
+                after = examples + self._examples(steps, before)
+                stretches.append((iterations + steps, min(after, end) if examples < end else after, size))
+        return stretches
+
+    def _steps(self, examples: int, size: int) -> int:
+        """The first iteration after so many examples that follow the start of an epoch, at one batch size."""
+        epochs, rest = divmod(examples, self.num_samples)
+        return epochs * -(-self.num_samples // size) - (-rest // size)
+
+    def _examples(self, steps: int, size: int) -> int:
+        """The examples of so many iterations that follow the start of an epoch, at one batch size."""
+        epochs, rest = divmod(steps, -(-self.num_samples // size))
+        return epochs * self.num_samples + rest * size
 
     def examples_after(self, iterations: int) -> int:
         """Return how many examples have been trained on after so many iterations of the run."""
-        epochs, rest = divmod(iterations, self.iterations_per_epoch)
-        return epochs * self.num_samples + rest * self.batch_size
+        if not self.growth:
+            return self._examples(iterations, self.batch_size)
+        before, examples, size = self._stretch_after(iterations)
+        return examples + self._examples(iterations - before, size)
 
     def iteration_at(self, examples: int) -> int:
         """Return the first iteration of the run after which at least so many examples have been trained on."""
-        epochs, rest = divmod(examples, self.num_samples)
-        return epochs * self.iterations_per_epoch - (-rest // self.batch_size)
+        if not self.growth:
+            return self._steps(examples, self.batch_size)
+        index = max(1, bisect_left(self._stretches, examples, key=lambda stretch: stretch[1]))
+        iterations, before, size = self._stretches[index - 1]
+        return iterations + self._steps(examples - before, size)
+
+    def size_after(self, iterations: int) -> int:
+        """Return the batch size of the iteration that follows so many, but for an epoch's smaller last batch."""
+        return self._stretch_after(iterations)[2] if self.growth else self.batch_size
+
+    def _stretch_after(self, iterations: int) -> tuple[int, int, int]:
+        """The stretch of the iteration that follows so many."""
+        return self._stretches[bisect_right(self._stretches, iterations, key=lambda stretch: stretch[0]) - 1]
+
+    def sizes(self, after: int, until: int) -> list[int]:
+        """Return the examples of every iteration that is later than `after` and not later than `until`."""
+        ends = [self.examples_after(number) for number in range(after, until + 1)]
+        return [end - start for start, end in pairwise(ends)]
+
+    def changes(self, after: int, until: int) -> list[int]:
+        """Return, in rising order, the iterations within the range after which batches have another size."""
+        return [number for number, _, _ in self._stretches if after < number < until] if self.growth else []
 
     def between(self, after: int, until: int) -> list[int]:
         """Return, in rising order, every pause that is later than iteration `after` and not later than `until`."""
@@ -66,9 +119,38 @@ class Schedule:
         return [math.ceil(2 ** (number / self.per_doubling)) for number in range(max(0, first - 1), last + 2)]
 
 
+class NoiseGrowth:
+    """The sizes of a batch that follows the gradient noise scale: doubled, never more than once an evaluation.
+
+    After an evaluation, the batch doubles if the geometric mean of the noise scales that were measured in the last
+    doubling of the iterations is twice as large as the batch or larger. Below its noise scale, a batch twice as large
+    needs nearly half the steps; above it, nearly as many (McCandlish et al. 2018, eq. 2.11). The sizes are a function
+    of the evaluations, so that a resumed run, which has them in a file, grows as an uninterrupted one.
+    """
+
+    def __init__(self, batch_size: int, largest: int) -> None:
+        self.sizes: Sizes = ((0, batch_size),)
+        self.largest = largest
+        self._measured: list[tuple[int, float]] = []
+
+    def follow(self, row: EvaluationRow) -> None:
+        """Take the next evaluation of the run. One before the first step, or without a noise scale, tells nothing."""
+        size = self.sizes[-1][1]
+        if row.iterations and row.noise_scale is not None and 0 < row.noise_scale < math.inf:
+            self._measured.append((row.iterations, math.log(row.noise_scale)))
+        self._measured = [each for each in self._measured if 2 * each[0] >= row.iterations]
+        if self._measured and row.iterations and 2 * size <= self.largest:
+            mean = math.fsum(log for _, log in self._measured) / len(self._measured)
+            if mean >= math.log(2 * size):
+                self.sizes = (*self.sizes, (row.examples, 2 * size))
+
+
 @dataclass(frozen=True)
 class LearningRate:
-    """A learning rate that changes: a warm-up over the first examples, then a decay up to example `total_examples`."""
+    """A learning rate that changes: a warm-up over the first examples, then a decay up to example `total_examples`.
+
+    It may follow a batch that grows besides: then the share of the full rate may be above 1.
+    """
 
     schedule: ScheduleConfig
     total_examples: int
@@ -92,12 +174,16 @@ class LearningRate:
         the examples of a run are trained on with the same rates on average, however large their batches.
         """
         ends = [iterations.examples_after(number) for number in range(after, until + 1)]
-        return [self.at((start + end) / 2) for start, end in pairwise(ends)]
+        shares = [self.at((start + end) / 2) for start, end in pairwise(ends)]
+        if not iterations.growth:
+            return shares
+        ratios = (iterations.size_after(number) / iterations.batch_size for number in range(after, until))
+        return [share * rate_share(self.schedule, ratio) for share, ratio in zip(shares, ratios, strict=True)]
 
 
 def is_constant(schedule: ScheduleConfig) -> bool:
     """Return whether every step has the same learning rate."""
-    return schedule.decay is None and schedule.warmup_examples == 0
+    return schedule.decay is None and schedule.warmup_examples == 0 and rate_rule(schedule) == "fixed"
 
 
 def learning_rate_of(schedule: ScheduleConfig, trainer: TrainerConfig, num_samples: int) -> LearningRate | None:

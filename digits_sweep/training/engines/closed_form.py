@@ -124,15 +124,18 @@ class ClosedFormEngine(Engine):
         self.model = workload.mlp
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
         self.images, self.labels = workload.images.flatten(1), workload.labels
-        self.batch_size = workload.batch_size
-        self.full_batches, ragged = divmod(len(self.images), self.batch_size)
         flat = FlatParameters(workload.mlp)
         self.update = FusedUpdate(self.optimizer, flat)
         squashes = isinstance(workload.mlp.head, nn.Softmax)
-        portion_of = partial(Portion, flat, squashes, scale_of(workload.images, workload.scale))
-        self.full = portion_of(self.batch_size, max(1, PORTION // self.batch_size))
-        self.ragged = portion_of(ragged, 1) if ragged else None
-        # How many full batches of the present epoch are trained on.
+        self.portion_of = partial(Portion, flat, squashes, scale_of(workload.images, workload.scale))
+        self.resize(workload.batch_size, len(self.images))
+
+    def resize(self, batch_size: int, num_samples: int) -> None:
+        self.batch_size = batch_size
+        self.full_batches, ragged = divmod(num_samples, batch_size)
+        self.full = self.portion_of(batch_size, max(1, PORTION // batch_size))
+        self.ragged = self.portion_of(ragged, 1) if ragged else None
+        # How many full batches of the present epoch are trained on at this size.
         self.position = 0
 
     @torch.inference_mode()

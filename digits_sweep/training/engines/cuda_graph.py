@@ -20,6 +20,7 @@ from digits_sweep.training.engines.protocol import (
     Workload,
     cuda_only,
     mlp_only,
+    one_batch_size_only,
     plain_loss_only,
     plain_steps_only,
 )
@@ -35,6 +36,7 @@ class CudaGraphEngine(Engine):
 
     limits = (
         cuda_only,
+        one_batch_size_only,
         # Whether another model can be captured shows only when it is tried, and not always by an error.
         partial(mlp_only, does="captures the step"),
         plain_loss_only,

@@ -73,6 +73,11 @@ def constant_rate_only(workload: Workload) -> str | None:
     return None if is_constant(workload.schedule) else "it trains with schedule=constant only"
 
 
+def one_batch_size_only(workload: Workload) -> str | None:
+    """Refuse a batch that grows."""
+    return None if workload.schedule.batch is None else "it trains batches of one size only, without schedule.batch"
+
+
 def mlp_only(workload: Workload, does: str = "knows the gradient") -> str | None:
     """Refuse every model but an MLP; a subclass too, because it may compute something else."""
     return None if type(workload.model) is MLP else f"it {does} of model=mlp only"
@@ -126,6 +131,14 @@ class Engine(ABC):
 
         What is needed once (moving the images, compiling, capturing) belongs here: it is timed apart from the epochs.
         """
+
+    def resize(self, batch_size: int, num_samples: int) -> None:
+        """Train on `batch_size` images at a time from now on; `num_samples` are left of the epoch.
+
+        Called before an epoch of a batch that grows, and within one if it grows there. What is needed once for a size
+        belongs here: it is not timed.
+        """
+        self.batch_size = batch_size
 
     @abstractmethod
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:

@@ -1,5 +1,6 @@
 """The contract of all engines: whatever an engine does not refuse, it computes like `eager`, to float32 rounding."""
 
+from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 
@@ -11,11 +12,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
+from digits_sweep.config.growth import Sizes
+from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.epochs import epoch_order
+from digits_sweep.training.epochs import epoch_order, train
 from digits_sweep.training.optimizers import build_optimizer
+from digits_sweep.training.schedule import LearningRate
+from digits_sweep.training.stopwatch import Stopwatch
 from tests.training.engines.contract import (
     CASES,
     HEADS,
@@ -27,7 +32,8 @@ from tests.training.engines.contract import (
     tensors_in,
     trained,
 )
-from tests.workloads import KNOWN_OPTIMIZERS, device_of, small_convolution, workload
+from tests.workloads import GPU_ENGINES, KNOWN_OPTIMIZERS, device_of, small_convolution, workload
+from tests.workloads import settings as planned
 
 # Shares of the learning rate that rise and fall again, for the four batches of an epoch.
 RATES = [0.25, 0.5, 1.0, 0.5]
@@ -162,6 +168,57 @@ def test_the_lesson_trains_any_model_like_eager_however_an_epoch_is_cut():
     assert_like_weights(lesson, eager)
     for name, uncut in (("eager", (expected, eager)), ("lesson", (losses, lesson))):
         assert_same_bits(trained(name, workload(model=small_convolution()), cuts=[1, 4]), uncut)
+
+
+# A batch that grows
+
+
+def trained_growing(
+    name: str, optimizer: str, sizes: Sizes, every: int | None = None, epochs: int = 2, batch_lr: str = "fixed"
+) -> tuple[Tensor, Engine]:
+    """Train on 100 images as the epoch loop does, with a pause after every so many examples."""
+    given = case("mlp", optimizer, "softmax", sizes[0][1], device_of(name))
+    engine = ENGINES[name](replace(given, schedule=ScheduleConfig(batch="grow", batch_lr=batch_lr)))
+    rates = LearningRate(ScheduleConfig(batch="grow", batch_lr=batch_lr), epochs * 100)
+    evaluation = replace(planned("evaluation=fine").evaluation, every_examples=every, per_doubling=None)
+    loop = train(
+        engine, TrainerConfig(epochs, None, False), 0, 100, Stopwatch(torch.device(device_of(name))),
+        evaluation=evaluation, pause=lambda *_: False, learning_rate=rates, batch_sizes=lambda: sizes,
+    )  # fmt: skip
+    return torch.cat([epoch.losses for epoch in loop]), engine
+
+
+GROWING = ((0, 7), (30, 20), (120, 33), (160, 60))
+
+
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_engine_trains_a_batch_that_grows_like_eager_however_an_epoch_is_cut(engine_name, optimizer):
+    growing = replace(case("mlp", optimizer, "softmax", 7), schedule=ScheduleConfig(batch="grow"))
+    if reason := ENGINES[engine_name].refusal(growing):
+        pytest.skip(f"{engine_name}: {reason}")
+    expected, eager = trained_growing("eager", optimizer, GROWING, batch_lr="sqrt")
+    losses, engine = uncut = trained_growing(engine_name, optimizer, GROWING, batch_lr="sqrt")
+    # 7 x 5, 20 x 3 and what is left; 20, 33, 33 and 14: with the border at 160 a batch of 33 is whole.
+    assert losses.shape == expected.shape == (5 + 4 + 4,)
+    assert (losses - expected).abs().max() < TOLERANCE
+    assert_like_weights(engine, eager, case("mlp", optimizer, "softmax", 7).optimizer.lr)
+    assert_like_state(engine, eager)
+    assert_same_bits(trained_growing(engine_name, optimizer, GROWING, every=20, batch_lr="sqrt"), uncut)
+
+
+@pytest.mark.parametrize("sizes", [((0, 20),), ((0, 20), (50, 20), (100, 20))])
+def test_a_schedule_of_one_size_gives_the_bits_of_that_size(engine_name, sizes):
+    skip_if_refused(engine_name, replace(case("mlp", "adam", "softmax", 20), schedule=ScheduleConfig(batch="grow")))
+    fixed = trained(engine_name, case("mlp", "adam", "softmax", 20))
+    assert_same_bits(trained_growing(engine_name, "adam", sizes), fixed)
+    assert_same_bits(trained_growing(engine_name, "adam", sizes, batch_lr="sqrt"), fixed)
+
+
+@pytest.mark.parametrize("name", GPU_ENGINES)
+def test_an_engine_whose_batches_have_one_shape_refuses_a_batch_that_grows(name):
+    growing = replace(workload(device="cuda"), schedule=ScheduleConfig(batch="{0:20,100:40}"))
+    assert ENGINES[name].refusal(growing) == "it trains batches of one size only, without schedule.batch"
 
 
 # What an engine leaves alone

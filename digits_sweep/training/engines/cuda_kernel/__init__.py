@@ -23,6 +23,7 @@ from digits_sweep.training.engines.protocol import (
     cuda_only,
     float32_only,
     mlp_only,
+    one_batch_size_only,
     plain_loss_only,
     plain_steps_only,
     relu_only,
@@ -188,6 +189,7 @@ class CudaKernelEngine(Engine):
 
     limits = (
         cuda_only,
+        one_batch_size_only,
         mlp_only,
         plain_loss_only,
         _two_layers_only,

@@ -111,20 +111,26 @@ class NativeEngine(Engine):
         _check(workload)
         self.library = load_library(SOURCE)
         self.lanes: int = self.library.lanes()
-        self.model, self.batch_size = workload.mlp, workload.batch_size
+        self.model = workload.mlp
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
         self.parameters = FlatParameters(workload.mlp, self.lanes, output_by_columns=False)
         # What the task below points to.
         self.memory: list[object] = []
         self.task = Task(
-            batch_size=workload.batch_size,
-            most=min(workload.batch_size, CHUNK),
             squashes=isinstance(workload.mlp.head, nn.Softmax),
             classes=workload.mlp.output.out_features,
             adam=isinstance(workload.optimizer, AdamConfig),
         )
         self._lay_out_images(workload)
         self._lay_out_layers()
+        self.laid_out = len(self.memory)
+        self.resize(workload.batch_size, self.num_images)
+
+    def resize(self, batch_size: int, num_samples: int) -> None:
+        self.batch_size = self.task.batch_size = batch_size
+        if (most := min(batch_size, CHUNK)) != self.task.most:
+            self.task.most = most
+            self._make_room()
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         if order.dtype is not torch.int64:
@@ -177,17 +183,14 @@ class NativeEngine(Engine):
         task = self.task
         images, self.num_images = workload.images.flatten(1).contiguous(), len(workload.images)
         task.images, task.labels = self._address(images), self._address(workload.labels.contiguous())
-        task.pixels = pixels = images.shape[1]
+        task.pixels = images.shape[1]
         # What each level of a pixel is to the network, and at last what the bias is multiplied by.
         levels = torch.ones(257, dtype=torch.float32)
         levels[:256] = scale(torch.arange(256, dtype=torch.uint8).view(256, 1, 1), workload.scale).flatten()
         task.levels = self._address(levels)
         share = float(images[:1_000].count_nonzero()) / images[:1_000].numel()
         task.dense = bool(levels[0] != 0) or share > DENSE
-        if task.dense:
-            for side in range(2):
-                task.inputs[side] = self._rows(task.most, pixels, one_more=True)
-        else:
+        if not task.dense:
             self._list_pixels(images)
 
     def _list_pixels(self, images: Tensor) -> None:
@@ -198,9 +201,6 @@ class NativeEngine(Engine):
         starts = torch.empty(count * groups + 1, dtype=torch.int64)
         sparse = self.task.sparse = Sparse(self._address(entries), self._address(starts), groups)
         self.library.list_pixels(sparse, c_void_p(images.data_ptr()), c_int64(count), c_int64(pixels))
-        rows, room = pixels + 1, self.task.most
-        of_chunk, ends = torch.empty(rows, room, dtype=torch.int16), torch.empty(rows, dtype=torch.int64)
-        self.task.lists = Lists(self._address(of_chunk), self._address(ends), room)
 
     def _lay_out_layers(self) -> None:
         """Let C compute in the model's weights and the optimizer's state."""
@@ -213,17 +213,32 @@ class NativeEngine(Engine):
         layers = (Layer * len(flat.shapes))()
         for number, (layer, (rows, width)) in enumerate(zip(layers, flat.shapes, strict=True)):
             layer.inputs, layer.width = rows, width
-            layer.delta = self._rows(task.most, width)
             for name, of_layers in blocks.items():
                 setattr(layer, name, of_layers[number].data_ptr())
             if number:
-                layer.values = self._rows(task.most, rows - 1, one_more=True)
                 columns = self._rows(width, rows)
                 layer.transposed, layer.height = columns.at, columns.stride
-        self.memory.append(layers)
+        self.layers = layers
         task.layers = cast(pointer(layers), c_void_p)
-        task.image_losses = self._address(torch.zeros(task.most, dtype=torch.float64))
         task.scratch = self._rows(task.hidden // self.lanes, task.classes)
+
+    def _make_room(self) -> None:
+        """Make room for what is computed of as many images at a time as the task has `most`."""
+        task, most = self.task, self.task.most
+        # The room for another number of images.
+        del self.memory[self.laid_out :]
+        if task.dense:
+            for side in range(2):
+                task.inputs[side] = self._rows(most, task.pixels, one_more=True)
+        else:
+            rows = task.pixels + 1
+            of_chunk, ends = torch.empty(rows, most, dtype=torch.int16), torch.empty(rows, dtype=torch.int64)
+            task.lists = Lists(self._address(of_chunk), self._address(ends), most)
+        for number, layer in enumerate(self.layers):
+            layer.delta = self._rows(most, layer.width)
+            if number:
+                layer.values = self._rows(most, layer.inputs - 1, one_more=True)
+        task.image_losses = self._address(torch.zeros(most, dtype=torch.float64))
 
 
 def _check(workload: Workload) -> None:
