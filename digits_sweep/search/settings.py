@@ -121,10 +121,8 @@ def read_critical(arguments: Sequence[str], batch_sizes: str | None = None) -> R
             raise InvalidConfig(f"{argument}: {RIGHT_COST}")
     settings, resume, command, overrides = _read(arguments, CriticalConfig, "critical_batch_size.yaml", "critical.")
     for override in overrides:
-        if key_of(override) == "optimizer.lr":
-            raise InvalidConfig(f"{override}: this is what is searched; critical.lr=LR is the middle of the grid")
-        if key_of(override) == "schedule.batch":
-            raise InvalidConfig(f"{override}: a study compares batches of one size; leave it out")
+        if (right := REFUSED_BY_A_STUDY.get(key_of(override))) is not None:
+            raise InvalidConfig(f"{override}: {right}")
     if any(text.startswith(TARGETS) for text in overrides) and "critical.pilot_examples" not in map(key_of, command):
         settings.pilot_examples = 0
     if settings.branch and "command" in map(key_of, overrides):
@@ -221,6 +219,10 @@ REFUSED = {
     "fail_fast": "a search says itself what a run that fails means; leave it out",
     "seeds": "a search says itself which seeds it needs; leave it out",
     "max_seeds": "a search says itself which seeds it needs; leave it out",
+}
+REFUSED_BY_A_STUDY = {
+    "optimizer.lr": "this is what is searched; critical.lr=LR is the middle of the grid",
+    "schedule.batch": "a study compares batches of one size; leave it out",
 }
 
 

@@ -376,7 +376,7 @@ class _RecordedTraining:
         self.evaluator = None
         if config.evaluation.every_examples is not None or config.evaluation.per_doubling is not None:
             self.evaluator = Evaluator(config.evaluation, digits, config.data.scale, built.device, built.loss)
-        self.metric_at = config.data.batch_size if divides_by_the_root(vars(config.optimizer)) else None
+        self.has_metric = divides_by_the_root(vars(config.optimizer))
         # Evaluations of the present epoch.
         self._new: list[EvaluationRow] = []
 
@@ -424,9 +424,11 @@ class _RecordedTraining:
         )  # fmt: skip
 
     def _batch_sizes(self) -> Sizes:
-        """Return the sizes of a batch that grows, as far as they are known."""
-        batch = self.request.config.schedule.batch
-        return self.growth.sizes if batch == GROW else sizes_in(batch) or ()
+        """Return the sizes of the batches, of one that grows as far as they are known."""
+        config = self.request.config
+        if config.schedule.batch == GROW:
+            return self.growth.sizes
+        return sizes_in(config.schedule.batch) or ((0, config.data.batch_size),)
 
     def _commit(self, epoch: Epoch) -> None:
         losses, sizes = epoch.losses.numpy(), None if epoch.sizes is None else np.array(epoch.sizes)
@@ -451,7 +453,8 @@ class _RecordedTraining:
     def _pause(self, iterations: int, examples: int, seconds: float) -> bool:
         """Evaluate between two iterations; return whether the run ends there."""
         assert self.evaluator is not None
-        measured = self.evaluator.measure(self.built.engine.model, self.metric_at)
+        size = [size for start, size in self._batch_sizes() if start <= examples][-1]
+        measured = self.evaluator.measure(self.built.engine.model, size if self.has_metric else None)
         noise, in_metric, train, test = measured.noise, measured.noise_in_metric, measured.train, measured.test
         if measured.no_noise and "noise_scale" not in self.record.not_measured:
             self.record.not_measured["noise_scale"] = measured.no_noise

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from digits_sweep.config.growth import Sizes, rate_rule, rate_share
 from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
+from digits_sweep.results.hint import hint_of
 from digits_sweep.results.record import EvaluationRow
 
 
@@ -120,29 +121,28 @@ class Schedule:
 
 
 class NoiseGrowth:
-    """The sizes of a batch that follows the gradient noise scale: doubled, never more than once an evaluation.
+    """The sizes of a batch that follows the noise of its gradients: doubled, never more than once an evaluation.
 
-    After an evaluation, the batch doubles if the geometric mean of the noise scales that were measured in the last
-    doubling of the iterations is twice as large as the batch or larger. Below its noise scale, a batch twice as large
-    needs nearly half the steps; above it, nearly as many (McCandlish et al. 2018, eq. 2.11). The sizes are a function
-    of the evaluations, so that a resumed run, which has them in a file, grows as an uninterrupted one.
+    After an evaluation, the batch doubles if the hint at the critical batch size (`hint_of`: the gradient noise scale
+    in the optimizer's metric, over the last doubling of the iterations) is twice as large as the batch or larger. Below
+    the critical batch size a batch twice as large needs nearly half the steps; above it, nearly as many (McCandlish et
+    al. 2018, eq. 2.11). The sizes are a function of the evaluations, so that a resumed run, which has them in a file,
+    grows as an uninterrupted one.
     """
 
     def __init__(self, batch_size: int, largest: int) -> None:
         self.sizes: Sizes = ((0, batch_size),)
         self.largest = largest
-        self._measured: list[tuple[int, float]] = []
+        self._rows: list[EvaluationRow] = []
 
     def follow(self, row: EvaluationRow) -> None:
-        """Take the next evaluation of the run. One before the first step, or without a noise scale, tells nothing."""
+        """Take the next evaluation of the run."""
         size = self.sizes[-1][1]
-        if row.iterations and row.noise_scale is not None and 0 < row.noise_scale < math.inf:
-            self._measured.append((row.iterations, math.log(row.noise_scale)))
-        self._measured = [each for each in self._measured if 2 * each[0] >= row.iterations]
-        if self._measured and row.iterations and 2 * size <= self.largest:
-            mean = math.fsum(log for _, log in self._measured) / len(self._measured)
-            if mean >= math.log(2 * size):
-                self.sizes = (*self.sizes, (row.examples, 2 * size))
+        # Those that a hint looks back at.
+        self._rows = [*(each for each in self._rows if 2 * each.iterations >= row.iterations), row]
+        hint = hint_of(self._rows)
+        if hint is not None and 2 * size <= min(hint, self.largest):
+            self.sizes = (*self.sizes, (row.examples, 2 * size))
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def grown(noise: list[float | None], batch_size: int = 10, largest: int = 1_000)
     """The batch size after evaluations at 0, 10, 20, ... iterations."""
     growth, sizes = NoiseGrowth(batch_size, largest), []
     for number, scale in enumerate(noise):
-        row = EvaluationRow(number * 10, number * 100, 0.0, None, None, None, None, None, noise_scale=scale)
+        row = EvaluationRow(number * 10, number * 100, 0.0, None, None, None, None, None, optimizer_noise_scale=scale)
         growth.follow(row)
         sizes.append(growth.sizes[-1][1])
     return sizes
