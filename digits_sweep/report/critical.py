@@ -280,8 +280,8 @@ def elsewhere_sentence(answer: Answer) -> str | None:
     return _(
         "{goal}: the answer flips: about {there} ({from_} to {to}) is soonest at these costs, about {here} ({low} to "
         "{high}) here.",
-        goal=goal_of(answer), there=two_digits(there), from_=two_digits(from_), to=two_digits(to), here=two_digits(here), low=two_digits(low),
-        high=two_digits(high),
+        goal=goal_of(answer), there=two_digits(there), from_=two_digits(from_), to=two_digits(to),
+        here=two_digits(here), low=two_digits(low), high=two_digits(high),
     )  # fmt: skip
 
 
