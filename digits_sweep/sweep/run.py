@@ -461,10 +461,14 @@ class _RecordedTraining:
             self.request.screen.say(f"  the gradient noise scale is not measured: {measured.no_noise}")
         row = EvaluationRow(
             iterations, examples, seconds, train.loss, train.error, test.loss, test.error,
-            test.classes_never_predicted, None,
-            *((noise.squared_norm, noise.trace, noise.scale) if noise else ()),
-            optimizer_noise_scale=in_metric.scale if in_metric else None,
+            test.classes_never_predicted,
         )  # fmt: skip
+        if noise:
+            scale = in_metric.scale if in_metric else None
+            row = replace(
+                row, gradient_squared_norm=noise.squared_norm, gradient_trace=noise.trace, noise_scale=noise.scale,
+                optimizer_noise_scale=scale,
+            )  # fmt: skip
         self._new.append(row)
         self.recorded.evaluations.append(row)
         self.growth.follow(row)

@@ -129,8 +129,8 @@ class Evaluator:
         except Exception as error:
             no_noise = reason_of(error)
         train, test = (evaluate(model, *part, loss=self.loss) for part in (self.train, self.test))
-        whole = [each.of_population(self.population) if each else None for each in (noise, in_metric)]
-        return Measurements(train, test, *whole, no_noise)
+        noise, in_metric = (each and each.of_population(self.population) for each in (noise, in_metric))
+        return Measurements(train, test, noise, in_metric, no_noise)
 
 
 # Any number would do; it must never change, or two sweeps would be evaluated on other digits.

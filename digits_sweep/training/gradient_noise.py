@@ -165,7 +165,8 @@ def gradient_sums(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss =
 
 
 # The sums of squares and of gradients of a portion of the examples, a tensor for every parameter or layer.
-Squares = Totals = list[Tensor]
+Squares = list[Tensor]
+Totals = list[Tensor]
 SumsOf = Callable[[nn.Module, Tensor, Tensor], tuple[Squares, Totals]]
 
 
