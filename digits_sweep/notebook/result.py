@@ -17,7 +17,7 @@ from digits_sweep.report.page import write_page
 from digits_sweep.report.sentences import verdict
 from digits_sweep.report.statistics import finished, groups_of, ranked
 from digits_sweep.report.study import Study, load_study, losses_of
-from digits_sweep.report.tables import Cell, Table, configuration_table, named_table
+from digits_sweep.report.tables import Cell, Table, configuration_table, run_table
 from digits_sweep.report.vega import Figure
 from digits_sweep.report.words import ENGLISH, in_language
 from digits_sweep.results.sweep import load_history, load_sweep, newest_sweep
@@ -180,11 +180,8 @@ def latest(outputs: Path | str = "outputs") -> SweepResult:
 
 
 def _table(study: Study) -> Table:
-    groups = groups_of(study)
-    if any(group.runs > 1 for group in groups):
-        return configuration_table(study)
-    header, *rows = named_table(study.runs)
-    return Table(header, [list(map(Cell, row)) for row in rows])
+    several = any(group.runs > 1 for group in groups_of(study))
+    return configuration_table(study) if several else run_table(study.runs)
 
 
 def _html(table: Table) -> str:

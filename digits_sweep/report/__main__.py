@@ -103,7 +103,7 @@ def _show(study: "Study") -> None:
         as_markdown,
         configuration_table,
         configurations_for_terminal,
-        named_table,
+        run_table,
         runs_for_terminal,
     )
     from digits_sweep.report.warnings import warnings
@@ -126,8 +126,8 @@ def _show(study: "Study") -> None:
         left_out = print_table(console, table.header, table.rows, table.optional)
         write_line(escape_controls("\n".join([*table.notes, *without_room(left_out), ""])))
     else:
-        rows = configuration_table(study).as_text() if several else named_table(study.runs)
-        write_line(escape_controls(as_markdown(rows)))
+        rows = configuration_table(study) if several else run_table(study.runs)
+        write_line(escape_controls(as_markdown(rows.as_text())))
 
 
 def _draw(study: "Study", name: str, path: Path) -> None:

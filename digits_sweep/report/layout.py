@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.report.statistics import explained, trained
-from digits_sweep.report.study import GROWTH, Study, labels, level, odd_settings, telling_apart
+from digits_sweep.report.study import GROWTH, Study, first_runs, labels, level, odd_settings, telling_apart
 from digits_sweep.report.words import _
 
 # So many configurations of one batch size stand in one panel, told apart by shape or dashes.
@@ -47,7 +47,7 @@ def factors_of(runs: pd.DataFrame) -> dict[str, dict[str, str]]:
     sweeps = ["sweep"] if "sweep" in runs else []
     names = telling_apart(runs, within=sweeps)
     words = labels(names)
-    first = runs.drop_duplicates("configuration").set_index("configuration")
+    first = first_runs(runs)
 
     def values(name: str) -> dict[str, str]:
         column = first[name]
@@ -67,7 +67,7 @@ def layout_of(study: Study) -> Layout:
     """Return the layout of the runs of a study that trained."""
     runs = trained(study.runs)
     factors = factors_of(runs)
-    first = runs.drop_duplicates("configuration").set_index("configuration")
+    first = first_runs(runs)
     sizes = first["batch_size"].astype(int)
     variant = {name: ", ".join(each[str(name)] for each in factors.values()) for name in first.index}
     # What most have is drawn in the plainest way.

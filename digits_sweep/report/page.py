@@ -10,7 +10,6 @@ import re
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -25,19 +24,19 @@ from digits_sweep.config.keys import flat
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import escape_controls
 from digits_sweep.report import critical
-from digits_sweep.report.figures import MOST_NAMED, figures
+from digits_sweep.report.figures import figures
 from digits_sweep.report.layout import layout_of
+from digits_sweep.report.lines import MOST_NAMED
 from digits_sweep.report.sentences import differences, hint_sentences, how_counted, provenance, verdict
 from digits_sweep.report.side_by_side import combine, sweep_labels, with_sweep_names
 from digits_sweep.report.statistics import groups_of, trained
-from digits_sweep.report.study import Study, labels
-from digits_sweep.report.tables import FIXED, Table, comparison_table, configuration_table, run_table
+from digits_sweep.report.study import Study, first_runs, labels
+from digits_sweep.report.tables import FIXED, comparison_table, configuration_table, run_table
 from digits_sweep.report.vega import SIZES, Figure, config, plain, printable, template
 from digits_sweep.report.warnings import warnings
 from digits_sweep.report.words import _, cell, language
 from digits_sweep.results.cache import cache_file, keep, read_kept
 from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_file
-from digits_sweep.results.record import Record
 
 HEADING = "How long is an epoch, and when is the loss below the threshold?"
 # Of more configurations the soonest are shown, and the others on demand.
@@ -50,35 +49,6 @@ OF_THE_SCRIPT = (
     *("logarithmic", "across", "up", "zoom in", "zoom out", "whole", "%s: %s"),
     "%s Arrow keys read values, plus and minus zoom, 0 shows all.",
 )
-
-
-@dataclass(frozen=True)
-class Details:
-    """What a page shows of one run: its name, its losses and evaluations as rows of text, and its own settings."""
-
-    name: str
-    key: str
-    link: str
-    summary: str
-    losses: list[list[str]]
-    evaluations: list[list[str]]
-    settings: list[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Section:
-    """What a page says of one sweep alone: `settings` are the keys and values that all its runs have in common."""
-
-    label: str
-    name: str
-    verdicts: list[str]
-    cautions: list[str]
-    warnings: list[str]
-    table: Table
-    runs: list[Details]
-    settings: list[tuple[str, str]]
-    provenance: list[tuple[str, str]]
-    summary: str
 
 
 def write_page(path: Path, studies: Sequence[Study]) -> None:
@@ -139,7 +109,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "differences": differences(combined) if combined else [],
         "table_heading": _("Steps, examples and seconds") if alone else _("Every configuration"),
         "table": table,
-        "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else len(table.rows),
+        "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else None,
         "answers": critical.answer_table(alone.answers) if alone else None,
         "details": critical.details(alone.answers, alone.branches) if alone else [],
         "how_counted": _(critical.HOW_COUNTED) if alone else how_counted(study),
@@ -234,7 +204,7 @@ def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:
     # The figures of a critical batch size are of goals, not of runs.
     if runs.empty or study.critical:
         return []
-    first = runs.drop_duplicates("configuration").set_index("configuration")
+    first = first_runs(runs)
     sizes = sorted({int(size) for size in first["batch_size"]})
     shade = {
         size: SIZES[round(number * (len(SIZES) - 1) / max(len(sizes) - 1, 1))] for number, size in enumerate(sizes)
@@ -271,59 +241,62 @@ def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:
 # --- One sweep.
 
 
-def _section(label: str, study: Study, folder: Path, several: bool) -> Section:
-    notes = warnings(study)
-    runs = study.runs
+def _section(label: str, study: Study, folder: Path, several: bool) -> dict[str, Any]:
+    """Return what a page says of one sweep alone."""
+    notes, runs = warnings(study), study.runs
     # What is the same in all runs stands below the table.
     fixed = [name for name in FIXED if name == "batch_size" or runs[name].nunique(dropna=False) > 1]
-    return Section(
-        label=label,
-        name=study.folder.name,
-        verdicts=[critical.headline(study.critical.answers)]
-        if study.critical
-        else [verdict(study), *hint_sentences(study)],
-        cautions=[str(each) for each in notes if each.bears_on_verdict],
-        warnings=[str(each) for each in notes if not each.bears_on_verdict],
-        table=run_table(runs, fixed),
-        runs=details(study, folder, f"{label}/" if several else ""),
-        settings=common_settings(study),
-        provenance=provenance(study),
-        summary=_link(study.folder / "summary.csv", folder),
-    )
+    configs = {name: {str(key): to_text(value) for key, value in flat(record.config)}
+               for name, record in study.records.items()}  # fmt: skip
+    common = dict(set.intersection(*(set(config.items()) for config in configs.values()))) if configs else {}
+    first = next(iter(configs.values()), {})
+    return {
+        "label": label,
+        "prefix": f"{label}/" if several else "",
+        "name": study.folder.name,
+        "verdict": critical.headline(study.critical.answers) if study.critical else verdict(study),
+        "hints": [] if study.critical else hint_sentences(study),
+        "cautions": [str(each) for each in notes if each.bears_on_verdict],
+        "warnings": [str(each) for each in notes if not each.bears_on_verdict],
+        "table": run_table(runs, fixed),
+        "runs": _details(study, folder, configs, common),
+        "settings": [(key, value) for key, value in first.items() if key in common],
+        "provenance": provenance(study),
+        "summary": _link(study.folder / "summary.csv", folder),
+    }  # fmt: skip
 
 
 def _link(target: Path, folder: Path) -> str:
     return quote(Path(os.path.relpath(target, folder)).as_posix())
 
 
-def details(study: Study, folder: Path, prefix: str = "") -> list[Details]:
-    """Return what a page shows of every run, in the order of the table."""
-    epochs = dict(iter(study.history.groupby("run_dir")))
-    evaluations = dict(iter(study.evaluations.groupby("run_dir")))
-    own = differing_settings(study)
+def _details(
+    study: Study, folder: Path, configs: dict[str, dict[str, str]], common: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return what a page shows of every run, in the order of the table: its losses, evaluations and own settings."""
+    tables = [dict(iter(table.groupby("run_dir"))) for table in (study.history, study.evaluations)]
     with_numbers = len(study.runs) <= MOST_WITH_NUMBERS
-    found = []
+    runs = []
     for name in map(str, study.runs["run_dir"]):
-        history, evaluated = epochs.get(name), evaluations.get(name)
-        losses = history["loss_mean"].tolist() if history is not None else []
+        history, evaluations = (table.get(name) if with_numbers else None for table in tables)
+        losses = tables[0][name]["loss_mean"].tolist() if name in tables[0] else []
         text = _("no epoch")
         if losses:
             text = _(
                 "Loss from {first:.4f} in epoch 1 to {last:.4f} in epoch {epochs}",
                 first=losses[0], last=losses[-1], epochs=len(losses),
             )  # fmt: skip
-        found.append(
-            Details(
-                name=name,
-                key=prefix + name,
-                link=_link(study.folder / name, folder),
-                summary=text,
-                losses=_rows(history, LOSSES) if with_numbers and history is not None else [],
-                evaluations=_rows(evaluated, EVALUATIONS) if with_numbers and evaluated is not None else [],
-                settings=own.get(name, []),
-            )
+        runs.append(
+            {
+                "name": name,
+                "link": _link(study.folder / name, folder),
+                "summary": text,
+                "losses": [] if history is None else _rows(history, LOSSES),
+                "evaluations": [] if evaluations is None else _rows(evaluations, EVALUATIONS),
+                "settings": [(key, value) for key, value in configs.get(name, {}).items() if key not in common],
+            }
         )
-    return found
+    return runs
 
 
 LOSSES = (("epoch", "d"), ("loss_mean", ".4f"), ("loss_std", ".4f"), ("seconds", ".3g"))
@@ -341,23 +314,3 @@ def _rows(table: pd.DataFrame, forms: Sequence[tuple[str, str]]) -> list[list[st
         rows = sorted({round(number * last / (MOST_NUMBERS - 1)) for number in range(MOST_NUMBERS)})  # type: ignore[assignment]
     columns = [table[name].tolist() for name, form in forms]
     return [[cell(values[row], form) for values, (name, form) in zip(columns, forms, strict=True)] for row in rows]
-
-
-def common_settings(study: Study) -> list[tuple[str, str]]:
-    """Return the keys and values that are the same in the configurations of all runs."""
-    configs = [_config(record) for record in study.records.values()]
-    first = configs[0] if configs else {}
-    return [(key, value) for key, value in first.items() if all(each.get(key) == value for each in configs)]
-
-
-def differing_settings(study: Study) -> dict[str, list[tuple[str, str]]]:
-    """Return for every run the keys in which the runs differ, with its values."""
-    common = {key for key, value in common_settings(study)}
-    configs = {name: _config(record) for name, record in study.records.items()}
-    return {
-        name: [(key, value) for key, value in config.items() if key not in common] for name, config in configs.items()
-    }
-
-
-def _config(record: Record) -> dict[str, str]:
-    return {str(key): to_text(value) for key, value in flat(record.config)}

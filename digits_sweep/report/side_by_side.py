@@ -9,13 +9,13 @@ import pandas as pd
 
 from digits_sweep.report.pairs import Paired, decided, paired
 from digits_sweep.report.statistics import UNKNOWN, Estimate, estimate, finished, holm, or_infinity, unsteady
-from digits_sweep.report.study import Goal, Study, goal_of, settings, with_configurations, with_goal
+from digits_sweep.report.study import Study, goal_of, settings, with_configurations, with_goal
 from digits_sweep.results.columns import COLUMNS
 
 SIGNIFICANT = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass
 class Contrast:
     """How many times as fast some runs are as those of the first sweep, by their medians.
 
@@ -32,7 +32,7 @@ class Contrast:
         return self.p_value is not None and self.p_value < SIGNIFICANT
 
 
-@dataclass(frozen=True)
+@dataclass
 class Compared:
     """One configuration in one sweep: its medians, and how they compare with the first sweep's.
 
@@ -46,11 +46,11 @@ class Compared:
     seconds_per_epoch: Estimate
     examples_to_goal: Estimate
     seconds_to_goal: Estimate
-    per_epoch: Contrast | None
-    examples: Paired | None
-    examples_decided: bool
-    to_goal: Contrast | None
-    is_unsteady: bool
+    per_epoch: Contrast | None = None
+    examples: Paired | None = None
+    examples_decided: bool = False
+    to_goal: Contrast | None = None
+    is_unsteady: bool = False
 
 
 def sweep_labels(studies: Sequence[Study]) -> list[str]:
@@ -108,53 +108,36 @@ def between_sweeps(runs: pd.DataFrame) -> list[str]:
 def compare(combined: Study) -> list[Compared]:
     """Compare every configuration of the sweeps with the same configuration of the first sweep, A.
 
-    What is decided and the p values are those of all rows together, by `decided` and `holm`.
+    What is decided and the p values are those of all rows together, by `decided` and `holm`: the largest differences of
+    a column catch the eye.
     """
-    groups = finished(combined).groupby("configuration", sort=False)
+    rows = list(_compared(combined))
+    paired_rows = [(row, row.examples) for row in rows if row.examples]
+    for (row, _pairs), is_decided in zip(paired_rows, decided([pair.looks for _row, pair in paired_rows]), strict=True):
+        row.examples_decided = is_decided
+    for contrasts in ([row.per_epoch for row in rows], [row.to_goal for row in rows]):
+        known = [(each, each.p_value) for each in contrasts if each and each.p_value is not None]
+        for (each, _own), adjusted in zip(known, holm([p_value for _each, p_value in known]), strict=True):
+            each.p_value = adjusted
+    return rows
+
+
+def _compared(combined: Study) -> Iterator[Compared]:
     restless = set(unsteady(combined.history).index)
-    return _judged_together(
-        [row for name, group in groups for row in _compared(str(name), group, combined.goal, restless)]
-    )
-
-
-def _judged_together(rows: list[Compared]) -> list[Compared]:
-    """Return the rows with the evidence of a column's differences adjusted, because the largest catch the eye."""
-    of_examples = iter(decided([row.examples.looks for row in rows if row.examples]))
-    per_epoch, to_goal = (_holm([getattr(row, name) for row in rows]) for name in ("per_epoch", "to_goal"))
-    return [
-        replace(
-            row,
-            examples_decided=next(of_examples) if row.examples else False,
-            per_epoch=of_epoch,
-            to_goal=of_goal,
-        )
-        for row, of_epoch, of_goal in zip(rows, per_epoch, to_goal, strict=True)
-    ]
-
-
-def _holm(contrasts: Sequence[Contrast | None]) -> list[Contrast | None]:
-    p_values = iter(holm([each.p_value for each in contrasts if each and each.p_value is not None]))
-    return [replace(each, p_value=next(p_values)) if each and each.p_value is not None else each for each in contrasts]
-
-
-def _compared(configuration: str, runs: pd.DataFrame, goal: Goal, restless: set[str]) -> Iterator[Compared]:
-    sweeps = {str(sweep): own for sweep, own in runs.groupby("sweep")}
-    for sweep, own in sweeps.items():
-        base = sweeps.get("A") if sweep != "A" else None
-        alike = None if goal.problem else base
-        pair = own if base is None else pd.concat([own, base])
-        yield Compared(
-            configuration=configuration,
-            sweep=sweep,
-            seconds_per_epoch=_known(own, "seconds_per_epoch"),
-            examples_to_goal=_known(own, "examples_to_goal"),
-            seconds_to_goal=_known(own, "own_seconds_to_goal"),
-            per_epoch=None if base is None else _contrast(own, base, "seconds_per_epoch"),
-            examples=None if alike is None else paired(alike, own, "examples_to_goal"),
-            examples_decided=False,
-            to_goal=None if alike is None else _contrast(own, alike, "own_seconds_to_goal"),
-            is_unsteady=base is not None and not restless.isdisjoint(pair["run_dir"]),
-        )
+    for configuration, runs in finished(combined).groupby("configuration", sort=False):
+        sweeps = {str(sweep): own for sweep, own in runs.groupby("sweep")}
+        for sweep, own in sweeps.items():
+            row = Compared(
+                str(configuration), sweep, _known(own, "seconds_per_epoch"), _known(own, "examples_to_goal"),
+                _known(own, "own_seconds_to_goal"),
+            )  # fmt: skip
+            if sweep != "A" and (base := sweeps.get("A")) is not None:
+                row.per_epoch = _contrast(own, base, "seconds_per_epoch")
+                row.is_unsteady = not restless.isdisjoint([*own["run_dir"], *base["run_dir"]])
+                if not combined.goal.problem:
+                    row.examples = paired(base, own, "examples_to_goal")
+                    row.to_goal = _contrast(own, base, "own_seconds_to_goal")
+            yield row
 
 
 def _known(runs: pd.DataFrame, column: str) -> Estimate:

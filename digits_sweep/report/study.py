@@ -179,6 +179,11 @@ def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd
     return runs.assign(configuration=[_name(row, words) for row in rows])
 
 
+def first_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the first run of every configuration, by its name."""
+    return runs.drop_duplicates("configuration").set_index("configuration")
+
+
 def with_short_rates(runs: pd.DataFrame) -> pd.DataFrame:
     """Return `runs` with rates that a rule has computed as 2.2361e-5, if that still tells them apart."""
     short = {
@@ -226,7 +231,7 @@ def odd_settings(runs: pd.DataFrame) -> dict[str, str]:
     `{"batch size 5": "lr 1e-6"}`: usual is what more than half of the configurations have that are alike but for it and
     their batch sizes.
     """
-    first = runs.drop_duplicates("configuration").set_index("configuration")
+    first = first_runs(runs)
     odd: dict[str, str] = {}
     for name in changing_with_batch_size(runs)[:1]:
         word = labels([name])[name]

@@ -1,15 +1,17 @@
-"""The report's tables: configurations, runs and sweeps side by side, for a page, a terminal and a pipe."""
+"""The report's tables: configurations, runs and sweeps side by side, for a page, a terminal and a pipe.
+
+A table is declared by its columns. On a terminal a column has a short title, and a cell may have shorter words.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from digits_sweep.errors import one_line
-from digits_sweep.report.pairs import Paired
-from digits_sweep.report.side_by_side import Compared, Contrast, compare
+from digits_sweep.report.side_by_side import Compared, compare
 from digits_sweep.report.statistics import (
     UNKNOWN,
     Estimate,
@@ -24,6 +26,7 @@ from digits_sweep.report.study import (
     GROWTH,
     Goal,
     Study,
+    first_runs,
     has_trained,
     labels,
     rows_of,
@@ -60,79 +63,127 @@ FIXED = ("batch_size", "lr", "weight_decay")
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: a figure, and in small print how certain it is; and the plain numbers for a program."""
+    """One cell: its text, in small print how certain it is, and the plain numbers for a program.
+
+    On a terminal it is `short`, if that is another text, and its interval stands below as `ends`.
+    """
 
     text: str
     note: str = ""
     value: Any = None
     low: float | None = None
     high: float | None = None
+    short: str = ""
+    ends: str = ""
 
     def __str__(self) -> str:
         return f"{self.text} ({self.note})" if self.note else self.text
 
 
 @dataclass(frozen=True)
-class Table:
-    """Titles and rows of cells. `names` are the titles for a program; `keys` says what each row is about.
+class Column:
+    """A column: its title, its name for a program, the cell for whatever a row is about, and its title on a terminal.
 
-    A column whose name is in `ranges` has the ends of an interval beside its value.
+    On a terminal there is none without a `short` title.
     """
 
-    header: list[str]
-    rows: list[list[Cell]]
-    names: list[str] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
+    title: str
+    name: str
+    make: Callable[[Any], Cell]
+    short: str = ""
 
-    def as_text(self) -> list[list[str]]:
-        """Return rows of text, the header first, the small print in brackets."""
-        return [self.header, *([str(cell) for cell in row] for row in self.rows)]
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows of cells; `keys` says what each row is about."""
+
+    columns: list[Column]
+    rows: list[list[Cell]]
+    keys: list[str]
+
+    @property
+    def header(self) -> list[str]:
+        """Return the titles of the columns."""
+        return [column.title for column in self.columns]
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the columns for a program."""
+        return [column.name for column in self.columns]
 
     @property
     def ranges(self) -> set[str]:
         """Return the names of the columns in which a cell has an interval."""
         return {name for row in self.rows for name, cell in zip(self.names, row, strict=True) if cell.low is not None}
 
+    def as_text(self) -> list[list[str]]:
+        """Return rows of text, the header first, the small print in brackets."""
+        return [self.header, *(list(map(str, row)) for row in self.rows)]
 
-Make = Callable[[Replicates], Cell]
+
+def table_of(columns: Iterable[Column], rows: Iterable[Any], key: Callable[[Any], str]) -> Table:
+    """Make a row of cells for each of the `rows`; `key` says what it is about."""
+    columns, rows = list(columns), list(rows)
+    return Table(columns, [[column.make(row) for column in columns] for row in rows], list(map(key, rows)))
+
+
+# --- Configurations.
 
 
 def configuration_table(study: Study) -> Table:
     """Make a row for every configuration: what differs between them, and what was measured."""
-    runs, noun = study.runs, noun_of(study.runs)
-    first = runs.drop_duplicates("configuration").set_index("configuration")
-    names = setting_columns(runs)
-    columns: list[tuple[str, str, Make]] = [
-        (title, name, lambda group, name=name: _setting(name, first.at[group.configuration, name]))  # type: ignore[misc]
-        for name, title in names.items()
+    runs, groups = study.runs, in_order(study)
+    first = first_runs(runs)
+
+    def of(name: str) -> Callable[[Replicates], Cell]:
+        return lambda group: _setting(name, first.at[group.configuration, name])
+
+    def size(group: Replicates) -> Cell:
+        return replace(of("batch_size")(group), short=shortened(group.configuration))
+
+    columns = [
+        Column(title, name, size if name == "batch_size" else of(name), title)
+        for name, title in setting_columns(runs).items()
     ]
-    columns += [
-        (up_to(noun, study.goal), "examples_to_goal", lambda group: _estimate(group.examples_to_goal, rounded)),
-        (_("iterations"), "iterations_to_goal", lambda group: _estimate(group.iterations_to_goal, rounded)),
-        (_("seconds"), "seconds_to_goal", lambda group: _estimate(group.seconds_to_goal, seconds)),
-        (_("reached"), "reached", _reached),
-    ]
-    for goal in other_goals(study):
-        estimates = to_another_goal(study, goal)
-        name = f"examples_to_{goal.measure}_{goal.threshold:g}"
-        columns.append((up_to(noun, goal), name, _from(estimates)))
-    columns += [
-        (first_epoch_title(runs), "first_epoch_below_threshold", lambda g: _estimate(g.epochs_to_threshold, number)),
-        (_("s/epoch"), "seconds_per_epoch", lambda group: _estimate(group.seconds_per_epoch, significant)),
-        (_("final loss"), "final_loss", lambda group: _at_the_stop(group, group.final_loss, ".4f")),
-        (_("test accuracy"), "test_accuracy", lambda group: _at_the_stop(group, group.test_accuracy, ".2%")),
-    ]
-    groups = in_order(study)
+    columns += _measured(study)
     if (runs["engine"] == OWN_LOOP).all():
         # It may have no epochs, no threshold and no classes.
-        empty = {name for title, name, make in columns if all(make(group).text == "-" for group in groups)}
-        columns = [each for each in columns if each[1] not in empty.intersection(OF_SOME)]
-    return Table(
-        [title for title, name, make in columns],
-        [[make(group) for title, name, make in columns] for group in groups],
-        [name for title, name, make in columns],
-        [group.configuration for group in groups],
-    )
+        columns = [
+            each for each in columns if each.name not in OF_SOME or {each.make(group).text for group in groups} != {"-"}
+        ]
+    return table_of(columns, groups, lambda group: group.configuration)
+
+
+def _measured(study: Study) -> list[Column]:
+    noun, (below, below_short) = noun_of(study.runs), _below(study.runs)
+
+    def of(name: str, write: Callable[[float], str]) -> Callable[[Replicates], Cell]:
+        return lambda group: _estimate(getattr(group, name), write)
+
+    def to(goal: Goal) -> Column:
+        estimates, name = to_another_goal(study, goal), f"examples_to_{goal.measure}_{goal.threshold:g}"
+        return Column(
+            up_to(noun, goal), name, lambda group: _estimate(estimates.get(group.configuration, UNKNOWN), rounded)
+        )
+
+    def epochs(group: Replicates) -> Cell:
+        return _estimate(group.epochs_to_threshold, number, f">{group.epochs}")
+
+    def at_the_stop(name: str, form: str) -> Callable[[Replicates], Cell]:
+        return lambda group: _at_the_stop(group, of(name, lambda value: number(value, form))(group))
+
+    iterations, took, reached, per_epoch = map(_, ("iterations", "seconds", "reached", "s/epoch"))
+    return [
+        Column(up_to(noun, study.goal), "examples_to_goal", of("examples_to_goal", rounded), noun),
+        Column(iterations, "iterations_to_goal", of("iterations_to_goal", rounded), iterations),
+        Column(took, "seconds_to_goal", of("seconds_to_goal", seconds), took),
+        Column(reached, "reached", _reached, reached),
+        *(to(goal) for goal in other_goals(study)),
+        Column(below, "first_epoch_below_threshold", epochs, below_short),
+        Column(per_epoch, "seconds_per_epoch", of("seconds_per_epoch", significant), per_epoch),
+        Column(_("final loss"), "final_loss", at_the_stop("final_loss", ".4f"), _("loss")),
+        Column(_("test accuracy"), "test_accuracy", at_the_stop("test_accuracy", ".2%"), _("test")),
+    ]
 
 
 def in_order(study: Study) -> list[Replicates]:
@@ -169,40 +220,42 @@ def to_another_goal(study: Study, goal: Goal) -> dict[str, Estimate]:
     }
 
 
-def _from(estimates: dict[str, Estimate]) -> Make:
-    return lambda group: _estimate(estimates.get(group.configuration, UNKNOWN), rounded)
-
-
 def _setting(name: str, value: Any) -> Cell:
     plain = None if pd.isna(value) else value.item() if hasattr(value, "item") else value
     return Cell(setting(name, value), value=plain)
 
 
-def _estimate(figure: Estimate, write: Callable[[float], str]) -> Cell:
+def _estimate(figure: Estimate, write: Callable[[float], str], missed: str = "-") -> Cell:
+    """Write a median with its interval; what was not reached is `missed` on a terminal."""
     if not figure.runs:
         return Cell("-")
-    numbers = [each if math.isfinite(each) else None for each in (figure.median, figure.low, figure.high)]
-    value, low, high = numbers if figure.runs > 1 else (numbers[0], None, None)
-    return Cell(write(figure.median), interval(figure, write), value, low, high)
+    numbers = (figure.median, figure.low, figure.high)
+    value, low, high = (each if math.isfinite(each) else None for each in numbers)
+    short, least, most = (missed if math.isinf(each) else write(each) for each in numbers)
+    if figure.runs < 2:
+        return Cell(write(figure.median), value=value, short=short)
+    least, most = (text.removesuffix(" s") for text in (least, most))
+    ends = "" if least == most else f">{least}" if most == "-" else f"{least}-{most}"
+    return Cell(write(figure.median), interval(figure, write), value, low, high, short, ends)
 
 
-def _at_the_stop(group: Replicates, figure: Estimate, form: str) -> Cell:
-    """Write a figure of the end of the runs, and that they ended before their last epoch if they did."""
-    usual = _estimate(figure, lambda value: number(value, form))
+def _at_the_stop(group: Replicates, usual: Cell) -> Cell:
+    """Say of a figure of the end of the runs that they ended before their last epoch, if they did."""
     stopped = _("at the stop of {share}", share=share(group.stopped, group.runs)) if group.stopped else ""
-    return Cell(usual.text, "; ".join(filter(None, [usual.note, stopped])), usual.value, usual.low, usual.high)
+    return replace(usual, note="; ".join(filter(None, [usual.note, stopped])))
 
 
 def _reached(group: Replicates) -> Cell:
+    if not group.known:
+        return Cell(_("unknown"), _("{count} unknown", count=group.runs))
     low, high = group.reached_share
     ends = {"low": localized(f"{low:.0%}"), "high": localized(f"{high:.0%}")}
-    notes = [_("{low} to {high}", **ends)] if group.known > 1 else []
+    several = group.known > 1
+    notes = [_("{low} to {high}", **ends)] if several else []
     notes += [_("{count} with a class never predicted", count=group.dead)] if group.dead else []
     notes += [_("{count} unknown", count=group.runs - group.known)] if group.known < group.runs else []
-    of = share(group.reached, group.known) if group.known else _("unknown")
-    several = group.known > 1
-    value = group.reached / group.known if group.known else None
-    return Cell(of, "; ".join(notes), value, low if several else None, high if several else None)
+    figure = Cell(share(group.reached, group.known), "; ".join(notes), group.reached / group.known)
+    return replace(figure, low=low, high=high, ends=f"{low:.0%}-{high:.0%}") if several else figure
 
 
 def significant(value: float) -> str:
@@ -218,73 +271,65 @@ def significant(value: float) -> str:
 
 def comparison_table(combined: Study) -> Table:
     """Make a row for every configuration and sweep, each figure compared with the first sweep's."""
-    header = [_("configuration"), _("sweep"), _("s/epoch"), _("against A")]
-    header += [up_to(_("seconds"), combined.goal), _("against A")]
-    header += [up_to(noun_of(combined.runs), combined.goal), _("against A")]
-    names = ["configuration", "sweep", "seconds_per_epoch", "per_epoch_against_a", "seconds_to_goal"]
-    names += ["seconds_against_a", "examples_to_goal", "examples_against_a"]
-    compared = compare(combined)
-    rows = [
-        [
-            Cell(row.configuration, value=row.configuration),
-            Cell(row.sweep, value=row.sweep),
-            _median(row.seconds_per_epoch, seconds),
-            _contrast(row.per_epoch, row.is_unsteady),
-            _median(row.seconds_to_goal, seconds),
-            _contrast(row.to_goal, row.is_unsteady) if row.to_goal else _incomparable(row, combined.goal),
-            _median(row.examples_to_goal, rounded),
-            _paired(row.examples, row.examples_decided) if row.examples else _incomparable(row, combined.goal),
-        ]
-        for row in compared
-    ]
-    return Table(header, rows, names, [row.configuration for row in compared])
+    goal, against = combined.goal, _("against A")
+
+    def of_goal(row: Compared, figure: Cell) -> Cell:
+        return Cell(_("another goal")) if goal.problem and row.per_epoch else figure
+
+    columns = [
+        Column(_("configuration"), "configuration", lambda row: Cell(row.configuration, value=row.configuration)),
+        Column(_("sweep"), "sweep", lambda row: Cell(row.sweep, value=row.sweep)),
+        Column(_("s/epoch"), "seconds_per_epoch", lambda row: _median(row.seconds_per_epoch, seconds)),
+        Column(against, "per_epoch_against_a", lambda row: _contrast(row, "per_epoch")),
+        Column(up_to(_("seconds"), goal), "seconds_to_goal", lambda row: _median(row.seconds_to_goal, seconds)),
+        Column(against, "seconds_against_a", lambda row: of_goal(row, _contrast(row, "to_goal"))),
+        Column(up_to(noun_of(combined.runs), goal), "examples_to_goal",
+               lambda row: _median(row.examples_to_goal, rounded)),
+        Column(against, "examples_against_a", lambda row: of_goal(row, _paired(row))),
+    ]  # fmt: skip
+    return table_of(columns, compare(combined), lambda row: row.configuration)
 
 
 def _median(figure: Estimate, write: Callable[[float], str]) -> Cell:
     return Cell(write(figure.median), value=figure.median if math.isfinite(figure.median) else None)
 
 
-def _incomparable(row: Compared, goal: Goal) -> Cell:
-    return Cell(_("another goal") if goal.problem and row.per_epoch else "")
-
-
-def _contrast(contrast: Contrast | None, is_unsteady: bool) -> Cell:
+def _contrast(row: Compared, name: str) -> Cell:
     """Write `1.23 times as fast`, and whether that is more than the noise between runs and was timed steadily."""
+    contrast = getattr(row, name)
     if contrast is None:
         return Cell("")
     ratio = contrast.ratio
     if math.isnan(ratio):
         return Cell(_("neither reaches it"))
-    if math.isinf(ratio):
-        return Cell(_("reached; not in A"))
-    if not ratio:
-        return Cell(_("not reached"))
-    notes = [_("timed unsteadily")] if is_unsteady else []
-    if contrast.p_value is None:
-        notes.append(_("too few runs to tell from noise"))
-    else:
-        notes.append(
-            _(
-                "more than the noise, p = {p:.2g}" if contrast.is_significant else "within the noise, p = {p:.2g}",
-                p=contrast.p_value,
-            )
+    if math.isinf(ratio) or not ratio:
+        return Cell(_("reached; not in A") if ratio else _("not reached"))
+    notes = [_("timed unsteadily")] if row.is_unsteady else []
+    notes.append(
+        _("too few runs to tell from noise")
+        if contrast.p_value is None
+        else _(
+            "more than the noise, p = {p:.2g}" if contrast.is_significant else "within the noise, p = {p:.2g}",
+            p=contrast.p_value,
         )
+    )
     return Cell(_("{ratio} times as fast", ratio=localized(f"{ratio:.3g}")), "; ".join(notes), ratio)
 
 
-def _paired(pairs: Paired, is_decided: bool) -> Cell:
+def _paired(row: Compared) -> Cell:
     """Write `1.14 times as many`, and in how many pairs of runs with the same seed."""
-    ratio = pairs.ratio.median
-    often = _(
-        "fewer in {share} seeds, more than the noise" if is_decided else "fewer in {share} seeds, undecided",
-        share=share(pairs.larger, pairs.pairs),
-    )
+    pairs = row.examples
+    if pairs is None:
+        return Cell("")
     if pairs.smaller == pairs.larger == 0:
         return Cell(_("the same"), _("in {seeds}", seeds=counted(pairs.pairs, "seed")), 1.0)
-    if math.isinf(ratio):
-        return Cell(_("not reached"), often)
-    if not ratio:
-        return Cell(_("reached; not in A"), often)
+    ratio = pairs.ratio.median
+    often = _(
+        "fewer in {share} seeds, more than the noise" if row.examples_decided else "fewer in {share} seeds, undecided",
+        share=share(pairs.larger, pairs.pairs),
+    )
+    if math.isinf(ratio) or not ratio:
+        return Cell(_("not reached") if ratio else _("reached; not in A"), often)
     return Cell(_("{ratio} times as many", ratio=localized(f"{ratio:.3g}")), often, ratio)
 
 
@@ -292,26 +337,37 @@ def _paired(pairs: Paired, is_decided: bool) -> Cell:
 
 
 def run_table(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> Table:
-    """Make a row for every run of a study's `runs`, in its order.
+    """Make a row for every run of a study's `runs`, in its order, its name first.
 
     Settings that differ between the runs have a column besides the `fixed` ones.
     """
-    varying = differing(runs, fixed)
-    titles = {"batch_size": _("batch size"), "lr": _("lr"), "weight_decay": _("weight decay")}
-    header = [*(titles[name] for name in fixed), _("s/epoch"), first_epoch_title(runs)]
-    header += [_("{noun} to it", noun=noun_of(runs)), _("final loss"), _("test accuracy")]
-    names = [*fixed, "seconds_per_epoch", "first_epoch_below_threshold", "examples_to_goal", "final_loss"]
-    names += ["test_accuracy", *(hint := _of_hints(runs)), *varying, "status"]
-    header += [_("hint") for _name in hint]
-    rows = [_run_cells(run, fixed, [*hint, *varying]) for run in runs.to_dict("records")]
-    return Table([*header, *labels(varying).values(), _("status")], rows, names, list(runs["run_dir"].astype(str)))
+    noun, (below, below_short), varying = noun_of(runs), _below(runs), labels(differing(runs, fixed))
+    # A run has a hint if its gradients were measured.
+    hint = {"batch_size_hint": _("hint")} if runs["batch_size_hint"].notna().any() else {}
+    titles = {
+        "batch_size": (_("batch size"), _("batch")),
+        "lr": (_("lr"), _("lr")),
+        "weight_decay": (_("weight decay"), _("decay")),
+    }
 
+    def of(name: str) -> Callable[[dict[Any, Any]], Cell]:
+        return lambda run: _setting(name, run[name])
 
-def named_table(runs: pd.DataFrame) -> list[list[str]]:
-    """Return rows of text, the header first: the name of every run, and its row in the table of runs."""
-    table = run_table(runs)
-    rows = [[name, *map(str, row)] for name, row in zip(table.keys, table.rows, strict=True)]
-    return [[_("run"), *table.header], *rows]
+    def figure(name: str, write: Callable[[Any], str]) -> Callable[[dict[Any, Any]], Cell]:
+        return lambda run: Cell("-") if pd.isna(run[name]) else Cell(write(run[name]), value=run[name])
+
+    columns = [
+        Column(_("run"), "run_dir", lambda run: Cell(str(run["run_dir"]), value=run["run_dir"]), _("run")),
+        *(Column(titles[name][0], name, of(name), titles[name][1]) for name in fixed),
+        Column(_("s/epoch"), "seconds_per_epoch", _seconds_per_epoch, _("s/epoch")),
+        Column(below, "first_epoch_below_threshold", _first_epoch, below_short),
+        Column(_("{noun} to it", noun=noun), "examples_to_goal", figure("examples_to_goal", rounded), noun),
+        Column(_("final loss"), "final_loss", figure("final_loss", lambda loss: cell(loss, ".4f")), _("loss")),
+        Column(_("test accuracy"), "test_accuracy", figure("test_accuracy", lambda of: cell(of, ".2%")), _("test")),
+        *(Column(label, name, of(name), label) for name, label in {**hint, **varying}.items()),
+        Column(_("status"), "status", _outcome, _("status")),
+    ]
+    return table_of(columns, runs.to_dict("records"), lambda run: str(run["run_dir"]))
 
 
 def differing(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> list[str]:
@@ -324,54 +380,49 @@ def differing(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> list[str]:
     ]
 
 
-def _of_hints(runs: pd.DataFrame) -> list[str]:
-    """Return the column of the hints, if a run has one."""
-    return ["batch_size_hint"] if runs["batch_size_hint"].notna().any() else []
-
-
-def _run_cells(run: dict[Any, Any], fixed: Sequence[str], others: Sequence[str]) -> list[Cell]:
-    def plain(name: str) -> Any:
-        return None if pd.isna(run[name]) else run[name]
-
-    took = "-" if pd.isna(run["seconds_per_epoch"]) else significant(float(run["seconds_per_epoch"]))
-    examples = "-" if pd.isna(run["examples_to_goal"]) else rounded(run["examples_to_goal"])
-    return [
-        *(_setting(name, run[name]) for name in fixed),
-        Cell(took + _concurrent(run["concurrent_runs"]), value=plain("seconds_per_epoch")),
-        Cell(_first_epoch(run), value=plain("first_epoch_below_threshold")),
-        Cell(examples, value=plain("examples_to_goal")),
-        Cell(cell(run["final_loss"], ".4f"), value=plain("final_loss")),
-        Cell(cell(run["test_accuracy"], ".2%"), value=plain("test_accuracy")),
-        *(_setting(name, run[name]) for name in others),
-        Cell(outcome(run), value=plain("status")),
-    ]
-
-
-def outcome(run: "dict[Any, Any] | pd.Series") -> str:
-    """Write how a run ended, and why if there is a reason: `failed: OSError: no space left`."""
-    return ": ".join(_(cell(run[name])) for name in ("status", "ended", "error") if not pd.isna(run[name]))
-
-
-def _first_epoch(run: dict[Any, Any]) -> str:
-    """Write the epoch, or that it was not reached, which is not the same as no figure at all."""
-    if not pd.isna(run["first_epoch_below_threshold"]):
-        return str(run["first_epoch_below_threshold"])
-    if pd.isna(run["epochs"]) or run["epochs"] == 0:
-        return "-"
-    return _("not reached in {epochs}", epochs=counted(run["epochs"], "epoch"))
-
-
-def _concurrent(runs: Any) -> str:
+def _seconds_per_epoch(run: dict[Any, Any]) -> Cell:
     """Runs at the same time share cores and caches: their seconds are not those of a run alone."""
-    return "" if pd.isna(runs) or runs < 2 else _(" ({count} at once)", count=runs)
+    if pd.isna(took := run["seconds_per_epoch"]):
+        return Cell("-")
+    together = _(" ({count} at once)", count=run["concurrent_runs"]) if _is_together(run) else ""
+    text = significant(float(took))
+    return Cell(f"{text}{together}", value=took, short=f"{text}*" if together else "")
 
 
-def first_epoch_title(runs: pd.DataFrame) -> str:
-    """Return the title of the column with the first epoch below the threshold."""
+def _is_together(run: dict[Any, Any]) -> bool:
+    return not pd.isna(run["concurrent_runs"]) and run["concurrent_runs"] > 1
+
+
+def _first_epoch(run: dict[Any, Any]) -> Cell:
+    """Write the epoch, or that it was not reached, which is not the same as no figure at all."""
+    if not pd.isna(epoch := run["first_epoch_below_threshold"]):
+        return Cell(str(epoch), value=epoch)
+    if pd.isna(run["epochs"]) or run["epochs"] == 0:
+        return Cell("-")
+    missed = _("not reached in {epochs}", epochs=counted(run["epochs"], "epoch"))
+    return Cell(missed, short=f">{run['epochs']}" if is_miss(run) else "-")
+
+
+def is_miss(run: dict[Any, Any]) -> bool:
+    """Return whether a run was trained to its end and did not get below the threshold."""
+    has_ended = run["status"] in {status.value for status in Status if status.has_ended}
+    return (
+        has_ended and pd.isna(run["first_epoch_below_threshold"]) and not pd.isna(run["epochs"]) and run["epochs"] > 0
+    )
+
+
+def _outcome(run: dict[Any, Any]) -> Cell:
+    """Write how a run ended, and why if there is a reason: `failed: OSError: no space left`."""
+    parts = [_(cell(run[name])) for name in ("status", "ended", "error") if not pd.isna(run[name])]
+    return Cell(": ".join(parts), value=None if pd.isna(run["status"]) else run["status"], short=parts[0])
+
+
+def _below(runs: pd.DataFrame) -> tuple[str, str]:
+    """Return the titles of the column with the first epoch below the threshold."""
     thresholds = runs["loss_threshold"].dropna().unique()
-    if len(thresholds) == 1:
-        return _("first epoch < {threshold:g}", threshold=thresholds[0])
-    return _("first epoch below threshold")
+    if len(thresholds) != 1:
+        return _("first epoch below threshold"), _("epoch")
+    return _("first epoch < {threshold:g}", threshold=thresholds[0]), _("epoch<{threshold:g}", threshold=thresholds[0])
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -385,11 +436,7 @@ def as_markdown(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-# --- On a terminal: short titles, the name first, and below what has to be said in words.
-
-MISSED = ">30: not reached in 30 epochs, and so on"
-TOGETHER = "*: together with other runs on one machine"
-INTERVALS = "second lines: the interval that contains the median, see the page"
+# --- On a terminal: short titles, and below what has to be said in words.
 
 
 @dataclass(frozen=True)
@@ -402,115 +449,54 @@ class ForTerminal:
     optional: list[str]
 
 
+def _for_terminal(table: Table, notes: Iterable[str], optional: Sequence[str], left_out: Sequence[str]) -> ForTerminal:
+    """Leave out columns by their names, and write the others with what is short; intervals stand in a row below."""
+    shown = [place for place, each in enumerate(table.columns) if each.short and each.name not in left_out]
+    titles = {table.columns[place].name: table.columns[place].short for place in shown}
+    rows = []
+    for cells in ([row[place] for place in shown] for row in table.rows):
+        rows.append([each.short or each.text for each in cells])
+        if any(each.ends for each in cells):
+            rows.append([each.ends for each in cells])
+    return ForTerminal(list(titles.values()), rows, list(notes), [titles[name] for name in optional if name in titles])
+
+
 def runs_for_terminal(runs: pd.DataFrame) -> ForTerminal:
     """Make a row for every run of a study's `runs`. A column that differs between them gives way to none."""
-    varying, noun, hint = differing(runs), noun_of(runs), _of_hints(runs)
-    names = [*(_("hint") for _name in hint), *labels(varying).values()]
-    lr, decay, loss, test, status = map(_, ("lr", "decay", "loss", "test", "status"))
-    header = [_("run"), _("batch"), lr, decay, _("s/epoch"), _below(runs), noun, loss, test, *names, status]
-    cells = runs.to_dict("records")
-    alike = [title for title, name in {decay: "weight_decay", lr: "lr"}.items() if runs[name].nunique() < 2]
+    alike = [name for name in ("weight_decay", "lr") if runs[name].nunique() < 2]
     # What was swept is in a run's name too.
-    return ForTerminal(
-        header, [_terminal_row(run, [*hint, *varying]) for run in cells], list(_notes(cells)),
-        [*alike, test, status, loss, noun, *reversed(names)],
-    )  # fmt: skip
-
-
-def _terminal_row(run: dict[Any, Any], others: Sequence[str]) -> list[str]:
-    together = not pd.isna(run["concurrent_runs"]) and run["concurrent_runs"] > 1
-    return [
-        str(run["run_dir"]),
-        *(setting(name, run[name]) for name in FIXED),
-        cell(run["seconds_per_epoch"], ".3g") + ("*" if together else ""),
-        _epoch(run),
-        "-" if pd.isna(run["examples_to_goal"]) else rounded(run["examples_to_goal"]),
-        cell(run["final_loss"], ".4f"),
-        cell(run["test_accuracy"], ".2%"),
-        *(setting(name, run[name]) for name in others),
-        _(cell(run["status"])),
+    optional = [
+        *alike,
+        "test_accuracy",
+        "status",
+        "final_loss",
+        "examples_to_goal",
+        *reversed(differing(runs)),
+        "batch_size_hint",
     ]
-
-
-def _epoch(run: dict[Any, Any]) -> str:
-    """Write the first epoch below the threshold, `>30` if it was not reached in 30; a dash: the run has not ended."""
-    if not pd.isna(run["first_epoch_below_threshold"]):
-        return str(run["first_epoch_below_threshold"])
-    return f">{run['epochs']}" if is_miss(run) else "-"
-
-
-def is_miss(run: dict[Any, Any]) -> bool:
-    """Return whether a run was trained to its end and did not get below the threshold."""
-    has_ended = run["status"] in {status.value for status in Status if status.has_ended}
-    return (
-        has_ended and pd.isna(run["first_epoch_below_threshold"]) and not pd.isna(run["epochs"]) and run["epochs"] > 0
-    )
-
-
-def _below(runs: pd.DataFrame) -> str:
-    thresholds = runs["loss_threshold"].dropna().unique()
-    return _("epoch<{threshold:g}", threshold=thresholds[0]) if len(thresholds) == 1 else _("epoch")
+    return _for_terminal(run_table(runs), _notes(runs.to_dict("records")), optional, ())
 
 
 def _notes(runs: Sequence[dict[Any, Any]]) -> Iterator[str]:
     if any(map(is_miss, runs)):
-        yield _(MISSED)
-    if any(not pd.isna(run["concurrent_runs"]) and run["concurrent_runs"] > 1 for run in runs):
-        yield _(TOGETHER)
+        yield _(">30: not reached in 30 epochs, and so on")
+    if any(map(_is_together, runs)):
+        yield _("*: together with other runs on one machine")
     ends: dict[str, list[str]] = {}
     for run in runs:
         if not (pd.isna(run["ended"]) and pd.isna(run["error"])):
-            ends.setdefault(outcome(run), []).append(str(run["run_dir"]))
+            ends.setdefault(_outcome(run).text, []).append(str(run["run_dir"]))
     for words, names in ends.items():
         yield f"{listed(names)}: {words}"
 
 
 def configurations_for_terminal(study: Study) -> ForTerminal:
     """Make two rows for every configuration of several seeds: the medians, and their intervals."""
-    runs, groups = study.runs, in_order(study)
-    noun, (size, *others) = noun_of(runs), setting_columns(runs).items()
-    first = runs.drop_duplicates("configuration").set_index("configuration")
-    in_names = set(telling_apart(runs))
-    beside = {name: title for name, title in others if name not in in_names}
-    iterations, took, reached = map(_, ("iterations", "seconds", "reached"))
-    per_epoch, loss, test = map(_, ("s/epoch", "loss", "test"))
-    header = [size[1], *beside.values(), noun, iterations, took, reached, _below(runs), per_epoch, loss, test]
-    rows = []
-    for group in groups:
-        own = [setting(name, first.at[group.configuration, name]) for name in beside]
-        for index, (name, *cells) in enumerate(_terminal_rows(group)):
-            rows.append([name, *(own if index == 0 else [""] * len(own)), *cells])
-    missed = [_(MISSED)] if any(math.isinf(group.epochs_to_threshold.high) for group in groups) else []
-    several = [_(INTERVALS)] if any(group.runs > 1 for group in groups) else []
-    optional = [iterations, test, loss, per_epoch, reached, took]
-    return ForTerminal(header, rows, [*missed, *several], optional)
-
-
-def _terminal_rows(group: Replicates) -> Iterator[list[str]]:
-    def epochs(value: float) -> str:
-        return f">{group.epochs}" if math.isinf(value) else f"{value:g}"
-
-    columns: list[tuple[Estimate, Callable[[float], str]]] = [
-        (group.examples_to_goal, rounded),
-        (group.iterations_to_goal, rounded),
-        (group.seconds_to_goal, seconds),
-        (group.epochs_to_threshold, epochs),
-        (group.seconds_per_epoch, lambda value: localized(f"{value:.3g}")),
-        (group.final_loss, lambda value: localized(f"{value:.4f}")),
-        (group.test_accuracy, lambda value: localized(f"{value:.2%}")),
-    ]
-    medians = [_dashed(write(figure.median)) for figure, write in columns]
-    yield [shortened(group.configuration), *medians[:3], share(group.reached, group.known), *medians[3:]]
-    if group.runs > 1:
-        ends = [_range(figure, write) for figure, write in columns]
-        low, high = group.reached_share
-        yield ["", *ends[:3], f"{low:.0%}-{high:.0%}", *ends[3:]]
-
-
-def _range(figure: Estimate, write: Callable[[float], str]) -> str:
-    low, high = (_dashed(write(value)).removesuffix(" s") for value in (figure.low, figure.high))
-    return "" if figure.runs < 2 or low == high else f"{low}-{high}" if high != "-" else f">{low}"
-
-
-def _dashed(text: str) -> str:
-    return "-" if text in (_("not reached"), "nan", "nan%") else text
+    groups, notes = groups_of(study), []
+    if any(math.isinf(group.epochs_to_threshold.high) for group in groups):
+        notes.append(_(">30: not reached in 30 epochs, and so on"))
+    if any(group.runs > 1 for group in groups):
+        notes.append(_("second lines: the interval that contains the median, see the page"))
+    optional = ["iterations_to_goal", "test_accuracy", "final_loss", "seconds_per_epoch", "reached", "seconds_to_goal"]
+    # The name of a configuration has what tells it apart.
+    return _for_terminal(configuration_table(study), notes, optional, telling_apart(study.runs))

@@ -57,14 +57,19 @@ WITHOUT_USE = re.compile(
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: what stands above it, below it, and in its place for who cannot see it; its table and specification."""
+    """A figure: what stands above it and below it; its table and specification; and a `text` in its place, if any."""
 
     name: str
     title: str
     caption: str
-    text: str
     table: pd.DataFrame
     spec: Spec
+    text: str = ""
+
+    @property
+    def alternative(self) -> str:
+        """Return what stands in its place for who cannot see it."""
+        return self.text or _("{title}; all numbers are in the tables.", title=self.title)
 
     @property
     def is_wide(self) -> bool:
@@ -97,7 +102,7 @@ class Figure:
         still = json.dumps(self.whole()).replace(f', "params": [{json.dumps(MOVES)}]', "")
         drawing = WITHOUT_USE.sub("", vl_convert.vegalite_to_svg(still))
         drawing = PLACES.sub(lambda place: re.sub(r"(\d+\.\d)\d+", r"\1", place[0]), drawing)
-        return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(printable(self.text))}"', 1)
+        return drawing.replace("<svg", f'<svg role="img" aria-label="{escape(printable(self.alternative))}"', 1)
 
     def save(self, path: Path | str) -> None:
         """Write it as a file, .svg, .png or .pdf. Raises ValueError for another ending, OSError if it cannot write."""
@@ -125,7 +130,7 @@ class Figure:
         return {
             MIME: json.loads(specification),
             "image/svg+xml": vl_convert.vegalite_to_svg(specification, vl_version=VERSION),
-            "text/plain": f"{self.title}. {self.text}",
+            "text/plain": f"{self.title}. {self.alternative}",
         }
 
 
@@ -269,11 +274,19 @@ def spec_of(layers: Sequence[Spec], layout: Layout | None, height: int = HEIGHT,
     return {**base, "facet": facet, "columns": columns, "spec": {**inner, "height": min(height, 190)}}
 
 
+def marks(kind: str, encoding: Spec, **options: Any) -> Spec:
+    """Return a layer with a point for each row of a kind: an open one if its run missed the goal."""
+    is_open = {"condition": {"test": "datum.missed", "value": 0}, "value": 1}
+    filled = {**encoding, "fill": encoding["color"], "fillOpacity": is_open}
+    return layer("point", kind, filled, strokeWidth=1.5, **options)
+
+
+def bars(kind: str, encoding: Spec, size: float = 2) -> Spec:
+    """Return a layer with the interval of each row of a kind, from `low` to `high`."""
+    ends = {"y": {**encoding["y"], "field": "low"}, "y2": {"field": "high"}}
+    return layer("rule", kind, {name: encoding[name] for name in ("x", "color") if name in encoding} | ends, size=size)
+
+
 def of_kind(kind: str, value: Any, otherwise: Any) -> Spec:
     """Return the encoding that gives rows of a kind one value, and the others another."""
     return {"condition": {"test": f"datum.kind == '{kind}'", "value": value}, "value": otherwise}
-
-
-def open_if_missed() -> Spec:
-    """Return the encoding of a mark that is open if its run missed the goal."""
-    return {"condition": {"test": "datum.missed", "value": 0}, "value": 1}

@@ -122,16 +122,17 @@ def number(value: float, form: str = "g") -> str:
     return _("not reached") if math.isinf(value) else cell(value, form)
 
 
-def rounded(count: float) -> str:
-    """Write a large number to three digits: `46,600`; infinity as `not reached`."""
+def rounded(count: float, digits: int = 3) -> str:
+    """Write a large number to three digits, or another number of them: `46,600`; infinity as `not reached`."""
     if not math.isfinite(count):
         return _("not reached") if math.isinf(count) else "-"
-    return localized(f"{float(f'{count:.3g}'):,.0f}" if count >= 100 else f"{count:.3g}")
+    text = f"{count:.{digits}g}"
+    return localized(f"{float(text):,.0f}" if count >= 10 ** (digits - 1) else text)
 
 
 def two_digits(value: float) -> str:
     """Write a number to two digits: `250`, `0.57`."""
-    return localized(f"{float(f'{value:.2g}'):,.0f}" if value >= 10 else f"{value:.2g}")
+    return rounded(value, digits=2)
 
 
 def times(ratio: float) -> str:

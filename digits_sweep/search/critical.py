@@ -15,7 +15,7 @@ from digits_sweep.config.plan import PlannedRun, plan
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
 from digits_sweep.config.text import as_override, expand_home, key_of, to_text
 from digits_sweep.errors import CannotResume, CannotSearch, NewerFormat, UnreadableRecord, as_csv
-from digits_sweep.report.critical import branch_sentence, branches_of, sentences
+from digits_sweep.report.critical import branch_sentence, branches_of, details, headline
 from digits_sweep.report.page import write_page
 from digits_sweep.report.study import load_study
 from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
@@ -270,7 +270,7 @@ class Critical:
             study.screen.table(*shown(goal, steps))
         checked_answers = self._answers(study, sizes)
         write_answers(folder, checked_answers)
-        for line in sentences(checked_answers):
+        for line in [headline(checked_answers), *details(checked_answers)]:
             study.screen.say(line)
         if self.request.settings.branch:
             self._branch(study, sizes)

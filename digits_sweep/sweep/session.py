@@ -17,7 +17,7 @@ from digits_sweep.data.loading import changed, load, make_ready, name_of
 from digits_sweep.errors import DataUnavailable, FolderInUse, InvalidConfig
 from digits_sweep.report.sentences import hint_sentences
 from digits_sweep.report.study import study_of
-from digits_sweep.report.tables import named_table, runs_for_terminal
+from digits_sweep.report.tables import run_table, runs_for_terminal
 from digits_sweep.report.warnings import seeds_so_far
 from digits_sweep.report.words import listed
 from digits_sweep.results.changes import flush_folder
@@ -222,7 +222,7 @@ def finish(planned: Plan, sweep: RecordedSweep, screen: Screen, before: Mapping[
         found = runs_for_terminal(runs)
         screen.table(found.header, found.rows, found.notes, found.optional)
     else:
-        header, *rows = named_table(runs)
+        header, *rows = run_table(runs).as_text()
         screen.table(header, rows)
     for sentence in (*filter(None, [seeds_so_far(study)]), *hint_sentences(study)):
         screen.say(sentence)

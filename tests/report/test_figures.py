@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from digits_sweep.config.schema import softmax_floor
-from digits_sweep.report.figures import figures, losses_of, spread
+from digits_sweep.report.figures import figures, losses_of
 from digits_sweep.report.layout import layout_of
+from digits_sweep.report.lines import spread
 from digits_sweep.report.page import page
 from digits_sweep.report.side_by_side import combine, with_sweep_names
 from digits_sweep.report.study import loss_floor
@@ -116,7 +117,7 @@ def test_every_figure_draws_and_its_table_is_the_pages(tmp_path, kind):
         svg = figure.svg()
         assert svg.startswith('<svg role="img" aria-label="')
         assert not re.search("NaN|Infinity|undefined", svg)
-        assert all((figure.title, figure.caption, figure.text)) or figure.name == "loss-seconds"
+        assert all((figure.title, figure.caption, figure.alternative))
         rows = figure.rows()
         json.dumps(rows, allow_nan=False)
         assert {row["run"] for row in rows if row.get("run")} <= runs

@@ -10,7 +10,7 @@ from string import Formatter
 
 import pytest
 
-from digits_sweep.report import study, words
+from digits_sweep.report import study, warnings, words
 from digits_sweep.report.page import OF_THE_SCRIPT, write_page
 from digits_sweep.report.study import load_study
 from digits_sweep.report.words import ENGLISH, LANGUAGES, _, catalogue, in_language, rounded, seconds
@@ -26,6 +26,7 @@ TEMPLATE = (REPORT / "templates" / "page.html.j2").read_text(encoding="utf-8")
 # What is said of a value that code elsewhere has.
 ELSEWHERE = {
     *study.MEASURES.values(),
+    *warnings.OF_A_RUN.values(),
     *("train loss", "train error", "test loss", "test error", "machine", "system", "versions", "commit", "sweep"),
     *(column.mixture for column in COLUMNS if column.mixture),
     *map(str, Status),

@@ -2,13 +2,13 @@
 
 import pytest
 
-from digits_sweep.report.tables import as_markdown, configuration_table, named_table
+from digits_sweep.report.tables import as_markdown, configuration_table, run_table
 from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 
 def short(sweep) -> list[dict[str, str]]:
-    header, *rows = named_table(finished(sweep).runs)
+    header, *rows = run_table(finished(sweep).runs).as_text()
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 

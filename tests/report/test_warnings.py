@@ -27,12 +27,12 @@ def test_if_nothing_went_wrong_there_is_no_warning(tmp_path):
         ({"status": "diverged", "final_loss": "nan"}, "a diverged: the mean loss of epoch 2 is nan."),
         (
             {"status": "interrupted"},
-            "a was interrupted after 2 epochs or is still running; the medians leave it out.",
+            "Interrupted after 2 epochs, or still running: a; left out of the medians.",
         ),
-        ({"resumed_after": [1]}, "a was resumed 1 time: "),
+        ({"resumed_after": [1]}, "Resumed 1 time: a; the losses are those of an uninterrupted run"),
         (
             {"test_answers": [120, 120, 120, 120, 0, 0, 130, 130, 130, 130]},
-            "a never predicts 4 and 5. With the softmax, every class of 10 that is never predicted costs about 0.1 of",
+            "Classes that are never predicted: a (4 and 5). With the softmax, every class of 10 that is",
         ),
         ({"concurrent_runs": 2}, "1 run shared the machine (up to 2 at once)"),
     ],
@@ -86,16 +86,16 @@ def test_a_kind_of_warning_is_one_line_that_lists_its_runs(tmp_path):
     for seed in range(6):
         add_run(tmp_path, f"{seed}", [2.0, 1.7, *[1.6613] * 8], seed=seed, test_answers=[0, *[111] * 9])
     found = only_warning(finished(tmp_path))
-    assert found.startswith("6 runs have classes that they never predict; their losses are on a plateau: 0 (0), 1 (0)")
+    assert found.startswith("Classes that are never predicted, with the loss on a plateau: 0 (0), 1 (0)")
 
 
 @pytest.mark.parametrize(
     ("columns", "start"),
     [
-        ({"status": "failed", "error": "OSError: full"}, "2 runs failed (a and b): OSError: full"),
-        ({"status": "diverged", "final_loss": "nan"}, "2 runs diverged: a and b."),
-        ({"status": "interrupted"}, "2 runs were interrupted or are still running; the medians leave them out: a and"),
-        ({"resumed_after": [1]}, "2 runs were resumed: "),
+        ({"status": "failed", "error": "OSError: full"}, "a and b failed after 2 epochs: OSError: full"),
+        ({"status": "diverged", "final_loss": "nan"}, "a and b diverged: the mean loss of epoch 2 is nan."),
+        ({"status": "interrupted"}, "Interrupted after 2 epochs, or still running: a and b; left out of the medians."),
+        ({"resumed_after": [1]}, "Resumed 1 time: a and b; "),
     ],
 )
 def test_runs_that_ended_alike_share_a_line(tmp_path, columns, start):
