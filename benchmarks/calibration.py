@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=PAGE, help="the file to write (default: docs/calibration.md)")
     read = parser.parse_args(arguments)
     started, parts = time.monotonic(), sections()
-    # A process that is forked beside threads may wait for ever.
+    # Small matrices on many threads wait for one another; and a process that is forked beside threads, for ever.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     started_anew = get_context("spawn")
     with ProcessPoolExecutor(min(WORKERS, os.cpu_count() or 1), started_anew) as workers:
         checks = list(workers.map(Section.checks, parts, [read.share] * len(parts)))

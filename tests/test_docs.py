@@ -52,7 +52,8 @@ def test_every_study_of_the_critical_batch_size_is_one_that_works(command, tmp_p
     if "cost.json" in command:
         write_cost(tmp_path / "cost.json", cost_of({5: 1e-4, 1000: 2e-3}, read_critical([]).planned.settings))
         monkeypatch.chdir(tmp_path)
-    assert goals_of(unless_not_installed(read_critical, arguments_of(command)).planned.settings)
+    request = unless_not_installed(read_critical, arguments_of(command))
+    assert goals_of(request.planned.settings) or request.settings.pilot_examples
 
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", " ".join(ALL_CODE)))))

@@ -1,10 +1,14 @@
 """The analyses beside docs/findings.md: what they count in a recorded sweep, what they print and what they draw."""
 
+import math
 from importlib import import_module
 from itertools import product
 
 import pytest
 
+from digits_sweep.errors import as_csv
+from digits_sweep.results.critical import STEPS, STEPS_COLUMNS, Answer, study_table, write_answers
+from digits_sweep.results.files import replace_file
 from tests.documents import ROOT
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -221,3 +225,20 @@ def test_an_interval_that_is_clear_of_zero_has_another_color(with_rules, tmp_pat
 def test_a_folder_that_is_no_sweep_is_refused(script, tmp_path):
     with pytest.raises(SystemExit, match="not a sweep"):
         import_module(script).main(tmp_path, None)
+
+
+def test_two_studies_are_compared_by_what_they_state(tmp_path, capsys):
+    for name, size, fresh in (("first", 300.0, 110.0), ("second", 200.0, 100.0)):
+        (tmp_path / name).mkdir()
+        known = {"b_crit": size, "b_crit_low": 0.8 * size, "b_crit_high": 1.25 * size}
+        write_answers(tmp_path / name, [Answer("train_error", 0.1, **known), Answer("train_error", 0.05)])
+        rows = [
+            {"target": "train_error", "threshold": 0.1, "batch_size": batch_size, "lr": 1e-3, "seeds": 3}
+            | {"median": steps, "low": steps, "high": steps, "tuned_median": tuned, "real_batch_size": batch_size}
+            for batch_size, steps, tuned in ((5, fresh, 100.0), (20, 100.0, 100.0), (100, math.inf, math.inf))
+        ]
+        replace_file(tmp_path / name / STEPS, as_csv(study_table(rows, STEPS_COLUMNS)))
+    import_module("studies").main(tmp_path / "first", tmp_path / "second")
+    said = capsys.readouterr().out
+    assert "| train error < 0.1 | 300 [240, 375] | 200 [160, 250] | 1.50 | 2.5 | 0.01 |" in said
+    assert "both: a tuned minimum is optimistic by +2.4% (standard error 2.4%, 4 of them)" in said
