@@ -47,7 +47,8 @@ class StepCost:
 class MachineCost:
     """`cost.json`: what the steps of a `network` take on a `machine`, a row for every batch size.
 
-    `network` has the keys `OF_THE_STEP` with their values as text.
+    `network` has the keys `OF_THE_STEP` with their values as text. `largest_batch_size` is the largest that fits into
+    its memory; None if that is not known.
     """
 
     format: int = FORMAT
@@ -56,6 +57,7 @@ class MachineCost:
     measured_at: Text
     network: Annotated[dict[Text, Text], Meta(max_length=100)]
     steps: Annotated[list[StepCost], Meta(min_length=2, max_length=100)]
+    largest_batch_size: Size | None = None
 
     @property
     def flat_from(self) -> int | None:

@@ -1,22 +1,31 @@
 """The command that measures what a step takes on this machine, for `critical.cost` of a study anywhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
+from pathlib import Path
 
 import torch
 
+from digits_sweep.config.schema import config_from
 from digits_sweep.data.loading import for_run, make_ready
-from digits_sweep.errors import InvalidConfig
-from digits_sweep.report.words import rounded, short_seconds
+from digits_sweep.errors import InvalidConfig, UnreadableRecord
+from digits_sweep.report.critical import goal_of
+from digits_sweep.report.words import rounded, short_seconds, two_digits
 from digits_sweep.results.cost import COST_FILE, FLAT, MachineCost, StepCost, network_of, write_cost
+from digits_sweep.results.critical import ANSWERS, Answer, read_answers
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import make_folder
+from digits_sweep.results.record import read_record
+from digits_sweep.results.sweep import run_folders
+from digits_sweep.search.answers import Cost, soonest_at
 from digits_sweep.search.settings import CriticalConfig, Request, read_critical
 from digits_sweep.shell import Screen, write_line
 from digits_sweep.sweep import preflight
 from digits_sweep.sweep.fitting import fitted
 from digits_sweep.training.cost import SECONDS, measured_steps
 from digits_sweep.training.device import flush_denormals_from_now_on, resolve_device
+from digits_sweep.training.fits import Largest, largest_batch
 
 # Those of a study, and some between them.
 BATCH_SIZES = "5,20,50,100,300,1000,2000,4000"
@@ -49,15 +58,18 @@ def run_cost(about: str, arguments: Sequence[str]) -> None:
         screen.say(f"WARNING: {note}")
     screen.say(f"{len(configs)} batch sizes in turns, about {SECONDS:.0f} s: let nothing else run meanwhile")
     steps = measured_steps(configs, for_run(digits, first), SECONDS)
+    largest = largest_batch(first, for_run(digits, first), steps[-1].engine, steps[-1].num_threads)
     cost = MachineCost(
         machine=_machine(first.device), torch_version=torch.__version__, network=network_of(first), steps=steps,
         measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        largest_batch_size=largest.batch_size if largest else None,
     )  # fmt: skip
     _show(cost, screen)
     path = planned.outputs / COST_FILE
     make_folder(path.parent)
     write_cost(path, cost)
     screen.say(f"{path}: critical.cost={path} answers for this machine, here or elsewhere")
+    screen.say(which_to_take(cost, largest, studied(planned.outputs, cost.network)))
 
 
 def _read(arguments: Sequence[str]) -> Request[CriticalConfig]:
@@ -70,6 +82,49 @@ def _read(arguments: Sequence[str]) -> Request[CriticalConfig]:
     if len(request.planned.runs) < 2:
         raise InvalidConfig("data.batch_size: give two or more, such as data.batch_size=5,100,1000")
     return request
+
+
+def studied(outputs: Path, network: Mapping[str, str]) -> Answer | None:
+    """Return the answer of the newest study in `outputs` of the same network, data and optimizer; None without one.
+
+    Of its goals it is that of the one that takes the most examples, as in the study's first sentence.
+    """
+    for path in sorted((outputs / "critical_batch_size").glob(f"*/{ANSWERS}"), reverse=True):
+        # Somebody else's files may lie there.
+        with suppress(UnreadableRecord, OSError, LookupError, TypeError):
+            config = config_from(read_record(path.parent / run_folders(path.parent)[0][0]).config)
+            known = [answer for answer in read_answers(path.parent) if answer.law]
+            if network_of(config) == network and known:
+                return max(known, key=lambda answer: answer.e_min or 0.0)
+    return None
+
+
+def which_to_take(cost: MachineCost, largest: Largest | None, answer: Answer | None) -> str:
+    """Say in a line what fits, where throughput stops rising, the critical batch size if it is known, and what to take.
+
+    With a study it is the batch size that is soonest at its goal by the measured steps, among those that fit; without
+    one, where throughput stops rising: what more examples would cost is not known then.
+    """
+    sizes = [step.batch_size for step in cost.steps]
+    most = min(largest.batch_size, max(sizes)) if largest else max(sizes)
+    parts = [_fits(largest)]
+    flat = cost.flat_from
+    parts.append(f"throughput flat from {flat:,}" if flat else f"throughput still rises at {max(sizes):,}")
+    if answer is None or (law := answer.law) is None:
+        parts.append("critical not known (no study here: python -m digits_sweep.critical_batch_size)")
+        return f"{'; '.join(parts)}: take at most {min(most, flat or most):,}"
+    parts.append(f"critical {two_digits(law.b_crit)} ({goal_of(answer)})")
+    steps = {step.batch_size: step.seconds for step in cost.steps}
+    size = float(soonest_at(law, Cost(steps=steps), [*(size for size in sizes if size < most), most]))
+    return f"{'; '.join(parts)}: take {min(most, float(f'{size:.2g}')):,.0f}, which is soonest there"
+
+
+def _fits(largest: Largest | None) -> str:
+    if largest is None:
+        return "what fits is not known"
+    if largest.is_everything:
+        return f"all {largest.batch_size:,} examples fit in a batch"
+    return f"largest that fits {'' if largest.is_tried else 'about '}{largest.batch_size:,}"
 
 
 def _machine(device: str) -> str:

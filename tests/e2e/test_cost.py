@@ -25,6 +25,10 @@ def test_eight_batch_sizes_are_measured_shown_and_written(program, quick):
     assert all(step.low <= step.seconds <= step.high for step in cost.steps)
     assert cost.network["model.hidden_size"] == "16"
     assert "throughput " in finished.stdout
+    last = finished.stdout.splitlines()[-1]
+    assert last.startswith("all 4,000 examples fit in a batch; throughput ")
+    assert "; critical not known (no study here: python -m digits_sweep.critical_batch_size): take at most " in last
+    assert cost.largest_batch_size == 4_000
     assert "critical.cost=outputs/cost.json answers for this machine" in finished.stdout
 
 
