@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from evidence import Median, Share, Spec, draw, ended_runs, intervals, print_table, rate_text, read_arguments
+from evidence import Share, ended_runs, intervals, print_table, rate_text, read_arguments
 
 from digits_sweep.config.text import to_text
 from digits_sweep.report.statistics import holm, seeds_agree
+from digits_sweep.report.vega import Figure
 from digits_sweep.results.columns import COLUMNS, ColumnRole
 
 HEADER = (
@@ -102,15 +103,16 @@ def _text(setting: str, value: Any) -> str:
     return rate_text(value) if setting in RATES else to_text(value)
 
 
-def figure(pairs: list[Pairs]) -> Spec:
+def figure(pairs: list[Pairs]) -> Figure:
     """Draw the share of the runs with such a digit for each value of a setting."""
     shares = dict.fromkeys(
         (f"{each.setting} {value}", share)
         for each in pairs
         for value, share in ((each.first, each.of_first), (each.second, each.of_second))
     )
-    rows = [(name, Median(share.hits / share.runs, *share.interval)) for name, share in shares]
-    return intervals(rows, "share of the runs in which a digit is never predicted", zero=False)
+    rows = [(name, share.estimate) for name, share in shares]
+    title = "Digits that are never predicted"
+    return intervals("dead-digits", title, rows, "share of the runs in which a digit is never predicted")
 
 
 def main(sweep: Path, svg: Path | None) -> None:
@@ -121,7 +123,7 @@ def main(sweep: Path, svg: Path | None) -> None:
     print_table(HEADER, [[*[*vars(each).values()][:-1], f"{each.p_value:.2g}"] for each in pairs])
     print(f"\np: exact, with the seeds as clusters, adjusted by Holm for all {len(pairs)} rows.")
     if svg:
-        draw(figure(pairs), svg)
+        figure(pairs).save(svg)
 
 
 if __name__ == "__main__":

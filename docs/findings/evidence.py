@@ -1,4 +1,4 @@
-"""How certain a share, a median or a difference is, as text and as a figure; what the three analyses here share."""
+"""How certain a share or a difference is, as text and as a figure; what the three analyses here share."""
 
 import argparse
 import json
@@ -6,24 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import vl_convert
-from scipy.stats import binom, binomtest
 
 from digits_sweep import DigitsSweepError, load_sweep
+from digits_sweep.report.statistics import Estimate, share_interval
+from digits_sweep.report.vega import INK, SERIES, Figure, layer, spec_of
+from digits_sweep.report.words import setting
 from digits_sweep.results.record import Status
-
-CONFIDENCE = 0.95
-BLUE, ORANGE, INK, GRID = "#0072b2", "#c44e00", "#1b1b1b", "#d9d9d6"
-CONFIG = {
-    "background": None, "font": "sans-serif", "view": {"stroke": None},
-    "axis": {"labelColor": INK, "titleColor": INK, "titleFontWeight": "normal", "gridColor": GRID, "labelLimit": 400},
-    "header": {"labelColor": INK, "labelAnchor": "start"},
-}  # fmt: skip
-
-Spec = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,46 +26,28 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """The exact 95 % interval of the true share (Clopper and Pearson 1934)."""
-        low, high = binomtest(self.hits, self.runs).proportion_ci(CONFIDENCE, method="exact")
-        return float(low), float(high)
+        return share_interval(self.hits, self.runs)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The share with its interval, as a figure draws it."""
+        return Estimate(self.hits / self.runs, *self.interval, 0.95, self.runs)
 
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.hits} of {self.runs} ({100 * low:.0f} to {high:.0%})".replace("%", " %")
 
 
-@dataclass(frozen=True)
-class Median:
-    """The median of some values, and the interval between two of them that contains the true median."""
-
-    value: float
-    low: float
-    high: float
-
-
-def median_of(values: Sequence[float]) -> Median:
-    """Return the median of `values`, at least one, with a 95 % interval; below 6 values their whole range.
-
-    The interval from the k-th smallest to the k-th largest of n values contains the true median with probability
-    1 - 2 P(X < k), X ~ B(n, 1/2) (David and Nagaraja, Order Statistics, 2003, section 7.1): the largest such k.
-    """
-    ordered, count = sorted(values), len(values)
-    ranks = [rank for rank in range(1, count // 2 + 1) if 1 - 2 * binom.cdf(rank - 1, count, 0.5) >= CONFIDENCE]
-    rank = max(ranks, default=1)
-    return Median(float(pd.Series(ordered).median()), ordered[rank - 1], ordered[count - rank])
-
-
 def rate_text(rate: float) -> str:
     """Return a learning rate or a weight decay as text: `1e-3`, `2.2361e-5`."""
-    mantissa, exponent = f"{rate:.4e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+    return setting("lr", float(f"{rate:.5g}"))
 
 
 def read_arguments(description: str) -> tuple[Path, Path | None]:
     """Return the sweep's folder, and the file for the figure if the command line names one."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("sweep", type=Path, help="the folder of a recorded sweep")
-    parser.add_argument("figure", type=Path, nargs="?", help="the SVG file to draw the figure into")
+    parser.add_argument("figure", type=Path, nargs="?", help="the .svg, .png or .pdf file to draw the figure into")
     arguments = parser.parse_args()
     return arguments.sweep, arguments.figure
 
@@ -98,33 +70,28 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         print(f"| {' | '.join(map(str, cells))} |")
 
 
-def intervals(rows: Sequence[tuple[str, Median]], title: str, zero: bool) -> Spec:
-    """Draw a row for every named median or share with its interval.
+def intervals(name: str, title: str, rows: Sequence[tuple[str, Estimate]], label: str, zero: bool = False) -> Figure:
+    """Draw a row for every named median or share with its interval, `label` below.
 
     With `zero` there is a line at 0, and an interval that is clear of it has another color.
     """
-    names, medians = zip(*rows, strict=True)
-    values = [{"row": place, **vars(median)} for place, median in enumerate(medians)]
+    names = [text for text, _estimate in rows]
+    table = pd.DataFrame(
+        {"kind": "row", "row": place, "label": text, "value": each.median, "low": each.low, "high": each.high,
+         "clear": zero and not each.low <= 0 <= each.high}
+        for place, (text, each) in enumerate(rows)
+    )  # fmt: skip
     # By its place, because two rows may have one name.
-    axis = {"grid": False, "labelExpr": f"{json.dumps(names)}[datum.value]"}
-    contains_zero = "datum.low <= 0 && datum.high >= 0" if zero else "true"
-    x = {"field": "low", "type": "quantitative", "title": title}
-    encoding = {
+    axis = {"grid": False, "labelExpr": f"{json.dumps(names)}[datum.value]", "labelLimit": 400}
+    x = {"field": "low", "type": "quantitative", "title": label}
+    both = {
         "y": {"field": "row", "type": "ordinal", "title": None, "axis": axis},
-        "color": {"condition": {"test": contains_zero, "value": BLUE}, "value": ORANGE},
+        "color": {"condition": {"test": "datum.clear", "value": SERIES[1]}, "value": SERIES[0]},
     }
-    layers: list[Spec] = [
-        {"mark": {"type": "rule", "strokeWidth": 2}, "encoding": encoding | {"x": x, "x2": {"field": "high"}}},
-        {
-            "mark": {"type": "point", "filled": True, "opacity": 1, "size": 60},
-            "encoding": encoding | {"x": {**x, "field": "value"}},
-        },
+    layers = [
+        layer("rule", "row", {**both, "x": x, "x2": {"field": "high"}}, strokeWidth=2),
+        layer("point", "row", {**both, "x": {**x, "field": "value"}}, filled=True, opacity=1, size=60),
     ]
     if zero:
         layers.append({"mark": {"type": "rule", "color": INK}, "encoding": {"x": {"datum": 0}}})
-    return {"width": 380, "height": {"step": 24}, "data": {"values": values}, "layer": layers}
-
-
-def draw(spec: Spec, path: Path) -> None:
-    """Write the figure of a Vega-Lite specification as SVG. Raises ValueError if it is no specification."""
-    path.write_text(vl_convert.vegalite_to_svg(json.dumps(spec | {"config": CONFIG})), encoding="utf-8")
+    return Figure(name, title, "Bars: 95 % intervals.", table, spec_of(layers, None, 24 * len(rows)))

@@ -12,7 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-from evidence import BLUE, INK, ORANGE, Share, Spec, draw, ended_runs, print_table, rate_text, read_arguments
+from evidence import Share, ended_runs, print_table, rate_text, read_arguments
+
+from digits_sweep.report.layout import Layout
+from digits_sweep.report.vega import SERIES, Figure, layer, spec_of
 
 EPOCHS = 30
 # The lesson's rows: the first epoch below 1.6 is infinite if it is not reached in 30, NaN if it is not stated.
@@ -74,40 +77,27 @@ def all_rows_together(runs: pd.DataFrame) -> Share | None:
     return Share(int(by_seed.all(axis="columns").sum()), len(by_seed))
 
 
-def figure(runs: pd.DataFrame) -> Spec:
+def figure(runs: pd.DataFrame) -> Figure:
     """Draw a bar for each first epoch with the number of its runs, a panel a batch size; framed: the lesson's epoch."""
-    stated = runs.dropna(subset=["stated"])
-    counts = stated.groupby(["batch_size", "stated", "first_epoch"], sort=False).size().reset_index(name="runs")
-    values = [
-        {"panel": f"batch size {row.batch_size}", "runs": int(row.runs), "epoch": _tick(row.first_epoch)}
-        for row in counts.itertuples()
-    ]
-    values += [
-        {"panel": f"batch size {row.batch_size}", "framed": _tick(row.stated)}
-        for row in counts.drop_duplicates("batch_size").itertuples()
-    ]
+    runs = runs.dropna(subset=["stated"])
+    runs = runs.assign(panel="batch size " + runs["batch_size"].astype(str), epoch=runs["first_epoch"].map(_tick))
+    bars = runs.groupby(["panel", "epoch"], sort=False).size().reset_index(name="runs").assign(kind="bar")
+    frames = runs.drop_duplicates("panel").assign(kind="frame", epoch=lambda own: own["stated"].map(_tick))
+    table = pd.concat([bars, frames[["panel", "epoch", "kind"]]])
     ticks = [*map(str, range(1, EPOCHS + 1)), "none"]
-    x = {"type": "ordinal", "scale": {"domain": ticks}, "title": "first epoch below the threshold"}
+    x = {"field": "epoch", "type": "ordinal", "scale": {"domain": ticks}, "title": "first epoch below the threshold"}
     x |= {"axis": {"labelAngle": 0, "values": [*map(str, range(5, EPOCHS, 5)), "none"]}}
-    y = {"field": "runs", "type": "quantitative", "axis": None}
-    bars = {"x": {"field": "epoch", **x}, "y": y}
-    only_bars, only_frame = ([{"filter": f"isValid(datum.{name})"}] for name in ("epoch", "framed"))
-    layers: list[Spec] = [
-        {"transform": only_bars, "mark": {"type": "bar", "color": BLUE}, "encoding": bars},
-        {
-            "transform": only_bars,
-            "mark": {"type": "text", "dy": -6, "color": INK, "fontSize": 9},
-            "encoding": bars | {"text": {"field": "runs"}},
-        },
-        {
-            "transform": only_frame,
-            "mark": {"type": "bar", "filled": False, "stroke": ORANGE, "strokeWidth": 1.5},
-            "encoding": {"x": {"field": "framed", **x}, "y": {"value": -10}, "y2": {"value": "height"}},
-        },
+    both = {"x": x, "y": {"field": "runs", "type": "quantitative", "axis": None}}
+    frame = {"x": x, "y": {"value": -10}, "y2": {"value": "height"}}
+    layers = [
+        layer("bar", "bar", both, color=SERIES[0]),
+        layer("text", "bar", {**both, "text": {"field": "runs"}}, dy=-6, fontSize=9),
+        layer("bar", "frame", frame, filled=False, stroke=SERIES[1], strokeWidth=1.5),
     ]
-    facet = {"field": "panel", "type": "nominal", "sort": None, "title": None, "header": {"labelOrient": "top"}}
-    spec = {"width": 620, "height": 60, "layer": layers}
-    return {"data": {"values": values}, "facet": {"row": facet}, "spec": spec}
+    panels = list(dict.fromkeys(runs["panel"]))
+    spec = spec_of(layers, Layout(runs, [], panels, 1, [""], {}), 60)
+    spec.get("spec", spec)["width"] = 620
+    return Figure("lesson-repeated", "First epochs below the threshold", "Framed: the lesson's.", table, spec)
 
 
 def _tick(epoch: float) -> str:
@@ -123,7 +113,7 @@ def main(sweep: Path, svg: Path | None) -> None:
     if together := all_rows_together(runs):
         print(f"\nAll of the lesson's first epochs in one seed at one choice: {together}.")
     if svg:
-        draw(figure(runs), svg)
+        figure(runs).save(svg)
 
 
 if __name__ == "__main__":

@@ -13,18 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from evidence import (
-    Median,
-    Spec,
-    draw,
-    ended_runs,
-    intervals,
-    median_of,
-    print_table,
-    rate_text,
-    read_arguments,
-)
+from evidence import ended_runs, intervals, print_table, rate_text, read_arguments
 
+from digits_sweep.report.statistics import Estimate, estimate
+from digits_sweep.report.vega import Figure
 from digits_sweep.results.record import read_record
 
 HEADER = ("rule", "from lr", "batch size", "lr", "seeds", "train loss", "above the reference", "test error", "above it")
@@ -34,13 +26,13 @@ HEADER = ("rule", "from lr", "batch size", "lr", "seeds", "train loss", "above t
 class Difference:
     """How far a measure is above that of the reference, seed by seed; in `larger` of `pairs` it is above."""
 
-    above: Median
+    above: Estimate
     larger: int
     pairs: int
 
     def text(self, form: str) -> str:
         """Return the median difference in a format, with its interval, and in how many pairs it is above."""
-        low, middle, high = (format(value, form) for value in (self.above.low, self.above.value, self.above.high))
+        low, middle, high = (format(value, form) for value in (self.above.low, self.above.median, self.above.high))
         return f"{middle} [{low}, {high}], above in {self.larger} of {self.pairs}"
 
 
@@ -117,17 +109,17 @@ def _difference(own: pd.DataFrame, reference: pd.DataFrame, measure: str) -> Dif
     above = (ours - theirs).dropna()
     if above.empty:
         return None
-    return Difference(median_of(above.tolist()), int((above > 0).sum()), len(above))
+    return Difference(estimate(above.tolist()), int((above > 0).sum()), len(above))
 
 
-def figure(groups: list[Group]) -> Spec:
+def figure(groups: list[Group]) -> Figure:
     """Draw by how much the loss of each rule is above its reference; left of 0 the rule is better."""
     rows = [
         (f"{group.rule}, from lr {rate_text(group.origin_lr)}", group.loss_above.above)
         for group in groups
         if group.loss_above and group.origin_lr
     ]
-    return intervals(rows, "loss above the reference", zero=True)
+    return intervals("rules", "Scaling rules", rows, "loss above the reference", zero=True)
 
 
 def main(sweep: Path, svg: Path | None) -> None:
@@ -142,7 +134,7 @@ def main(sweep: Path, svg: Path | None) -> None:
     print_table(HEADER, [_cells(group) for group in groups])
     print(f"\nAfter {runs['examples'].median():,.0f} examples, at frozen weights; medians over the seeds.")
     if svg:
-        draw(figure(groups), svg)
+        figure(groups).save(svg)
 
 
 def _cells(group: Group) -> list[object]:

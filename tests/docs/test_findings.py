@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 
 from digits_sweep.errors import as_csv
+from digits_sweep.report.vega import SERIES, colored
 from digits_sweep.results.critical import STEPS, STEPS_COLUMNS, Answer, study_table, write_answers
 from digits_sweep.results.files import replace_file
 from tests.documents import ROOT
@@ -96,9 +97,9 @@ def test_a_run_that_ended_before_it_could_tell_is_not_counted(sweep, capsys):
 def test_the_figure_has_a_bar_for_each_first_epoch_and_a_frame_around_the_lessons(sweep, tmp_path, capsys):
     repeated(sweep)
     script = import_module("lesson_repeated")
-    values = script.figure(script.lesson_runs(script.ended_runs(sweep)))["data"]["values"]
-    assert {value["epoch"]: value["runs"] for value in values if "epoch" in value} == {"none": 3, "3": 2, "7": 1}
-    assert [value["framed"] for value in values if "framed" in value] == ["7"]
+    rows = script.figure(script.lesson_runs(script.ended_runs(sweep))).rows()
+    assert {row["epoch"]: row["runs"] for row in rows if row["kind"] == "bar"} == {"none": 3, "3": 2, "7": 1}
+    assert [row["epoch"] for row in rows if row["kind"] == "frame"] == ["7"]
     printed("lesson_repeated", sweep, capsys, tmp_path / "figure.svg")
     assert "first epoch below the threshold" in (tmp_path / "figure.svg").read_text()
 
@@ -141,8 +142,8 @@ def test_runs_that_differ_in_two_settings_are_no_pair(sweep):
 def test_the_figure_has_the_share_of_every_value(sweep, tmp_path, capsys):
     repeated(sweep)
     script = import_module("dead_digits")
-    raw, unit = script.figure(script.dead_digits(script.ended_runs(sweep)))["data"]["values"]
-    assert (raw["value"], unit["value"]) == (pytest.approx(2 / 3), 0)
+    raw, unit = script.figure(script.dead_digits(script.ended_runs(sweep))).rows()
+    assert (raw["value"], unit["value"]) == (pytest.approx(2 / 3, abs=1e-5), 0)
     printed("dead_digits", sweep, capsys, tmp_path / "figure.svg")
     svg = (tmp_path / "figure.svg").read_text()
     assert "scale raw" in svg
@@ -214,11 +215,11 @@ def test_evaluated_runs_without_a_rule_are_compared_with_nothing(sweep):
 
 def test_an_interval_that_is_clear_of_zero_has_another_color(with_rules, tmp_path, capsys):
     printed("rules", with_rules, capsys, tmp_path / "figure.svg")
-    svg, colors = (tmp_path / "figure.svg").read_text(), import_module("evidence")
+    svg = (tmp_path / "figure.svg").read_text()
     assert "fixed, from lr 1e-4" in svg
     assert "linear, from lr 1e-4" in svg
-    assert colors.ORANGE in svg
-    assert colors.BLUE not in svg
+    assert colored(SERIES[1]) in svg
+    assert colored(SERIES[0]) not in svg
 
 
 @pytest.mark.parametrize("script", ["lesson_repeated", "dead_digits", "rules"])
