@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digits_sweep.report.critical import Critical, answer_sentence, branch_sentence, goal_of, seconds_per_step
+from digits_sweep.report.critical import Critical, goal_of, seconds_per_step
 from digits_sweep.report.layout import layout_of
 from digits_sweep.report.lines import line_figure
 from digits_sweep.report.statistics import trained
@@ -25,7 +25,7 @@ from digits_sweep.report.vega import (
     size_axis,
     spec_of,
 )
-from digits_sweep.report.words import _, capitalized, noun_of, setting
+from digits_sweep.report.words import _, capitalized, noun_of
 from digits_sweep.results.critical import Answer
 
 # Points of a curve; and a miss is drawn so many times above the largest number there is.
@@ -95,9 +95,8 @@ def against_batch_size(critical: Critical, unit: str, title: str, label: str, ca
     signs = _(
         "Bars: the interval of the median; open: not reached. Dashed, with its interval: the critical batch size."
     )
-    text = f"{title}: {' '.join(map(answer_sentence, critical.answers))}"
     spec = spec_of(drawn, None, 250, x="place", y="value", log=["x", "y"], kinds=["median", "check"])
-    return Figure(f"critical-{unit}", title, f"{caption} {signs}", table, spec, text)
+    return Figure(f"critical-{unit}", title, f"{caption} {signs}", table, spec)
 
 
 def _per_step(answer: Answer, unit: str, size: float) -> float:
@@ -165,15 +164,9 @@ def rate_figure(critical: Critical) -> Iterator[Figure]:
         layer("line", "root", both, strokeDash=[6, 3], strokeWidth=1.2),
         layer("line", "linear", both, strokeDash=[2, 3], strokeWidth=1.2),
     ]
-    best = "; ".join(
-        _("{value} at {size}", value=setting("lr", row["lr"]), size=row["batch_size"])
-        for answer in critical.answers
-        for row in critical.steps_to(answer).to_dict("records")
-    )
-    text = _("Best learning rate against batch size: {best}.", best=best)
     spec = spec_of(layers, None, x="place", y="lr", log=["x", "y"], kinds=["best"])
     caption = _("Dashed: the square-root rule; dotted: the linear rule.")
-    yield Figure("critical-rates", _("Best learning rate"), caption, table, spec, text)
+    yield Figure("critical-rates", _("Best learning rate"), caption, table, spec)
 
 
 def response_figures(critical: Critical) -> Iterator[Figure]:
@@ -231,7 +224,7 @@ def branch_figure(critical: Critical) -> Iterator[Figure]:
     )
     table = pd.DataFrame(rows, columns=["kind", "place", "ratio", "low", "high", "goal"])
     spec = spec_of(layers, None, x="place", y="ratio", log=["x"], kinds=["ratio"])
-    yield Figure("critical-branches", _("Branches of one run"), caption, table, spec, branch_sentence(branches))
+    yield Figure("critical-branches", _("Branches of one run"), caption, table, spec)
 
 
 def noise_figure(study: Study, critical: Critical) -> Iterator[Figure]:

@@ -1,4 +1,4 @@
-"""The figures of a sweep: each is one function that returns title, caption, text and a Vega-Lite specification."""
+"""The figures of a sweep: each is one function that returns title, caption, table and a Vega-Lite specification."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -33,8 +33,7 @@ from digits_sweep.report.vega import (
     spec_of,
     told_apart,
 )
-from digits_sweep.report.warnings import never_predicted
-from digits_sweep.report.words import _, capitalized, listed, noun_of, number, rounded, seconds, short_seconds, up_to
+from digits_sweep.report.words import _, capitalized, noun_of, number, rounded, seconds, short_seconds, up_to
 from digits_sweep.results.record import Status
 
 # Of more configurations single seeds are not drawn beside their median.
@@ -152,23 +151,7 @@ def against_batch_size(
     if (runs["batch_schedule"].notna() & drawn.notna()).any():
         signs.append(_("A batch that grows stands at the size that it begins with."))
     spec = spec_of(layers, layout, x="place", y="value", log=["x", "y"], kinds=["median", "run"])
-    title = capitalized(label)
-    return Figure(name, title, " ".join([caption, *signs]), table, spec, _ends_of(title, runs, column, write))
-
-
-def _ends_of(title: str, runs: pd.DataFrame, column: str, write: Callable[[float], str]) -> str:
-    """Name the least and the greatest median of a figure, and how many configurations have none."""
-    values = runs.groupby("configuration", sort=False)[column].median().dropna().astype(float)
-    missing = runs["configuration"].nunique() - len(values)
-    parts = []
-    if len(values):
-        least, most = str(values.idxmin()), str(values.idxmax())
-        parts.append(_("least {value} ({name})", value=write(values[least]), name=least))
-        if least != most:
-            parts.append(_("most {value} ({name})", value=write(values[most]), name=most))
-    if missing:
-        parts.append(_("not reached by {count}", count=missing))
-    return _("{title}: {ends}; all numbers are in the tables.", title=title, ends="; ".join(parts))
+    return Figure(name, capitalized(label), " ".join([caption, *signs]), table, spec)
 
 
 def _median_mark(configuration: str, own: pd.DataFrame) -> Spec:
@@ -224,12 +207,12 @@ def time_figures(runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
         layer("bar", "part", {"x": x, "y": {**y, "stack": "zero"}, "color": shades}),
         layer("tick", "measured", {"x": x, "y": y}, color=INK, thickness=2),
     ]
-    text = _(
-        "Fitted: {iteration} for every iteration and {example} for every example.",
+    caption = _(
+        "Fitted: {iteration} for every iteration and {example} for every example. Line: as measured.",
         iteration=short_seconds(found.seconds_per_iteration), example=short_seconds(found.seconds_per_example),
     )  # fmt: skip
     title = _("Where an epoch's seconds go")
-    yield Figure("cost", title, f"{text} {_('Line: as measured.')}", table, spec_of(layers, None), text)
+    yield Figure("cost", title, caption, table, spec_of(layers, None))
 
 
 def target_figures(study: Study, layout: Layout) -> Iterator[Figure]:
@@ -262,7 +245,7 @@ def target_figures(study: Study, layout: Layout) -> Iterator[Figure]:
 
 def cells(
     name: str, title: str, caption: str, table: pd.DataFrame, x: Spec, rows: Spec, fill: Spec, label: str,
-    stroke: Spec | None = None, text: str = "",
+    stroke: Spec | None = None,
 ) -> Figure:  # fmt: skip
     """Draw a cell a row of the table, as dark as its `fill`, with its `label` in it."""
     place = {"x": x, "y": {"type": "nominal", "title": None, **rows}}
@@ -272,7 +255,7 @@ def cells(
         layer("text", "cell", {**place, "text": {"field": label}}),
     ]
     height = max(29 * len(rows["sort"]), 75)
-    return Figure(name, title, caption, table.assign(kind="cell"), spec_of(layers, None, height), text)
+    return Figure(name, title, caption, table.assign(kind="cell"), spec_of(layers, None, height))
 
 
 def map_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
@@ -300,8 +283,7 @@ def map_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterator[Fi
         across = {"field": "level", "sort": list(dict.fromkeys(levels.values())), "axis": {"labelLimit": 200}}
         # Steps, because Vega cannot mix two custom properties.
         fill = {"field": "examples", "scale": {"type": "quantile", "range": HEAT}}
-        text = _ends_of(title, runs, "examples_to_goal", rounded)
-        yield cells(f"heat-{index}", title, caption, table, size_bands(), across, fill, "label", text=text)
+        yield cells(f"heat-{index}", title, caption, table, size_bands(), across, fill, "label")
 
 
 def _in_short(count: float) -> str:
@@ -327,18 +309,11 @@ def prediction_figures(study: Study) -> Iterator[Figure]:
     caption = _("Predictions on the test digits; framed: a digit that is never predicted.")
     if len(predictions) > MOST_MISSES:
         caption += " " + _("The first {count} of {all}.", count=MOST_MISSES, all=len(predictions))
-    never = {str(name): never_predicted(counts.dropna()) for name, counts in shown.iterrows()}
-    text = "; ".join(
-        _("{run} never predicts {classes}", run=name, classes=listed(found))
-        if found
-        else _("{run} predicts every class", run=name)
-        for name, found in never.items()
-    )
     yield cells(
         "misses", _("Predictions of the runs that missed the threshold"), caption, table, x,
         {"field": "run", "sort": list(shown.index), "axis": {"labelLimit": 170}},
         {"field": "count", "scale": {"type": "quantize", "range": HEAT}}, "count",
-        stroke={"condition": {"test": "datum.never", "value": SERIES[1]}, "value": None}, text=f"{text}.",
+        stroke={"condition": {"test": "datum.never", "value": SERIES[1]}, "value": None},
     )  # fmt: skip
 
 
@@ -355,16 +330,10 @@ def loss_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) ->
     table = table if few else table.drop(columns="seconds")
     levels = thresholds_of(runs)
     levels += [(floor, _("floor {value:.4f}", value=floor))] if floor else []
-    final = runs.groupby("configuration", sort=False)["final_loss"].median().dropna().astype(float)
-    ends = "; ".join(
-        _("{name} ends at {loss:.4f}", name=name, loss=value)
-        for name, value in (final.items() if len(final) <= MOST_NAMED else [(final.idxmin(), final.min())])
-    )
     title = _("Loss against epoch")
-    text = _("{title}: {ends}; all numbers are in the tables.", title=title, ends=ends)
     y = amount("loss", _("mean loss of the epoch"))
     x = epochs_axis(float(table["epoch"].max() - table["epoch"].min()))
-    yield line_figure("loss-epoch", title, _lines_caption(table, floor), table, layout, x, y, levels, text=text)
+    yield line_figure("loss-epoch", title, _lines_caption(table, floor), table, layout, x, y, levels)
     if few:
         caption = _("The same losses, against the seconds that their epochs took.")
         x = amount("seconds", _("seconds of training"), grid=False)

@@ -26,7 +26,7 @@ def thinned(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def line_figure(
     name: str, title: str, caption: str, table: pd.DataFrame, layout: Layout, x: Spec, y: Spec,
-    levels: Sequence[Level] = (), interpolate: str = "linear", text: str = "",
+    levels: Sequence[Level] = (), interpolate: str = "linear",
 ) -> Figure:  # fmt: skip
     """Draw the rows of kind `seed` and `median`, with a band from `low` to `high` around the latter, and `levels`."""
     table = table[np.isfinite(table[[x["field"], y["field"]]].astype(float)).all(axis=1)]
@@ -48,7 +48,7 @@ def line_figure(
     spec = spec_of(layers, layout, x=x["field"], y=y["field"], log=log, kinds=kinds)
     if named:
         spec["width"] -= LETTER * max(map(len, names["label"]))
-    return Figure(name, title, caption, table, spec, text)
+    return Figure(name, title, caption, table, spec)
 
 
 def _lines(
@@ -101,9 +101,16 @@ def _names_of(lines: pd.DataFrame, drawn: pd.DataFrame, x: str, y: Spec, levels:
 
 
 def spread(heights: Sequence[float], least: float) -> list[float]:
-    """Return ascending heights moved apart so far that each is at least so much above the one before."""
-    moved: list[float] = []
+    """Return ascending heights moved apart, no farther than needed, until each is so much above the one before."""
+    groups: list[list[float]] = []
     for height in heights:
-        moved.append(max(height, moved[-1] + least) if moved else height)
-    excess = moved[-1] - heights[-1] if moved else 0.0
-    return [height - excess / 2 for height in moved]
+        groups.append([height])
+        while len(groups) > 1 and _above(groups[-2], least)[-1] + least > _above(groups[-1], least)[0]:
+            groups[-2:] = [[*groups[-2], *groups[-1]]]
+    return [place for group in groups for place in _above(group, least)]
+
+
+def _above(group: Sequence[float], least: float) -> list[float]:
+    """Return so many heights, one above the other, around the middle of those of a group."""
+    lowest = sum(group) / len(group) - least * (len(group) - 1) / 2
+    return [lowest + least * index for index in range(len(group))]

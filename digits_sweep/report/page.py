@@ -129,7 +129,7 @@ def _worth_showing(study: Study) -> list[Figure]:
     """Leave out what compares batch sizes if there is one configuration: its mark in an empty panel says nothing."""
     drawn = figures(study)
     others = [figure for figure in drawn if figure.spec["usermeta"].get("x") != "place"]
-    return others if others and not study.critical and study.runs["configuration"].nunique() < 2 else drawn
+    return others if not study.critical and study.runs["configuration"].nunique() < 2 else drawn
 
 
 def _json(content: Any) -> Markup:

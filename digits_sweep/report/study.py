@@ -503,6 +503,8 @@ def fitted_costs(iterations: np.ndarray, examples: np.ndarray, seconds: np.ndarr
     """
     terms = np.stack([iterations, examples], axis=1) / seconds[:, None]
     both = np.linalg.lstsq(terms, np.ones(len(seconds)))[0]
+    # What rounding leaves of a part that is 0 is no cost.
+    both[np.abs(both * terms.mean(axis=0)) < 1e-9] = 0.0
     if (both >= 0).all():
         return float(both[0]), float(both[1])
     # One of them is 0 then, and the other is fitted alone: whichever leaves the smaller error.

@@ -57,19 +57,18 @@ WITHOUT_USE = re.compile(
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: what stands above it and below it; its table and specification; and a `text` in its place, if any."""
+    """A figure: what stands above it and below it, its table and its specification."""
 
     name: str
     title: str
     caption: str
     table: pd.DataFrame
     spec: Spec
-    text: str = ""
 
     @property
     def alternative(self) -> str:
-        """Return what stands in its place for who cannot see it."""
-        return self.text or _("{title}; all numbers are in the tables.", title=self.title)
+        """Return what stands in its place for who cannot see it, who hears its caption too."""
+        return _("{title}; all numbers are in the tables.", title=self.title)
 
     @property
     def is_wide(self) -> bool:
@@ -235,8 +234,14 @@ def amount(
     spreads = bool(known) and min(known) > 0 and max(known) >= LOGARITHMIC * min(known)
     scale = {"type": kind or ("log" if spreads else "linear"), "nice": False, "padding": 16}
     scale |= {"zero": False} if scale["type"] == "linear" else {}
+    if known and min(known) == max(known):
+        # One value alone would leave an axis without a number.
+        scale["domain"] = sorted([0.5 * known[0], 1.5 * known[0]])
     axis = {"gridOpacity": ONE_TWO_FIVE, **axis} if scale["type"] == "log" else axis
     own = {"format": form, "tickCount": 5, "labelOverlap": "greedy", **axis}
+    if form == "~s":
+        # In place of `0k`.
+        own["labelExpr"] = "datum.value ? datum.label : '0'"
     return {"field": field, "type": "quantitative", "title": title, "axis": own, "scale": scale}
 
 

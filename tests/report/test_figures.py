@@ -218,7 +218,7 @@ def test_what_tells_configurations_apart_is_a_shape_or_a_panel(tmp_path, kind, p
 
 
 def test_names_beside_lines_stand_apart():
-    assert spread([1.0, 1.0, 5.0], 1.0) == [1.0, 2.0, 5.0]
+    assert spread([1.0, 1.0, 5.0], 1.0) == [0.5, 1.5, 5.0]
     assert spread([1.0, 1.0], 2.0) == [0.0, 2.0]
 
 
