@@ -165,7 +165,7 @@ def config() -> Spec:
         "axis": {**ink, "gridColor": GRID, "gridWidth": 0.6, "domainColor": QUIET, "tickColor": QUIET},
         "header": {**ink, "labelFontWeight": 600, "title": None},
         "legend": {**ink, "orient": "top", "symbolStrokeColor": INK, "symbolBaseStrokeColor": INK,
-                   "symbolBaseFillColor": QUIET, "labelLimit": 400},
+                   "symbolBaseFillColor": QUIET, "labelLimit": 400, "columnPadding": 16},
         "text": {"color": INK, "fontSize": 11}, "rule": {"color": INK}, "facet": {"spacing": GAP - 14},
     }  # fmt: skip
 
