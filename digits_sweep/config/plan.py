@@ -120,6 +120,7 @@ def plan(arguments: Sequence[str], announce: Callable[[str], None] | None = None
         if len(runs) > most:
             raise InvalidConfig(_too_many(f"more than {most:,}", most))
     _refuse_same_runs(runs)
+    _refuse_one_configuration(runs, settings)
     _refuse_command(runs, {override.key_or_group for override in overrides})
     _refuse_differing_settings(runs)
     planned = Plan(tuple(arguments), runs, base.hydra, frozenset(map(key_of, arguments)))
@@ -165,14 +166,19 @@ def _with_seeds(composer: Composer, overrides: list[Override], settings: Config,
         return overrides
     if not multirun:
         raise InvalidConfig(f"seeds={UNTIL_DECIDED}: several seeds are a sweep; add -m")
-    if several := next((each for each in overrides if each.key_or_group == "seed" and each.is_sweep_override()), None):
-        raise InvalidConfig(f"{several.input_line}: seeds={UNTIL_DECIDED} counts up from one seed; type the first")
+    # What is typed comes after what an experiment sweeps.
+    last = next((each for each in reversed(overrides) if each.key_or_group == "seed"), None)
+    if last is not None and last.is_sweep_override():
+        raise InvalidConfig(f"{last.input_line}: seeds={UNTIL_DECIDED} counts up from one seed; type the first")
     others = [override for override in overrides if override.key_or_group != "seed"]
-    if not any(override.is_sweep_override() or override.key_or_group == "experiment" for override in others):
-        raise InvalidConfig(
-            f"seeds={UNTIL_DECIDED}: one configuration is the soonest anyway; give a key several values"
-        )
     return [*others, composer.parse(f"seed=range({settings.seed},{settings.seed + settings.max_seeds})")]
+
+
+def _refuse_one_configuration(runs: Sequence[PlannedRun], settings: Config) -> None:
+    """Raise `InvalidConfig` if seeds would be added until one configuration is sooner than itself."""
+    if settings.seeds is not None and len(runs) <= settings.max_seeds:
+        alone = "one configuration is the soonest anyway; give a key several values"
+        raise InvalidConfig(f"seeds={UNTIL_DECIDED}: {alone}")
 
 
 def _too_many(runs: str, most: int) -> str:

@@ -22,6 +22,7 @@ from digits_sweep.report.study import (
     shortened,
     telling_apart,
 )
+from digits_sweep.report.warnings import most_seeds
 from digits_sweep.report.words import (
     _,
     capitalized,
@@ -80,7 +81,7 @@ def verdict(study: Study) -> str:
     if len(groups) > MOST_NAMED:
         return _of_many(study.runs, runs, order, goal, timed, names)
     candidates = _first_sentences(runs, order, goal, timed, names)
-    sure = _how_sure(runs, order, goal, timed, names)
+    sure = _how_sure(runs, order, goal, timed, names, most_seeds(study))
     fitting = [f"{text} {sure}" for text in candidates if len(f"{text} {sure}".split()) <= MOST_WORDS]
     return fitting[0] if fitting else f"{candidates[-1]} {sure}"
 
@@ -137,8 +138,13 @@ def _first_sentences(
     return [f"{'; '.join([start, *parts[:count]])}." for count in range(len(parts), -1, -1)]
 
 
-def _how_sure(runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed: bool, names: _Names) -> str:
-    """Say if the lead of the first is more than the noise between seeds, by pairs of runs with the same seed."""
+def _how_sure(
+    runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed: bool, names: _Names, most: int | None
+) -> str:
+    """Say if the lead of the first is more than the noise between seeds, by pairs of runs with the same seed.
+
+    `most` are the seeds that `seeds=until_decided` may try, None of another sweep.
+    """
     best, *others = order
     if goal.measure in OF_TRAINING and (near := _unresolved(runs, best, others, timed)):
         window = (runs["lateness"] * runs["examples_to_goal"]).max()
@@ -170,7 +176,11 @@ def _how_sure(runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed
     return _(
         "Its lead over {names} is undecided: {share} seeds agree, and it takes {count}."
         if pairs.pairs < FEWEST_PAIRS
-        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (seeds=until_decided).",
+        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (seeds=until_decided)."
+        if most is None
+        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (resume=latest)."
+        if pairs.pairs < most
+        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (a larger max_seeds).",
         names=them, share=share(pairs.smaller, pairs.pairs), count=FEWEST_PAIRS,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import pytest
 
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
+from digits_sweep.report.sentences import verdict
 from digits_sweep.report.warnings import seeds_so_far
 from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.sweep.seeds import due, launch_due
@@ -63,6 +64,11 @@ def test_at_first_six_seeds_of_all_are_due_because_fewer_decide_nothing(planned,
     assert seeds_by_size(due(planned, sweep)) == {size: [0, 1, 2, 3, 4, 5] for size in (100, 20, 5)}
 
 
+def test_as_long_as_seeds_are_left_a_resume_adds_them(planned, tmp_path):
+    record(tmp_path / "sweep", [run for run in planned.runs if run.config.seed < 6], close)
+    assert "more may decide (resume=latest)." in verdict(finished(tmp_path / "sweep"))
+
+
 def test_if_all_leads_are_decided_nothing_more_is_due(planned, tmp_path):
     sweep = record(tmp_path / "sweep", [run for run in planned.runs if run.config.seed < 6], clear)
     assert due(planned, sweep) == []
@@ -81,8 +87,9 @@ def test_what_has_lost_trains_no_more_and_the_others_go_on_to_the_last_seed(plan
     assert launch_due(planned, RecordedSweep(tmp_path / "sweep"), None, launch) == 0
     # The two that take turns are undecided, and what is far behind needs more evidence as long as they are.
     assert waves[1:] == [{100: [6], 20: [6], 5: [6]}, {100: [7], 20: [7], 5: [7]}]
-    text = seeds_so_far(finished(tmp_path / "sweep"))
-    assert text.startswith("The lead is undecided with all seeds of max_seeds=8 (")
+    study = finished(tmp_path / "sweep")
+    assert seeds_so_far(study).startswith("The lead is undecided with all seeds of max_seeds=8 (")
+    assert "more may decide (a larger max_seeds)." in verdict(study)
 
 
 def test_a_launch_that_is_stopped_ends_the_sweep_with_its_exit_code(planned, tmp_path):
@@ -109,11 +116,20 @@ def test_seeds_are_counted_up_from_the_one_that_is_typed_and_named_as_in_any_swe
     assert len(runs) == 16
 
 
+def test_an_experiment_or_a_part_of_one_has_configurations_of_its_own():
+    for typed, configurations in (("experiment=lesson", 4), ("+experiment/rules_grid=scaled", 10)):
+        runs = plan(["-m", typed, *UNTIL, "seed=42"]).runs
+        assert len(runs) == 8 * configurations
+        assert {run.config.seed for run in runs} == set(range(42, 50))
+
+
 @pytest.mark.parametrize(
     ("typed", "right"),
     [
         (["data.batch_size=100", *UNTIL], "seeds=until_decided: several seeds are a sweep; add -m"),
         (["-m", "data.batch_size=100", *UNTIL], "seeds=until_decided: one configuration is the soonest anyway"),
+        (["-m", "+experiment/rules_grid=scaled", *UNTIL], "seed=range(5): seeds=until_decided counts up from one seed"),
+        (["-m", "+experiment/lesson_row=batch_100", *UNTIL], "seeds=until_decided: one configuration is the soonest"),
         (["-m", "data.batch_size=100,20", "seed=0,1", *UNTIL], "seed=0,1: seeds=until_decided counts up from one seed"),
         (["-m", "data.batch_size=100,20", "seeds=3"], "seeds=3: choose until_decided, or null"),
         (["-m", "data.batch_size=100,20", "max_seeds=5"], "max_seeds=5: must be a whole number from 6 to 999"),
