@@ -137,6 +137,13 @@ def _end_with_parent() -> None:
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     """End a command, and whatever it has left running."""
+    if os.name != "posix":
+        # Windows has no groups of processes that a signal reaches, and no SIGTERM that a program could hear.
+        if process.poll() is None:
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
+        process.kill()
+        process.wait()
+        return
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGTERM)
     try:

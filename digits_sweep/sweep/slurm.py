@@ -4,7 +4,6 @@
 """
 
 import os
-import pwd
 import re
 import subprocess
 import sys
@@ -137,6 +136,9 @@ def cancel(ids: Sequence[str]) -> str | None:
 
 def _name(user: str) -> str:
     """Return the name of a user by the number, which it stays if it has none here."""
+    # Windows has no such module, and no Slurm.
+    import pwd
+
     try:
         return pwd.getpwuid(int(user)).pw_name
     except (KeyError, ValueError):
