@@ -1,6 +1,7 @@
 """The analyses beside docs/findings.md: what they count in a recorded sweep, what they print and what they draw."""
 
 import math
+from dataclasses import replace
 from importlib import import_module
 from itertools import product
 
@@ -220,6 +221,61 @@ def test_an_interval_that_is_clear_of_zero_has_another_color(with_rules, tmp_pat
     assert "linear, from lr 1e-4" in svg
     assert colored(SERIES[1]) in svg
     assert colored(SERIES[0]) not in svg
+
+
+COSTS = {"seconds_per_iteration": 1e-3, "seconds_per_example": 1e-5}
+# Twice the batch needs half the steps to the first goal, and no fewer from there to the second.
+TO_BOTH = Answer("train_error", 0.2, s_min=1e-6, b_crit=1e10, e_min=1e4, exponent=1.0, **COSTS)
+LAST = Answer("train_error", 0.1, s_min=100.0, b_crit=100.0, e_min=1e4, exponent=1.0, **COSTS)
+
+
+def growing(sweep, study):
+    """Four seeds at batch size 100 and 200, and with 200 from 10,000 on; one that grows misses the goal."""
+    study.mkdir()
+    write_answers(study, [LAST, TO_BOTH])
+    for seed, (batch, size, iterations, examples) in product(
+        range(4), [(None, 100, 200, 20_000), (None, 200, 150, 30_000), ("{0:100,10000:200}", 100, 160, 26_000)]
+    ):
+        steps = iterations + seed
+        reached = 0.05 if (seed, batch) != (3, "{0:100,10000:200}") else 0.15
+        rows = [
+            evaluation(0, size, train_error=0.9),
+            replace(evaluation(steps, size, train_error=reached), examples=examples + size * seed),
+        ]
+        goal = {"evaluation.targets.train_error": [0.1]}
+        add_run(sweep, f"{size}_{seed}_{batch is None}", losses_reaching(3), batch_size=size, seed=seed,
+                evaluations=rows, batch_schedule=batch, config=goal)  # fmt: skip
+    finished(sweep)
+
+
+def test_a_growing_batch_is_compared_with_the_best_fixed_one_seed_by_seed_and_with_what_was_foretold(
+    sweep, tmp_path, capsys
+):
+    growing(sweep, tmp_path / "study")
+    import_module("growing_batch").main(tmp_path / "study", [sweep])
+    table, _, below = capsys.readouterr().out.partition("\n\n")
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["100", "200", "100, 200 from 10,000"]
+    assert below.startswith(
+        "To train error < 0.1, at 1000 us an iteration and 10 us an example; saved: of batch size 100"
+    )
+    assert [row[6:] for row in rows] == [
+        ["-", "-", "-"],
+        ["25 % [25 %, 25 %]", "-13 % [-13 %, -12 %]", "25 %, -12 %"],
+        # One of its seeds misses the goal.
+        ["20 % [missed, 20 %]", "-5 % [missed, -5 %]", "0 %, -25 %"],
+    ]
+
+
+def test_the_steps_of_a_growing_batch_follow_from_the_laws_between_goals():
+    foretold = import_module("growing_batch").foretold
+    laws = [TO_BOTH.law, LAST.law]
+    assert foretold(((0, 100),), laws) == pytest.approx((200, 20_000), rel=1e-3)
+    assert foretold(((0, 200),), laws) == pytest.approx((150, 30_000), rel=1e-3)
+    # To the first goal 100 steps of 100, from there to the second 100 steps of any size.
+    assert foretold(((0, 100), (10_000, 200)), laws) == pytest.approx((200, 30_000), rel=1e-2)
+    # A border in the middle of the second part: half of its 100 steps at each size.
+    assert foretold(((0, 100), (15_000, 300)), laws) == pytest.approx((200, 30_000), rel=1e-2)
 
 
 @pytest.mark.parametrize("script", ["lesson_repeated", "dead_digits", "rules"])
