@@ -32,7 +32,7 @@ from digits_sweep.report.side_by_side import combine, sweep_labels, with_sweep_n
 from digits_sweep.report.statistics import groups_of, trained
 from digits_sweep.report.study import Study, first_runs, labels
 from digits_sweep.report.tables import FIXED, comparison_table, configuration_table, run_table
-from digits_sweep.report.vega import SIZES, Figure, config, plain, printable, template
+from digits_sweep.report.vega import Figure, config, plain, printable, shades, template
 from digits_sweep.report.warnings import warnings
 from digits_sweep.report.words import _, cell, language
 from digits_sweep.results.cache import cache_file, keep, read_kept
@@ -41,6 +41,8 @@ from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_fi
 HEADING = "How long is an epoch, and when is the loss below the threshold?"
 # Of more configurations the soonest are shown, and the others on demand.
 MOST_ROWS, FIRST_ROWS = 12, 10
+# Levels of a setting that can be switched one by one.
+MOST_SWITCHES = 12
 # Of more runs, and of longer ones, a page has not every number.
 MOST_WITH_NUMBERS, MOST_NUMBERS = 100, 12
 # What the script on the page says, with %s for what it fills in.
@@ -205,36 +207,31 @@ def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:
     if runs.empty or study.critical:
         return []
     first = first_runs(runs)
-    sizes = sorted({int(size) for size in first["batch_size"]})
-    shade = {
-        size: SIZES[round(number * (len(SIZES) - 1) / max(len(sizes) - 1, 1))] for number, size in enumerate(sizes)
-    }
-    if len(first) <= MOST_NAMED:
-        items = [
-            {"label": str(name), "color": shade[int(size)], "of": [numbers[str(name)]]}
-            for name, size in first["batch_size"].items()
-        ]
-        return [{"title": "", "items": items}] if len(items) > 1 else []
-    groups = [(_("batch size"), [str(size) for size in first["batch_size"]], [str(size) for size in sizes])]
+    names, sizes = list(map(str, first.index)), list(map(int, first["batch_size"]))
+    colors = dict(zip(sorted(set(sizes)), shades(len(set(sizes))), strict=True))
+    # A title, the levels, the level of every configuration, and whether a color stands for it.
+    groups: list[tuple[str, list[Any], list[Any], bool]] = [(_("batch size"), sorted(colors), sizes, True)]
     factors = layout_of(study).factors
     words = labels(list(factors))
     for name, values in factors.items():
         levels = list(dict.fromkeys(values.values()))
-        if len(levels) <= 12:
-            groups.append((words[name], [values[str(configuration)] for configuration in first.index], levels))
+        if len(levels) <= MOST_SWITCHES:
+            groups.append((words[name], levels, [values[each] for each in names], False))
+    if len(names) <= MOST_NAMED:
+        groups = [("", names, names, True)] if len(names) > 1 else []
     return [
         {
             "title": title,
             "items": [
                 {
-                    "label": level.removeprefix(f"{title} "),
-                    "color": shade.get(int(level)) if number == 0 else None,
-                    "of": [numbers[str(name)] for name, own in zip(first.index, of, strict=True) if own == level],
+                    "label": str(level).removeprefix(f"{title} "),
+                    "color": colors[sizes[of.index(level)]] if is_colored else None,
+                    "of": [numbers[name] for name, own in zip(names, of, strict=True) if own == level],
                 }
                 for level in levels
             ],
         }
-        for number, (title, of, levels) in enumerate(groups)
+        for title, levels, of, is_colored in groups
     ]
 
 

@@ -259,9 +259,7 @@ def _none_arrived(study: Study, runs: pd.DataFrame, groups: Sequence[Replicates]
     group = next(group for group in groups if group.configuration == run["configuration"])
     digits = max(2, 1 - math.floor(math.log10(abs(value - threshold) or 1)))
     first = _(
-        "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} below)."
-        if goal.rises
-        else "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} above).",
+        "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} away).",
         goal=goal, epochs=trained_for(runs), best=_Names(runs).of(group),
         value=cell(value, f".{digits}f"), gap=cell(abs(value - threshold), f".{digits}f"),
     )  # fmt: skip
@@ -297,21 +295,15 @@ def _what_helps(course: pd.DataFrame, threshold: float, is_own_loop: bool) -> st
     """
     last = course.tail(max(len(course) // 3, 2))
     if len(last) < 2:
-        return _(
-            "One epoch does not show how it goes on: try more."
-            if is_own_loop
-            else "One epoch does not show how it goes on: try more (trainer.num_epochs)."
-        )
+        key = "" if is_own_loop else " (trainer.num_epochs)"
+        return _("One epoch does not show how it goes on: try more{key}.", key=key)
     trained = float(course["epoch"].iloc[-1])
     fallen = float(last["value"].iloc[0] - last["value"].iloc[-1])
     slope = fallen / max(float(last["epoch"].iloc[-1] - last["epoch"].iloc[0]), 1e-9)
     more = (float(last["value"].iloc[-1]) - threshold) / slope if slope > 0 else math.inf
     if more > 10 * trained:
-        return _(
-            "It hardly gets nearer any more: try another learning rate."
-            if is_own_loop
-            else "It hardly falls any more: try another learning rate (optimizer.lr)."
-        )
+        key = "" if is_own_loop else " (optimizer.lr)"
+        return _("It hardly gets nearer any more: try another learning rate{key}.", key=key)
     epochs = counted(max(1, math.ceil(more)), "epoch")
     return _("At its last slope that takes about {epochs} more, at another learning rate maybe fewer.", epochs=epochs)
 

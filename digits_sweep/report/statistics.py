@@ -1,6 +1,7 @@
 """Seeds summarized and configurations ranked: a miss is infinite and never dropped."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -13,8 +14,8 @@ from digits_sweep.report.study import Study, has_trained
 from digits_sweep.results.record import Status
 
 CONFIDENCE = 0.95
-# A share of 0 to 1 cannot be halved more often in float64.
-HALVINGS = 60
+# Shares are told apart in so many steps.
+STEPS = 2**52
 
 
 # --- The binomial distribution, as far as it is needed: scipy has it, but takes a fifth of a second to import.
@@ -50,14 +51,8 @@ def _at_least(hits: int, runs: int, share: float) -> float:
 
 
 def _share_with(is_reached: Callable[[float], bool]) -> float:
-    """Return the smallest share at which a probability that grows with it is reached, by halving."""
-    low, high = 0.0, 1.0
-    for _halving in range(HALVINGS):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        low, high = (low, middle) if is_reached(middle) else (middle, high)
-    return high
+    """Return the smallest share at which a probability that grows with it is reached."""
+    return (bisect_left(range(1, STEPS), True, key=lambda step: is_reached(step / STEPS)) + 1) / STEPS
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

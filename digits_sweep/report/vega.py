@@ -188,10 +188,14 @@ def colored(text: str) -> str:
 # --- Parts of specifications.
 
 
+def shades(count: int) -> list[str]:
+    """Return so many colors for batch sizes, the smallest the darkest."""
+    return [SIZES[round(index * (len(SIZES) - 1) / max(count - 1, 1))] for index in range(count)]
+
+
 def color(sizes: Sequence[int], legend: bool = False) -> Spec:
-    """Give every batch size its color, the smallest the darkest, as in all figures of a page."""
-    steps = [round(index * (len(SIZES) - 1) / max(len(sizes) - 1, 1)) for index in range(len(sizes))]
-    scale = {"domain": list(sizes), "range": [SIZES[step] for step in steps]}
+    """Give every batch size its color, as in all figures of a page."""
+    scale = {"domain": list(sizes), "range": shades(len(sizes))}
     keys = (
         {"title": _("batch size"), "symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 2}
         if legend and len(sizes) > 1

@@ -143,17 +143,17 @@ def test_if_every_configuration_misses_in_half_of_its_runs_that_is_said(tmp_path
     [
         (
             [2.0 - 0.03 * epoch for epoch in range(10)],
-            "No run passed 1.6 within 10 epochs: batch size 20 came nearest, with 1.73 (0.13 above). At its last slope "
+            "No run passed 1.6 within 10 epochs: batch size 20 came nearest, with 1.73 (0.13 away). At its last slope "
             "that takes about 5 epochs more, at another learning rate maybe fewer.",
         ),
         (
             [1.9, *[1.66] * 9],
-            "No run passed 1.6 within 10 epochs: batch size 20 came nearest, with 1.660 (0.060 above). It hardly falls "
-            "any more: try another learning rate (optimizer.lr).",
+            "No run passed 1.6 within 10 epochs: batch size 20 came nearest, with 1.660 (0.060 away). It hardly gets "
+            "nearer any more: try another learning rate (optimizer.lr).",
         ),
         (
             [1.9],
-            "No run passed 1.6 within 1 epoch: batch size 20 came nearest, with 1.90 (0.30 above). One epoch does not "
+            "No run passed 1.6 within 1 epoch: batch size 20 came nearest, with 1.90 (0.30 away). One epoch does not "
             "show how it goes on: try more (trainer.num_epochs).",
         ),
     ],
