@@ -102,9 +102,9 @@ def _answer(*command: str) -> str | None:
 
 
 def living(jobs: Mapping[str, Job]) -> dict[str, Queued]:
-    """Return those of `jobs` that wait or run, by the run; none if Slurm does not answer."""
+    """Return those of `jobs` that wait or run, and are not about to end, by the run; none if Slurm does not answer."""
     queued = (queue() if jobs else None) or {}
-    return {run: queued[job.id] for run, job in jobs.items() if job.id in queued}
+    return {run: now for run, job in jobs.items() if (now := queued.get(job.id)) and now.state != "COMPLETING"}
 
 
 def end_of(job: Job) -> str:

@@ -1,9 +1,11 @@
 """The same sweep, whichever launcher starts its runs."""
 
+import json
 import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -111,8 +113,16 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program.sweep()
 
 
+# The others show the same while a worker of theirs is killed.
+WITH_A_KILLED_WORKER = ("joblib", "submitit_slurm", "ray_cluster")
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("launcher", [name for name, row in LAUNCHERS.items() if not row.in_process], indirect=True)
+@pytest.mark.parametrize(
+    "launcher",
+    [name for name, row in LAUNCHERS.items() if not row.in_process and name not in WITH_A_KILLED_WORKER],
+    indirect=True,
+)
 def test_every_launcher_gives_the_same_bits_and_one_table(program, serial, launcher):
     finished = program.process(*SWEEP, *launcher.overrides, env=launcher.environment)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -120,6 +130,9 @@ def test_every_launcher_gives_the_same_bits_and_one_table(program, serial, launc
     assert list(program.table()["batch_size"]) == [500, 300, 100]
     assert list(program.table()["status"]) == ["completed"] * 3
     assert list(program.table()["resumes"]) == [0] * 3
+    if "hydra/launcher=slurm" in launcher.overrides:
+        # An array of the cluster has two jobs at most.
+        assert re.findall(r"^(\d+) jobs? submitted", finished.stdout, re.MULTILINE) == ["2", "1"]
 
 
 @pytest.mark.full
@@ -134,11 +147,7 @@ def test_a_study_of_the_critical_batch_size_comes_to_the_same_on_a_cluster(progr
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(
-    "launcher",
-    ["joblib", pytest.param("slurm", marks=pytest.mark.full), pytest.param("ray_cluster", marks=pytest.mark.full)],
-    indirect=True,
-)
+@pytest.mark.parametrize("launcher", WITH_A_KILLED_WORKER, indirect=True)
 def test_a_killed_worker_costs_no_run_and_no_bit(program, serial, launcher, trap):
     trap.set(signal.SIGKILL)
     finished = program.process(*SWEEP, *launcher.overrides, env=launcher.environment)
@@ -154,28 +163,37 @@ def test_a_killed_worker_costs_no_run_and_no_bit(program, serial, launcher, trap
 
 @pytest.mark.full
 @pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
-def test_a_preempted_job_is_queued_again_and_resumes_after_its_last_epoch(program, serial, launcher, trap):
+def test_a_preempted_job_is_queued_again_and_goes_on_with_what_is_left_of_its_runs(program, serial, launcher, trap):
     trap.set(signal.SIGUSR2)
-    finished = program.process(*SWEEP, *launcher.overrides, env=launcher.environment)
+    in_one = "hydra.launcher.runs_per_job=3"
+    finished = program.process(*SWEEP, *launcher.overrides, in_one, env=launcher.environment)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert_same_results(program.sweep(), serial)
     assert sorted(program.table()["resumes"]) == [0, 0, 1]
-    assert jobs_submitted(finished.stdout) == 3
+    assert jobs_submitted(finished.stdout) == 1
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
-def test_jobs_that_outlive_their_sweep_are_waited_for_when_it_is_resumed(program, launcher):
-    epochs = 150
-    long = ("-m", "seed=0,1,2", "data=mnist_sample", f"trainer.num_epochs={epochs}")
-    with program.running(*long, *launcher.overrides, environment=launcher.environment) as started:
-        wait_for(lambda: any(program.outputs.glob("sweeps/*/*/owner.json")), started)
+def test_a_drained_node_a_killed_launcher_and_the_loss_of_all_jobs_submit_what_needs_a_job(program, launcher):
+    node = f"nodename={socket.gethostname()}"
+    slurm_says(launcher.environment, "scontrol", "update", node, "state=drain", "reason=disk")
+    with program.running(*TWO_LONG, *launcher.overrides, environment=launcher.environment) as started:
+        wait_for(lambda: re.search("pending .*(NodeNotAvail|DRAINED)", started.text()) is not None, started)
         started.process.kill()
-    resumed = program.process("resume=latest", env=launcher.environment)
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert list(program.table()["epochs"]) == [epochs] * 3
-    assert list(program.table()["resumes"]) == [0] * 3
-    assert jobs_submitted(resumed.stdout) == 0
+    assert jobs_submitted(started.text()) == 2
+    slurm_says(launcher.environment, "scontrol", "update", node, "state=resume")
+    with program.running("resume=latest", environment=launcher.environment) as resumed:
+        wait_for(lambda: len(list(program.outputs.glob("sweeps/*/*/history.csv"))) == 2, resumed)
+        for owner in program.outputs.glob("sweeps/*/*/owner.json"):
+            os.kill(json.loads(owner.read_text())["pid"], signal.SIGKILL)
+        assert resumed.ends() == 0, resumed.text()
+    said = resumed.text()
+    assert "2 jobs still there, not submitted again: seed=0 and seed=1" in said
+    assert "lost, submitted again: seed=0 and seed=1" in said
+    assert jobs_submitted(said) == 2
+    assert list(program.table()["status"]) == ["completed"] * 2
+    assert list(program.table()["resumes"]) == [1] * 2
 
 
 COMMAND = """
@@ -195,7 +213,8 @@ with Recorder(train_samples=100) as recorder:
 def test_a_command_is_started_by_every_launcher(program, launcher):
     (program.folder / "train.py").write_text(COMMAND)
     typed = ("-m", "command=python train.py {seed}", "seed=1,2,3", "data.batch_size=25")
-    finished = program.process(*typed, *launcher.overrides, env=launcher.environment)
+    in_one = ["hydra.launcher.runs_per_job=3"] if "hydra/launcher=slurm" in launcher.overrides else []
+    finished = program.process(*typed, *launcher.overrides, *in_one, env=launcher.environment)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     table = program.table()
     assert list(table["status"]) == ["completed"] * 3
@@ -217,11 +236,13 @@ def test_a_command_whose_job_is_cancelled_is_interrupted_and_not_launched_again(
     assert list(program.table()["status"]) == ["interrupted"]
 
 
+LONG = ("-m", "seed=0,1", "data=mnist_sample", "trainer.num_epochs=3000", "quiet=true")
+# Long enough to be killed after its first epoch.
+TWO_LONG = tuple(each.replace("3000", "120") for each in LONG)
+
+
 def jobs_submitted(text: str) -> int:
     return sum(int(count) for count in re.findall(r"^(\d+) jobs? submitted", text, re.MULTILINE))
-
-
-LONG = ("-m", "seed=0,1", "data=mnist_sample", "trainer.num_epochs=3000", "quiet=true")
 
 
 def slurm_says(environment: dict[str, str], *command: str) -> str:
@@ -230,20 +251,7 @@ def slurm_says(environment: dict[str, str], *command: str) -> str:
 
 @pytest.mark.full
 @pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
-def test_cancelled_jobs_are_not_launched_again(program, launcher):
-    with program.running(*LONG, *launcher.overrides, environment=launcher.environment) as started:
-        wait_for(lambda: any(program.outputs.glob("sweeps/*/*/owner.json")), started)
-        slurm_says(launcher.environment, "scancel", "--me")
-        assert started.ends() == 1
-    said = started.text()
-    assert jobs_submitted(said) == 2
-    assert "cancelled by root: seed=0 and seed=1" in said
-    assert "resume with:" in said
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
-def test_after_ctrl_c_the_jobs_go_on_and_a_resume_attaches_to_them(program, launcher):
+def test_after_ctrl_c_the_jobs_go_on_and_a_resume_attaches_to_them_until_they_are_cancelled(program, launcher):
     with program.running(*LONG, *launcher.overrides, environment=launcher.environment) as started:
         wait_for(lambda: any(program.outputs.glob("sweeps/*/*/owner.json")), started)
         started.process.send_signal(signal.SIGINT)
@@ -258,6 +266,8 @@ def test_after_ctrl_c_the_jobs_go_on_and_a_resume_attaches_to_them(program, laun
     said = resumed.text()
     assert jobs_submitted(said) == 0
     assert "2 jobs still there, not submitted again: seed=0 and seed=1" in said
+    assert "cancelled by root: seed=0 and seed=1" in said
+    assert "resume with:" in said
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its extra is installed here")
