@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -136,6 +136,7 @@ class Composer:
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], Composed] = {}
         self._first: DictConfig | None = None
+        self._resolved: dict[tuple[str, ...], tuple[Composed, Config, str]] = {}
 
     def parse(self, text: str) -> Override:
         """Read one `key=value` in Hydra's grammar. Raises Hydra's own errors."""
@@ -165,6 +166,32 @@ class Composer:
         _expand_folders(config)
         _scale(config, base.numbers, typed)
         return Composed(config, base.hydra, base.numbers)
+
+    def resolved(self, overrides: Sequence[Override]) -> tuple[Composed, Config, dict[str, float]]:
+        """Compose the configuration of one run and resolve it; return both, and numbers that the first lacks.
+
+        Runs that differ only in numbers on which no other key depends, such as seeds and rates, are composed once.
+        """
+        free: dict[str, Any] = {
+            override.key_or_group: override.value() for override in overrides if _is_number(override)
+        }
+        others = (str(override.input_line) for override in overrides if override.key_or_group not in free)
+        alike = (*others, *free)
+        if alike not in self._resolved:
+            composed = self.composed(overrides)
+            texts = (str(text) for text in _texts(OmegaConf.to_container(composed.config, resolve=False)))
+            named = " ".join(text for text in texts if "${" in text)
+            self._resolved[alike] = composed, to_config(composed.config), named
+        composed, config, named = self._resolved[alike]
+        if any(name.rpartition(".")[2] in named for name in free):
+            composed = self.composed(overrides)
+            return composed, to_config(composed.config), {}
+        for name, value in free.items():
+            group, _, key = name.rpartition(".")
+            config = replace(
+                config, **({group: replace(getattr(config, group), **{key: value})} if group else {key: value})
+            )
+        return composed, checked(config), free
 
     def _is_choice(self, override: Override) -> bool:
         """Return whether `override` chooses from a config group, instead of setting a value."""
@@ -219,6 +246,23 @@ def _start_with_first_size(config: DictConfig, typed: Sequence[str]) -> None:
             f"data.batch_size={config.data.batch_size}: schedule.batch begins with {first}; leave out data.batch_size"
         )
     config.data.batch_size = first
+
+
+def _is_number(override: Override) -> bool:
+    """Return whether a key gets a number on which nothing depends but what names it: rules depend on the batch size."""
+    key = override.key_or_group
+    if override.is_sweep_override() or key not in declared() or key.startswith(("data.batch_size", "scaling.")):
+        return False
+    return key.count(".") < 2 and type(override.value()) is declared()[key].kind in (int, float)
+
+
+def _texts(content: Any) -> Iterator[Any]:
+    """Yield every value in a configuration that holds no others."""
+    if isinstance(content, dict | list):
+        for each in content.values() if isinstance(content, dict) else content:
+            yield from _texts(each)
+    else:
+        yield content
 
 
 OTHERWISE = "else"

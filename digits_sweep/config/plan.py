@@ -6,7 +6,7 @@ depends on the moment (`shuffle()`, `${now:...}`) is resolved here, once.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, product
 from math import prod
@@ -224,12 +224,12 @@ def _planned(composer: Composer, overrides: Sequence[Override], swept: Iterable[
     for combination in product(*values.values()):
         texts = tuple(f"{key}={value}" for key, value in zip(values, combination, strict=True))
         single = [composer.parse(text) for text in texts]
-        composed = composer.composed(single)
+        composed, config, numbers = composer.resolved(single)
         params = composed.hydra.sweeper.params or {}
         if own := [composer.parse(f"{key}={value}") for key, value in params.items() if key not in values]:
             yield from _planned(composer, [*single, *own], swept)
         else:
-            yield PlannedRun(_folder(composed, tuple(swept)), to_config(composed.config), texts)
+            yield PlannedRun(_folder(composed, numbers, tuple(swept)), config, texts)
 
 
 def _values(override: Override) -> list[str]:
@@ -238,12 +238,13 @@ def _values(override: Override) -> list[str]:
     return [override.get_value_element_as_str()]
 
 
-def _folder(composed: Composed, swept: Sequence[str]) -> str:
+def _folder(composed: Composed, numbers: Mapping[str, float], swept: Sequence[str]) -> str:
     """Return the name of a run's folder: what is swept, or the batch size, and how it grows if it does."""
     choices, config = composed.hydra.runtime.choices, composed.config
     grows = as_text(config.schedule.batch) is not None
     keys = swept or ("data.batch_size", *(["schedule.batch"] if grows else []))
-    parts = {key: choices[key] if key in choices else OmegaConf.select(config, key) for key in keys}
+    values = {**choices, **numbers}
+    parts = {key: values[key] if key in values else OmegaConf.select(config, key) for key in keys}
     return safe_name("_".join(f"{re.split('[./]', key)[-1]}={to_text(value)}" for key, value in parts.items()))
 
 

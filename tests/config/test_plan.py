@@ -169,6 +169,23 @@ def test_a_flag_that_is_not_supported_is_refused_by_name(flag):
 
 
 @pytest.mark.parametrize(
+    "typed",
+    [
+        "seed=0,1 data.batch_size=5,20",
+        "optimizer.lr=1e-3,1e-4 scaling=sqrt data.batch_size=5,500",
+        "scaling=linear scaling.reference_batch_size=10,20 data.batch_size=5,500",
+        "seed=3,4 trainer.num_epochs=${seed}",
+        "optimizer=adam,sgd optimizer.lr=0.5,1e-3 trainer.num_epochs=1,2",
+        "optimizer.lr=1,2 model.hidden_size=8,16",
+    ],
+)
+def test_runs_that_are_composed_together_are_what_each_is_alone(typed):
+    for run in plan(["-m", *typed.split()]).runs:
+        (alone,) = plan(list(run.overrides)).runs
+        assert run.config == alone.config
+
+
+@pytest.mark.parametrize(
     ("launcher", "typed", "read"),
     [
         ("slurm", "hydra.launcher.additional_parameters.nice=5", {"nice": 5}),
