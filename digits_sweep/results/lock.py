@@ -116,6 +116,17 @@ def _acquire_from(lock: FileLock, folder: Path, owner: Owner | None, waits: Call
     lock.acquire()
 
 
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Hold the lock `path` for this process while the block runs; wait for the process that has it.
+
+    Raises OSError if the file cannot be made.
+    """
+    os.close(open_own(path, os.O_CREAT))
+    with FileLock(path):
+        yield
+
+
 def writers_in(sweep_dir: Path) -> int:
     """Return how many processes of this machine hold the folder of a run in `sweep_dir` at the moment."""
     owners = [_owner(path) for path in sweep_dir.glob("*/owner.json")]

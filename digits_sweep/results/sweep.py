@@ -17,7 +17,7 @@ import pandas as pd
 
 from digits_sweep.config.keys import SETTING, results_of, value_of, with_moved_keys
 from digits_sweep.config.text import expand_home, safe_name
-from digits_sweep.errors import NewerFormat, UnreadableRecord, as_csv, reason_of
+from digits_sweep.errors import InvalidConfig, NewerFormat, UnreadableRecord, as_csv, reason_of
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
     MANIFEST_BYTES,
@@ -103,7 +103,19 @@ def new_manifest(counter: int = 0) -> Manifest:
 
 def write_manifest(sweep_dir: Path, manifest: Manifest) -> None:
     """Write `sweep.json`. Raises OSError if it cannot be written."""
-    replace_file(sweep_dir / MANIFEST_FILE, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    replace_file(sweep_dir / MANIFEST_FILE, _content_of(manifest))
+
+
+def _content_of(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def check_size(command: Sequence[str], runs: Sequence[str]) -> None:
+    """Raise `InvalidConfig` if the `sweep.json` of these runs would be too large to be read back."""
+    size = len(_content_of(new_manifest().with_runs(list(command), list(runs), [])))
+    if size > MANIFEST_BYTES:
+        most = f"{MANIFEST_BYTES:,} that are read of one; make several sweeps"
+        raise InvalidConfig(f"{len(runs):,} runs: {MANIFEST_FILE} would have {size:,} bytes, more than the {most}")
 
 
 def read_manifest(sweep_dir: Path) -> Manifest:

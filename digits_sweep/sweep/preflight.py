@@ -19,6 +19,7 @@ from digits_sweep.data.loading import DATASETS, for_run, load, name_of
 from digits_sweep.errors import DeviceUnavailable, EngineRefused, InvalidConfig, OwnCodeFailed, escape_controls
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import make_folder, replace_file
+from digits_sweep.results.sweep import check_size
 from digits_sweep.trackers.registry import check as check_trackers
 from digits_sweep.training.building import loss_at_start, options_here, try_network
 from digits_sweep.training.device import flush_denormals_from_now_on, is_out_of_memory, resolve_device
@@ -70,6 +71,7 @@ def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None
 
 def _check(planned: Plan, say: Callable[[str], None]) -> None:
     check_trackers(planned.settings.tracker)
+    check_size(planned.command, [run.folder for run in planned.runs])
     if planned.settings.command is not None:
         _check_program(planned)
         return

@@ -76,6 +76,9 @@ from digits_sweep.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 
+# What share of a run's time looking at the other runs of its sweep may take.
+MOST_OF_THE_TIME = 0.05
+
 # Asked after every epoch with the run so far; a text is the reason to end the run there.
 StopRule = Callable[[RecordedRun], str | None]
 
@@ -379,6 +382,7 @@ class _RecordedTraining:
         self.has_metric = divides_by_the_root(vars(config.optimizer))
         # Evaluations of the present epoch.
         self._new: list[EvaluationRow] = []
+        self._next_look = -math.inf
 
     def run(self, title: str) -> None:
         """Train until the run ends; if that is before its last epoch, `error` or `ended` of its record says why."""
@@ -446,9 +450,15 @@ class _RecordedTraining:
         log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
 
     def _note_concurrent_runs(self) -> None:
+        """Note how many runs train side by side, unless that was looked at just now: of thousands it takes a while."""
+        started = time.monotonic()
+        if started < self._next_look:
+            return
         if (beside := writers_in(self.request.run_dir.parent)) > self.record.concurrent_runs:
             self.record.concurrent_runs = beside
             write_record(self.request.run_dir, self.record)
+        now = time.monotonic()
+        self._next_look = now + (now - started) / MOST_OF_THE_TIME
 
     def _pause(self, iterations: int, examples: int, seconds: float) -> bool:
         """Evaluate between two iterations; return whether the run ends there."""

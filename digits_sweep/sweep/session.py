@@ -20,7 +20,7 @@ from digits_sweep.report.study import study_of
 from digits_sweep.report.tables import run_table, runs_for_terminal
 from digits_sweep.report.warnings import seeds_so_far
 from digits_sweep.report.words import listed
-from digits_sweep.results.changes import flush_folder
+from digits_sweep.results import changes
 from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers, set_aside
 from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import Record, Status, write_record
@@ -110,7 +110,7 @@ def claim_folder(parent: Path) -> Path:
         folder = parent / (started if again == 1 else f"{started}_{again}")
         try:
             folder.mkdir()
-            flush_folder(parent)
+            changes.flush_folder(parent)
             return folder
         except FileExistsError:
             continue
@@ -148,7 +148,10 @@ def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen:
 
 
 def _check_sizes(planned: Plan, data: DataConfig, digits: Digits) -> None:
-    for config in (run.config for run in planned.runs if name_of(run.config.data) == name_of(data)):
+    configs = (run.config for run in planned.runs if name_of(run.config.data) == name_of(data))
+    # All labels are looked at, which takes milliseconds: once for runs that are alike in what is checked.
+    checked = {repr((each.data, each.model, each.loss, each.evaluation)): each for each in configs}
+    for config in checked.values():
         if mistakes := list(preflight.unfit(config, digits, planned.typed)):
             raise InvalidConfig("\n".join(mistakes))
 
@@ -179,8 +182,10 @@ def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None
     settled = settle(replace(planned, runs=new), sweep.manifest, say) if new and sweep.manifest else {}
     numbers = {run.folder: number for number, run in enumerate(planned.runs)}
     for run in unready:
+        changes.make_folder(sweep.folder / run.folder)
+    changes.flush_folder(sweep.folder)
+    for run in unready:
         folder, config, before = sweep.folder / run.folder, asdict(run.config), sweep.runs.get(run.folder)
-        make_folder(folder)
         if before:
             _continue(before, config)
             continue

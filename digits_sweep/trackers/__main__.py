@@ -20,10 +20,13 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         write_line(str(__doc__))
         return
+    from digits_sweep.results.lock import only_one
     from digits_sweep.trackers.following import Follower
 
-    follower = Follower(Path(arguments[0]), json.loads(sys.stdin.readline()), write_line)
-    with stoppable():
+    settings, sweep_dir = json.loads(sys.stdin.readline()), Path(arguments[0])
+    # That of a sweep which was stopped and is resumed may still be sending: both would report the same epochs.
+    with stoppable(), only_one(sweep_dir / ".trackers.lock"):
+        follower = Follower(sweep_dir, settings, write_line)
         while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0]:
             follower.follow()
         follower.follow(last=True)

@@ -20,12 +20,10 @@ from digits_sweep.results.files import SMALL_BYTES, check_plain, read_json, repl
 from digits_sweep.results.record import Count, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep
-from digits_sweep.trackers.registry import TRACKERS, Figures, Tracker
+from digits_sweep.trackers.registry import REPORTED, TRACKERS, Figures, Tracker
 
 # A server that is away for long is asked no less often than that.
 MOST_SECONDS_BETWEEN_TRIES = 60.0
-# In the folder of a run: each tracker's name for it, and what has been reported to it.
-REPORTED = "trackers.json"
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,9 @@ class Follower:
                 # What the file says was reported to another run.
                 new = history
         assert known_as is not None
-        for row in new:
-            figures = {"loss_mean": row.loss_mean, "loss_std": row.loss_std, "seconds": row.seconds}
-            tracker.epoch(known_as, row.epoch, figures)
+        if new:
+            names = ("loss_mean", "loss_std", "seconds")
+            tracker.epochs(known_as, {row.epoch: {name: getattr(row, name) for name in names} for row in new})
         _write(folder, reported | {name: Reported(known_as, len(history))})
         if ended:
             # What lies in the folder is sent as it is: a link would send a file from elsewhere.

@@ -18,6 +18,9 @@ from digits_sweep.errors import InvalidConfig, not_installed
 from digits_sweep.results.record import Record, Status
 
 Figures = dict[str, float]
+# In the folder of a run: each tracker's name for it, and what has been reported to it.
+REPORTED = "trackers.json"
+NOT_RESULTS = (REPORTED, "owner.json")
 
 
 class Tracker(Protocol):
@@ -38,13 +41,28 @@ class Tracker(Protocol):
         """
         ...
 
-    def epoch(self, known_as: str, number: int, figures: Figures) -> None:
-        """Report an epoch: `loss_mean`, `loss_std` and `seconds`."""
+    def epochs(self, known_as: str, figures: Mapping[int, Figures]) -> None:
+        """Report epochs, in order and by their numbers: `loss_mean`, `loss_std` and `seconds` of each.
+
+        They are one while a run trains, and many if the tracker was away.
+        """
         ...
 
     def end(self, known_as: str, run_dir: Path, record: Record, figures: Figures) -> None:
-        """Report the last figures of a run that has ended, and the files in its folder, and close the run."""
+        """Report the last figures of a run that has ended, and its `results_in` the folder, and close the run.
+
+        If the run goes on later, they are reported again and replace what was there.
+        """
         ...
+
+
+def results_in(run_dir: Path) -> Iterator[Path]:
+    """Yield every file that a run has resulted in: none that holds its folder, counts reports, or is a previous one."""
+    for path in sorted(run_dir.rglob("*")):
+        names = path.relative_to(run_dir).parts
+        is_hidden = any(name.startswith(".") for name in names)
+        if path.is_file() and not is_hidden and path.name not in NOT_RESULTS and path.suffix != ".previous":
+            yield path
 
 
 class TensorBoardTracker:
@@ -74,9 +92,10 @@ class TensorBoardTracker:
         self._writers[known_as] = self._open(known_as)
         return known_as
 
-    def epoch(self, known_as: str, number: int, figures: Figures) -> None:
-        for name, value in figures.items():
-            self._writers[known_as].add_scalar(name, value, number)
+    def epochs(self, known_as: str, figures: Mapping[int, Figures]) -> None:
+        for number, row in figures.items():
+            for name, value in row.items():
+                self._writers[known_as].add_scalar(name, value, number)
         self._writers[known_as].flush()
 
     def end(self, known_as: str, run_dir: Path, record: Record, figures: Figures) -> None:
@@ -89,6 +108,8 @@ class TensorBoardTracker:
 
 # The tag by which a run in MLflow is that of a folder.
 FOLDER = "digits_sweep.folder"
+# What a server of MLflow takes at once.
+MOST_METRICS, MOST_PARAMS = 1_000, 100
 # MLflow's words for how a run ended.
 ENDS = {
     Status.COMPLETED: "FINISHED",
@@ -96,6 +117,11 @@ ENDS = {
     Status.FAILED: "FAILED",
     Status.INTERRUPTED: "KILLED",
 }
+
+
+def _batches(rows: list[Any], most: int) -> Iterator[list[Any]]:
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
 
 
 class MLflowTracker:
@@ -134,8 +160,9 @@ class MLflowTracker:
         name = f"{run_dir.parent.name}/{run_dir.name}"
         run_id: str = self.client.create_run(self.experiment, started, {FOLDER: folder}, name).info.run_id
         # MLflow refuses a parameter of no characters.
-        settings = {key: str(value) for key, value in flat(record.config) if str(value)}
-        self.client.log_batch(run_id, params=[self._mlflow.entities.Param(*each) for each in settings.items()])
+        settings = [self._mlflow.entities.Param(key, str(value)) for key, value in flat(record.config) if str(value)]
+        for params in _batches(settings, MOST_PARAMS):
+            self.client.log_batch(run_id, params=params)
         return run_id
 
     def _is_of(self, known_as: str, folder: str) -> bool:
@@ -146,13 +173,18 @@ class MLflowTracker:
             return False
         return known.info.experiment_id == self.experiment and known.data.tags.get(FOLDER) == folder
 
-    def epoch(self, known_as: str, number: int, figures: Figures) -> None:
+    def epochs(self, known_as: str, figures: Mapping[int, Figures]) -> None:
         now, metric = time.time_ns() // 1_000_000, self._mlflow.entities.Metric
-        self.client.log_batch(known_as, metrics=[metric(name, value, now, number) for name, value in figures.items()])
+        rows = [metric(name, value, now, number) for number, row in figures.items() for name, value in row.items()]
+        for metrics in _batches(rows, MOST_METRICS):
+            self.client.log_batch(known_as, metrics=metrics)
 
     def end(self, known_as: str, run_dir: Path, record: Record, figures: Figures) -> None:
-        self.epoch(known_as, int(figures.get("epochs", 0)), figures)
-        self.client.log_artifacts(known_as, str(run_dir))
+        # Of several values MLflow shows that of the last step, and of one step the newest.
+        self.epochs(known_as, {0: figures})
+        for path in results_in(run_dir):
+            parent = path.parent.relative_to(run_dir).as_posix()
+            self.client.log_artifact(known_as, str(path), None if parent == "." else parent)
         # The end of the run is when its record was last written; it is reported some time later.
         ended = int(1_000 * (run_dir / "record.json").stat().st_mtime)
         self.client.set_terminated(known_as, ENDS[record.status], ended)
@@ -194,14 +226,16 @@ class WandbTracker:
         )
         return known_as
 
-    def epoch(self, known_as: str, number: int, figures: Figures) -> None:
-        self._runs[known_as].log(figures, step=number)
+    def epochs(self, known_as: str, figures: Mapping[int, Figures]) -> None:
+        for number, row in figures.items():
+            self._runs[known_as].log(row, step=number)
 
     def end(self, known_as: str, run_dir: Path, record: Record, figures: Figures) -> None:
         run = self._runs.pop(known_as)
         run.summary.update(figures)
         folder = self._wandb.Artifact(f"run-{known_as}", type="run")
-        folder.add_dir(str(run_dir))
+        for path in results_in(run_dir):
+            folder.add_file(str(path), path.relative_to(run_dir).as_posix())
         run.log_artifact(folder)
         run.finish(exit_code=0 if record.status is Status.COMPLETED else 1)
 

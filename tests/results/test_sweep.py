@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from digits_sweep.errors import NewerFormat, UnreadableRecord
+from digits_sweep.errors import InvalidConfig, NewerFormat, UnreadableRecord
 from digits_sweep.results import sweep as sweeps
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import EpochRow, Record, Status, write_record
@@ -42,6 +42,14 @@ def test_the_newest_sweep_was_started_last_whatever_its_folder_is_called(tmp_pat
         assert newest_sweep(tmp_path).name == name
         assert next_counter(tmp_path) == counter + 1
     assert [folder.name for folder in sweeps_in(tmp_path)] == names
+
+
+def test_a_sweep_that_could_not_be_read_back_is_refused(monkeypatch):
+    runs = [f"seed={number}" for number in range(100)]
+    sweeps.check_size(["-m"], runs)
+    monkeypatch.setattr(sweeps, "MANIFEST_BYTES", 1_000)
+    with pytest.raises(InvalidConfig, match=r"100 runs: sweep.json would have 1,\d+ bytes, more than the 1,000"):
+        sweeps.check_size(["-m"], runs)
 
 
 def test_a_copy_of_an_older_sweep_is_not_the_newest(tmp_path):

@@ -14,7 +14,7 @@ from digits_sweep.results.record import EpochRow, Status, read_record, write_rec
 from digits_sweep.results.run import read_run
 from digits_sweep.trackers import following
 from digits_sweep.trackers.following import Follower, last_figures
-from digits_sweep.trackers.registry import TRACKERS
+from digits_sweep.trackers.registry import TRACKERS, results_in
 from tests.studies import add_run, write_rows
 
 # How a run may stand that was started.
@@ -42,8 +42,8 @@ class ListTracker:
         self._called("begin", run_dir.name, known_as)
         return f"id of {run_dir.name}"
 
-    def epoch(self, known_as, number, figures):
-        self._called("epoch", known_as, number)
+    def epochs(self, known_as, figures):
+        self._called("epochs", known_as, *figures)
 
     def end(self, known_as, run_dir, record, figures):
         self._called("end", known_as, record.status)
@@ -61,7 +61,7 @@ def reported(folder) -> dict:
 
 
 def epochs(*numbers: int) -> list[tuple]:
-    return [("epoch", "id of a", number) for number in numbers]
+    return [("epochs", "id of a", *numbers)]
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_every_epoch_is_reported_once_and_the_end_once(sweep, calls):
     assert follow(sweep) == []
     assert calls == [BEGIN, *epochs(1, 2), END]
     follow(sweep)
-    assert len(calls) == 4
+    assert len(calls) == 3
 
 
 def test_a_running_sweep_is_reported_as_it_grows(sweep, calls):
@@ -103,7 +103,7 @@ def test_a_running_sweep_is_reported_as_it_grows(sweep, calls):
     add_run(sweep, "b", [1.5], started_at=STARTED)
     follower.follow()
     assert calls[2:] == [
-        *epochs(2), ("begin", "b", None), ("epoch", "id of b", 1), ("end", "id of b", "completed"),
+        *epochs(2), ("begin", "b", None), ("epochs", "id of b", 1), ("end", "id of b", "completed"),
     ]  # fmt: skip
     follower.follow(last=True)
     assert calls[6:] == [("end", "id of a", "interrupted")]
@@ -146,7 +146,7 @@ def test_a_run_that_cannot_be_read_is_left_out_and_the_others_are_reported(sweep
     assert {call[1] for call in calls} == {"a", "id of a"}
 
 
-@pytest.mark.parametrize("call", ["begin", "epoch", "end"])
+@pytest.mark.parametrize("call", ["begin", "epochs", "end"])
 def test_a_tracker_that_fails_costs_two_lines_and_the_others_continue(sweep, calls, call, monkeypatch):
     monkeypatch.setitem(TRACKERS, "failing", ListTracker)
     add_run(sweep, "b", [1.5], started_at=STARTED)
@@ -159,7 +159,7 @@ def test_a_tracker_that_fails_costs_two_lines_and_the_others_continue(sweep, cal
     assert [call for call in calls if call[0] == "end"] == [END, ("end", "id of b", "completed")]
 
 
-@pytest.mark.parametrize("call", ["start", "begin", "epoch", "end"])
+@pytest.mark.parametrize("call", ["start", "begin", "epochs", "end"])
 def test_a_tracker_that_is_away_for_a_while_gets_everything_once_it_is_back(sweep, calls, call, monkeypatch):
     clock, away = [0.0], [True]
     monkeypatch.setattr(following.time, "monotonic", lambda: clock[0])
@@ -278,3 +278,38 @@ def test_a_trackers_json_that_is_a_link_is_replaced_and_its_target_is_not(sweep,
     assert "theirs" in target.read_text()
     assert calls == [BEGIN, *epochs(1, 2), END]
     assert reported(sweep / "a")["list"] == WHOLE
+
+
+def test_what_is_sent_of_a_folder_are_results_neither_locks_nor_what_stood_there_before(sweep):
+    for name in (".lock", "owner.json", "trackers.json", "record.json.previous", "notes.txt", "plots/loss.png"):
+        (sweep / "a" / name).parent.mkdir(exist_ok=True)
+        (sweep / "a" / name).write_text("x")
+    sent = {path.relative_to(sweep / "a").as_posix() for path in results_in(sweep / "a")}
+    assert sent >= {"record.json", "history.csv", "notes.txt", "plots/loss.png"}
+    assert not sent & {".lock", "owner.json", "trackers.json", "record.json.previous"}
+
+
+@pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_mlflow_gets_a_backlog_at_once_and_the_last_figures_of_a_run_that_goes_on_replace_those_before(
+    sweep, tmp_path, monkeypatch
+):
+    settings = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "experiment": "e", "artifacts": str(tmp_path / "sent")}
+    tracker = TRACKERS["mlflow"](**settings)
+    requests: list[int] = []
+    log = tracker.client.log_batch
+
+    def log_batch(run_id, metrics=(), params=()):
+        requests.append(len(metrics))
+        log(run_id, metrics=metrics, params=params)
+
+    monkeypatch.setattr(tracker.client, "log_batch", log_batch)
+    monkeypatch.setitem(TRACKERS, "mlflow", lambda: tracker)
+    losses = [2 - 0.001 * epoch for epoch in range(400)]
+    for count in (400, 2):
+        change(sweep / "a", Status.COMPLETED, losses[:count])
+        assert follow(sweep, mlflow={}) == []
+        run = tracker.client.get_run(reported(sweep / "a")["mlflow"]["known_as"])
+        assert run.data.metrics["final_loss"] == pytest.approx(losses[count - 1])
+    assert requests[1:3] == [1_000, 200]
+    assert "record.json" in {file.path for file in tracker.client.list_artifacts(run.info.run_id)}

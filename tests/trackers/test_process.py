@@ -6,7 +6,9 @@ import signal
 import sys
 
 import pytest
+from filelock import FileLock, Timeout
 
+from digits_sweep.results.lock import only_one
 from digits_sweep.trackers import following
 from digits_sweep.trackers.following import report_to_trackers
 
@@ -58,3 +60,10 @@ def test_an_error_in_the_sweep_is_raised_as_it_is(tmp_path, instead_of_python):
     instead_of_python("cat > /dev/null")
     with pytest.raises(KeyboardInterrupt), report_to_trackers(TRACKER, tmp_path, pytest.fail):
         raise KeyboardInterrupt
+
+
+def test_of_two_reporters_of_a_sweep_the_second_waits_for_the_first(tmp_path):
+    with only_one(tmp_path / ".trackers.lock"), pytest.raises(Timeout):
+        FileLock(tmp_path / ".trackers.lock").acquire(timeout=0)
+    with only_one(tmp_path / ".trackers.lock"):
+        pass
