@@ -179,7 +179,10 @@ def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None
 
     unready = tuple(run for run in planned.runs if not is_ready(run))
     new = tuple(run for run in unready if run.folder not in sweep.runs)
-    settled = settle(replace(planned, runs=new), sweep.manifest, say) if new and sweep.manifest else {}
+    settled: dict[str, Settled] = {}
+    if new and sweep.manifest:
+        recorded = (run.record for run in sweep.runs.values())
+        settled = settle(replace(planned, runs=new), sweep.manifest, say, recorded)
     numbers = {run.folder: number for number, run in enumerate(planned.runs)}
     for run in unready:
         changes.make_folder(sweep.folder / run.folder)

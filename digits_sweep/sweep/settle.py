@@ -4,13 +4,14 @@ Runs that train side by side share the cores and the GPUs. What is settled is in
 is settled on the node, by the job.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
 from digits_sweep.config.plan import Plan, PlannedRun
-from digits_sweep.config.schema import Config, EngineConfig
+from digits_sweep.config.schema import Config, EngineConfig, config_from
 from digits_sweep.data.loading import for_run, load, name_of
 from digits_sweep.errors import DeviceUnavailable
 from digits_sweep.machine import usable_cores
@@ -32,11 +33,13 @@ class Settled:
     device: str | None = None
 
 
-def settle(planned: Plan, manifest: Manifest, say: Callable[[str], None]) -> dict[str, Settled]:
+def settle(
+    planned: Plan, manifest: Manifest, say: Callable[[str], None], recorded: Iterable[Record] = ()
+) -> dict[str, Settled]:
     """Return what is settled for the runs of a plan, by their folders, and say what was tried.
 
     Engines and numbers of threads are tried at the largest batch size of runs that are alike but for that, their rates
-    and their seeds.
+    and their seeds; runs like some that are `recorded` get what these have, because another answer rounds otherwise.
     """
     if planned.launcher.elsewhere or planned.settings.command is not None:
         return {}
@@ -46,14 +49,27 @@ def settle(planned: Plan, manifest: Manifest, say: Callable[[str], None]) -> dic
     for run in planned.runs:
         groups.setdefault(_kind(run.config), []).append(run)
     settled: dict[str, Settled] = {}
-    for runs in groups.values():
+    before = _of_records(recorded)
+    for kind, runs in groups.items():
         config = max((run.config for run in runs), key=lambda config: config.data.batch_size)
-        tried = _tried(config, manifest, most_threads, say)
+        tried = before.get(kind) or _tried(config, manifest, most_threads, say)
         settled |= {run.folder: tried for run in runs}
     return {
         run.folder: replace(settled[run.folder], device=_gpu(run.config, number) if at_once > 1 else None)
         for number, run in enumerate(planned.runs)
     }
+
+
+def _of_records(records: Iterable[Record]) -> dict[str, Settled]:
+    """Return what runs were settled on whose engine and number of threads are recorded, by what they are alike in."""
+    settled: dict[str, Settled] = {}
+    for record in records:
+        if record.engine in ENGINES and record.num_threads:
+            # A record of an earlier version may lack a key.
+            with suppress(KeyError, TypeError, AttributeError):
+                known = Settled(record.engine, record.engine_reason, record.num_threads)
+                settled.setdefault(_kind(config_from(record.config)), known)
+    return settled
 
 
 def _at_once(planned: Plan) -> int:

@@ -1,5 +1,7 @@
 """What `auto` stands for: one answer for all runs of a sweep, in their planned records, shared out among workers."""
 
+from dataclasses import asdict, replace
+
 import pytest
 import torch
 
@@ -45,6 +47,15 @@ def test_runs_that_are_alike_are_tried_once_at_their_largest_batch_size(machine)
     assert len({each.engine for each in answers.values()}) == 1
     assert settled(planned) == answers
     assert machine == [100]
+
+
+def test_a_search_that_is_resumed_trains_its_next_runs_on_what_the_others_had(machine):
+    first, second = plan(["-m", *LARGE]), plan(["-m", *LARGE, "seed=7"])
+    record = Record(0, folder="a", config=asdict(first.runs[0].config), engine="closed_form", num_threads=3)
+    others = [replace(record, config={}), replace(record, engine="own loop"), replace(record, num_threads=None)]
+    answers = settle.settle(second, MANIFEST, lambda line: None, [*others, record])
+    assert {(each.engine, each.num_threads) for each in answers.values()} == {("closed_form", 3)}
+    assert machine == []
 
 
 @pytest.mark.parametrize(("jobs", "threads"), [(1, 4), (2, 2), (3, 1), (4, 1), (-1, 1)])
