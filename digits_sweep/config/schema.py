@@ -160,6 +160,7 @@ class DataConfig:
     timeout_seconds: float = key(POSITIVE, Role.PLACE)
     fallback: str | None = key(role=Role.PLACE)
     last: str = key(one_of("keep", "drop"), default="keep")
+    micro_batch: int | None = key(or_null(whole_number(1)), default=None)
 
 
 @dataclass

@@ -70,6 +70,7 @@ class Keys(TypedDict, total=False):
     max_examples: Several[int | None]
     max_runs: int
     max_seeds: Several[int]
+    micro_batch: Several[int | None]
     mirrors: Sequence[str] | None
     model: Several[Literal["cnn", "linear", "mlp", "mlp_logits", "own"]] | Own
     model__arguments: Mapping[str, Any]

@@ -27,6 +27,7 @@ from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.losses import LOSSES
 from digits_sweep.training.model import MODELS
 from digits_sweep.training.optimizers import OPTIMIZERS
+from digits_sweep.training.parts import refuse_other_gradients
 
 FILE = "own-code.log"
 
@@ -94,11 +95,14 @@ def _try_networks(configs: Collection[Config]) -> None:
     alike: dict[str, tuple[Config, list[int]]] = {}
     for config in configs:
         if "own" in (config.model.name, config.loss.name):
-            key = repr((name_of(config.data), config.data.last, config.model, config.loss))
-            alike.setdefault(key, (config, []))[1].append(config.data.batch_size)
+            data = config.data
+            key = repr((name_of(data), data.last, data.micro_batch, config.model, config.loss))
+            alike.setdefault(key, (config, []))[1].append(min(data.batch_size, data.micro_batch or data.batch_size))
     for config, batch_sizes in alike.values():
         with beyond_this_machine():
             try_network(config, batch_sizes)
+            if config.data.micro_batch is not None:
+                refuse_other_gradients(config)
 
 
 @contextmanager
@@ -169,7 +173,7 @@ def engines(planned: Plan) -> dict[str, str]:
     for run in planned.runs:
         config = run.config
         parts = (config.model, config.optimizer, config.schedule, config.loss, config.engine, config.device)
-        alike = repr((name_of(config.data), config.data.batch_size, *parts))
+        alike = repr((name_of(config.data), config.data.batch_size, config.data.micro_batch, *parts))
         if alike not in asked:
             try:
                 options, _ = options_here(config)

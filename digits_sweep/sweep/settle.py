@@ -82,7 +82,7 @@ def _at_once(planned: Plan) -> int:
 
 def _kind(config: Config) -> str:
     parts = (config.model, config.optimizer.name, config.schedule, config.loss, config.engine, config.device)
-    return repr((name_of(config.data), config.data.scale, *parts, config.num_threads))
+    return repr((name_of(config.data), config.data.scale, config.data.micro_batch, *parts, config.num_threads))
 
 
 # Waves of a search are settled one after the other, on the same.

@@ -130,6 +130,7 @@ def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module
         num_workers=config.data.num_workers,
         schedule=config.schedule,
         loss=build_loss(config.loss, labels, config.model.num_classes),
+        micro_batch=config.data.micro_batch,
     )
 
 

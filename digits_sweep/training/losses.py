@@ -31,17 +31,25 @@ class Loss:
     """What is minimized: `mean` of a batch, and what it means for the outputs of a network.
 
     `is_plain` says that it is PyTorch's cross-entropy of classes (n,) and nothing else, which some engines have written
-    out. `classify` returns the predicted and the right class of everything that counts, both (m,) int64, and how many
-    classes there are; or None if there are none.
+    out, `counts_labels` that its mean is over the labels that are not `IGNORED`. `classify` returns the predicted and
+    the right class of everything that counts, both (m,) int64, and how many classes there are; or None if there are
+    none.
     """
 
     criterion: Criterion
     is_plain: bool = False
+    counts_labels: bool = False
     classify: Callable[[Tensor, Tensor], Classes | None] = lambda outputs, labels: None
 
     def __call__(self, outputs: Any, labels: Tensor, reduction: str = "mean") -> Tensor:
         """Return the mean loss of a batch, its sum, or the loss of everything that counts."""
         return self.criterion(tensor_of(outputs), labels, reduction=reduction)
+
+    def part(self, outputs: Any, labels: Tensor, whole: Tensor) -> Tensor:
+        """Return what some examples of a batch add to its mean loss; `whole` are the labels of all of it."""
+        if self.counts_labels and not whole.is_floating_point():
+            return self(outputs, labels, "sum") / (whole != IGNORED).sum()
+        return self(outputs, labels) * (len(labels) / len(whole))
 
 
 def tensor_of(outputs: Any) -> Tensor:
@@ -74,7 +82,7 @@ def _classified(scores: Tensor, labels: Tensor) -> Classes:
     return scores.argmax(1)[counts], labels[counts], scores.shape[1]
 
 
-PLAIN = Loss(functional.cross_entropy, is_plain=True, classify=_classified)
+PLAIN = Loss(functional.cross_entropy, is_plain=True, counts_labels=True, classify=_classified)
 
 
 def _cross_entropy(config: LossConfig, labels: Tensor, num_classes: int) -> Loss:
@@ -84,7 +92,7 @@ def _cross_entropy(config: LossConfig, labels: Tensor, num_classes: int) -> Loss
         weights = balanced(labels, num_classes) if config.class_weights else None
     if not smoothing and weights is None and labels.dim() == 1:
         return PLAIN
-    return Loss(partial(_of_classes, smoothing, weights), classify=_classified)
+    return Loss(partial(_of_classes, smoothing, weights), counts_labels=True, classify=_classified)
 
 
 def _of_classes(

@@ -20,6 +20,8 @@ from digits_sweep.training.schedule import ScaledRates
 class EagerEngine(Engine):
     """For every batch: index, forward, backward, step. No iteration waits for the device."""
 
+    accumulates = True
+
     def __init__(self, workload: Workload) -> None:
         self.model = workload.model.to(workload.device)
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
@@ -27,6 +29,7 @@ class EagerEngine(Engine):
         self.images = scale(workload.images, workload.scale).to(workload.device)
         self.labels = workload.labels.to(workload.device)
         self.batch_size, self.loss = workload.batch_size, workload.loss
+        self.micro_batch = workload.micro_batch
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         batches = order.to(self.images.device).split(self.batch_size)
@@ -34,14 +37,27 @@ class EagerEngine(Engine):
         # Anew for every part of an epoch, because a resume replaces the optimizer's state.
         step = DirectStep(self.optimizer)
         for iteration, batch in enumerate(batches):
-            loss = self.loss(self.model(self.images[batch]), self.labels[batch])
-            step.drop_gradients()
-            loss.backward()
+            if self.micro_batch is None or len(batch) <= self.micro_batch:
+                loss = self.loss(self.model(self.images[batch]), self.labels[batch])
+                step.drop_gradients()
+                loss.backward()
+            else:
+                step.drop_gradients()
+                loss = self._in_parts(batch, self.micro_batch)
             if rates is not None:
                 self.rates.set(rates[iteration])
             step()
             losses[iteration] = loss.detach()
         return losses
+
+    def _in_parts(self, batch: Tensor, size: int) -> Tensor:
+        """Add up the gradients of a batch, so many of its examples at a time, and return its mean loss."""
+        loss, labels = torch.zeros((), device=self.images.device), self.labels[batch]
+        for part in batch.split(size):
+            share = self.loss.part(self.model(self.images[part]), self.labels[part], labels)
+            share.backward()
+            loss += share.detach()
+        return loss
 
 
 def import_transforms() -> ModuleType:

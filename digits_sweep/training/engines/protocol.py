@@ -35,6 +35,7 @@ class Workload:
     num_workers: int = 0
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loss: Loss = PLAIN
+    micro_batch: int | None = None
 
     @property
     def mlp(self) -> MLP:
@@ -115,6 +116,8 @@ class Engine(ABC):
     flushes_denormals: ClassVar[bool] = True
     # What it cannot train. The first limit with a reason is the one that a user reads.
     limits: ClassVar[tuple[Limit, ...]] = ()
+    # Whether it can train a batch in parts of `micro_batch` examples, whose gradients it adds up.
+    accumulates: ClassVar[bool] = False
 
     model: nn.Module
     optimizer: Optimizer
@@ -123,7 +126,12 @@ class Engine(ABC):
     @classmethod
     def refusal(cls, workload: Workload) -> str | None:
         """Return why this engine cannot train `workload`, or None if it can."""
-        return next(filter(None, (limit(workload) for limit in cls.limits)), None)
+        if reason := next(filter(None, (limit(workload) for limit in cls.limits)), None):
+            return reason
+        in_parts = workload.micro_batch is not None and (
+            workload.micro_batch < workload.batch_size or workload.schedule.batch is not None
+        )
+        return None if cls.accumulates or not in_parts else "it takes whole batches only, no data.micro_batch"
 
     @abstractmethod
     def __init__(self, workload: Workload) -> None:
