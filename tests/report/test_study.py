@@ -10,58 +10,42 @@ from digits_sweep.report.plausible import RULES
 from digits_sweep.report.study import load_study, with_configurations
 from tests.studies import add_run, finished, losses_reaching
 
-
-def names(sweep) -> list[str]:
-    return list(dict.fromkeys(finished(sweep).runs["configuration"]))
-
-
-def test_seeds_are_replicates_and_everything_else_makes_a_configuration(tmp_path):
-    for name, columns in {"a": {}, "b": {"seed": 1}, "c": {"lr": 1e-6}, "d": {"engine": "eager"}}.items():
-        add_run(tmp_path, name, losses_reaching(2), **columns)
-    assert list(finished(tmp_path).runs["configuration"]) == [
-        "batch size 20, closed_form, lr 1e-4",
-        "batch size 20, closed_form, lr 1e-4",
-        "batch size 20, closed_form, lr 1e-6",
-        "batch size 20, eager, lr 1e-4",
-    ]
-
-
-def test_what_follows_from_the_batch_size_is_not_in_the_name(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2), batch_size=100)
-    add_run(tmp_path, "b", losses_reaching(2), batch_size=5, lr=1e-6, weight_decay=5e-6)
-    assert names(tmp_path) == ["batch size 100", "batch size 5"]
-
-
-def test_what_follows_from_a_setting_in_the_name_is_not_in_the_name(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2), lr=1e-4, weight_decay=5e-4)
-    add_run(tmp_path, "b", losses_reaching(2), lr=1e-6, weight_decay=5e-6)
-    assert names(tmp_path) == ["batch size 20, lr 1e-4", "batch size 20, lr 1e-6"]
-
-
-def test_a_key_without_a_column_is_in_the_name_if_it_may_change_a_result(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2), config={"data.scale": "unit", "data.root": "here"})
-    add_run(tmp_path, "b", losses_reaching(2), config={"data.scale": "raw", "data.root": "there"})
-    assert names(tmp_path) == ["batch size 20, scale unit", "batch size 20, scale raw"]
+RUN = dict[str, object]
+NAMES: dict[str, tuple[list[RUN], list[str]]] = {
+    "seeds are replicates, and everything else makes a configuration": (
+        [{}, {"seed": 1}, {"lr": 1e-6}, {"engine": "eager"}],
+        [f"batch size 20, {rest}" for rest in ("closed_form, lr 1e-4", "closed_form, lr 1e-6", "eager, lr 1e-4")],
+    ),
+    "what follows from the batch size is not in the name": (
+        [{"batch_size": 100}, {"batch_size": 5, "lr": 1e-6, "weight_decay": 5e-6}], ["batch size 100", "batch size 5"],
+    ),
+    "what follows from a setting in the name is not in the name": (
+        [{"lr": 1e-4, "weight_decay": 5e-4}, {"lr": 1e-6, "weight_decay": 5e-6}],
+        ["batch size 20, lr 1e-4", "batch size 20, lr 1e-6"],
+    ),
+    "a key without a column is in the name if it may change a result": (
+        [{"config": {"data.scale": scale, "data.root": root}} for scale, root in (("unit", "here"), ("raw", "there"))],
+        ["batch size 20, scale unit", "batch size 20, scale raw"],
+    ),
+    "a key that a run does not have tells it apart too": (
+        [{}, {"config": {"model.arguments.width": 64}}], ["batch size 20, width not set", "batch size 20, width 64"],
+    ),
+    "two keys with the same ending are named in full": (
+        [{"config": {"model.arguments.size": a, "data.arguments.size": b}} for a in (32, 64) for b in (1, 2)],
+        [f"batch size 20, data.arguments.size {b}, model.arguments.size {a}" for a in (32, 64) for b in (1, 2)],
+    ),
+    "rates that differ in their last digit are two configurations": (
+        [{"lr": 1e-4}, {"lr": 1.0000000000000002e-4}],
+        ["batch size 20, lr 1e-4", "batch size 20, lr 1.0000000000000002e-4"],
+    ),
+}  # fmt: skip
 
 
-def test_a_key_that_a_run_does_not_have_tells_it_apart_too(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2))
-    add_run(tmp_path, "b", losses_reaching(2), config={"model.arguments.width": 64})
-    assert names(tmp_path) == ["batch size 20, width not set", "batch size 20, width 64"]
-
-
-def test_two_keys_with_the_same_ending_are_named_in_full(tmp_path):
-    for width in (32, 64):
-        for depth in (1, 2):
-            config = {"model.arguments.size": width, "data.arguments.size": depth}
-            add_run(tmp_path, f"{width}_{depth}", losses_reaching(2), config=config)
-    assert names(tmp_path)[0] == "batch size 20, data.arguments.size 1, model.arguments.size 32"
-
-
-def test_rates_that_differ_in_their_last_digit_are_two_configurations(tmp_path):
-    for name, lr in (("a", 1e-4), ("b", 1.0000000000000002e-4)):
-        add_run(tmp_path, name, losses_reaching(2), lr=lr)
-    assert names(tmp_path) == ["batch size 20, lr 1e-4", "batch size 20, lr 1.0000000000000002e-4"]
+@pytest.mark.parametrize(("columns", "names"), NAMES.values(), ids=NAMES)
+def test_a_configuration_is_named_by_what_it_differs_in(tmp_path, columns, names):
+    for number, each in enumerate(columns):
+        add_run(tmp_path, f"{number}", losses_reaching(2), **each)
+    assert list(dict.fromkeys(finished(tmp_path).runs["configuration"])) == names
 
 
 runs = st.fixed_dictionaries(
