@@ -33,20 +33,53 @@ def add_seeds(sweep, batch_size: int, examples, seconds: float = 1.0, name: str 
         add_run(sweep, f"{batch_size}_{seed}{name}", losses, seconds, **own)
 
 
-def test_one_run_each_gives_the_best_and_the_second_and_says_what_they_are_worth(tmp_path):
-    add_seeds(tmp_path, 100, [120_900], 0.32)
-    add_seeds(tmp_path, 20, [46_600], 0.48)
-    add_seeds(tmp_path, 5, [24_000], 1.21)
-    assert verdict_of(tmp_path) == (
-        f"Batch size 20 passed 1.6 first, after 46,600 digits (0.373 s); 5 took 1.3 times as long. {ONE_RUN}"
-    )
+Group = tuple[int, list[int | None], float, dict[str, object]]
+VERDICTS: dict[str, tuple[list[Group], str]] = {
+    "one run each gives the best and the second, and says what they are worth": (
+        [(100, [120_900], 0.32, {}), (20, [46_600], 0.48, {}), (5, [24_000], 1.21, {})],
+        f"Batch size 20 passed 1.6 first, after 46,600 digits (0.373 s); 5 took 1.3 times as long. {ONE_RUN}",
+    ),
+    "a setting that changes with the batch size is named": (
+        [(100, [120_900], 1, {}), (20, [46_600], 1, {}), (5, [None], 1, {"lr": 1e-6, "weight_decay": 5e-6})],
+        "; 5 (lr 1e-6) did not get there",
+    ),
+    "several seeds of one configuration are a median with its interval": (
+        [(20, [40_000, 42_000, 44_000], 1, {})], "The median of 3 seeds, from 40,000 to 44,000.",
+    ),
+    "at equal iterations no difference in seconds is an answer": (
+        [(20, [40_000] * 6, 1, {}), (20, [40_000] * 6, 1.3, {"lr": 2e-4})],
+        "is undecided: the running loss cannot tell less than 3,000 digits apart",
+    ),
+    "runs that shared the machine are compared in what is the same there": (
+        [(100, [120_000 + seed for seed in SEEDS], 1, {"concurrent_runs": 2}),
+         (20, [46_000 + seed for seed in SEEDS], 1, {})],
+        "Batch size 20 passed 1.6 first, after 46,000 digits (2,300 iterations); 100 needs 2.6 times the digits.",
+    ),
+    "a configuration that half of the seeds miss does not win by its lucky ones": (
+        [(5, [10_000] * 3 + [None] * 3, 1, {}), (20, [40_000] * 6, 1, {})],
+        "Batch size 20 passed 1.6 first, after 40,000 digits",
+    ),
+    "if every configuration misses in half of its runs that is said": (
+        [(5, [10_000, None, None], 1, {})],
+        "No configuration passed 1.6 in more than half of its runs; batch size 5 did most often, in 1 of 3 within 10 "
+        "epochs.",
+    ),
+    "an identical run is counted once": (
+        [(100, [100_000], 1, {}), (100, [100_000], 1, {"config": {"scaling.rule": "sqrt"}})], "One run:",
+    ),
+    "runs that differ in a key without a column are no replicates": (
+        [(20, [40_000] * 6, 1, {"config": {"model.num_classes": 10}}),
+         (20, [80_000] * 6, 1, {"config": {"model.num_classes": 12, "data.root": "elsewhere"}})],
+        "Batch size 20, num classes 10 passed 1.6 first, after 40,000 digits",
+    ),
+}  # fmt: skip
 
 
-def test_a_setting_that_changes_with_the_batch_size_is_named(tmp_path):
-    add_seeds(tmp_path, 100, [120_900])
-    add_seeds(tmp_path, 20, [46_600])
-    add_seeds(tmp_path, 5, [None], lr=1e-6, weight_decay=5e-6)
-    assert "; 5 (lr 1e-6) did not get there" in verdict_of(tmp_path)
+@pytest.mark.parametrize(("groups", "says"), VERDICTS.values(), ids=VERDICTS)
+def test_a_verdict(tmp_path, groups, says):
+    for number, (size, examples, seconds, columns) in enumerate(groups):
+        add_seeds(tmp_path, size, examples, seconds, name=f"_{number}", **columns)
+    assert says in verdict_of(tmp_path)
 
 
 def test_of_several_optimizers_only_the_one_whose_rate_changes_is_named_so(tmp_path):
@@ -103,39 +136,6 @@ def test_the_page_says_how_late_the_running_loss_is_at_every_batch_size(tmp_path
     words = how_counted(finished(tmp_path))
     assert "over the last 3,000 examples trained on" in words
     assert "(2% at batch size 100 and 8% at 5)" in words
-
-
-def test_several_seeds_of_one_configuration_are_a_median_with_its_interval(tmp_path):
-    add_seeds(tmp_path, 20, [40_000, 42_000, 44_000])
-    assert verdict_of(tmp_path).endswith("The median of 3 seeds, from 40,000 to 44,000.")
-
-
-def test_at_equal_iterations_no_difference_in_seconds_is_an_answer(tmp_path):
-    add_seeds(tmp_path, 20, [40_000] * 6, 1.0)
-    add_seeds(tmp_path, 20, [40_000] * 6, 1.3, name="_other", lr=2e-4)
-    assert "is undecided: the running loss cannot tell less than 3,000 digits apart" in verdict_of(tmp_path)
-
-
-def test_runs_that_shared_the_machine_are_compared_in_what_is_the_same_there(tmp_path):
-    add_seeds(tmp_path, 100, [120_000 + seed for seed in SEEDS], concurrent_runs=2)
-    add_seeds(tmp_path, 20, [46_000 + seed for seed in SEEDS])
-    assert verdict_of(tmp_path).startswith(
-        "Batch size 20 passed 1.6 first, after 46,000 digits (2,300 iterations); 100 needs 2.6 times the digits."
-    )
-
-
-def test_a_configuration_that_half_of_the_seeds_miss_does_not_win_by_its_lucky_ones(tmp_path):
-    add_seeds(tmp_path, 5, [10_000] * 3 + [None] * 3)
-    add_seeds(tmp_path, 20, [40_000] * 6)
-    assert verdict_of(tmp_path).startswith("Batch size 20 passed 1.6 first, after 40,000 digits")
-
-
-def test_if_every_configuration_misses_in_half_of_its_runs_that_is_said(tmp_path):
-    add_seeds(tmp_path, 5, [10_000, None, None])
-    assert verdict_of(tmp_path) == (
-        "No configuration passed 1.6 in more than half of its runs; batch size 5 did most often, in 1 of 3 within 10 "
-        "epochs."
-    )
 
 
 @pytest.mark.parametrize(
@@ -242,21 +242,9 @@ def test_if_evaluations_cannot_be_read_it_is_unknown_who_passed(tmp_path):
     assert verdict_of(tmp_path).startswith("It is unknown if a run passed")
 
 
-def test_an_identical_run_is_counted_once(tmp_path):
-    add_seeds(tmp_path, 100, [100_000])
-    add_seeds(tmp_path, 100, [100_000], name="_sqrt", config={"scaling.rule": "sqrt"})
-    assert "One run:" in verdict_of(tmp_path)
-
-
 def test_a_sweep_from_before_iterations_were_kept_is_answered_by_its_epochs(tmp_path):
     add_run(tmp_path, "a", losses_reaching(2), examples_to_threshold=None, iterations_to_threshold=None)
     assert verdict_of(tmp_path).startswith("Batch size 20 passed 1.6 after 120,000 digits (2 s)")
-
-
-def test_runs_that_differ_in_a_key_without_a_column_are_no_replicates(tmp_path):
-    add_seeds(tmp_path, 20, [40_000] * 6, config={"model.num_classes": 10})
-    add_seeds(tmp_path, 20, [80_000] * 6, name="_raw", config={"model.num_classes": 12, "data.root": "elsewhere"})
-    assert verdict_of(tmp_path).startswith("Batch size 20, num classes 10 passed 1.6 first, after 40,000 digits")
 
 
 @pytest.mark.parametrize(
