@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -47,8 +48,8 @@ MOST_WORDS = 40
 # Of more configurations only the best is named.
 MOST_NAMED = 6
 MORE_SEEDS = "seed=0,1,2,3,4,5"
-# One run each: what came within this factor of the best is called near.
-NEAR = 1.2
+# One run each: what came within this factor of the best is called near. A setting that explains less is not named.
+NEAR, WORTH_A_WORD = 1.2, 0.1
 
 
 def verdict(study: Study) -> str:
@@ -67,154 +68,148 @@ def verdict(study: Study) -> str:
     timed, order = is_timed(runs), ranked(runs, groups)
     if not any(group.known for group in groups):
         return _("It is unknown if a run passed {goal}: no evaluation can be read.", goal=goal)
+    ranking = _Ranking(runs, order, goal, timed, odd_settings(runs))
     if not any(group.reached for group in groups):
-        return _none_arrived(study, runs, groups)
-    names = _Names(runs)
+        return _none_arrived(study, ranking)
     if not math.isfinite(to_goal(order[0], timed).median):
         best = max(groups, key=lambda group: group.reached / max(group.known, 1))
         return _(
             "No configuration passed {goal} in more than half of its runs; {best} did most often, in {share} within "
             "{epochs}.",
-            goal=goal, best=names.of(best), share=share(best.reached, best.known),
+            goal=goal, best=ranking.name(best, short=False), share=share(best.reached, best.known),
             epochs=trained_for(runs),
         )  # fmt: skip
     if len(groups) > MOST_NAMED:
-        return _of_many(study.runs, runs, order, goal, timed, names)
-    candidates = _first_sentences(runs, order, goal, timed, names)
-    sure = _how_sure(runs, order, goal, timed, names, most_seeds(study))
-    fitting = [f"{text} {sure}" for text in candidates if len(f"{text} {sure}".split()) <= MOST_WORDS]
-    return fitting[0] if fitting else f"{candidates[-1]} {sure}"
+        return _of_many(ranking, study.runs)
+    sure = _how_sure(ranking, most_seeds(study))
+    candidates = [f"{first} {sure}" for first in _first_sentences(ranking)]
+    return next((text for text in candidates if len(text.split()) <= MOST_WORDS), candidates[-1])
 
 
-class _Names:
-    """The names of configurations in a sentence, with the setting that is not as usual: `batch size 5 (lr 1e-6)`."""
+@dataclass(frozen=True)
+class _Ranking:
+    """The configurations of some runs, the best first; `odd` has the setting that is not as usual, by their names."""
 
-    def __init__(self, runs: pd.DataFrame) -> None:
-        self.odd = odd_settings(runs)
+    runs: pd.DataFrame
+    order: Sequence[Replicates]
+    goal: Goal
+    timed: bool
+    odd: dict[str, str]
 
-    def of(self, group: Replicates, short: bool = False) -> str:
+    def name(self, group: Replicates, short: bool = True) -> str:
+        """Return a name in a sentence, with what is not as usual: `5 (lr 1e-6)`; in full at its beginning."""
         name = shortened(group.configuration) if short else group.configuration
         odd = self.odd.get(group.configuration)
         return f"{name} ({odd})" if odd else name
 
+    def amount(self) -> str:
+        """Return what the best took: `46,600 digits (0.373 s)`."""
+        best = self.order[0]
+        iterations = rounded(best.iterations_to_goal.median)
+        took = seconds(best.seconds_to_goal.median) if self.timed else _("{count} iterations", count=iterations)
+        return f"{rounded(best.examples_to_goal.median)} {noun_of(self.runs)} ({took})"
 
-def _first_sentences(
-    runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed: bool, names: _Names
-) -> list[str]:
+    def middle(self, group: Replicates) -> float:
+        """Return the median that a configuration is ranked by."""
+        return to_goal(group, self.timed).median
+
+
+def _first_sentences(ranking: _Ranking) -> list[str]:
     """Return the first sentence of a verdict in full, and shorter ones for long names."""
-    best, *others = order
-    noun = noun_of(runs)
-    examples = rounded(best.examples_to_goal.median)
-    beside = (
-        seconds(best.seconds_to_goal.median)
-        if timed
-        else _("{count} iterations", count=rounded(best.iterations_to_goal.median))
-    )
-    amount = f"{examples} {noun} ({beside})"
-    name = capitalized(names.of(best))
+    best, *others = ranking.order
+    fields = {"best": capitalized(ranking.name(best, short=False)), "goal": ranking.goal, "amount": ranking.amount()}
     if not others:
-        return [_("{best} passed {goal} after {amount}.", best=name, goal=goal, amount=amount)]
-    start = _("{best} passed {goal} first, after {amount}", best=name, goal=goal, amount=amount)
-    parts = []
-    reached = [group for group in others if math.isfinite(to_goal(group, timed).median)]
+        return [_("{best} passed {goal} after {amount}.", **fields)]
+    parts = [_("{best} passed {goal} first, after {amount}", **fields)]
+    reached = [group for group in others if math.isfinite(ranking.middle(group))]
     if reached:
-        ratio = times(to_goal(reached[0], timed).median / (to_goal(best, timed).median or math.nan))
-        second = names.of(reached[0], short=True)
+        ratio = times(ranking.middle(reached[0]) / (ranking.middle(best) or math.nan))
         parts.append(
             _(
-                "{second} took {ratio} times as long" if timed else "{second} needs {ratio} times the {noun}",
-                second=second, ratio=ratio, noun=noun,
+                "{second} took {ratio} times as long" if ranking.timed else "{second} needs {ratio} times the {noun}",
+                second=ranking.name(reached[0]), ratio=ratio, noun=noun_of(ranking.runs),
             )
         )  # fmt: skip
     missed = [group for group in others if group not in reached]
     if missed:
-        listing = listed([names.of(group, short=True) for group in missed])
         count = counted(len(missed), "configuration")
-        named = listing if len(missed) <= 2 else count
-        parts.append(_("{names} did not get there", names=named))
-    odd = [group for group in (*others, best) if group.configuration in names.odd and group not in (best, *missed[:2])]
+        names = listed(map(ranking.name, missed)) if len(missed) <= 2 else count
+        parts.append(_("{names} did not get there", names=names))
+    odd = [group for group in others if group.configuration in ranking.odd and group not in missed[:2]]
     if odd and odd[0] not in reached[:1]:
-        parts.append(_("{name} is not like the others", name=names.of(odd[0], short=True)))
-    return [f"{'; '.join([start, *parts[:count]])}." for count in range(len(parts), -1, -1)]
+        parts.append(_("{name} is not like the others", name=ranking.name(odd[0])))
+    return [f"{'; '.join(parts[:count])}." for count in range(len(parts), 0, -1)]
 
 
-def _how_sure(
-    runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed: bool, names: _Names, most: int | None
-) -> str:
+def _how_sure(ranking: _Ranking, most: int | None) -> str:
     """Say if the lead of the first is more than the noise between seeds, by pairs of runs with the same seed.
 
     `most` are the seeds that `seeds=until_decided` may try, None of another sweep.
     """
-    best, *others = order
-    if goal.measure in OF_TRAINING and (near := _unresolved(runs, best, others, timed)):
+    runs, (best, *others), timed = ranking.runs, ranking.order, ranking.timed
+    if ranking.goal.measure in OF_TRAINING and (near := _unresolved(ranking)):
         window = (runs["lateness"] * runs["examples_to_goal"]).max()
         return _(
             "Its lead over {names} is undecided: {measure} cannot tell less than {count} {noun} apart (evaluation=fine "
             "can).",
-            names=listed(names.of(group, short=True) for group in near), count=rounded(window), noun=noun_of(runs),
-            measure=_("the running loss" if goal.measure == RUNNING_LOSS else "the mean loss of an epoch"),
+            names=listed(map(ranking.name, near)), count=rounded(window), noun=noun_of(runs),
+            measure=_("the running loss" if ranking.goal.measure == RUNNING_LOSS else "the mean loss of an epoch"),
         )  # fmt: skip
-    if max(group.runs for group in order) == 1:
+    if max(group.runs for group in ranking.order) == 1:
         return _("One run each: add seeds ({seeds})." if others else "One run: add seeds ({seeds}).", seeds=MORE_SEEDS)
-    seeds = counted(best.runs, "seed")
     if not others:
         low, high = (rounded(end) for end in (best.examples_to_goal.low, best.examples_to_goal.high))
-        return _("The median of {seeds}, from {low} to {high}.", seeds=seeds, low=low, high=high)
-    every = leads(runs, order, timed)
+        return _("The median of {seeds}, from {low} to {high}.", seeds=counted(best.runs, "seed"), low=low, high=high)
+    every = leads(runs, ranking.order, timed)
     undecided = [lead for lead in every if not lead.is_decided]
     if not undecided:
         weakest = min((lead.pairs for lead in every if lead.pairs), key=lambda pairs: pairs.smaller / pairs.pairs)
         agree = share(weakest.smaller, weakest.pairs)
         return _("Medians; it leads in {share} seeds, which is more than noise.", share=agree)
-    listing = [names.of(lead.over, short=True) for lead in undecided]
-    them = listed(f"({name})" if "," in name else name for name in listing)
+    listing = [ranking.name(lead.over) for lead in undecided]
+    names = listed(f"({name})" if "," in name else name for name in listing)
     if len(undecided) > 2:
-        them = counted(len(undecided), "configuration")
+        names = counted(len(undecided), "configuration")
     pairs = undecided[0].pairs
     if pairs is None:
-        return _("Seeds in common ({seeds}) would decide between it and {names}.", seeds=MORE_SEEDS, names=them)
+        return _("Seeds in common ({seeds}) would decide between it and {names}.", seeds=MORE_SEEDS, names=names)
+    agree = share(pairs.smaller, pairs.pairs)
+    if pairs.pairs < FEWEST_PAIRS:
+        return _(
+            "Its lead over {names} is undecided: {share} seeds agree, and it takes {count}.",
+            names=names, share=agree, count=FEWEST_PAIRS,
+        )  # fmt: skip
+    how = "seeds=until_decided" if most is None else "resume=latest" if pairs.pairs < most else _("a larger max_seeds")
     return _(
-        "Its lead over {names} is undecided: {share} seeds agree, and it takes {count}."
-        if pairs.pairs < FEWEST_PAIRS
-        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (seeds=until_decided)."
-        if most is None
-        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (resume=latest)."
-        if pairs.pairs < most
-        else "Its lead over {names} is undecided: {share} seeds agree; more may decide (a larger max_seeds).",
-        names=them, share=share(pairs.smaller, pairs.pairs), count=FEWEST_PAIRS,
+        "Its lead over {names} is undecided: {share} seeds agree; more may decide ({how}).",
+        names=names, share=agree, how=how,
     )  # fmt: skip
 
 
-def _unresolved(runs: pd.DataFrame, best: Replicates, others: Sequence[Replicates], timed: bool) -> list[Replicates]:
+def _unresolved(ranking: _Ranking) -> list[Replicates]:
     """Return the configurations that crossed so near the best one, in every seed, that none can be said to be first."""
-    pairs = {
-        other: compared(runs, best, other, timed) for other in others if math.isfinite(to_goal(other, timed).median)
-    }
-    return [other for other, pair in pairs.items() if pair and not pair.smaller and not pair.larger]
+    best, *others = ranking.order
+    reached = [other for other in others if math.isfinite(ranking.middle(other))]
+    pairs = [(other, compared(ranking.runs, best, other, ranking.timed)) for other in reached]
+    return [other for other, pair in pairs if pair and not pair.smaller and not pair.larger]
 
 
-def _of_many(
-    all_runs: pd.DataFrame, runs: pd.DataFrame, order: Sequence[Replicates], goal: Goal, timed: bool, names: _Names
-) -> str:
+def _of_many(ranking: _Ranking, all_runs: pd.DataFrame) -> str:
     """Name the best of many configurations, how many come near, and the setting that separates the rest."""
-    best, *others = order
-    amount = f"{rounded(best.examples_to_goal.median)} {noun_of(runs)}"
-    if timed:
-        amount += f" ({seconds(best.seconds_to_goal.median)})"
+    best, *others = ranking.order
     first = _(
         "Of {count} configurations, {best} passed {goal} first, after {amount}.",
-        count=len(order), best=names.of(best), goal=goal, amount=amount,
+        count=len(ranking.order), best=ranking.name(best, short=False), goal=ranking.goal, amount=ranking.amount(),
     )  # fmt: skip
-    if max(group.runs for group in order) > 1:
-        count = sum(not lead.is_decided for lead in leads(runs, order, timed))
+    if max(group.runs for group in ranking.order) > 1:
+        count = sum(not lead.is_decided for lead in leads(ranking.runs, ranking.order, ranking.timed))
         second = (
             _("{others} cannot be told from it by these seeds", others=counted(count, "other"))
             if count
             else _("These seeds tell every other one from it")
         )
     else:
-        least = to_goal(best, timed).median
-        count = sum(to_goal(other, timed).median <= NEAR * least for other in others)
+        count = sum(ranking.middle(other) <= NEAR * ranking.middle(best) for other in others)
         near = localized(f"{NEAR - 1:.0%}").replace("%", " %")
         second = (
             _("{others} came within {near} (one run each)", others=counted(count, "other"), near=near)
@@ -222,9 +217,10 @@ def _of_many(
             else _("No other came within {near} (one run each)", near=near)
         )
     shares = {name: explained(all_runs, all_runs[name]) for name in telling_apart(all_runs)}
-    if not shares or (most := max(shares, key=lambda name: shares[name])) is None or shares[most] < 0.1:
+    name, most = max(shares.items(), key=lambda pair: pair[1], default=("", 0.0))
+    if most < WORTH_A_WORD:
         return f"{first} {second}."
-    part = _("{label} explains {share:.0%} of the differences", label=labels([most])[most], share=shares[most])
+    part = _("{label} explains {share:.0%} of the differences", label=labels([name])[name], share=most)
     return f"{first} {second}; {part}."
 
 
@@ -240,33 +236,31 @@ def _without_an_end(runs: pd.DataFrame) -> str:
     return _("Every run failed: {why}." if len(reasons) == 1 else "Every run failed; most often: {why}.", why=why)
 
 
-def _none_arrived(study: Study, runs: pd.DataFrame, groups: Sequence[Replicates]) -> str:
+def _none_arrived(study: Study, ranking: _Ranking) -> str:
     """Say which configuration came nearest to the goal, how far from it, and what would get there."""
+    runs, goal, threshold = ranking.runs, ranking.goal, ranking.goal.threshold
     if runs["status"].eq(Status.DIVERGED.value).all():
-        least = min(groups, key=lambda group: group.lr)
-        if math.isnan(least.lr):
+        lr = min(group.lr for group in ranking.order)
+        if math.isnan(lr):
             return _("Every run diverged.")
-        return _("Every run diverged. A learning rate below {lr} may help.", lr=cell(least.lr))
-    goal, threshold = study.goal, study.goal.threshold
-    courses = {name: course for name in runs["run_dir"] if len(course := course_of(study, str(name)))}
-    if threshold is None or not courses:
+        return _("Every run diverged. A learning rate below {lr} may help.", lr=cell(lr))
+    courses = {str(name): course_of(study, str(name)) for name in runs["run_dir"]}
+    gaps = {name: float(course["gap"].min()) for name, course in courses.items() if len(course)}
+    if threshold is None or not gaps:
         return _("No run passed {goal}.", goal=goal)
-    sign = -1 if goal.rises else 1
-    nearest = min(courses, key=lambda name: float((sign * courses[name]["value"]).min()))
-    run = runs[runs["run_dir"] == nearest].iloc[0]
-    course = courses[nearest]
-    value = sign * float((sign * course["value"]).min())
-    group = next(group for group in groups if group.configuration == run["configuration"])
-    digits = max(2, 1 - math.floor(math.log10(abs(value - threshold) or 1)))
+    nearest = min(gaps, key=lambda name: gaps[name])
+    (configuration,) = runs.loc[runs["run_dir"] == nearest, "configuration"]
+    group = next(group for group in ranking.order if group.configuration == configuration)
+    gap, value = gaps[nearest], threshold + gaps[nearest] * (-1 if goal.rises else 1)
+    form = f".{max(2, 1 - math.floor(math.log10(gap or 1)))}f"
     first = _(
         "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} away).",
-        goal=goal, epochs=trained_for(runs), best=_Names(runs).of(group),
-        value=cell(value, f".{digits}f"), gap=cell(abs(value - threshold), f".{digits}f"),
+        goal=goal, epochs=trained_for(runs), best=ranking.name(group, short=False), value=cell(value, form),
+        gap=cell(gap, form),
     )  # fmt: skip
-    if course["epoch"].isna().any():
+    if courses[nearest]["epoch"].isna().any():
         return first
-    is_own = bool((runs["engine"] == OWN_LOOP).all())
-    return f"{first} {_what_helps(course.assign(value=sign * course['value']), sign * threshold, is_own)}"
+    return f"{first} {_what_helps(courses[nearest], is_own_loop=bool((runs['engine'] == OWN_LOOP).all()))}"
 
 
 def trained_for(runs: pd.DataFrame) -> str:
@@ -277,18 +271,20 @@ def trained_for(runs: pd.DataFrame) -> str:
 
 
 def course_of(study: Study, run: str) -> pd.DataFrame:
-    """Return `epoch, value` of a run: what its goal measures, after so many epochs."""
-    if study.goal.measure in OF_TRAINING:
+    """Return `epoch, gap` of a run: how far what its goal measures is from it, after so many epochs."""
+    goal = study.goal
+    if goal.measure in OF_TRAINING:
         history = study.history[(study.history["run_dir"] == run) & study.history["complete"]]
-        course = pd.DataFrame({"epoch": history["epoch"].astype(float), "value": history["loss_mean"].astype(float)})
+        epoch, value = history["epoch"].astype(float), history["loss_mean"].astype(float)
     else:
         rows = study.evaluations[study.evaluations["run_dir"] == run]
         samples = float(study.runs.loc[study.runs["run_dir"] == run, "train_samples"].iloc[0])
-        course = pd.DataFrame({"epoch": rows["examples"] / samples, "value": rows[study.goal.measure]})
-    return course[np.isfinite(course["value"])]
+        epoch, value = rows["examples"] / samples, rows[goal.measure]
+    gap = (value - (goal.threshold or 0.0)) * (-1 if goal.rises else 1)
+    return pd.DataFrame({"epoch": epoch, "gap": gap})[np.isfinite(gap)]
 
 
-def _what_helps(course: pd.DataFrame, threshold: float, is_own_loop: bool) -> str:
+def _what_helps(course: pd.DataFrame, is_own_loop: bool) -> str:
     """Say how many epochs more the slope of the last third would take, or that another rate is needed.
 
     A loop of the user's has no keys to type.
@@ -297,14 +293,12 @@ def _what_helps(course: pd.DataFrame, threshold: float, is_own_loop: bool) -> st
     if len(last) < 2:
         key = "" if is_own_loop else " (trainer.num_epochs)"
         return _("One epoch does not show how it goes on: try more{key}.", key=key)
-    trained = float(course["epoch"].iloc[-1])
-    fallen = float(last["value"].iloc[0] - last["value"].iloc[-1])
-    slope = fallen / max(float(last["epoch"].iloc[-1] - last["epoch"].iloc[0]), 1e-9)
-    more = (float(last["value"].iloc[-1]) - threshold) / slope if slope > 0 else math.inf
-    if more > 10 * trained:
+    (start, before), (trained, gap) = (last[["epoch", "gap"]].iloc[row].tolist() for row in (0, -1))
+    slope = (before - gap) / max(trained - start, 1e-9)
+    if slope <= 0 or gap / slope > 10 * trained:
         key = "" if is_own_loop else " (optimizer.lr)"
         return _("It hardly gets nearer any more: try another learning rate{key}.", key=key)
-    epochs = counted(max(1, math.ceil(more)), "epoch")
+    epochs = counted(max(1, math.ceil(gap / slope)), "epoch")
     return _("At its last slope that takes about {epochs} more, at another learning rate maybe fewer.", epochs=epochs)
 
 
