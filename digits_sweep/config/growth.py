@@ -9,7 +9,7 @@ from digits_sweep.config.scaling import RULES
 from digits_sweep.config.text import to_text
 
 if TYPE_CHECKING:
-    from digits_sweep.config.schema import ScheduleConfig
+    from digits_sweep.config.schema import Config, ScheduleConfig
 
 # Follows the gradient noise scale that a run measures.
 GROW = "grow"
@@ -33,6 +33,11 @@ def sizes_in(batch: Any) -> Sizes | None:
         return None
     examples = [start for start, _ in pairs]
     return tuple(pairs) if examples == sorted(set(examples)) else None  # type: ignore[arg-type]
+
+
+def sizes_of(config: "Config") -> Sizes:
+    """Return the sizes of the batches of a run; of one that follows its noise, the first."""
+    return sizes_in(config.schedule.batch) or ((0, config.data.batch_size),)
 
 
 def as_text(batch: Any) -> Any:

@@ -92,17 +92,17 @@ def _check(planned: Plan, say: Callable[[str], None]) -> None:
 
 def _try_networks(configs: Collection[Config]) -> None:
     """Try every network and loss of the user's, once for runs that are alike but for their batch sizes."""
-    alike: dict[str, tuple[Config, list[int]]] = {}
+    alike: dict[str, list[Config]] = {}
     for config in configs:
         if "own" in (config.model.name, config.loss.name):
             data = config.data
             key = repr((name_of(data), data.last, data.micro_batch, config.model, config.loss))
-            alike.setdefault(key, (config, []))[1].append(min(data.batch_size, data.micro_batch or data.batch_size))
-    for config, batch_sizes in alike.values():
+            alike.setdefault(key, []).append(config)
+    for those in alike.values():
         with beyond_this_machine():
-            try_network(config, batch_sizes)
-            if config.data.micro_batch is not None:
-                refuse_other_gradients(config)
+            try_network(those)
+            if those[0].data.micro_batch is not None:
+                refuse_other_gradients(those[0])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from digits_sweep.config.growth import GROW, Sizes, sizes_in
+from digits_sweep.config.growth import GROW, Sizes, sizes_of
 from digits_sweep.config.keys import differing
 from digits_sweep.config.own_code import changed_code, sources
 from digits_sweep.config.own_command import words_of
@@ -430,9 +430,7 @@ class _RecordedTraining:
     def _batch_sizes(self) -> Sizes:
         """Return the sizes of the batches, of one that grows as far as they are known."""
         config = self.request.config
-        if config.schedule.batch == GROW:
-            return self.growth.sizes
-        return sizes_in(config.schedule.batch) or ((0, config.data.batch_size),)
+        return self.growth.sizes if config.schedule.batch == GROW else sizes_of(config)
 
     def _commit(self, epoch: Epoch) -> None:
         losses, sizes = epoch.losses.numpy(), None if epoch.sizes is None else np.array(epoch.sizes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from digits_sweep.config.growth import sizes_of
 from digits_sweep.config.own_code import errors_as_a_line
 from digits_sweep.config.process_state import changes_taken_back
 from digits_sweep.config.schema import Config, OwnDataConfig, OwnLossConfig
@@ -21,6 +22,7 @@ from digits_sweep.training.evaluation import evaluate, evaluated
 from digits_sweep.training.losses import PLAIN, Loss, build_loss, tensor_of
 from digits_sweep.training.model import build_model
 from digits_sweep.training.optimizers import build_optimizer
+from digits_sweep.training.schedule import Schedule
 from digits_sweep.training.stopwatch import Stopwatch
 from digits_sweep.training.trial import Option, fastest, options_for
 
@@ -134,23 +136,44 @@ def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module
     )
 
 
-def try_network(config: Config, batch_sizes: Sequence[int]) -> None:
-    """Train a step of a network of the user's, at the smallest of `batch_sizes` that runs of `config` have.
+def try_network(configs: Sequence[Config]) -> None:
+    """Train a step of a network of the user's, at the smallest of the batch sizes that runs of `configs` have.
 
-    Of their last batches, which hold what is left of an epoch, the smallest is tried too. Nothing of it stays. Raises
-    `InvalidConfig` with one line if the network fails, or gives no score for every class, or only if the last batch of
-    an epoch is too small for it.
+    They are alike but for these. Of their last batches, which hold what is left of an epoch, the smallest is tried too,
+    as far as it is known where a batch grows. Nothing of it stays. Raises `InvalidConfig` with one line if the network
+    fails, or gives no score for every class, or only if the last batch of an epoch is too small for it.
     """
-    smallest, count = min(batch_sizes), _count(config)
-    _step(config, smallest)
-    rests = {count % size: size for size in batch_sizes if count and count % size and config.data.last == "keep"}
+    count, part = _count(configs[0]), configs[0].data.micro_batch
+    sizes = [size for config in configs for _, size in sizes_of(config)]
+    smallest = min(sizes if part is None else [*sizes, part])
+    _step(configs[0], smallest)
+    keeping = [config for config in configs if count and config.data.last == "keep"]
+    rests = {rest: config for config in keeping for rest in _last_batches(config, count or 0)}
     if rests and (rest := min(rests)) < smallest:
+        config = rests[rest]
+        key, right = f"data.batch_size={config.data.batch_size}", "data.last=drop leaves it out"
+        if config.schedule.batch is not None:
+            key, right = f"schedule.batch={config.schedule.batch}", "choose other sizes or examples"
         try:
             _step(config, rest)
         except OwnCodeFailed as failed:
             has = f"the last batch of an epoch has {rest} of {count:,} examples"
-            why = f"{str(failed.__cause__).strip().splitlines()[0]}; data.last=drop leaves it out"
-            raise InvalidConfig(f"data.batch_size={rests[rest]}: {has}, on which the network fails: {why}") from failed
+            why = f"{str(failed.__cause__).strip().splitlines()[0]}; {right}"
+            raise InvalidConfig(f"{key}: {has}, on which the network fails: {why}") from failed
+
+
+def _last_batches(config: Config, count: int) -> set[int]:
+    """Return how many examples the last batches of a run's epochs have, of batches in parts the last of these.
+
+    A batch that follows its noise is taken to stay at its first size.
+    """
+    (_, first), *growth = sizes_of(config)
+    schedule = Schedule(count, first, growth=tuple(growth))
+    # From the epoch after that of the last change on, all are alike.
+    epochs = min(config.trainer.num_epochs, growth[-1][0] // count + 2 if growth else 1)
+    ends = [schedule.iteration_at(epoch * count) for epoch in range(1, epochs + 1)]
+    part = config.data.micro_batch or count
+    return {(size - 1) % part + 1 for end in ends for size in schedule.sizes(end - 1, end)}
 
 
 def _count(config: Config) -> int | None:

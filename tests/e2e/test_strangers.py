@@ -150,6 +150,8 @@ REFUSED = {
     ("three", "normalized", "data.arguments={count:31}", "data.batch_size=19,20"):
         "data.batch_size=19: the last batch of an epoch has 1 of 20 examples, on which the network fails: Exp",
     ("three", "normalized", "data.micro_batch=3"): "data.micro_batch=3: what 1 (BatchNorm",
+    ("three", "normalized", "data.arguments={count:31}", "schedule.batch={0:3,9:10}"):
+        "schedule.batch={0:3,9:10}: the last batch of an epoch has 1 of 20 examples, on which the network fails: Exp",
     ("three", "Breaks"): "model.target=MINE:Breaks: fails when it is trained on 20 examples (KeyError: ",
     ("three", "ends"): "model.target=MINE:ends: cannot be built (SystemExit: no licence)",
     ("three", "linear", "loss=own", "loss.target=MINE:nothing"): "loss.target=MINE:nothing: cannot be imported",
