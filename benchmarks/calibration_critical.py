@@ -81,7 +81,7 @@ def laws(chance: np.random.Generator, share: float) -> Iterator[Check]:
                 hits[name] += low <= truth <= high
             low, high = interval(fit.draws.exponent)
             hits["plain"] += not low <= 1 <= high
-            hits["any"] += fit.p_value < REJECTED
+            hits["any"] += fit.p_value is not None and fit.p_value < REJECTED
             low, high = interval(fit.draws.b_crit)
             hits["another"] += before is not None and low <= before <= high
             before, told = fit.law.b_crit, told + 1

@@ -51,7 +51,8 @@ shell; the fourth shows the numbers of a run and trains nothing. The grammar is
 
 COMMANDS = """`ARGS` adds overrides: `make sweep ARGS="seed=0,1,2"`. The targets call `python -m digits_sweep`,
 `python -m digits_sweep.report` and `python -m digits_sweep.critical_batch_size`, which have `--help` like
-`python -m digits_sweep.tune` and `python -m digits_sweep.cost`, and `python -m benchmarks`."""
+`python -m digits_sweep.which_batch_size`, `python -m digits_sweep.tune` and `python -m digits_sweep.cost`,
+and `python -m benchmarks`."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ FLOORS = (
     ("search", "notebook", "recorder", "__main__"),
 )
 # What a user types or imports: they name the rooms that answer, and hold nothing themselves.
-DOORS = ("__init__", "cancel", "cost", "critical_batch_size", "record", "status", "tune")
+DOORS = ("__init__", "cancel", "cost", "critical_batch_size", "record", "status", "tune", "which_batch_size")
 ROOMS = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 REPORT_READS = ("errors", "shell", "config", "results", "report")
 

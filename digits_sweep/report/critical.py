@@ -35,6 +35,12 @@ HOW_COUNTED = (
     "critical batch size E_min / S_min (a = 1: McCandlish et al. 2018). Its 95 % interval comes from drawing the seeds "
     "anew, from what they leave open of the exponent, and from leaving out batch sizes."
 )
+HOW_COUNTED_QUICKLY = (
+    "Steps are those of one run at each batch size, at the rate that took the fewest; a run is given up at twice the "
+    "fewest. Seconds are steps at what a step costs here. The curve is S^a = S_min^a + (E_min / B)^a, the critical "
+    "batch size E_min / S_min, with the exponent that is usual: three batch sizes hardly tell it. One seed has no "
+    "interval; the factor is how far such answers lay from those of full studies."
+)
 SECONDS_AN_HOUR = 3_600
 # No law is said to be rejected at a larger probability of its residuals.
 REJECTED = 0.001
@@ -68,6 +74,11 @@ class Critical:
     steps: pd.DataFrame
     tuning: pd.DataFrame
     branches: Branches | None = None
+
+    @property
+    def how_counted(self) -> str:
+        """How steps and answers of this study came about."""
+        return _(HOW_COUNTED_QUICKLY if any(answer.factor for answer in self.answers) else HOW_COUNTED)
 
     def steps_to(self, answer: Answer) -> pd.DataFrame:
         """Return the rows of a goal in `steps_to_target.csv`, the smallest batch size first."""
@@ -143,6 +154,8 @@ def headline(answers: Sequence[Answer]) -> str:
         return _("Which batch size to use cannot be told: see the reasons below.")
     answer = max(known, key=lambda answer: answer.e_min or 0.0)
     size, goal = two_digits(answer.b_crit or 0.0), goal_of(answer)
+    if answer.factor:
+        size = _("{size} (give or take a factor of {times})", size=size, times=localized(f"{answer.factor.times:.3g}"))
     soonest, low, high = answer.soonest_batch_size, answer.within_low, answer.within_high
     if soonest is None or low is None or high is None:
         return _(
@@ -156,7 +169,8 @@ def headline(answers: Sequence[Answer]) -> str:
         use=two_digits(one if low <= one <= high else soonest), low=two_digits(low), high=two_digits(high), goal=goal,
     )  # fmt: skip
     if high >= (answer.b_crit or 0.0):
-        return use + " " + _("Larger hardly saves steps.")
+        saves = _("Larger hardly saves steps: the critical batch size is about {size}.", size=size)
+        return f"{use} {saves if answer.factor else _('Larger hardly saves steps.')}"
     return use + " " + _("Larger pays only with parallel hardware, up to about {size}.", size=size)
 
 
@@ -175,6 +189,15 @@ def answer_sentence(answer: Answer) -> str:
                     size=size, low=low, high=high,
                 )
             )  # fmt: skip
+    elif answer.factor is not None:
+        parts.append(
+            _(
+                "{goal}: the critical batch size is about {size}, a quick answer: one seed a rate, no interval. In "
+                "{held} of {tried} comparisons it was within a factor of {times} of the full study's.",
+                goal=goal, size=two_digits(answer.b_crit), held=answer.factor.held, tried=answer.factor.of,
+                times=localized(f"{answer.factor.times:.3g}"),
+            )
+        )  # fmt: skip
     else:
         size = _with_interval(answer.b_crit, answer.b_crit_low, answer.b_crit_high)
         other = _with_interval(answer.b_20, answer.b_20_low, answer.b_20_high) if answer.b_20 is not None else ""
@@ -352,6 +375,7 @@ def critical_table(study: Critical) -> Table:
     def steps(at: dict[str, Any]) -> Cell:
         low, high = at["low"], at["high"]
         ends = _("{low} to {high}, {seeds} seeds", low=rounded(low), high=rounded(high), seeds=at["seeds"])
+        ends = _("one seed") if at["seeds"] == 1 else ends
         missed = math.isinf(at["median"])
         return Cell(rounded(at["median"]), "" if missed else ends, _finite(at["median"]), _finite(low), _finite(high))
 

@@ -25,7 +25,7 @@ from digits_sweep.report.vega import (
     size_axis,
     spec_of,
 )
-from digits_sweep.report.words import _, capitalized, noun_of
+from digits_sweep.report.words import _, capitalized, localized, noun_of
 from digits_sweep.results.critical import Answer
 
 # Points of a curve; and a miss is drawn so many times above the largest number there is.
@@ -95,6 +95,11 @@ def against_batch_size(critical: Critical, unit: str, title: str, label: str, ca
     signs = _(
         "Bars: the interval of the median; open: not reached. Dashed, with its interval: the critical batch size."
     )
+    if factor := next((answer.factor for answer in critical.answers if answer.factor), None):
+        signs = _(
+            "Open: not reached. Dashed: the critical batch size, with a factor of {times} to each side.",
+            times=localized(f"{factor.times:.3g}"),
+        )
     spec = spec_of(drawn, None, 250, x="place", y="value", log=["x", "y"], kinds=["median", "check"])
     return Figure(f"critical-{unit}", title, f"{caption} {signs}", table, spec)
 
@@ -132,7 +137,8 @@ def _marked(critical: Critical, answer: Answer, unit: str) -> Iterator[dict[str,
         for size in places[reached][[0, -1]]:
             yield {"kind": "perfect", "place": size, "value": start / size}
     if unit != "seconds" and answer.b_crit is not None:
-        yield {"kind": "b_crit", "place": answer.b_crit, "low": answer.b_crit_low, "high": answer.b_crit_high}
+        ends = dict(zip(("low", "high"), answer.around_b_crit, strict=True))
+        yield {"kind": "b_crit", "place": answer.b_crit, **ends}
     if unit == "seconds" and answer.soonest_batch_size:
         place, low, high = answer.soonest_batch_size, answer.within_low, answer.within_high
         yield {"kind": "soonest", "place": place, "low": low, "high": high}

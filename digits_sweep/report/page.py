@@ -114,7 +114,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else None,
         "answers": critical.answer_table(alone.answers) if alone else None,
         "details": critical.details(alone.answers, alone.branches) if alone else [],
-        "how_counted": _(critical.HOW_COUNTED) if alone else how_counted(study),
+        "how_counted": alone.how_counted if alone else how_counted(study),
         "several_seeds": any(group.runs > 1 for group in groups),
         "figures": drawn,
         "language": language(),

@@ -120,6 +120,15 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Factor:
+    """How far quick answers lay from those of full studies: at most `times` either way in `held` of `of` of them."""
+
+    times: Annotated[float, Meta(ge=1, le=1e3)]
+    held: Count
+    of: Size
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a study says of one goal, an entry of `critical_batch_size.json`.
 
@@ -177,6 +186,14 @@ class Answer:
     within_low_here: Number | None = None
     within_high_here: Number | None = None
     price: Positive | None = None
+    factor: Factor | None = None
+
+    @property
+    def around_b_crit(self) -> tuple[float | None, float | None]:
+        """The ends of the interval of `b_crit`; of a quick answer, which has none, its factor to each side."""
+        if self.b_crit is None or self.factor is None:
+            return self.b_crit_low, self.b_crit_high
+        return self.b_crit / self.factor.times, self.b_crit * self.factor.times
 
     @property
     def law(self) -> Law | None:

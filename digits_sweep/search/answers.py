@@ -15,7 +15,7 @@ from digits_sweep.report.study import fitted_costs
 from digits_sweep.report.words import rounded
 from digits_sweep.results.critical import STEPS_COLUMNS, TUNING_COLUMNS, Answer, Check, Law, study_table
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.search.fit import RESAMPLES, SEED, Fit, Steps, fit_steps, interval
+from digits_sweep.search.fit import LEAST_SIZES, RESAMPLES, SEED, Fit, Steps, fit_steps, interval
 from digits_sweep.search.grid import BatchSize
 from digits_sweep.search.settings import Cost, Goal
 
@@ -71,9 +71,15 @@ def _fresh_steps(at: BatchSize, goal: int) -> Estimate:
     return estimate(values) if values else NEVER
 
 
-def shown(goal: Goal, steps: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Return a goal's header and rows for a terminal: steps on fresh seeds with their interval, and while tuning."""
+def shown(goal: Goal, steps: pd.DataFrame, is_quick: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return a goal's header and rows for a terminal: steps on fresh seeds with their interval, and while tuning.
+
+    If the study is quick there is one seed, and no interval.
+    """
     own = steps[(steps["target"] == goal.target) & (steps["threshold"] == goal.threshold)]
+    if is_quick:
+        header = [f"batch size ({goal})", "lr", "steps (one seed)", "examples"]
+        return header, [_quick_row(row) for _, row in own.iterrows()]
     header = [f"batch size ({goal})", "lr", "steps", "fresh seeds", "examples", "while tuning"]
     return header, [_row(row) for _, row in own.iterrows()]
 
@@ -89,6 +95,11 @@ def _row(row: pd.Series) -> list[str]:
         rounded(row["median"] * row["real_batch_size"]),
         _count(row["tuned_median"]),
     ]
+
+
+def _quick_row(row: pd.Series) -> list[str]:
+    size, lr, steps, _, examples, tuned = _row(row)
+    return [size, lr, steps if pd.isna(row["lr"]) else tuned, examples]
 
 
 def _count(steps: float) -> str:
@@ -167,16 +178,21 @@ def round_batch_size(batch_size: float, sizes: Iterable[int]) -> int | None:
 
 
 def answers(
-    sizes: Sizes, goals: Sequence[Goal], here: Cost | None, elsewhere: Cost | None = None, price: float | None = None
+    sizes: Sizes,
+    goals: Sequence[Goal],
+    here: Cost | None,
+    elsewhere: Cost | None = None,
+    price: float | None = None,
+    least_sizes: int = LEAST_SIZES,
 ) -> list[Answer]:
     """Return what a study says of every goal, at the costs of this machine or, if it is given, of one `elsewhere`.
 
-    `price` is that of an hour of that machine.
+    `price` is that of an hour of that machine. A goal that fewer batch sizes than `least_sizes` have reached has none.
     """
     cost = elsewhere or here
     several = []
     for index, goal in enumerate(goals):
-        fit, reason = fit_steps(steps_of(sizes, index))
+        fit, reason = fit_steps(steps_of(sizes, index), least_sizes)
         known = Answer(
             goal.target,
             goal.threshold,
@@ -211,8 +227,8 @@ def _of_fit(fit: Fit) -> dict[str, Any]:
     known: dict[str, Any] = {
         "s_min": law.s_min,
         "e_min": law.s_min * law.b_crit,
-        "leave_one_out": {str(size): value for size, value in fit.leave_one_out.items()},
-        "residuals": {str(size): value for size, value in fit.residuals.items()},
+        "leave_one_out": _by_text(fit.leave_one_out),
+        "residuals": _by_text(fit.residuals),
         "p_value": fit.p_value,
     }
     of_laws = {
@@ -225,6 +241,11 @@ def _of_fit(fit: Fit) -> dict[str, Any]:
         if draws:
             known[f"{name}_low"], known[f"{name}_high"] = interval(value(draws))
     return known
+
+
+def _by_text(values: Mapping[int, Any] | None) -> dict[str, Any] | None:
+    """Return a mapping whose keys are texts, as JSON has it."""
+    return None if values is None else {str(size): value for size, value in values.items()}
 
 
 def _of_cost(fit: Fit, cost: Cost | None, sizes: Sequence[int]) -> dict[str, Any]:

@@ -52,9 +52,13 @@ def _read(name: str, arguments: Sequence[str], screen: Screen) -> "Critical | Tu
 
     if name == "critical_batch_size":
         study = read_critical(arguments)
-        from digits_sweep.search.critical import Critical, fitted_to_data
+        from digits_sweep.search.critical import Critical, fitted_to_data, takes_quick_goals
+        from digits_sweep.search.quick import with_few_sizes
 
-        return Critical(fitted_to_data(study, screen.say))
+        if takes_quick_goals(study):
+            study = read_critical(arguments, goals_follow=True)
+        study = fitted_to_data(study, screen.say)
+        return Critical(with_few_sizes(study) if study.settings.quick else study)
     search = read_tune(arguments)
     if find_spec("optuna") is None:
         raise CannotSearch(not_installed("optuna", "optuna"))

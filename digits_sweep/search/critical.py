@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from digits_sweep.config.keys import checked, flat, results_of
+from digits_sweep.config.keys import checked, flat, results_of, value_of
 from digits_sweep.config.plan import PlannedRun, plan
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
 from digits_sweep.config.text import as_override, expand_home, key_of, to_text
@@ -34,9 +35,12 @@ from digits_sweep.search.answers import (
     tuning_table,
 )
 from digits_sweep.search.branches import branches
+from digits_sweep.search.fit import LEAST_SIZES
 from digits_sweep.search.grid import BatchSize, Outcome, Trial
 from digits_sweep.search.pilot import MOST_EPOCHS, Pilots, Reached, farthest, round_up
+from digits_sweep.search.quick import FACTOR, QUICK_SIZES
 from digits_sweep.search.settings import (
+    QUICK,
     SIZE,
     STOP,
     Cost,
@@ -47,7 +51,7 @@ from digits_sweep.search.settings import (
     plan_batch_size,
 )
 from digits_sweep.search.study import Study
-from digits_sweep.shell import Screen
+from digits_sweep.shell import Screen, this_python
 from digits_sweep.sweep.fitting import fitted, fitted_run, train_examples
 from digits_sweep.sweep.launch import launch_in_process
 
@@ -63,13 +67,15 @@ Key = tuple[int, int, int]
 class Grid:
     """The search for the best rate of every goal at several batch sizes; `bases` has a run for each of them.
 
-    Goals that pilot runs have `reached` also say after how many examples a run is given up.
+    Goals that pilot runs have `reached` also say after how many examples a run is given up. `recorded` returns the
+    configuration of a run that was made before, by its folder.
     """
 
     rules: CriticalConfig
     goals: Sequence[Goal]
     bases: Mapping[int, PlannedRun]
     reached: Reached | None = None
+    recorded: Callable[[str], dict[str, Any] | None] = lambda folder: None
 
     def sizes(self, results: Mapping[Key, Sequence[Outcome]]) -> Sizes:
         """Return the search at every batch size, as far as `results` go."""
@@ -94,14 +100,20 @@ class Grid:
         most = min(
             trainer.max_examples or math.inf, trial.most_iterations * at.batch_size, self.most_examples(at.batch_size)
         )
+        most_examples = math.ceil(most) if math.isfinite(most) else None
+        seed = config.seed + trial.replicate
+        name = f"batch_size={at.batch_size}_lr={to_text(lr)}_seed={seed}"
+        # The quick study that this one goes on from may have given it up sooner.
+        if before := self.recorded(name):
+            limit = value_of(before, "trainer.max_examples")
+            most_examples = limit if isinstance(limit, int) else None
         config = replace(
             config,
-            seed=config.seed + trial.replicate,
+            seed=seed,
             optimizer=replace(config.optimizer, lr=lr),
-            trainer=replace(trainer, max_examples=math.ceil(most) if math.isfinite(most) else None),
+            trainer=replace(trainer, max_examples=most_examples),
             evaluation=replace(evaluation, noise_scale=evaluation.noise_scale or trial.measures_noise),
         )
-        name = f"batch_size={at.batch_size}_lr={to_text(lr)}_seed={config.seed}"
         return PlannedRun(name, checked(config), base.overrides)
 
     def most_examples(self, batch_size: int) -> float:
@@ -134,6 +146,19 @@ class Grid:
 
 
 STUDY_FILE, FORMAT = "study.json", 1
+# Studies lie in this folder of the outputs.
+FOLDER = "critical_batch_size"
+
+
+AboveZero = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """The pilot runs of a quick study: their batch size, and how many examples they train on at most."""
+
+    batch_size: AboveZero
+    examples: AboveZero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +168,7 @@ class StudyFile:
     `settings` are the keys `critical.`, `configs` the keys of each batch size that may change a result.
     `checked` is the batch size that is run to check the answer of a goal, by the goal: it follows from measured
     seconds, which are not the same twice. `counter` is one more than that of the studies that were there before.
+    `pilot` says by which runs the goals of a quick study follow: a full one that goes on from it has the same.
     """
 
     format: int = FORMAT
@@ -150,7 +176,13 @@ class StudyFile:
     counter: int = 0
     settings: dict[str, Any]
     configs: dict[str, dict[str, Any]]
-    checked: dict[str, Annotated[int, msgspec.Meta(gt=0, lt=2**31)]] = field(default_factory=dict)
+    checked: dict[str, AboveZero] = field(default_factory=dict)
+    pilot: "Pilot | None" = None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is a quick study."""
+        return bool(self.settings.get("quick"))
 
 
 def study_file(request: Request[CriticalConfig]) -> StudyFile:
@@ -158,10 +190,15 @@ def study_file(request: Request[CriticalConfig]) -> StudyFile:
     # Branches start from runs that are there anyway, and costs say what runs mean: both may be asked for later.
     later = ("runs", "cost", "price", "branch", "branch_examples", "branch_tolerance")
     settings = {key: value for key, value in asdict(request.settings).items() if key not in later}
+    pilot = None
+    if request.settings.quick and request.settings.pilot_examples:
+        # Small batches come far with few examples; the smallest takes longest.
+        _, run, *_ = request.planned.runs
+        pilot = Pilot(run.config.data.batch_size, request.settings.pilot_examples)
     configs = {str(run.config.data.batch_size): results_of(asdict(run.config)) for run in request.planned.runs}
     for config in configs.values():
         del config["optimizer.lr"]
-    return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=configs)
+    return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=configs, pilot=pilot)
 
 
 def write_study(folder: Path, study: StudyFile) -> None:
@@ -216,18 +253,40 @@ def refuse_another(folder: Path, before: StudyFile, now: StudyFile) -> None:
         raise CannotResume("\n".join(f"resume={folder}: {line}" for line in lines))
 
 
+def takes_quick_goals(request: Request[CriticalConfig]) -> bool:
+    """Return whether a full study resumes a quick one, or one that has gone on from it, whose goals follow from runs.
+
+    Raises `CannotResume` if there is no study to resume.
+    """
+    if not request.resume or request.settings.quick:
+        return False
+    return _read_before(find_study(request.resume, request.planned.outputs / FOLDER)).pilot is not None
+
+
+def _read_before(folder: Path) -> StudyFile:
+    try:
+        return read_study(folder)
+    except UnreadableRecord as error:
+        raise CannotResume(f"resume={folder}: {error}") from error
+
+
 def _differences(before: StudyFile, now: StudyFile) -> Iterator[str]:
-    if before.configs.keys() != now.configs.keys():
+    goes_on = before.is_quick and not now.is_quick
+    if now.is_quick and not before.is_quick:
+        yield "critical.quick was false, is now true: a full study has its answer"
+        return
+    if before.configs.keys() != now.configs.keys() and not goes_on:
         sizes = [",".join(study.configs) for study in (before, now)]
         yield f"data.batch_size was {sizes[0]}, is now {sizes[1]}"
         return
     pairs = [("critical.", before.settings, now.settings)]
-    pairs += [("", before.configs[size], config) for size, config in now.configs.items()]
+    pairs += [("", before.configs[size], config) for size, config in now.configs.items() if size in before.configs]
+    free = {"quick", *QUICK} if goes_on else set()
     for prefix, old, new in pairs:
         was = dict(flat(old))
         for key in dict.fromkeys([*new, *was]):
             # A key that is 0 does nothing, as one that was not there yet.
-            if was.get(key) != new.get(key) and (was.get(key) or new.get(key)):
+            if key not in free and was.get(key) != new.get(key) and (was.get(key) or new.get(key)):
                 yield f"{prefix}{key} was {to_text(was.get(key))}, is now {to_text(new.get(key))}"
 
 
@@ -241,10 +300,12 @@ class Critical:
         self.request, self.study = request, study_file(request)
         bases = {run.config.data.batch_size: run for run in request.planned.runs}
         self.grid = Grid(request.settings, goals_of(request.planned.settings), bases)
-        self.parent = request.planned.outputs / "critical_batch_size"
+        self.parent = request.planned.outputs / FOLDER
         self.folder = find_study(request.resume, self.parent) if request.resume else None
         if self.folder:
-            refuse_another(self.folder, read_study(self.folder), self.study)
+            before = _read_before(self.folder)
+            refuse_another(self.folder, before, self.study)
+            self.study = replace(before, settings=self.study.settings, configs=self.study.configs)
 
     def resumed_by(self, folder: Path) -> list[str]:
         """Return what the same command needs besides to resume the study: the folder."""
@@ -255,8 +316,9 @@ class Critical:
         study.leaves_out_failures = True
         if not self.folder:
             counters = [counter for counter, _, _ in studies_in(self.parent)]
-            write_study(study.folder, replace(self.study, counter=1 + max(counters, default=0)))
-        self.grid = self._with_pilot(study)
+            self.study = replace(self.study, counter=1 + max(counters, default=0))
+        write_study(study.folder, self.study)
+        self.grid = replace(self._with_pilot(study), recorded=study.sweep.config_of)
         goals, folder = self.grid.goals, study.folder
 
         def write_tuning(results: Mapping[Key, Sequence[Outcome]]) -> None:
@@ -267,16 +329,23 @@ class Critical:
         steps = steps_table(sizes, goals)
         replace_file(folder / STEPS, as_csv(steps))
         for goal in goals:
-            study.screen.table(*shown(goal, steps))
+            study.screen.table(*shown(goal, steps, self.study.is_quick))
         checked_answers = self._answers(study, sizes)
         write_answers(folder, checked_answers)
         for line in [headline(checked_answers), *details(checked_answers)]:
             study.screen.say(line)
+        if self.study.is_quick:
+            study.screen.say(f"with intervals, from these runs on: {self._full(folder)}")
         if self.request.settings.branch:
             self._branch(study, sizes)
         page = folder / "index.html"
         write_page(page, [load_study(folder)])
         study.screen.say(f"page       {page}")
+
+    def _full(self, folder: Path) -> str:
+        """Return the command that goes on with the full study from the runs of a quick one."""
+        command = [word for word in self.request.command if key_of(word) != "critical.quick"]
+        return f"{this_python()} -m {self.module} {shlex.join([*command, *self.resumed_by(folder)])}"
 
     def _with_pilot(self, study: Study) -> Grid:
         """Return the grid with one more goal, the best that a run of `pilot_examples` reaches, if that is harder.
@@ -316,17 +385,19 @@ class Critical:
         """
         grid, typed = self.grid, self.request.planned.typed
         fits_epochs = "trainer.num_epochs" not in typed and not self.request.planned.settings.command
-        base = grid.bases[self._reference_size()]
+        pilot = self.study.pilot or Pilot(self._reference_size(), grid.rules.pilot_examples)
+        base = grid.bases[pilot.batch_size]
         base = with_epochs(base, MOST_EPOCHS) if fits_epochs else base
         study.screen.say(f"pilot runs at batch size {base.config.data.batch_size} say which goals can be reached")
-        reached = farthest(study.search(Pilots(grid.rules, base)))
+        reached = farthest(study.search(Pilots(replace(grid.rules, pilot_examples=pilot.examples), base)))
         if reached is None or not reached.has_learned:
             raise CannotSearch(f"{NO_GOALS}: type one, such as evaluation.targets.train_error=[0.1], or critical.lr")
-        study.screen.say(str(reached))
         lr = BatchSize(grid.rules, grid.rules.reference_batch_size, 0, {}).learning_rate(reached.exponent)
         rules = grid.rules if "critical.lr" in typed else replace(grid.rules, lr=lr)
         stops = all(text.lower().endswith("=true") for text in self.request.command if key_of(text) == STOP)
-        grid = replace(grid, rules=rules, goals=reached.goals, reached=reached)
+        goals = reached.goals[-1:] if self.study.pilot else reached.goals
+        study.screen.say(f"the goal by the pilot runs: {goals[0]}" if self.study.pilot else str(reached))
+        grid = replace(grid, rules=rules, goals=goals, reached=reached)
         bases = {size: with_goals(run, grid.goals, stops) for size, run in grid.bases.items()}
         if fits_epochs and reached.train_samples:
             epochs = math.ceil(max(map(grid.most_examples, bases)) / reached.train_samples)
@@ -338,7 +409,10 @@ class Critical:
         elsewhere, price = self.request.cost, self.request.settings.price
         # Costs that are typed say that nothing is to be measured here; those in a file are for a comparison.
         here = self._cost(study, measures=elsewhere is None or elsewhere.steps is not None)
-        unchecked = answers(sizes, self.grid.goals, here, elsewhere, price)
+        least = QUICK_SIZES if self.study.is_quick else LEAST_SIZES
+        unchecked = answers(sizes, self.grid.goals, here, elsewhere, price, least)
+        if self.study.is_quick:
+            return [replace(answer, factor=FACTOR) if answer.law else answer for answer in unchecked]
         checks = {} if elsewhere else self._to_check(study, unchecked)
         new, like = sorted({*checks.values()} - {*sizes}), next(iter(self.grid.bases.values()))
         bases = {size: fitted_run(plan_batch_size(self.request.arguments, size), like) for size in new}
@@ -384,7 +458,7 @@ class Critical:
 
     def _cost_runs(self) -> Iterator[PlannedRun]:
         """Yield runs that train and are not evaluated, seed by seed: what slows the machine slows all sizes alike."""
-        for replicate in range(COST_SEEDS):
+        for replicate in range(1 if self.study.is_quick else COST_SEEDS):
             for size, base in self.grid.bases.items():
                 config = replace(base.config, seed=base.config.seed + replicate, evaluation=_never(base.config))
                 examples = max(COST_EXAMPLES, COST_ITERATIONS * size)

@@ -18,6 +18,8 @@ LEAST_SIZES, LEAST_SEEDS = 4, 3
 EXPONENT, EXPONENT_SPREAD = math.log(1.45), 0.35
 # Medians of steps are never believed to be more exact than this, in logarithms.
 LEAST_NOISE = 0.03
+# The steps of one seed lie so far from their median, in logarithms: at small batch sizes a little more.
+SEED_NOISE = 0.2
 # One draw of the seeds in so many also leaves a batch size out.
 LEFT_OUT = 6
 # An interval that reaches so many times beyond the batch sizes that were run says nothing.
@@ -54,14 +56,14 @@ class Fit:
 
     `leave_one_out` has B_crit without each batch size, None if it cannot be told then; `residuals` the logarithm of
     measured over fitted steps, for the batch sizes that reached the goal; `p_value` is the probability of residuals as
-    large as these if the law holds.
+    large as these if the law holds. All three are None with so few batch sizes that any law fits.
     """
 
     law: Law
     draws: Law | None
-    leave_one_out: dict[int, float | None]
-    residuals: dict[int, float]
-    p_value: float
+    leave_one_out: dict[int, float | None] | None = None
+    residuals: dict[int, float] | None = None
+    p_value: float | None = None
 
 
 def interval(values: Floats) -> tuple[float, float]:
@@ -70,7 +72,7 @@ def interval(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def fit_steps(steps: Sequence[Steps]) -> tuple[Fit | None, str]:
+def fit_steps(steps: Sequence[Steps], least_sizes: int = LEAST_SIZES) -> tuple[Fit | None, str]:
     """Fit the steps to a goal against the batch size; if that cannot be done, return None and the reason.
 
     The law is S^a = S_min^a + (E_min / B)^a, which with a = 1 is that of McCandlish et al. 2018 (An Empirical Model of
@@ -80,17 +82,19 @@ def fit_steps(steps: Sequence[Steps]) -> tuple[Fit | None, str]:
 
     For the interval, the seeds of every batch size are drawn anew (the bootstrap) with the exponent's own expectation
     (randomize then optimize, Bardsley et al. 2014), and some draws leave a batch size out, with fixed random numbers.
+    With fewer batch sizes than `LEAST_SIZES` nothing is left to test the law with: there are neither residuals nor
+    their probability, and no fit without a batch size.
     """
     steps = [each for each in steps if each.values or each.more_than > 0]
     sizes = np.array([each.batch_size for each in steps], float)
     medians = np.array([[each.median for each in steps]])
     bounds = np.array([each.more_than for each in steps])
     finite = np.isfinite(medians[0]) if steps else np.zeros(0, bool)
-    if (reached := int(finite.sum())) < LEAST_SIZES:
-        return None, f"{reached} batch sizes reached the goal, and a fit needs {LEAST_SIZES}"
+    if (reached := int(finite.sum())) < least_sizes:
+        return None, f"{reached} batch sizes reached the goal, and a fit needs {least_sizes}"
     chance = np.random.default_rng(SEED)
     drawn = np.stack([_drawn(each.values, chance) for each in steps], axis=1)
-    noise = _noise(drawn)
+    noise = _noise(drawn) if any(len(each.values) > 1 for each in steps) else SEED_NOISE
     start = _fitted(sizes, medians, bounds, noise)
     law = Law(*np.exp(start[0]).tolist())
     if law.b_crit <= sizes.min():
@@ -103,6 +107,8 @@ def fit_steps(steps: Sequence[Steps]) -> tuple[Fit | None, str]:
         low, high = interval(draws.b_crit)
         if low < sizes.min() / FAR or high > sizes.max() * FAR:
             return None, "the seeds differ too much: its interval reaches far beyond the batch sizes that were run"
+    if reached < LEAST_SIZES:
+        return Fit(law, draws), ""
     residuals = (np.log(medians[0]) - np.log(law.steps(sizes)))[finite]
     names = [each.name for each in steps]
     return Fit(

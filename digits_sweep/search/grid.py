@@ -49,12 +49,15 @@ Results = Mapping[tuple[int, int], Sequence[Outcome]]
 
 
 class BatchSize:
-    """The search at one batch size, as far as `results` go. Places below `rules.seeds` are tuning seeds."""
+    """The search at one batch size, as far as `results` go.
+
+    Replicates below `rules.seeds` are tuning seeds. Without any to confirm them, as in a quick study, they count.
+    """
 
     def __init__(self, rules: CriticalConfig, batch_size: int, num_goals: int, results: Results) -> None:
         self.rules, self.batch_size, self.goals, self.results = rules, batch_size, range(num_goals), results
         self.majority = rules.seeds // 2 + 1
-        self.fresh_replicates = range(rules.seeds, rules.seeds + rules.confirm)
+        self.fresh_replicates = range(rules.seeds if rules.confirm else 0, rules.seeds + rules.confirm)
         self.exponents = sorted({exponent for exponent, _ in results})
         # The least median of the rates with all seeds: the others were decided against, or are not decided yet.
         complete = [exponent for exponent in self.exponents if self._is_complete(exponent)]

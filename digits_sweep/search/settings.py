@@ -39,6 +39,8 @@ OBJECTIVES = {
     "epochs_to_threshold": "first_epoch_below_threshold",
     "final_loss": "final_loss",
 }
+# What these keys are in a quick study: the first three are how it is quick, the last may be typed.
+QUICK = {"seeds": 1, "confirm": 0, "give_up": 2.0, "pilot_examples": 15_000}
 # Far above what any search needs.
 MOST_TRIALS, MOST_STEPS = 100_000, 40
 # So many differences between two networks are named.
@@ -53,6 +55,7 @@ BOUNDS = Rule(
 class CriticalConfig:
     """`conf/critical_batch_size.yaml`, typed."""
 
+    quick: bool = key()
     lr: float = key(POSITIVE)
     reference_batch_size: int = key(whole_number(1))
     factor: float = key(Rule(lambda value: 1 < value <= 100, "must be a number above 1, at most 100"))
@@ -109,26 +112,28 @@ class Request(Generic[Settings]):
         return any(key_of(override) == group for override in self.command)
 
 
-def read_critical(arguments: Sequence[str], batch_sizes: str | None = None) -> Request[CriticalConfig]:
+def read_critical(
+    arguments: Sequence[str], batch_sizes: str | None = None, goals_follow: bool = False
+) -> Request[CriticalConfig]:
     """Read and plan the command line of a study, the smallest batch size first.
 
-    `batch_sizes`, separated by commas, take the place of those that a study has by default. Raises `InvalidConfig` with
+    `batch_sizes`, separated by commas, take the place of those that a study has by default, and goals that follow from
+    pilot runs if `goals_follow`, as they do in a quick study. Raises `InvalidConfig` with
     key, value and what would be right.
     """
-    for argument in arguments:
-        # A shell that expands braces makes two words of one cost.
-        if argument == "--cost" or re.match(r"critical\.cost=\w+:", argument):
-            raise InvalidConfig(f"{argument}: {RIGHT_COST}")
+    _refuse_split_cost(arguments)
     settings, resume, command, overrides = _read(arguments, CriticalConfig, "critical_batch_size.yaml", "critical.")
     for override in overrides:
         if (right := REFUSED_BY_A_STUDY.get(key_of(override))) is not None:
             raise InvalidConfig(f"{override}: {right}")
-    if any(text.startswith(TARGETS) for text in overrides) and "critical.pilot_examples" not in map(key_of, command):
-        settings.pilot_examples = 0
+    if settings.quick:
+        _make_quick(settings, command)
     if settings.branch and "command" in map(key_of, overrides):
         raise InvalidConfig("critical.branch=true: branches need checkpoints, which a command does not leave")
     typed = frozenset(map(key_of, command))
-    if goals_follow := _goals_follow(overrides):
+    if has_targets := any(key.startswith(TARGETS) for key in typed):
+        settings.pilot_examples *= "critical.pilot_examples" in typed and not settings.quick
+    if goals_follow := not has_targets and (goals_follow or settings.quick or _goals_follow(overrides)):
         # Until there are goals, there is none to stop at, and no threshold of the loss is looked for.
         overrides = [text for text in overrides if text.lower() != f"{STOP}=true"]
         typed |= {"trainer.loss_threshold"}
@@ -144,11 +149,30 @@ def read_critical(arguments: Sequence[str], batch_sizes: str | None = None) -> R
     return Request(settings, resume, command, arguments, planned, cost_of(settings, planned.settings))
 
 
+def _refuse_split_cost(arguments: Sequence[str]) -> None:
+    """Raise `InvalidConfig` if a shell that expands braces has made two words of one cost."""
+    for argument in arguments:
+        if argument == "--cost" or re.match(r"critical\.cost=\w+:", argument):
+            raise InvalidConfig(f"{argument}: {RIGHT_COST}")
+
+
+def _make_quick(settings: CriticalConfig, command: Sequence[str]) -> None:
+    """Set what makes a study quick. Raises `InvalidConfig` if something else is typed for it."""
+    typed = {key_of(override): override for override in command}
+    if settings.branch:
+        raise InvalidConfig("critical.branch=true: branches start from fresh seeds, which a quick study has none of")
+    for name, value in QUICK.items():
+        override = typed.get(f"critical.{name}")
+        if override and name != "pilot_examples":
+            right = "a quick study has one seed a rate, none to confirm it, and gives a run up at twice the best"
+            raise InvalidConfig(f"{override}: {right}; leave it out, or type critical.quick=false")
+        if not override:
+            setattr(settings, name, value)
+
+
 def _goals_follow(overrides: Sequence[str]) -> bool:
-    """Return whether goals follow from pilot runs: none is typed, and those in `critical.runs` are of other data."""
+    """Return whether the goals in `critical.runs` are of other data, so that they follow from pilot runs."""
     typed = {key_of(text): text.partition("=")[2] for text in overrides}
-    if any(key.startswith(TARGETS) for key in typed):
-        return False
     data, loss = (typed.get(group) or typed.get(f"{group}.name") for group in ("data", "loss"))
     is_other = (data or "mnist") not in WITH_GOALS or (loss or "cross_entropy") != "cross_entropy"
     return "command" in typed or is_other

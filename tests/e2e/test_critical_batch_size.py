@@ -138,6 +138,24 @@ def test_four_batch_sizes_give_an_answer_that_is_checked_and_another_machine_get
     assert (given.b_crit, given.cost_is_given) == (answer.b_crit, True)
 
 
+@pytest.mark.full
+def test_a_quick_study_answers_with_a_goal_of_its_own_and_the_full_one_goes_on_from_its_runs(program):
+    typed = (*(each for each in QUICK if not each.startswith(("data.batch_size", "evaluation.targets", "critical."))),)
+    finished = program(*typed, "critical.pilot_examples=2000", module="digits_sweep.which_batch_size")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    (answer,) = read_answers(folder_of(program))
+    assert f"the goal by the pilot runs: train error < {answer.threshold}" in finished.stdout
+    assert "within a factor of" in finished.stdout
+    assert "95 %" not in finished.stdout
+    losses = {path: path.read_bytes() for path in folder_of(program).glob("batch_size=*/losses.npy")}
+    full = ("critical.quick=false", "critical.pilot_examples=2000", "critical.seeds=1", "critical.confirm=1")
+    again = program(*typed, *full, "resume=latest", module="digits_sweep.which_batch_size")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert all(path.read_bytes() == before for path, before in losses.items())
+    assert not any(f"{path.parent.name}  (" in again.stdout for path in losses)
+    assert [each.threshold for each in read_answers(folder_of(program))] == [answer.threshold]
+
+
 FEW = (*QUICK, "data.batch_size=400", "trainer.num_epochs=1", "critical.confirm=1")
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.critical import answer_table, critical_table
+from digits_sweep.report.critical import answer_table, critical_table, headline
 from digits_sweep.report.critical_figures import critical_figures
 from digits_sweep.report.page import page
 from digits_sweep.report.study import load_study
@@ -21,6 +21,7 @@ from digits_sweep.results.critical import (
     TUNING_COLUMNS,
     Answer,
     Check,
+    Factor,
     study_table,
     write_answers,
 )
@@ -81,6 +82,24 @@ def test_the_page_answers_which_batch_size_pays(folder):
     assert "batch size 50, which is in no fit, takes 95 steps [90, 99]" in text
     for name in ("steps", "examples", "seconds", "rates", "response-0", "response-1", "noise"):
         assert f'<figure id="critical-{name}"' in text
+
+
+def test_a_quick_answer_is_said_with_its_factor_and_never_with_an_interval(folder):
+    none = dict.fromkeys(
+        f"{name}_{end}" for name in ("b_crit", "b_20", "exponent", "soonest") for end in ("low", "high")
+    )
+    quick = replace(ANSWER, factor=Factor(1.5, 22, 26), p_value=None, check=None, **none)
+    write_answers(folder, [quick, UNKNOWN])
+    study = load_study(folder)
+    assert headline(study.critical.answers).endswith("up to about 240 (give or take a factor of 1.5).")
+    text = page([study], folder)
+    assert "In 22 of 26 comparisons it was within a factor of 1.5 of the full study" in text
+    assert "One seed has no interval" in text
+    assert "95 %" not in text
+    steps = next(each for each in critical_figures(study, study.critical) if each.name == "critical-steps")
+    (mark,) = of_kind(steps.table, "b_crit").to_dict("records")
+    assert (mark["low"], mark["high"]) == (160, 360)
+    assert "with a factor of 1.5 to each side" in steps.caption
 
 
 def test_a_sweep_without_one_has_the_page_of_a_sweep(tmp_path):

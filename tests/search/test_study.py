@@ -114,6 +114,8 @@ def test_as_many_runs_train_at_a_time_as_cores_and_memory_allow(monkeypatch, cor
         (["evaluation.targets.train_error=[0.2]"], 0),
         (["evaluation.targets.train_error=[0.2]", "critical.pilot_examples=500"], 500),
         (["critical.pilot_examples=0"], 0),
+        (["critical.quick=true"], 15_000),
+        (["critical.quick=true", "evaluation.targets.train_error=[0.2]"], 0),
     ],
 )
 def test_the_best_of_a_pilot_run_is_a_goal_unless_goals_are_typed(typed, examples):
