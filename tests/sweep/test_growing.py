@@ -18,11 +18,13 @@ KEYS = ("data=mnist_sample", "model.hidden_size=16", "trainer.loss_threshold=2.2
 EVALUATED = ("evaluation=fine", "evaluation.every_examples=700", "evaluation.train_samples=500")
 BY_EXAMPLES = ("schedule.batch={0:50,1010:200,4500:1000}",)
 BY_NOISE = ("schedule.batch=grow", "data.batch_size=20", "evaluation.noise_scale=true")
-ENGINES = (
-    "eager",
-    "closed_form",
-    pytest.param("native", marks=needs_compiler),
-    pytest.param("lesson", marks=pytest.mark.full),
+CASES = (
+    ("eager", BY_EXAMPLES),
+    ("closed_form", BY_NOISE),
+    pytest.param("native", BY_NOISE, marks=needs_compiler),
+    *(pytest.param(*case, marks=pytest.mark.full) for case in (("eager", BY_NOISE), ("closed_form", BY_EXAMPLES))),
+    pytest.param("native", BY_EXAMPLES, marks=[needs_compiler, pytest.mark.full]),
+    *(pytest.param("lesson", batch, marks=pytest.mark.full) for batch in (BY_EXAMPLES, BY_NOISE)),
 )
 
 
@@ -36,8 +38,7 @@ def evaluations(folder: Path) -> list[dict[str, str]]:
         return [{name: cell for name, cell in row.items() if name != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("batch", [BY_EXAMPLES, BY_NOISE])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "batch"), CASES)
 def test_a_run_that_is_stopped_after_an_epoch_gives_the_same_bits(engine, batch, tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(config(3, f"engine={engine}", *batch), whole)
