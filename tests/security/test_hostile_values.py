@@ -114,7 +114,7 @@ def test_a_run_whose_epochs_cannot_be_is_named_with_the_reason(uncounted, name):
 
 def failure(name: str, page: str) -> str:
     """The line that names a run that is not counted, alone or with others of the same reason."""
-    lines = [line for line in re.findall("<li>(.*)</li>", page) if "; the figures leave " in line]
+    lines = [line for line in re.findall("<li>(.*)</li>", page) if "; left out of the figures" in line]
     (line,) = (line for line in lines if re.search(rf"\b{name}\b", line.partition(": ")[0]))
     return html.unescape(line)
 
