@@ -251,3 +251,14 @@ def test_nothing_outside_its_memory_is_touched_and_nothing_undefined_is_done(mon
     monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0")
     finished = subprocess.run([sys.executable, "-c", TRAINING], capture_output=True, text=True)
     assert (finished.returncode, finished.stdout) == (0, "trained\n"), finished.stderr
+
+
+def test_images_are_listed_once_for_all_engines_and_anew_once_they_have_changed():
+    made = digits_like()
+    first, second = NativeEngine(made), NativeEngine(replace(made, model=copy.deepcopy(made.model)))
+    assert first.task.sparse.entries == second.task.sparse.entries
+    made.images[0].fill_(7)
+    changed = NativeEngine(replace(made, model=copy.deepcopy(made.model)))
+    assert changed.task.sparse.entries != first.task.sparse.entries
+    others = NativeEngine(replace(made, images=made.images.clone(), model=copy.deepcopy(made.model)))
+    assert others.task.sparse.entries != changed.task.sparse.entries

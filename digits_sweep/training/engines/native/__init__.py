@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from ctypes import Structure, byref, c_double, c_int64, c_void_p, cast, pointer
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -191,16 +192,10 @@ class NativeEngine(Engine):
         share = float(images[:1_000].count_nonzero()) / images[:1_000].numel()
         task.dense = bool(levels[0] != 0) or share > DENSE
         if not task.dense:
-            self._list_pixels(images)
-
-    def _list_pixels(self, images: Tensor) -> None:
-        """List the pixels of `images`, (n, pixels) uint8, that are not 0."""
-        count, pixels = images.shape
-        groups = pixels // GROUP + 1
-        entries = torch.empty(int(images.count_nonzero()) + count, dtype=torch.int16)
-        starts = torch.empty(count * groups + 1, dtype=torch.int64)
-        sparse = self.task.sparse = Sparse(self._address(entries), self._address(starts), groups)
-        self.library.list_pixels(sparse, c_void_p(images.data_ptr()), c_int64(count), c_int64(pixels))
+            if not (_last_listed and _last_listed[-1].is_of(workload.images)):
+                _last_listed[:] = [ListedPixels(self.library, workload.images)]
+            listed = _last_listed[-1]
+            task.sparse = Sparse(self._address(listed.entries), self._address(listed.starts), listed.groups)
 
     def _lay_out_layers(self) -> None:
         """Let C compute in the model's weights and the optimizer's state."""
@@ -239,6 +234,28 @@ class NativeEngine(Engine):
             if number:
                 layer.values = self._rows(most, layer.inputs - 1, one_more=True)
         task.image_losses = self._address(torch.zeros(most, dtype=torch.float64))
+
+
+class ListedPixels:
+    """The pixels that are not 0 of `images`, (n, ...) uint8: `struct sparse` of pixels.h."""
+
+    def __init__(self, library: Any, images: Tensor) -> None:
+        flat = images.flatten(1).contiguous()
+        count, pixels = flat.shape
+        self.groups = pixels // GROUP + 1
+        self.entries = torch.empty(int(flat.count_nonzero()) + count, dtype=torch.int16)
+        self.starts = torch.empty(count * self.groups + 1, dtype=torch.int64)
+        sparse = Sparse(self.entries.data_ptr(), self.starts.data_ptr(), self.groups)
+        library.list_pixels(sparse, c_void_p(flat.data_ptr()), c_int64(count), c_int64(pixels))
+        self._images, self._version = ref(images), images._version
+
+    def is_of(self, images: Tensor) -> bool:
+        """Return whether these are the pixels of this very tensor, and nothing has been written into it since."""
+        return self._images() is images and self._version == images._version
+
+
+# The images that were listed last: the runs of a process mostly train on the same ones.
+_last_listed: list[ListedPixels] = []
 
 
 def _check(workload: Workload) -> None:
