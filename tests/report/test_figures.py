@@ -207,6 +207,16 @@ def test_an_epoch_is_never_divided_by_ticks_and_one_of_them_is_a_point(tmp_path)
     assert (axis["tickMinStep"], axis["format"]) == (1, "d")
 
 
+def test_an_axis_of_one_value_has_numbers_and_none_is_0k(tmp_path):
+    drawn = {figure.name: figure.svg() for figure in figures(none_arrived(tmp_path / "a"))}
+    assert {">0.8</text>", ">1.2</text>"} <= set(re.findall(r">[\d.]+</text>", drawn["seconds-epoch"]))
+    assert ">0k</text>" not in "".join(figure.svg() for figure in figures(evaluated(tmp_path / "b")))
+
+
+def test_a_run_that_diverged_at_once_has_no_panel_with_its_mark_alone(tmp_path):
+    assert "<figure" not in page([diverged_at_once(tmp_path)], tmp_path)
+
+
 @pytest.mark.parametrize(("kind", "panels", "variants"), [(few, 1, 1), (many, 6, 1), (two, 1, 2)])
 def test_what_tells_configurations_apart_is_a_shape_or_a_panel(tmp_path, kind, panels, variants):
     study = kind(tmp_path)
