@@ -104,7 +104,7 @@ def side_by_side(search: "Critical | Tune", screen: Screen) -> "Plan":
 
     planned = search.request.planned
     if planned.launcher.is_slurm and not search.is_timed:
-        with open_dict(planned.hydra):
+        with open_dict(planned.hydra.launcher):
             planned.hydra.launcher.setdefault("runs_per_job", AUTO)
     settings = planned.settings
     workers = workers_here(threads_for(settings.num_threads))
