@@ -16,6 +16,7 @@ from digits_sweep.config.schema import config_from
 from digits_sweep.data.digits import scale
 from digits_sweep.data.loading import for_run, make_ready
 from digits_sweep.report.critical import Critical
+from digits_sweep.results.critical import Answer
 from digits_sweep.results.hint import hint_of
 from digits_sweep.results.losses import read_losses
 from digits_sweep.results.record import EvaluationRow
@@ -47,7 +48,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is recorded of a setting: its full study, and single runs at tuned rates.
+    """What is recorded of a setting: its full study, single runs at tuned rates, and a quick study of the same goals.
 
     A goal is known by its index in the answers of the study.
     """
@@ -55,6 +56,8 @@ class Setting:
     name: str
     study: Critical
     runs: Sequence[RecordedRun]
+    quick: Sequence[Answer] = ()
+    quick_examples: float = math.nan
 
     def reached(self, run: RecordedRun, goal: int) -> float | None:
         """Return after how many iterations a run reached a goal; None if it did not."""
@@ -239,6 +242,14 @@ def branching(setting: Setting) -> Iterator[Estimate]:
     yield Estimate(goal, math.nan if branches.is_open else branches.limit, to_the_goal + of_branches)
 
 
+def quick(setting: Setting) -> Iterator[Estimate]:
+    """Take the answer of a quick study of the same goals, on other seeds."""
+    goals = {(answer.target, answer.threshold): goal for goal, answer in enumerate(setting.study.answers)}
+    for answer in setting.quick:
+        if (goal := goals.get((answer.target, answer.threshold))) is not None:
+            yield Estimate(goal, answer.b_crit or math.nan, setting.quick_examples)
+
+
 ESTIMATORS: dict[str, Estimator] = {
     "always 300": always,
     "noise scale at the goal": plain_noise,
@@ -249,4 +260,5 @@ ESTIMATORS: dict[str, Estimator] = {
     "steps at two batch sizes": two_sizes,
     "one tuned rate and the square root": square_root,
     "branches of one run": branching,
+    "a quick study": quick,
 }

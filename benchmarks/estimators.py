@@ -1,10 +1,10 @@
 """`python -m benchmarks.estimators [key=value ...]`: how far cheap estimates of B_crit lie from full studies.
 
 For every one of `SETTINGS`, which differ in data, network and optimizer, there is a full study, whose answers are the
-truth, and single runs at its tuned rates on other seeds. What is missing in the folder is made, one after the other; a
-command that was stopped goes on. Every estimator gets one constant factor, from the settings that calibrate it; how far
-it is off is counted on those that are held out. The table goes
-into `docs/findings.md`, the figure beside it.
+truth, a quick study of its goals, and single runs at its tuned rates, both on other seeds. What is missing in the
+folder is made, one after the other; a command that was stopped goes on. Every estimator gets one constant factor, from
+the settings that calibrate it; how far it is off is counted on those that are held out. The table goes into
+`docs/findings.md`, the figure beside it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from digits_sweep.errors import CannotSearch, DigitsSweepError
 from digits_sweep.report.critical import Critical, load_critical
 from digits_sweep.report.vega import INK, SERIES, Figure, amount, layer, spec_of
 from digits_sweep.report.words import rounded, times
-from digits_sweep.results.critical import Answer
+from digits_sweep.results.critical import Answer, read_answers
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep, sweeps_in
@@ -80,7 +80,9 @@ SETTINGS = {
 # Chosen before any of them was made: of either data, and of every kind of network and optimizer but the one of 128.
 HELD_OUT = ("mnist, MLP 32, Adam", "mnist, MLP 128, SGD", "optdigits, linear, Adam", "optdigits, CNN, Adam")
 # Single runs: their batch sizes, and seeds that no study has.
-RUN_SIZES, RUN_SEEDS = (20, 100, 300), (2000, 2001)
+RUN_SIZES, RUN_SEEDS, QUICK_SEED = (20, 100, 300), (2000, 2001), 3000
+# What a quick study chooses itself.
+NOT_QUICK = ("critical.seeds", "critical.confirm", "critical.branch", SIZE, TARGET, "trainer.num_epochs")
 RESAMPLES, SEED, TAIL = 2_000, 0, 2.5
 # An estimate within this factor of the truth is near enough for most uses.
 NEAR = 1.5
@@ -102,18 +104,22 @@ class Maker:
 
         Raises SystemExit if a command was stopped.
         """
-        critical = load_critical(self.study())
+        critical = load_critical(self.study(self.folder, self.arguments()))
         if critical is None or not (answered := [answer for answer in critical.answers if answer.b_crit]):
             raise CannotSearch(f"{self.folder}: the study of {self.name} has no answer, so it is no truth")
-        return Setting(self.name, critical, self.runs(critical, answered[-1]))
+        goals = _below(*(answer.threshold for answer in answered))
+        words = [text for text in self.arguments() if key_of(text) not in NOT_QUICK]
+        quick = self.study(self.folder / "quick", [*words, *goals, "critical.quick=true", f"seed={QUICK_SEED}"])
+        examples = sum(run.history[-1].examples for run in RecordedSweep(quick).runs.values() if run.history)
+        return Setting(self.name, critical, self.runs(critical, answered[-1]), read_answers(quick), examples)
 
-    def study(self) -> Path:
-        """Return the folder of the study; its page is written last."""
-        parent = self.folder / "critical_batch_size"
+    def study(self, outputs: Path, arguments: Sequence[str]) -> Path:
+        """Return the folder of a study, made if it is not there; its page is written last."""
+        parent = outputs / "critical_batch_size"
         there = studies_in(parent) if parent.exists() else []
         if not there or not (there[-1][-1] / "index.html").is_file():
-            print(f"{self.name}: study", flush=True)
-            critical_batch_size.main([*self.arguments(), *["resume=latest"][: len(there)], f"outputs={self.folder}"])
+            print(f"{self.name}: a study in {outputs}", flush=True)
+            critical_batch_size.main([*arguments, *["resume=latest"][: len(there)], f"outputs={outputs}"])
         return studies_in(parent)[-1][-1]
 
     def runs(self, study: Critical, last: Answer) -> list[RecordedRun]:

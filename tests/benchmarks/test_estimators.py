@@ -14,6 +14,7 @@ from benchmarks.estimates import (
     micro_batches,
     optimizer_noise,
     plain_noise,
+    quick,
     run_average,
     square_root,
     susceptibility,
@@ -87,6 +88,12 @@ def test_branches_say_up_to_where_the_loss_stays_unless_it_stays_to_the_end():
     stays = branches_of(study_table(rows[:4], BRANCHES_COLUMNS))
     assert math.isnan(*values(branching, Setting("a", study(branches=stays), [])))
     assert values(branching, Setting("a", study(), [])) == []
+
+
+def test_a_quick_study_answers_the_goals_that_it_shares():
+    answers = [replace(ANSWER, b_crit=150.0), replace(ANSWER, threshold=0.3, b_crit=1.0)]
+    (said,) = quick(Setting("a", study(), [], answers, 5e5))
+    assert (said.goal, said.value, said.examples) == (0, 150.0, 5e5)
 
 
 @pytest.fixture(scope="module")
