@@ -7,6 +7,7 @@ import copy
 import logging
 import math
 import os
+import socket
 import sys
 import threading
 import time
@@ -186,7 +187,32 @@ def _one_by_one(
     return 0
 
 
+# Ray itself waits for minutes for a head that does not answer, with a line of its own every few seconds.
+SECONDS_FOR_A_HEAD = 15.0
+
+
+def _is_away(planned: Plan, say: Callable[[str], None]) -> bool:
+    """Return whether the Ray cluster that a plan names by address does not answer, and say so."""
+    address = str(planned.hydra.launcher.ray.init.address) if planned.launcher.name == "ray_cluster" else ""
+    address = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return False
+    until = time.monotonic() + SECONDS_FOR_A_HEAD
+    while True:
+        try:
+            socket.create_connection((host, int(port)), SECONDS_FOR_A_HEAD).close()
+            return False
+        except (OSError, OverflowError) as error:
+            if time.monotonic() >= until:
+                say(f"the Ray cluster at {address} does not answer for {SECONDS_FOR_A_HEAD:g} s: {error}")
+                return True
+            time.sleep(min(1.0, SECONDS_FOR_A_HEAD))
+
+
 def _all_at_once(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
+    if _is_away(planned, screen.say):
+        return FAILED
     with _published(planned, sweep):
         _launch_together(planned, sweep, planned.runs, screen)
         for _ in range(planned.settings.retries):

@@ -27,3 +27,16 @@ def test_runs_are_started_seed_by_seed_and_the_longest_of_a_seed_first(monkeypat
         (seed, epochs, size) for seed in (7, 3)
         for epochs, size in [(30, 5), (30, 20), (2, 5), (30, 100), (2, 20), (2, 100)]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("by_environment", [True, False])
+def test_a_ray_cluster_that_does_not_answer_is_one_line_after_the_wait_that_it_states(monkeypatch, by_environment):
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    monkeypatch.setattr(launch, "SECONDS_FOR_A_HEAD", 0.01)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    typed = [] if by_environment else ["hydra.launcher.ray.init.address=127.0.0.1:1"]
+    planned = plan([*TYPED, "hydra/launcher=ray_cluster", *typed])
+    said: list[str] = []
+    assert launch.launch(planned, SimpleNamespace(), SimpleNamespace(say=said.append)) == 1
+    (line,) = said
+    assert line.startswith("the Ray cluster at 127.0.0.1:1 does not answer for 0.01 s: ")
