@@ -248,7 +248,7 @@ def find_study(resume: str, parent: Path) -> Path:
 
 
 def refuse_another(folder: Path, before: StudyFile, now: StudyFile) -> None:
-    """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one that is asked for."""
+    """Raise `CannotResume` with a line for everything in which the study in `folder` is not the one asked for."""
     if lines := list(dict.fromkeys(_differences(before, now))):
         raise CannotResume("\n".join(f"resume={folder}: {line}" for line in lines))
 
