@@ -229,9 +229,13 @@ def _in_jobs(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
 
     A run is submitted again if its job was lost, at most `retries` times, and only when no job is left.
     """
-    jobs, left = slurm.read_jobs(sweep.folder), session.left(planned, sweep)
+    jobs = slurm.read_jobs(sweep.folder)
+    alive = slurm.living(jobs)
+    # A run whose job has ended since the sweep was read needs no other.
+    sweep.refresh()
+    left = session.left(planned, sweep)
     jobs = {run: jobs[run] for run in left if run in jobs}
-    attached = slurm.living(jobs)
+    attached = {run: alive[run] for run in left if run in alive}
     if attached:
         ids = {jobs[run].id for run in attached}
         screen.say(f"{counted(len(ids), 'job')} still there, not submitted again: {listed(list(attached))}")
