@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> None:
             screen.table(status.HEADER, list(status.shown(rows)), optional=("log", "where"))
             counts = Counter(row.state for row in rows)
             screen.say(", ".join(f"{count} {state}" for state, count in counts.items()))
+            screen.say(status.cpu_hours(sweep))
             with suppress(FolderInUse):
                 status.refresh_tables(sweep, outputs)
             if not chosen.watch or not counts.keys() & {"queued", "running"}:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
+import digits_sweep
 from digits_sweep import status_of
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import CannotResume
@@ -19,6 +20,7 @@ from digits_sweep.results.record import Record, Status, write_record
 from digits_sweep.results.sweep import new_manifest, read_sweep, write_manifest
 from digits_sweep.sweep import slurm, status
 from tests.commands import Program
+from tests.records import unstart
 
 RUNS = ("done", "runs", "waits", "planned", "stopped")
 
@@ -69,6 +71,19 @@ def test_the_command_says_it_and_brings_the_table_up_to_date(sweep, tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert "1 completed, 1 running, 1 queued, 1 planned, 1 interrupted" in finished.stdout
     assert set(pd.read_csv(tmp_path / "outputs" / "summary.csv")["status"]) == {"completed", "interrupted"}
+
+
+def test_the_hours_to_come_follow_from_runs_with_the_same_batch_size(tmp_path):
+    sizes = ("data.batch_size=500,250", "seed=0,1", "data=mnist_sample", "trainer.num_epochs=2")
+    folder = digits_sweep.run(*sizes, f"outputs={tmp_path}", "num_threads=1", "quiet=true").folder
+    assert status.cpu_hours(read_sweep(folder)).endswith(" so far, about 0 to come")
+    first, second = (each.parent for each in sorted(folder.glob("*size=250*/record.json")))
+    unstart(first)
+    to_come = status.cpu_hours(read_sweep(folder))
+    assert "about 0 to come" not in to_come
+    assert "nothing is known" not in to_come
+    unstart(second)
+    assert status.cpu_hours(read_sweep(folder)).endswith("without 2 runs of which nothing is known yet")
 
 
 def test_cancel_ends_the_jobs_of_the_sweep_and_no_other(sweep, monkeypatch):
