@@ -149,7 +149,7 @@ REFUSED = {
     ("numbers", "linear", "loss=mse", "engine=closed_form"): "engine=closed_form: it knows the gradient of model=mlp",
     ("three", "normalized", "data.arguments={count:31}", "data.batch_size=19,20"):
         "data.batch_size=19: the last batch of an epoch has 1 of 20 examples, on which the network fails: Exp",
-    ("three", "normalized", "data.micro_batch=3"): "data.micro_batch=3: what 1 (BatchNorm",
+    ("three", "normalized", "data.micro_batch=3"): "data.micro_batch=3: what 2 (BatchNorm",
     ("three", "normalized", "data.arguments={count:31}", "schedule.batch={0:3,9:10}"):
         "schedule.batch={0:3,9:10}: the last batch of an epoch has 1 of 20 examples, on which the network fails: Exp",
     ("three", "Breaks"): "model.target=MINE:Breaks: fails when it is trained on 20 examples (KeyError: ",
