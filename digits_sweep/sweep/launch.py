@@ -231,6 +231,11 @@ def _in_jobs(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
     """
     jobs = slurm.read_jobs(sweep.folder)
     alive = slurm.living(jobs)
+    if alive is None:
+        screen.say(
+            f"Slurm does not answer (squeue), and {counted(len(jobs), 'job')} may be there still: try again later"
+        )
+        return FAILED
     # A run whose job has ended since the sweep was read needs no other.
     sweep.refresh()
     left = session.left(planned, sweep)

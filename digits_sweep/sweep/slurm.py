@@ -101,9 +101,10 @@ def _answer(*command: str) -> str | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def living(jobs: Mapping[str, Job]) -> dict[str, Queued]:
-    """Return those of `jobs` that wait or run, and are not about to end, by the run; none if Slurm does not answer."""
-    queued = (queue() if jobs else None) or {}
+def living(jobs: Mapping[str, Job]) -> dict[str, Queued] | None:
+    """Return those of `jobs` that wait or run, and are not about to end, by the run; None if Slurm does not answer."""
+    if (queued := queue() if jobs else {}) is None:
+        return None
     return {run: now for run, job in jobs.items() if (now := queued.get(job.id)) and now.state != "COMPLETING"}
 
 

@@ -58,7 +58,7 @@ def statuses(sweep: RecordedSweep) -> list[RunStatus]:
     """Return how every run of a sweep stands, in the sweep's order."""
     names = sweep.manifest.runs if sweep.manifest else [*sweep.runs, *sweep.planned]
     jobs = slurm.read_jobs(sweep.folder)
-    alive, sharing = slurm.living(jobs), Counter(job.id for job in jobs.values())
+    alive, sharing = slurm.living(jobs) or {}, Counter(job.id for job in jobs.values())
     return [
         _status(name, sweep, job, alive.get(name), job is not None and sharing[job.id] > 1)
         for name, job in ((name, jobs.get(name)) for name in names)
@@ -156,7 +156,7 @@ def cancel(sweep: RecordedSweep, say: Callable[[str], None]) -> int:
     """
     ended = 0
     jobs = slurm.read_jobs(sweep.folder) if is_own_file(sweep.folder / slurm.JOBS_FILE) else {}
-    if alive := slurm.living(jobs):
+    if alive := slurm.living(jobs) or {}:
         ids = sorted({jobs[run].id for run in alive})
         if (why := slurm.cancel(ids)) is None:
             say(f"cancelled {counted(len(ids), 'job')}: {' '.join(ids)}")

@@ -177,10 +177,10 @@ def test_a_goal_that_no_rate_reaches_is_a_result(program, typed):
 def test_a_run_that_fails_is_made_again_then_left_out_and_said(program, monkeypatch):
     measured = Evaluator.measure
 
-    def measure(self, model):
+    def measure(self, *arguments):
         if self.measures_noise:
             raise OSError("the disk is full")
-        return measured(self, model)
+        return measured(self, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, "measure", measure)

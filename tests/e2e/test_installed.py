@@ -49,7 +49,7 @@ class CNN(nn.Module):
 """
 OWN = ("data=own", "data.target=mine:shapes", "data.num_classes=3", "model=own", "model.target=mine:CNN")
 SWEEP = ("-m", *OWN, "optimizer=adamw", "optimizer.lr=2e-3", "data.batch_size=250,50", "trainer.num_epochs=6",
-         "trainer.loss_threshold=0.9")  # fmt: skip
+         "trainer.loss_threshold=0.9", "num_threads=1")  # fmt: skip
 CRITICAL = (
     *OWN, "data.batch_size=10,40,160,500", "evaluation.targets.train_error=[0.2]", "evaluation.train_samples=300",
     "evaluation.test_samples=100", "evaluation.per_doubling=3", "trainer.num_epochs=12", "critical.lr=4e-3",

@@ -184,7 +184,7 @@ def test_a_drained_node_a_killed_launcher_and_the_loss_of_all_jobs_submit_what_n
     assert jobs_submitted(started.text()) == 2
     slurm_says(launcher.environment, "scontrol", "update", node, "state=resume")
     with program.running("resume=latest", environment=launcher.environment) as resumed:
-        wait_for(lambda: len(list(program.outputs.glob("sweeps/*/*/history.csv"))) == 2, resumed)
+        wait_for(lambda: len(list(program.outputs.glob("sweeps/*/*/checkpoint.safetensors"))) == 2, resumed)
         for owner in program.outputs.glob("sweeps/*/*/owner.json"):
             os.kill(json.loads(owner.read_text())["pid"], signal.SIGKILL)
         assert resumed.ends() == 0, resumed.text()
