@@ -136,6 +136,15 @@ def test_latest_resumes_no_sweep_of_somebody_else(sweep, tmp_path, monkeypatch):
         resumed(plan(["resume=latest"]))
 
 
+def test_a_resume_submits_nothing_if_slurm_does_not_say_which_jobs_are_there(sweep, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(slurm, "_answer", lambda *command: None)
+    finished = Program(tmp_path)("resume=latest", "hydra/launcher=slurm")
+    assert finished.returncode == 1
+    assert "Slurm does not answer (squeue), and 2 jobs may be there still: try again later" in finished.stdout
+    assert "submitted" not in finished.stdout
+
+
 def test_what_slurm_has_forgotten_is_not_launched_again_and_what_it_lost_is(sweep, monkeypatch):
     ends = {"7_0": "NODE_FAIL", "7_1": "CANCELLED by ann", "7_2": "UNKNOWN", "7_3": "TIMEOUT", "7_4": "OUT_OF_MEMORY"}
     monkeypatch.setattr(slurm, "end_of", lambda job: ends[job.id])
