@@ -182,8 +182,9 @@ def test_a_drained_node_a_killed_launcher_and_the_loss_of_all_jobs_submit_what_n
         wait_for(lambda: re.search("pending .*(NodeNotAvail|DRAINED)", started.text()) is not None, started)
         started.process.kill()
     assert jobs_submitted(started.text()) == 2
-    slurm_says(launcher.environment, "scontrol", "update", node, "state=resume")
     with program.running("resume=latest", environment=launcher.environment) as resumed:
+        wait_for(lambda: "still there" in resumed.text(), resumed)
+        slurm_says(launcher.environment, "scontrol", "update", node, "state=resume")
         wait_for(lambda: len(list(program.outputs.glob("sweeps/*/*/checkpoint.safetensors"))) == 2, resumed)
         for owner in program.outputs.glob("sweeps/*/*/owner.json"):
             os.kill(json.loads(owner.read_text())["pid"], signal.SIGKILL)
