@@ -13,8 +13,8 @@ from msgspec import Meta
 from digits_sweep.config.keys import flat
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
-from digits_sweep.errors import NewerFormat, UnreadableRecord
-from digits_sweep.results.files import SMALL_BYTES, read_json, replace_file
+from digits_sweep.errors import UnreadableRecord
+from digits_sweep.results.files import SMALL_BYTES, check_format, read_json, replace_file
 from digits_sweep.results.record import Size
 
 COST_FILE, FORMAT = "cost.json", 1
@@ -79,9 +79,7 @@ def read_cost(path: Path) -> MachineCost:
     Raises `UnreadableRecord` if it holds something else, with the place and the reason.
     """
     cost = read_json(path, SMALL_BYTES, MachineCost)
-    if cost.format != FORMAT:
-        newer = cost.format > FORMAT
-        raise (NewerFormat if newer else UnreadableRecord)(f"{path.name}: its format {cost.format} is not known here")
+    check_format(path.name, cost.format, FORMAT)
     if len({step.batch_size for step in cost.steps}) < len(cost.steps):
         raise UnreadableRecord(f"{path.name}: steps: a batch size is there twice")
     return cost

@@ -18,6 +18,8 @@ from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.files import RECORD_BYTES, STUDY_BYTES, read_csv, read_file, read_json, replace_file
 from digits_sweep.results.record import Count, Size
 
+# Studies lie in this folder of the outputs.
+FOLDER = "critical_batch_size"
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
 BRANCHES = "branches.csv"
 

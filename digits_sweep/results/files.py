@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from digits_sweep.errors import UnreadableRecord, escape_controls, reason_of
+from digits_sweep.errors import NewerFormat, UnreadableRecord, escape_controls, reason_of
 from digits_sweep.results import changes
 
 Content = TypeVar("Content")
@@ -278,6 +278,13 @@ def owner_of(path: Path) -> str:
         return path.owner()
     except (KeyError, NotImplementedError):
         return str(path.lstat().st_uid)
+
+
+def check_format(name: str, found: Any, known: int) -> None:
+    """Raise `NewerFormat` if a file has a newer format than the `known` one, `UnreadableRecord` if it has another."""
+    if found != known:
+        newer = isinstance(found, int) and found > known
+        raise (NewerFormat if newer else UnreadableRecord)(f"{name}: its format {named(found)} is not known here")
 
 
 def named(value: Any) -> str:

@@ -22,11 +22,17 @@ from digits_sweep.errors import (
     LONGEST_ERROR,
     LONGEST_REASON,
     CannotRecord,
-    NewerFormat,
     UnreadableRecord,
     shortened,
 )
-from digits_sweep.results.files import RECORD_BYTES, decode_json, latest_readable, named, read_file, replace_file
+from digits_sweep.results.files import (
+    RECORD_BYTES,
+    check_format,
+    decode_json,
+    latest_readable,
+    read_file,
+    replace_file,
+)
 
 # 3: the first format that was released. 4: what can be computed from the other files is in them alone.
 FORMAT = 4
@@ -251,9 +257,7 @@ def _read_record(path: Path) -> Record:
         if checksum != hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest():
             raise UnreadableRecord(f"{path.name}: corrupt: checksum mismatch")
         return record_of_format_3(values, path.name)
-    if known != FORMAT:
-        newer = isinstance(known, int) and known > FORMAT
-        raise (NewerFormat if newer else UnreadableRecord)(f"{path.name}: its format {named(known)} is not known here")
+    check_format(path.name, known, FORMAT)
     head, line, rest = content.partition(b'",\n')
     if head + line != _first_line(rest):
         raise UnreadableRecord(f"{path.name}: corrupt: checksum mismatch")

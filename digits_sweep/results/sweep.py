@@ -17,13 +17,13 @@ import pandas as pd
 
 from digits_sweep.config.keys import SETTING, results_of, value_of, with_moved_keys
 from digits_sweep.config.text import expand_home, safe_name
-from digits_sweep.errors import InvalidConfig, NewerFormat, UnreadableRecord, as_csv, reason_of
+from digits_sweep.errors import InvalidConfig, UnreadableRecord, as_csv, reason_of
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
     MANIFEST_BYTES,
+    check_format,
     decode_json,
     is_own,
-    named,
     owner_of,
     previous,
     read_file,
@@ -139,11 +139,8 @@ def _manifest(path: Path, modified: int, size: int) -> Manifest:
     """Every run of a sweep asks for the manifest: it is parsed once as long as the file stays what it is."""
     content = read_file(path, MANIFEST_BYTES)
     known = decode_json(content, dict[str, Any], MANIFEST_FILE).get("format")
-    if known not in (3, FORMAT):
-        newer = isinstance(known, int) and known > FORMAT
-        raise (NewerFormat if newer else UnreadableRecord)(
-            f"{MANIFEST_FILE}: its format {named(known)} is not known here"
-        )
+    if known != 3:
+        check_format(MANIFEST_FILE, known, FORMAT)
     manifest = decode_json(content, Manifest, MANIFEST_FILE)
     if len(set(manifest.runs)) < len(manifest.runs):
         raise ValueError("it has a run twice")

@@ -13,7 +13,7 @@ from digits_sweep.errors import InvalidConfig, UnreadableRecord
 from digits_sweep.report.critical import goal_of
 from digits_sweep.report.words import rounded, short_seconds, two_digits
 from digits_sweep.results.cost import COST_FILE, FLAT, MachineCost, StepCost, network_of, write_cost
-from digits_sweep.results.critical import ANSWERS, Answer, read_answers
+from digits_sweep.results.critical import ANSWERS, FOLDER, Answer, read_answers
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import make_folder
 from digits_sweep.results.record import read_record
@@ -89,7 +89,7 @@ def studied(outputs: Path, network: Mapping[str, str]) -> Answer | None:
 
     Of its goals it is that of the one that takes the most examples, as in the study's first sentence.
     """
-    for path in sorted((outputs / "critical_batch_size").glob(f"*/{ANSWERS}"), reverse=True):
+    for path in sorted((outputs / FOLDER).glob(f"*/{ANSWERS}"), reverse=True):
         # Somebody else's files may lie there.
         with suppress(UnreadableRecord, OSError, LookupError, TypeError):
             config = config_from(read_record(path.parent / run_folders(path.parent)[0][0]).config)

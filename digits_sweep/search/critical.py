@@ -15,12 +15,20 @@ from digits_sweep.config.keys import checked, flat, results_of, value_of
 from digits_sweep.config.plan import PlannedRun, plan
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
 from digits_sweep.config.text import as_override, expand_home, key_of, to_text
-from digits_sweep.errors import CannotResume, CannotSearch, NewerFormat, UnreadableRecord, as_csv
+from digits_sweep.errors import CannotResume, CannotSearch, UnreadableRecord, as_csv
 from digits_sweep.report.critical import branch_sentence, branches_of, details, headline
 from digits_sweep.report.page import write_page
 from digits_sweep.report.study import load_study
-from digits_sweep.results.critical import BRANCHES, STEPS, TUNING, Answer, write_answers
-from digits_sweep.results.files import RECORD_BYTES, is_own, owner_of, read_json, replace_file, run_folders
+from digits_sweep.results.critical import BRANCHES, FOLDER, STEPS, TUNING, Answer, write_answers
+from digits_sweep.results.files import (
+    RECORD_BYTES,
+    check_format,
+    is_own,
+    owner_of,
+    read_json,
+    replace_file,
+    run_folders,
+)
 from digits_sweep.results.record import Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.targets import targets_of
@@ -146,9 +154,6 @@ class Grid:
 
 
 STUDY_FILE, FORMAT = "study.json", 1
-# Studies lie in this folder of the outputs.
-FOLDER = "critical_batch_size"
-
 
 AboveZero = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
 
@@ -209,9 +214,7 @@ def write_study(folder: Path, study: StudyFile) -> None:
 def read_study(folder: Path) -> StudyFile:
     """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
     study = read_json(folder / STUDY_FILE, RECORD_BYTES, StudyFile)
-    if study.format != FORMAT:
-        newer = study.format > FORMAT
-        raise (NewerFormat if newer else UnreadableRecord)(f"{STUDY_FILE}: its format {study.format} is not known here")
+    check_format(STUDY_FILE, study.format, FORMAT)
     return study
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from digits_sweep.config.keys import results_of
 from digits_sweep.config.plan import PlannedRun
-from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE, Status
+from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE
 from digits_sweep.results.run import RecordedRun
 
 # Slurm and PyTorch take some 10 s to start a job: of five minutes that is a thirtieth. The queue takes longer.
@@ -30,12 +30,12 @@ def seconds_of(run: RecordedRun) -> float | None:
 
     From its start to its last change on disk, in whole seconds, unless it was resumed; at least what was measured.
     """
-    if not (run.history or _has_ended(run)):
+    if not (run.history or run.record.status.has_ended):
         return None
     spent = seconds_so_far(run)
     if not run.record.resumed_after:
         spent = max(spent, _between_start_and_last_change(run))
-    return spent if _has_ended(run) else spent * max(1.0, _most_epochs(run) / max(1, run.epochs))
+    return spent if run.record.status.has_ended else spent * max(1.0, _most_epochs(run) / max(1, run.epochs))
 
 
 def seconds_so_far(run: RecordedRun) -> float:
@@ -45,7 +45,7 @@ def seconds_so_far(run: RecordedRun) -> float:
 
 def _between_start_and_last_change(run: RecordedRun) -> float:
     """Return how long a run took by the clock; 0 if that is not known."""
-    file = RECORD_FILE if _has_ended(run) else HISTORY_FILE
+    file = RECORD_FILE if run.record.status.has_ended else HISTORY_FILE
     try:
         return (run.folder / file).lstat().st_mtime - datetime.fromisoformat(run.record.started_at or "").timestamp()
     except (OSError, ValueError, OverflowError):
@@ -59,10 +59,6 @@ def _most_epochs(run: RecordedRun) -> float:
     if epochs is None or run.record.config.get("command") is not None:
         return run.epochs
     return min(epochs, most / samples) if most and samples else epochs
-
-
-def _has_ended(run: RecordedRun) -> bool:
-    return run.record.status in (Status.COMPLETED, Status.DIVERGED)
 
 
 def expected(runs: Iterable[RecordedRun]) -> dict[str, float]:
