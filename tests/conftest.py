@@ -60,9 +60,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 case.add_marker(pytest.mark.full)
 
 
-# How long an example takes says more about the machine, and who else uses it, than about the program.
-settings.register_profile("no deadline", deadline=None)
-settings.load_profile("no deadline")
+# How long an example takes says more about the machine, and who else uses it, than about the program. `make test` looks
+# at other examples every time; CI judges a change, by examples that only a change of the test changes.
+settings.register_profile("fresh_examples", deadline=None)
+settings.register_profile("same_examples", deadline=None, derandomize=True)
+settings.load_profile("fresh_examples")
 
 # A shell starts what runs in the background deaf to Ctrl-C, and all that this starts in turn. The tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -96,7 +96,8 @@ class Schedule:
 
     def changes(self, after: int, until: int) -> list[int]:
         """Return, in rising order, the iterations within the range after which batches have another size."""
-        return [number for number, _, _ in self._stretches if after < number < until] if self.growth else []
+        starts = {number for number, _, _ in self._stretches} if self.growth else set()
+        return sorted(number for number in starts if after < number < until)
 
     def between(self, after: int, until: int) -> list[int]:
         """Return, in rising order, every pause that is later than iteration `after` and not later than `until`."""

@@ -79,6 +79,10 @@ def test_the_batch_that_a_border_lies_in_is_whole_and_the_next_one_has_the_new_s
     assert schedule.sizes(0, 9) == [20, 20, 20, 30, 10, 30, 5, 5, 5]
 
 
+def test_borders_within_one_batch_are_one_change():
+    assert Schedule(100, 20, growth=((42, 10), (45, 5))).changes(0, 10) == [3]
+
+
 @given(schedule=schedules(every=st.integers(1, 400), doubling=st.none()), epochs=st.integers(1, 4))
 def test_a_run_pauses_at_the_first_iteration_at_or_after_every_multiple(schedule, epochs):
     until = schedule.iteration_at(epochs * schedule.num_samples)
