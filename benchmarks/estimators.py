@@ -27,11 +27,10 @@ from digits_sweep.errors import CannotSearch, DigitsSweepError
 from digits_sweep.report.critical import Critical, load_critical
 from digits_sweep.report.vega import INK, SERIES, Figure, amount, layer, spec_of
 from digits_sweep.report.words import rounded, times
-from digits_sweep.results.critical import Answer, read_answers
+from digits_sweep.results.critical import Answer, read_answers, studies_in
 from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep, sweeps_in
-from digits_sweep.search.critical import studies_in
 from digits_sweep.search.settings import SIZE, read_critical
 
 TARGET = "evaluation.targets.train_error"
@@ -117,10 +116,10 @@ class Maker:
         """Return the folder of a study, made if it is not there; its page is written last."""
         parent = outputs / "critical_batch_size"
         there = studies_in(parent) if parent.exists() else []
-        if not there or not (there[-1][-1] / "index.html").is_file():
+        if not there or not (there[-1] / "index.html").is_file():
             print(f"{self.name}: a study in {outputs}", flush=True)
             critical_batch_size.main([*arguments, *["resume=latest"][: len(there)], f"outputs={outputs}"])
-        return studies_in(parent)[-1][-1]
+        return studies_in(parent)[-1]
 
     def runs(self, study: Critical, last: Answer) -> list[RecordedRun]:
         """Return single runs to every goal, at the rates that are tuned for the `last` one."""

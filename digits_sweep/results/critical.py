@@ -1,6 +1,6 @@
-"""The files of a study of the critical batch size.
+"""The files of a study of the critical batch size: what it is asked, `study.json`, and what it says.
 
-They are `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch_size.json`.
+That is `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch_size.json`.
 """
 
 import json
@@ -14,14 +14,25 @@ import pandas as pd
 from msgspec import Meta
 
 from digits_sweep.config.schema import TargetsConfig
-from digits_sweep.errors import UnreadableRecord
-from digits_sweep.results.files import RECORD_BYTES, STUDY_BYTES, read_csv, read_file, read_json, replace_file
+from digits_sweep.config.text import expand_home
+from digits_sweep.errors import CannotResume, UnreadableRecord
+from digits_sweep.results.files import (
+    RECORD_BYTES,
+    STUDY_BYTES,
+    by_start,
+    check_format,
+    newest_own,
+    read_csv,
+    read_file,
+    read_json,
+    replace_file,
+)
 from digits_sweep.results.record import Count, Size
 
 # Studies lie in this folder of the outputs.
 FOLDER = "critical_batch_size"
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
-BRANCHES = "branches.csv"
+BRANCHES, STUDY_FILE, FORMAT = "branches.csv", "study.json", 1
 
 Target = Annotated[str, Meta(pattern=f"^({'|'.join(each.name for each in fields(TargetsConfig))})$")]
 Number = Annotated[float, Meta(ge=0, le=1e15)]
@@ -215,3 +226,68 @@ def read_answers(folder: Path) -> list[Answer]:
     """Read `critical_batch_size.json`. Raises `UnreadableRecord` if it holds something else than answers."""
     kind = Annotated[list[Answer], Meta(min_length=1)]
     return read_json(folder / ANSWERS, RECORD_BYTES, kind)
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """The pilot runs of a quick study: their batch size, and how many examples they train on at most."""
+
+    batch_size: Size
+    examples: Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFile:
+    """`study.json`: what a study is asked to find out.
+
+    `settings` are the keys `critical.`, `configs` the keys of each batch size that may change a result.
+    `checked` is the batch size that is run to check the answer of a goal, by the goal: it follows from measured
+    seconds, which are not the same twice. `counter` is one more than that of the studies that were there before.
+    `pilot` says by which runs the goals of a quick study follow: a full one that goes on from it has the same.
+    """
+
+    format: int = FORMAT
+    started_at: str
+    counter: int = 0
+    settings: dict[str, Any]
+    configs: dict[str, dict[str, Any]]
+    checked: dict[str, Size] = field(default_factory=dict)
+    pilot: Pilot | None = None
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it is a quick study."""
+        return bool(self.settings.get("quick"))
+
+
+def write_study(folder: Path, study: StudyFile) -> None:
+    """Write `study.json`. Raises OSError if it cannot be written."""
+    replace_file(folder / STUDY_FILE, json.dumps(asdict(study), indent=2) + "\n")
+
+
+def read_study(folder: Path) -> StudyFile:
+    """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
+    study = read_json(folder / STUDY_FILE, RECORD_BYTES, StudyFile)
+    check_format(STUDY_FILE, study.format, FORMAT)
+    return study
+
+
+def studies_in(parent: Path) -> list[Path]:
+    """Return the folder of every study in a folder, the one that was started first first."""
+    return by_start(parent, read_study)
+
+
+def find_study(resume: str, parent: Path) -> Path:
+    """Return the folder that `resume=` names, `latest` being the study in `parent` that was started last.
+
+    Raises `CannotResume` if there is no study.
+    """
+    try:
+        if resume != "latest":
+            read_study(folder := Path(expand_home(resume)))
+            return folder
+        if studies := studies_in(parent):
+            return newest_own(studies, STUDY_FILE, "study")
+        raise UnreadableRecord(f"{parent}: no study here yet")
+    except (FileNotFoundError, UnreadableRecord) as error:
+        raise CannotResume(f"resume={resume}: {error}") from error

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -254,6 +254,42 @@ def _is_ours(path: Path, found: os.stat_result) -> bool:
 
 def _unreadable_folder(error: OSError) -> None:
     raise UnreadableRecord(f"{Path(error.filename).name}: {reason_of(error)}") from error
+
+
+class _Started(Protocol):
+    """What a file says of when its folder was started."""
+
+    @property
+    def counter(self) -> int: ...
+
+    @property
+    def started_at(self) -> str: ...
+
+
+def by_start(parent: Path, read: Callable[[Path], _Started]) -> list[Path]:
+    """Return the folders in `parent` that `read` finds readable, the one that was started first first.
+
+    They are ordered by the counter in what it returns, then by the start in UTC: the name of a folder and the clock of
+    a machine may be changed.
+    """
+    ordered = []
+    for name in run_folders(parent)[0]:
+        with suppress(UnreadableRecord):
+            content = read(parent / name)
+            ordered.append((content.counter, content.started_at, name))
+    return [parent / name for _, _, name in sorted(ordered)]
+
+
+def newest_own(folders: Sequence[Path], file: str, what: str) -> Path:
+    """Return the last of `folders` whose `file` is this user's: others may use the same outputs.
+
+    Raises FileNotFoundError, with the owner of the last one, if none is this user's; `what` says what they are.
+    """
+    if own := [folder for folder in folders if is_own(folder / file)]:
+        return own[-1]
+    last = folders[-1]
+    reason = f"no {what} of yours; the newest is {owner_of(last / file)}'s: resume={last}"
+    raise FileNotFoundError(f"{last.parent}: {reason}")
 
 
 def is_own(path: Path) -> bool:

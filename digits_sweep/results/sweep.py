@@ -21,10 +21,10 @@ from digits_sweep.errors import InvalidConfig, UnreadableRecord, as_csv, reason_
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
     MANIFEST_BYTES,
+    by_start,
     check_format,
     decode_json,
-    is_own,
-    owner_of,
+    newest_own,
     previous,
     read_file,
     read_json,
@@ -162,20 +162,8 @@ def configs_of_format_3(sweep_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 def sweeps_in(outputs: Path) -> list[Path]:
-    """Return the folders of the sweeps in `outputs`, the one that was started first first.
-
-    They are ordered by the counter in `sweep.json`, then by their start in UTC: the name of a folder and the clock of a
-    machine may be changed.
-    """
-    folder = outputs / "sweeps"
-    ordered = []
-    for name in run_folders(folder)[0]:
-        try:
-            manifest = read_manifest(folder / name)
-        except UnreadableRecord:
-            continue
-        ordered.append((manifest.counter, manifest.started_at, name))
-    return [folder / name for _, _, name in sorted(ordered)]
+    """Return the folders of the sweeps in `outputs`, the one that was started first first."""
+    return by_start(outputs / "sweeps", read_manifest)
 
 
 def newest_sweep(outputs: Path) -> Path:
@@ -200,12 +188,8 @@ def newest_own_sweep(outputs: Path) -> Path:
 
     Raises what `newest_sweep` does, and FileNotFoundError, with the owner of the newest one, if none is this user's.
     """
-    newest = newest_sweep(outputs)
-    own = [sweep for sweep in sweeps_in(outputs) if is_own(sweep / MANIFEST_FILE)]
-    if own:
-        return own[-1]
-    owner = owner_of(newest / MANIFEST_FILE)
-    raise FileNotFoundError(f"{outputs / 'sweeps'}: no sweep of yours; the newest is {owner}'s: resume={newest}")
+    newest_sweep(outputs)
+    return newest_own(sweeps_in(outputs), MANIFEST_FILE, "sweep")
 
 
 def _written_at(sweep_dir: Path) -> int:

@@ -16,15 +16,13 @@ from digits_sweep.report.words import rounded
 from digits_sweep.results.critical import STEPS_COLUMNS, TUNING_COLUMNS, Answer, Check, Law, study_table
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.fit import LEAST_SIZES, RESAMPLES, SEED, Fit, Steps, fit_steps, interval
-from digits_sweep.search.grid import BatchSize
+from digits_sweep.search.grid import BatchSize, Sizes
 from digits_sweep.search.settings import Cost, Goal
 
 # The batch size that costs 20 % more examples than the fewest is the critical one of Zhang et al. 2024 (How Does
 # Critical Batch Size Scale in Pre-training?); batch sizes within 10 % of the least time are as good as the soonest.
 MORE_EXAMPLES, MORE_TIME, SIZES_TRIED = 0.2, 0.1, 512
 NEVER = Estimate(math.inf, math.inf, math.inf, 0.0, 0)
-# The searches at the batch sizes of a study, the smallest first.
-Sizes = Mapping[int, BatchSize]
 
 
 def tuning_table(sizes: Sizes, goals: Sequence[Goal], first_seed: int) -> pd.DataFrame:
@@ -40,7 +38,7 @@ def tuning_table(sizes: Sizes, goals: Sequence[Goal], first_seed: int) -> pd.Dat
                 reached = math.isfinite(outcome.iterations)
                 iterations = outcome.iterations if reached else math.nan
                 rows.append(
-                    {"batch_size": size, "lr": at.learning_rate(exponent), "seed": first_seed + replicate}
+                    {"batch_size": size, "lr": at.rules.learning_rate(size, exponent), "seed": first_seed + replicate}
                     | {"target": goal.target, "threshold": goal.threshold, "reached": reached}
                     | {"iterations": iterations, "examples": iterations * outcome.batch_size}
                 )

@@ -52,8 +52,7 @@ def _read(name: str, arguments: Sequence[str], screen: Screen) -> "Critical | Tu
 
     if name == "critical_batch_size":
         study = read_critical(arguments)
-        from digits_sweep.search.critical import Critical, fitted_to_data, takes_quick_goals
-        from digits_sweep.search.quick import with_few_sizes
+        from digits_sweep.search.critical import Critical, fitted_to_data, takes_quick_goals, with_few_sizes
 
         if takes_quick_goals(study):
             study = read_critical(arguments, goals_follow=True)

@@ -1,39 +1,37 @@
 """The study of the critical batch size: its runs, its tables, and what they mean for the choice of a batch size."""
 
-import json
 import math
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
 
-import msgspec
-
-from digits_sweep.config.keys import checked, flat, results_of, value_of
+from digits_sweep.config.keys import checked, flat, results_of
 from digits_sweep.config.plan import PlannedRun, plan
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
-from digits_sweep.config.text import as_override, expand_home, key_of, to_text
-from digits_sweep.errors import CannotResume, CannotSearch, UnreadableRecord, as_csv
+from digits_sweep.config.text import as_override, key_of, to_text
+from digits_sweep.errors import CannotResume, CannotSearch, InvalidConfig, UnreadableRecord, as_csv
 from digits_sweep.report.critical import branch_sentence, branches_of, details, headline
 from digits_sweep.report.page import write_page
 from digits_sweep.report.study import load_study
-from digits_sweep.results.critical import BRANCHES, FOLDER, STEPS, TUNING, Answer, write_answers
-from digits_sweep.results.files import (
-    RECORD_BYTES,
-    check_format,
-    is_own,
-    owner_of,
-    read_json,
-    replace_file,
-    run_folders,
+from digits_sweep.results.critical import (
+    BRANCHES,
+    FOLDER,
+    STEPS,
+    TUNING,
+    Answer,
+    Factor,
+    Pilot,
+    StudyFile,
+    find_study,
+    read_study,
+    studies_in,
+    write_answers,
+    write_study,
 )
-from digits_sweep.results.record import Status
-from digits_sweep.results.run import RecordedRun
-from digits_sweep.results.targets import targets_of
+from digits_sweep.results.files import replace_file
 from digits_sweep.search.answers import (
-    Sizes,
     answers,
     check_of,
     measured_cost,
@@ -44,9 +42,8 @@ from digits_sweep.search.answers import (
 )
 from digits_sweep.search.branches import branches
 from digits_sweep.search.fit import LEAST_SIZES
-from digits_sweep.search.grid import BatchSize, Outcome, Trial
-from digits_sweep.search.pilot import MOST_EPOCHS, Pilots, Reached, farthest, round_up
-from digits_sweep.search.quick import FACTOR, QUICK_SIZES
+from digits_sweep.search.grid import Grid, Key, Outcome, Sizes, Trial
+from digits_sweep.search.pilot import MOST_EPOCHS, Pilots, farthest, round_up
 from digits_sweep.search.settings import (
     QUICK,
     SIZE,
@@ -67,127 +64,13 @@ from digits_sweep.sweep.launch import launch_in_process
 COST_SEEDS, COST_EXAMPLES, COST_ITERATIONS = 3, 10_000, 20
 # Batch sizes that were not typed and fit the data are taken if there are so many; else so many others are.
 FEWEST_SIZES, SIZES = 5, 6
-# A run, by its batch size, the exponent of its rate and its replicate.
-Key = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The search for the best rate of every goal at several batch sizes; `bases` has a run for each of them.
-
-    Goals that pilot runs have `reached` also say after how many examples a run is given up. `recorded` returns the
-    configuration of a run that was made before, by its folder.
-    """
-
-    rules: CriticalConfig
-    goals: Sequence[Goal]
-    bases: Mapping[int, PlannedRun]
-    reached: Reached | None = None
-    recorded: Callable[[str], dict[str, Any] | None] = lambda folder: None
-
-    def sizes(self, results: Mapping[Key, Sequence[Outcome]]) -> Sizes:
-        """Return the search at every batch size, as far as `results` go."""
-        own: dict[int, dict[tuple[int, int], Sequence[Outcome]]] = {size: {} for size in self.bases}
-        for (size, exponent, replicate), outcomes in results.items():
-            own[size][exponent, replicate] = outcomes
-        return {size: BatchSize(self.rules, size, len(self.goals), of_size) for size, of_size in own.items()}
-
-    def next_runs(self, results: Mapping[Key, Sequence[Outcome]]) -> dict[Key, PlannedRun]:
-        """Return the next runs of all batch sizes."""
-        return {
-            (size, trial.exponent, trial.replicate): self.run(at, trial)
-            for size, at in self.sizes(results).items()
-            for trial in at.next_trials()
-        }
-
-    def run(self, at: BatchSize, trial: Trial) -> PlannedRun:
-        """Return the run of a trial. Raises `InvalidConfig` if its seed or its rate is too large."""
-        base, lr = self.bases[at.batch_size], at.learning_rate(trial.exponent)
-        config = base.config
-        trainer, evaluation = config.trainer, config.evaluation
-        most = min(
-            trainer.max_examples or math.inf, trial.most_iterations * at.batch_size, self.most_examples(at.batch_size)
-        )
-        most_examples = math.ceil(most) if math.isfinite(most) else None
-        seed = config.seed + trial.replicate
-        name = f"batch_size={at.batch_size}_lr={to_text(lr)}_seed={seed}"
-        # The quick study that this one goes on from may have given it up sooner.
-        if before := self.recorded(name):
-            limit = value_of(before, "trainer.max_examples")
-            most_examples = limit if isinstance(limit, int) else None
-        config = replace(
-            config,
-            seed=seed,
-            optimizer=replace(config.optimizer, lr=lr),
-            trainer=replace(trainer, max_examples=most_examples),
-            evaluation=replace(evaluation, noise_scale=evaluation.noise_scale or trial.measures_noise),
-        )
-        return PlannedRun(name, checked(config), base.overrides)
-
-    def most_examples(self, batch_size: int) -> float:
-        """Return after how many examples a run is given up, by the pilot runs."""
-        return self.rules.give_up * self.reached.most_examples(batch_size) if self.reached else math.inf
-
-    def outcome(self, run: PlannedRun, recorded: RecordedRun) -> list[Outcome]:
-        """Return what a run means for every goal. One that diverged is a miss; one that failed says nothing."""
-        outcomes, rows, status = [], recorded.evaluations, recorded.record.status
-        for goal in self.goals:
-            values = [value for row in rows if (value := getattr(row, goal.target)) is not None]
-            best = min(filter(math.isfinite, values), default=math.inf)
-            on_balance = run.config.evaluation.on_balance > 0
-            (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows, on_balance=on_balance)
-            if status is not Status.COMPLETED or not reached.iterations or not reached.examples:
-                size = rows[-1].examples / rows[-1].iterations if rows and rows[-1].iterations else math.nan
-                outcomes.append(Outcome(math.inf, best, recorded.iterations, size, (), status is Status.FAILED))
-                continue
-            last_doubling = [row for row in rows if reached.iterations <= 2 * row.iterations <= 2 * reached.iterations]
-            scales = (row.noise_scale for row in last_doubling if row.noise_scale is not None)
-            noise = tuple(scale for scale in scales if 0 < scale < math.inf)
-            size = reached.examples / reached.iterations
-            outcomes.append(Outcome(reached.iterations, best, recorded.iterations, size, noise))
-        return outcomes
-
-    def least_left(self, known: Collection[Key]) -> int:
-        """Return how many runs follow at least: fresh seeds, at one rate as long as it is not known at how many."""
-        fresh = [size for size, _, replicate in known if replicate >= self.rules.seeds]
-        return sum(max(0, self.rules.confirm - fresh.count(size)) for size in self.bases)
-
-
-STUDY_FILE, FORMAT = "study.json", 1
-
-AboveZero = Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
-
-
-@dataclass(frozen=True)
-class Pilot:
-    """The pilot runs of a quick study: their batch size, and how many examples they train on at most."""
-
-    batch_size: AboveZero
-    examples: AboveZero
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyFile:
-    """`study.json`: what a study is asked to find out.
-
-    `settings` are the keys `critical.`, `configs` the keys of each batch size that may change a result.
-    `checked` is the batch size that is run to check the answer of a goal, by the goal: it follows from measured
-    seconds, which are not the same twice. `counter` is one more than that of the studies that were there before.
-    `pilot` says by which runs the goals of a quick study follow: a full one that goes on from it has the same.
-    """
-
-    format: int = FORMAT
-    started_at: str
-    counter: int = 0
-    settings: dict[str, Any]
-    configs: dict[str, dict[str, Any]]
-    checked: dict[str, AboveZero] = field(default_factory=dict)
-    pilot: "Pilot | None" = None
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether it is a quick study."""
-        return bool(self.settings.get("quick"))
+# How far the answers of quick studies lay from those of full ones, on new seeds and with goals that were typed: MNIST
+# with hidden size 128 and 32 and with a softmax, and optdigits with a CNN.
+FACTOR = Factor(times=1.5, held=22, of=26)
+# A law of the steps has three numbers; the third of them, its exponent, hardly differs from case to case.
+QUICK_SIZES = 3
+# The largest batch size of a quick study, and the share of the training set that a batch may be.
+LARGEST, SHARE = 1_000, 0.5
 
 
 def study_file(request: Request[CriticalConfig]) -> StudyFile:
@@ -204,50 +87,6 @@ def study_file(request: Request[CriticalConfig]) -> StudyFile:
     for config in configs.values():
         del config["optimizer.lr"]
     return StudyFile(started_at=datetime.now(timezone.utc).isoformat(), settings=settings, configs=configs, pilot=pilot)
-
-
-def write_study(folder: Path, study: StudyFile) -> None:
-    """Write `study.json`. Raises OSError if it cannot be written."""
-    replace_file(folder / STUDY_FILE, json.dumps(asdict(study), indent=2) + "\n")
-
-
-def read_study(folder: Path) -> StudyFile:
-    """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
-    study = read_json(folder / STUDY_FILE, RECORD_BYTES, StudyFile)
-    check_format(STUDY_FILE, study.format, FORMAT)
-    return study
-
-
-def studies_in(parent: Path) -> list[tuple[int, str, Path]]:
-    """Return counter, start and folder of every study in a folder, the one that was started first first."""
-    studies = []
-    for name in run_folders(parent)[0]:
-        try:
-            study = read_study(parent / name)
-        except UnreadableRecord:
-            continue
-        studies.append((study.counter, study.started_at, parent / name))
-    return sorted(studies)
-
-
-def find_study(resume: str, parent: Path) -> Path:
-    """Return the folder that `resume=` names, `latest` being the study in `parent` that was started last.
-
-    Raises `CannotResume` if there is no study.
-    """
-    try:
-        if resume != "latest":
-            read_study(folder := Path(expand_home(resume)))
-            return folder
-        studies = [folder for _, _, folder in studies_in(parent)]
-        if own := [folder for folder in studies if is_own(folder / STUDY_FILE)]:
-            return own[-1]
-        if studies:
-            owner = owner_of(studies[-1] / STUDY_FILE)
-            raise UnreadableRecord(f"{parent}: no study of yours; the newest is {owner}'s: resume={studies[-1]}")
-        raise UnreadableRecord(f"{parent}: no study here yet")
-    except UnreadableRecord as error:
-        raise CannotResume(f"resume={resume}: {error}") from error
 
 
 def refuse_another(folder: Path, before: StudyFile, now: StudyFile) -> None:
@@ -318,7 +157,7 @@ class Critical:
         """Count the steps to every goal, say what they mean, and run a batch size near the soonest."""
         study.leaves_out_failures = True
         if not self.folder:
-            counters = [counter for counter, _, _ in studies_in(self.parent)]
+            counters = [read_study(folder).counter for folder in studies_in(self.parent)]
             self.study = replace(self.study, counter=1 + max(counters, default=0))
         write_study(study.folder, self.study)
         self.grid = replace(self._with_pilot(study), recorded=study.sweep.config_of)
@@ -361,7 +200,7 @@ class Critical:
         if not examples:
             return grid
         size = self._reference_size()
-        run = grid.run(BatchSize(grid.rules, size, len(goals), {}), Trial(0, 0, examples / size))
+        run = grid.run(size, Trial(0, 0, examples / size))
         config = replace(run.config, evaluation=replace(run.config.evaluation, stop=False))
         pilot = PlannedRun(f"pilot_{run.folder}", checked(config), run.overrides)
         line = f"a pilot run of {examples:,} examples at batch size {size}: the best that it reaches is a goal too"
@@ -395,7 +234,7 @@ class Critical:
         reached = farthest(study.search(Pilots(replace(grid.rules, pilot_examples=pilot.examples), base)))
         if reached is None or not reached.has_learned:
             raise CannotSearch(f"{NO_GOALS}: type one, such as evaluation.targets.train_error=[0.1], or critical.lr")
-        lr = BatchSize(grid.rules, grid.rules.reference_batch_size, 0, {}).learning_rate(reached.exponent)
+        lr = grid.rules.learning_rate(grid.rules.reference_batch_size, reached.exponent)
         rules = grid.rules if "critical.lr" in typed else replace(grid.rules, lr=lr)
         stops = all(text.lower().endswith("=true") for text in self.request.command if key_of(text) == STOP)
         goals = reached.goals[-1:] if self.study.pilot else reached.goals
@@ -476,7 +315,7 @@ class Critical:
         if winner is None:
             study.screen.say("no branches: no rate reaches the goal at the smallest batch size")
             return
-        start = self.grid.run(smallest, Trial(winner, settings.seeds))
+        start = self.grid.run(smallest.batch_size, Trial(winner, settings.seeds))
         study.screen.say(f"branches of {start.folder}, {settings.branch_examples:,} examples each")
         table = branches(study, start, max(sizes), settings)
         replace_file(study.folder / BRANCHES, as_csv(table))
@@ -519,6 +358,28 @@ def fitted_to_data(request: Request[CriticalConfig], say: Callable[[str], None])
     arguments = [*(text for text in request.arguments if key_of(text) != SIZE), f"{SIZE}={','.join(map(str, sizes))}"]
     again = replace(plan(arguments), command=planned.command, typed=planned.typed)
     return replace(request, arguments=arguments, planned=fitted(again, lambda line: None))
+
+
+def with_few_sizes(request: Request[CriticalConfig]) -> Request[CriticalConfig]:
+    """Return the request of a quick study with three batch sizes that suit the data, unless batch sizes are typed.
+
+    The two smallest of the full study and its largest one that is at most half of the training set; of less data,
+    a half, an eighth and a 32nd of it. Raises `InvalidConfig` if there are fewer than three.
+    """
+    planned = request.planned
+    runs = {run.config.data.batch_size: run for run in planned.runs}
+    chosen = sorted(runs)
+    if SIZE not in planned.typed:
+        half = LARGEST
+        if planned.settings.command is None:
+            half = int(train_examples(planned.runs[0].config) * SHARE)
+        fitting = [size for size in chosen if size <= min(LARGEST, half)]
+        chosen = [*fitting[:2], fitting[-1]] if len(fitting) >= QUICK_SIZES else [half // 16, half // 4, half]
+    if len(chosen) < QUICK_SIZES or not 0 < chosen[0] < chosen[1] < chosen[2]:
+        raise InvalidConfig(f"{SIZE}={','.join(map(str, chosen))}: a quick study needs {QUICK_SIZES} or more")
+    others = [size for size in chosen if size not in runs]
+    runs |= {size: fitted_run(plan_batch_size(request.arguments, size), planned.runs[0]) for size in others}
+    return replace(request, planned=replace(planned, runs=tuple(runs[size] for size in chosen)))
 
 
 def spread_sizes(examples: int) -> list[int]:

@@ -1,16 +1,24 @@
-"""Which runs come next at one batch size: a pure function of what its runs have resulted in.
+"""The search over rates at several batch sizes: which runs come next is a pure function of what runs resulted in.
 
 A learning rate is known by its exponent k: it is the middle of the grid times factor ** k. A goal is a target and a
-threshold, known by its index in the list of goals; a replicate is known by its number,
-how far its seed lies above the first one.
+threshold, known by its index in the list of goals; a replicate is known by its number, how far its seed lies above the
+first one.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
-from digits_sweep.search.settings import CriticalConfig
+from digits_sweep.config.keys import checked, value_of
+from digits_sweep.config.plan import PlannedRun
+from digits_sweep.config.text import to_text
+from digits_sweep.results.record import Status
+from digits_sweep.results.run import RecordedRun
+from digits_sweep.results.targets import targets_of
+from digits_sweep.search.pilot import Reached
+from digits_sweep.search.settings import CriticalConfig, Goal
 
 
 @dataclass(frozen=True)
@@ -71,11 +79,6 @@ class BatchSize:
             return [Trial(0, replicate) for replicate in range(self.rules.seeds)]
         return list(self._undecided()) or list(self._extended()) or list(self._fresh())
 
-    def learning_rate(self, exponent: int) -> float:
-        """Return the rate of the grid at `exponent`: centred on the square-root rule, four digits long."""
-        middle = self.rules.lr * math.sqrt(self.batch_size / self.rules.reference_batch_size)
-        return float(f"{middle * self.rules.factor**exponent:.4g}")
-
     def winner(self, goal: int) -> int | None:
         """Return the exponent of the rate with the least median, of equal ones the lower; None if none is finite."""
         best = self.tuned_medians[goal]
@@ -90,7 +93,7 @@ class BatchSize:
     def tuned_rate(self, goal: int) -> float | None:
         """Return the winner's learning rate; None if there is no winner."""
         winner = self.winner(goal)
-        return None if winner is None else self.learning_rate(winner)
+        return None if winner is None else self.rules.learning_rate(self.batch_size, winner)
 
     def fresh(self, goal: int) -> list[Outcome]:
         """Return what the winner's fresh seeds resulted in, in the order of the seeds; without those that failed."""
@@ -174,3 +177,89 @@ class BatchSize:
                 if (exponent, replicate) not in self.results:
                     first = replicate == self.rules.seeds
                     yield Trial(exponent, replicate, self.rules.give_up * max(reached), measures_noise=first)
+
+
+# The searches at the batch sizes of a study, the smallest first.
+Sizes = Mapping[int, BatchSize]
+# A run, by its batch size, the exponent of its rate and its replicate.
+Key = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The search for the best rate of every goal at several batch sizes; `bases` has a run for each of them.
+
+    Goals that pilot runs have `reached` also say after how many examples a run is given up. `recorded` returns the
+    configuration of a run that was made before, by its folder.
+    """
+
+    rules: CriticalConfig
+    goals: Sequence[Goal]
+    bases: Mapping[int, PlannedRun]
+    reached: Reached | None = None
+    recorded: Callable[[str], dict[str, Any] | None] = lambda folder: None
+
+    def sizes(self, results: Mapping[Key, Sequence[Outcome]]) -> Sizes:
+        """Return the search at every batch size, as far as `results` go."""
+        own: dict[int, dict[tuple[int, int], Sequence[Outcome]]] = {size: {} for size in self.bases}
+        for (size, exponent, replicate), outcomes in results.items():
+            own[size][exponent, replicate] = outcomes
+        return {size: BatchSize(self.rules, size, len(self.goals), of_size) for size, of_size in own.items()}
+
+    def next_runs(self, results: Mapping[Key, Sequence[Outcome]]) -> dict[Key, PlannedRun]:
+        """Return the next runs of all batch sizes."""
+        return {
+            (size, trial.exponent, trial.replicate): self.run(size, trial)
+            for size, at in self.sizes(results).items()
+            for trial in at.next_trials()
+        }
+
+    def run(self, batch_size: int, trial: Trial) -> PlannedRun:
+        """Return the run of a trial. Raises `InvalidConfig` if its seed or its rate is too large."""
+        base, lr = self.bases[batch_size], self.rules.learning_rate(batch_size, trial.exponent)
+        config = base.config
+        trainer, evaluation = config.trainer, config.evaluation
+        most = min(trainer.max_examples or math.inf, trial.most_iterations * batch_size, self.most_examples(batch_size))
+        most_examples = math.ceil(most) if math.isfinite(most) else None
+        seed = config.seed + trial.replicate
+        name = f"batch_size={batch_size}_lr={to_text(lr)}_seed={seed}"
+        # The quick study that this one goes on from may have given it up sooner.
+        if before := self.recorded(name):
+            limit = value_of(before, "trainer.max_examples")
+            most_examples = limit if isinstance(limit, int) else None
+        config = replace(
+            config,
+            seed=seed,
+            optimizer=replace(config.optimizer, lr=lr),
+            trainer=replace(trainer, max_examples=most_examples),
+            evaluation=replace(evaluation, noise_scale=evaluation.noise_scale or trial.measures_noise),
+        )
+        return PlannedRun(name, checked(config), base.overrides)
+
+    def most_examples(self, batch_size: int) -> float:
+        """Return after how many examples a run is given up, by the pilot runs."""
+        return self.rules.give_up * self.reached.most_examples(batch_size) if self.reached else math.inf
+
+    def outcome(self, run: PlannedRun, recorded: RecordedRun) -> list[Outcome]:
+        """Return what a run means for every goal. One that diverged is a miss; one that failed says nothing."""
+        outcomes, rows, status = [], recorded.evaluations, recorded.record.status
+        for goal in self.goals:
+            values = [value for row in rows if (value := getattr(row, goal.target)) is not None]
+            best = min(filter(math.isfinite, values), default=math.inf)
+            on_balance = run.config.evaluation.on_balance > 0
+            (reached,) = targets_of("", {goal.target: [goal.threshold]}, rows, on_balance=on_balance)
+            if status is not Status.COMPLETED or not reached.iterations or not reached.examples:
+                size = rows[-1].examples / rows[-1].iterations if rows and rows[-1].iterations else math.nan
+                outcomes.append(Outcome(math.inf, best, recorded.iterations, size, (), status is Status.FAILED))
+                continue
+            last_doubling = [row for row in rows if reached.iterations <= 2 * row.iterations <= 2 * reached.iterations]
+            scales = (row.noise_scale for row in last_doubling if row.noise_scale is not None)
+            noise = tuple(scale for scale in scales if 0 < scale < math.inf)
+            size = reached.examples / reached.iterations
+            outcomes.append(Outcome(reached.iterations, best, recorded.iterations, size, noise))
+        return outcomes
+
+    def least_left(self, known: Collection[Key]) -> int:
+        """Return how many runs follow at least: fresh seeds, at one rate as long as it is not known at how many."""
+        fresh = [size for size, _, replicate in known if replicate >= self.rules.seeds]
+        return sum(max(0, self.rules.confirm - fresh.count(size)) for size in self.bases)

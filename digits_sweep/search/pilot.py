@@ -9,7 +9,6 @@ from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.text import to_text
 from digits_sweep.results.record import EvaluationRow, Status
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.search.grid import BatchSize
 from digits_sweep.search.settings import CriticalConfig, Goal
 
 # Rates of the pilot runs lie so many steps of the grid apart.
@@ -124,7 +123,7 @@ class Pilots:
     def _run(self, exponent: int) -> PlannedRun:
         base, rules = self.base, self.rules
         config, size = base.config, base.config.data.batch_size
-        lr = BatchSize(rules, size, 0, {}).learning_rate(exponent)
+        lr = rules.learning_rate(size, exponent)
         most = min(rules.pilot_examples, config.trainer.max_examples or math.inf)
         config = replace(
             config,

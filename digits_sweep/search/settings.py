@@ -1,5 +1,6 @@
 """The command line of a search: its own keys, `critical.` or `tune.`, those of its runs, and which runs that means."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -70,6 +71,11 @@ class CriticalConfig:
     branch_examples: int = key(whole_number(1))
     branch_tolerance: float = key(POSITIVE)
     runs: list[str] = key()
+
+    def learning_rate(self, batch_size: int, exponent: int) -> float:
+        """Return the rate of the grid at `exponent`: centred on the square-root rule, four digits long."""
+        middle = self.lr * math.sqrt(batch_size / self.reference_batch_size)
+        return float(f"{middle * self.factor**exponent:.4g}")
 
 
 @dataclass

@@ -48,9 +48,8 @@ def search(surfaces, rules=RULES, results=None, waves=10**6):
 
 
 def test_the_grid_is_centred_on_the_square_root_rule():
-    rates = {size: BatchSize(RULES, size, 1, {}).learning_rate for size in (4, 100, 400)}
-    assert [rates[size](0) for size in (100, 400, 4)] == [1e-3, 2e-3, 2e-4]
-    assert [rates[100](exponent) for exponent in (-1, 1, 3)] == [5e-4, 2e-3, 8e-3]
+    assert [RULES.learning_rate(size, 0) for size in (100, 400, 4)] == [1e-3, 2e-3, 2e-4]
+    assert [RULES.learning_rate(100, exponent) for exponent in (-1, 1, 3)] == [5e-4, 2e-3, 8e-3]
 
 
 @given(best=st.integers(-6, 6), noise=st.sampled_from([0, 0.02]), steps=st.floats(10, 1e4))

@@ -7,8 +7,8 @@ import pytest
 from digits_sweep.config.keys import checked
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.record import EvaluationRow
-from digits_sweep.search.critical import Grid, spread_sizes, with_goals
-from digits_sweep.search.grid import BatchSize, Trial
+from digits_sweep.search.critical import spread_sizes, with_goals
+from digits_sweep.search.grid import Grid, Trial
 from digits_sweep.search.pilot import Course, Pilots, Reached, farthest, round_up
 from digits_sweep.search.settings import Goal, goals_of, read_critical
 
@@ -86,10 +86,10 @@ def test_a_pilot_says_after_how_many_examples_a_run_is_given_up():
     reached = Reached("train_error", 0.9, 0.1, iterations=20, examples=2_000, exponent=0)
     bases = {run.config.data.batch_size: with_goals(run, reached.goals, True) for run in request.planned.runs}
     grid = Grid(request.settings, reached.goals, bases, reached)
-    most = [grid.run(BatchSize(grid.rules, size, 3, {}), Trial(0, 0)).config.trainer.max_examples for size in bases]
+    most = [grid.run(size, Trial(0, 0)).config.trainer.max_examples for size in bases]
     assert most == [8_000, 8_000]
     assert grid.most_examples(1_000) == 80_000
-    assert grid.run(BatchSize(grid.rules, 5, 3, {}), Trial(0, 0, 10)).config.trainer.max_examples == 50
+    assert grid.run(5, Trial(0, 0, 10)).config.trainer.max_examples == 50
     assert all(run.config.evaluation.stop and checked(run.config) for run in bases.values())
 
 

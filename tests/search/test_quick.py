@@ -6,11 +6,18 @@ from dataclasses import replace
 import pytest
 
 from digits_sweep.errors import CannotResume, InvalidConfig
+from digits_sweep.results.critical import Pilot, write_study
 from digits_sweep.search.answers import answers
-from digits_sweep.search.critical import Critical, Pilot, refuse_another, study_file, takes_quick_goals, write_study
+from digits_sweep.search.critical import (
+    QUICK_SIZES,
+    Critical,
+    refuse_another,
+    study_file,
+    takes_quick_goals,
+    with_few_sizes,
+)
 from digits_sweep.search.fit import Steps, fit_steps
 from digits_sweep.search.grid import BatchSize, Outcome
-from digits_sweep.search.quick import QUICK_SIZES, with_few_sizes
 from digits_sweep.search.settings import Goal, read_critical
 
 TYPED = "evaluation.targets.train_error=[0.3]"
@@ -39,9 +46,9 @@ def test_three_batch_sizes_suit_the_data(typed, chosen):
 
 
 def test_few_examples_get_a_half_an_eighth_and_a_32nd_of_them(monkeypatch):
-    monkeypatch.setattr("digits_sweep.search.quick.train_examples", lambda config: 150)
+    monkeypatch.setattr("digits_sweep.search.critical.train_examples", lambda config: 150)
     assert sizes(quick()) == [4, 18, 75]
-    monkeypatch.setattr("digits_sweep.search.quick.train_examples", lambda config: 20)
+    monkeypatch.setattr("digits_sweep.search.critical.train_examples", lambda config: 20)
     with pytest.raises(InvalidConfig, match="a quick study needs 3 or more"):
         quick()
 
@@ -57,7 +64,7 @@ def test_what_makes_a_study_quick_is_not_typed_otherwise(typed):
 def test_its_rates_and_seeds_are_those_of_the_full_study():
     full, rules = (read_critical([f"critical.quick={each}", TYPED]).settings for each in ("false", "true"))
     for size in (5, 20, 1_000):
-        rates = [[BatchSize(each, size, 1, {}).learning_rate(k) for k in range(-4, 5)] for each in (full, rules)]
+        rates = [[each.learning_rate(size, k) for k in range(-4, 5)] for each in (full, rules)]
         assert rates[0] == rates[1]
     (first,) = BatchSize(rules, 5, 1, {}).next_trials()
     assert (first.exponent, first.replicate) == (0, 0)

@@ -5,16 +5,9 @@ from dataclasses import replace
 import pytest
 
 from digits_sweep.errors import CannotResume, NewerFormat, UnreadableRecord
+from digits_sweep.results.critical import STUDY_FILE, StudyFile, find_study, read_study, write_study
 from digits_sweep.search import command
-from digits_sweep.search.critical import (
-    STUDY_FILE,
-    StudyFile,
-    find_study,
-    read_study,
-    refuse_another,
-    study_file,
-    write_study,
-)
+from digits_sweep.search.critical import refuse_another, study_file
 from digits_sweep.search.settings import read_critical
 
 STUDY = StudyFile(started_at="2026", settings={"seeds": 5}, configs={"5": {"seed": 0}}, checked={"x": 50}, counter=3)
