@@ -26,7 +26,7 @@ from digits_sweep.results.record import (
 )
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_manifest
 from digits_sweep.shell import Screen
-from digits_sweep.sweep import dry_run, preflight, session
+from digits_sweep.sweep import preflight, session
 
 EPOCHS = 30
 
@@ -55,7 +55,7 @@ def measure(count: int, outputs: Path) -> None:
     with timed("plan, and a row for every run (dry_run=true)"):
         planned = plan([*typed, f"max_runs={count}", f"outputs={outputs}", "num_threads=1", "engine=native"])
         preflight.check(planned)
-        dry_run.preview(planned, None)
+        preflight.preview(planned, None)
     with timed("sweep.json and the records before the first run starts"):
         opened = session.opened(planned, None, Screen(quiet=True))
         sweep = opened.__enter__()

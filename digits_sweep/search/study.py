@@ -14,16 +14,14 @@ from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, CannotSearch, UnreadableRecord
 from digits_sweep.report.words import counted, seconds
-from digits_sweep.results.files import check_plain, make_folder, remove_leftovers, run_folders
-from digits_sweep.results.lock import only_writer
+from digits_sweep.results.files import check_plain, make_folder, run_folders
 from digits_sweep.results.record import Status
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.results.sweep import DatasetChoice, RecordedSweep, new_manifest, publish_summary, write_manifest
+from digits_sweep.results.sweep import DatasetChoice, RecordedSweep, new_manifest, publish_summary
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch
 from digits_sweep.sweep.resume import is_finished
-from digits_sweep.sweep.session import Launch, claim_folder, datasets, write_records
-from digits_sweep.trackers.following import report_to_trackers
+from digits_sweep.sweep.session import Launch, claim_folder, datasets, write_plan, writing
 
 # So often a run is made that fails: the reason may have been the disk's or the network's.
 ATTEMPTS = 2
@@ -167,10 +165,7 @@ class Study:
         before = self.sweep.manifest
         names = list(dict.fromkeys([*(before.runs if before else ()), *self._runs]))
         now = (before or new_manifest()).with_runs(list(self.planned.command), names, self.choices)
-        write_manifest(self.folder, now)
-        self.sweep.refresh()
-        write_records(replace(self.planned, runs=tuple(self._runs.values())), self.sweep, self.screen.say)
-        self.sweep.refresh()
+        write_plan(replace(self.planned, runs=tuple(self._runs.values())), now, self.sweep, self.screen.say)
 
 
 @contextmanager
@@ -185,16 +180,12 @@ def opened(folder: Path | None, parent: Path, planned: Plan, screen: Screen) -> 
     choices = datasets(planned, earlier, screen)
     folder = folder or claim_folder(parent)
     make_folder(folder)
-    with only_writer(folder):
-        if earlier:
-            remove_leftovers(folder)
-            screen.say(f"resuming {folder}")
+    with writing(folder, planned, earlier is not None, screen):
         study = Study(planned, RecordedSweep(folder), choices, screen)
-        with report_to_trackers(planned.settings.tracker, folder, screen.say):
-            try:
-                yield study
-            finally:
-                study.publish()
+        try:
+            yield study
+        finally:
+            study.publish()
 
 
 def _holds_runs(folder: Path) -> bool:

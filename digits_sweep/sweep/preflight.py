@@ -10,16 +10,19 @@ from pathlib import Path
 
 from digits_sweep.config.growth import sizes_in
 from digits_sweep.config.own_command import search_path, words_of
-from digits_sweep.config.plan import Plan
+from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.process_state import what_was_taken_back
 from digits_sweep.config.schema import Config, DataConfig, OwnDataConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, for_run, load, name_of
 from digits_sweep.errors import DeviceUnavailable, EngineRefused, InvalidConfig, OwnCodeFailed, escape_controls
+from digits_sweep.report.words import setting
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.files import make_folder, replace_file
-from digits_sweep.results.sweep import check_size
+from digits_sweep.results.sweep import RecordedSweep, check_size
+from digits_sweep.sweep.resume import is_finished
+from digits_sweep.sweep.settle import recorded_engine
 from digits_sweep.trackers.registry import check as check_trackers
 from digits_sweep.training.building import loss_at_start, options_here, try_network
 from digits_sweep.training.device import flush_denormals_from_now_on, is_out_of_memory, resolve_device
@@ -194,6 +197,43 @@ def engines(planned: Plan) -> dict[str, str]:
 
 def _wants_gpu(config: Config) -> bool:
     return config.device not in ("auto", "cpu") or config.engine.name.startswith("cuda")
+
+
+HEADER = ("run", "batch size", "lr", "weight decay", "seed", "epochs", "engine", "would")
+
+
+def preview(planned: Plan, earlier: RecordedSweep | None) -> list[list[str]]:
+    """Return a row under `HEADER` for every run, with what is done of it already in `earlier`, a sweep to resume."""
+    engine = engines(planned)
+    return [
+        [
+            run.folder,
+            str(run.config.data.batch_size),
+            setting("lr", run.config.optimizer.lr),
+            setting("weight_decay", run.config.optimizer.weight_decay),
+            str(run.config.seed),
+            str(run.config.trainer.num_epochs),
+            _engine_before(run, earlier) or engine[run.folder],
+            _would(run, earlier),
+        ]
+        for run in planned.runs
+    ]
+
+
+def _engine_before(run: PlannedRun, earlier: RecordedSweep | None) -> str | None:
+    """Return the engine that a run to resume keeps, None if it has trained nothing yet."""
+    before = earlier.runs.get(run.folder) if earlier else None
+    return recorded_engine(run.config, before.record) if before and before.epochs else None
+
+
+def _would(run: PlannedRun, earlier: RecordedSweep | None) -> str:
+    if earlier and (before := earlier.runs.get(run.folder)):
+        if is_finished(before, run.config):
+            return f"be kept: {before.record.status} after {before.epochs} epochs"
+        return f"resume after epoch {before.epochs}: {before.record.status}"
+    if earlier and run.folder in earlier.unreadable:
+        return f"start at epoch 1; its record is unreadable: {earlier.folder / run.folder}"
+    return "start at epoch 1"
 
 
 def _unknown_names(config: Config) -> Iterator[str]:

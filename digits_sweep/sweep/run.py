@@ -59,7 +59,7 @@ from digits_sweep.sweep.own_command import new_attempt, run_command
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles, RunState, load_run_state
-from digits_sweep.sweep.settle import as_settled
+from digits_sweep.sweep.settle import as_settled, recorded_engine
 from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.device import (
     PeakMemory,
@@ -68,7 +68,7 @@ from digits_sweep.training.device import (
     is_out_of_memory,
     resolve_device,
 )
-from digits_sweep.training.engines import AUTO_PICKS, ENGINES
+from digits_sweep.training.engines import AUTO_PICKS
 from digits_sweep.training.epochs import Epoch, is_last, train
 from digits_sweep.training.evaluation import Evaluator, evaluate
 from digits_sweep.training.schedule import NoiseGrowth, learning_rate_of
@@ -352,11 +352,6 @@ def _as_it_started(config: Config, digits: Digits, record: Record) -> BuiltEngin
         num_threads=record.num_threads or built.num_threads,
         reason=record.engine_reason or built.reason,
     )
-
-
-def recorded_engine(config: Config, record: Record) -> str | None:
-    """Return the name of the engine that `engine=auto` took when the run of `record` started, None if it took none."""
-    return record.engine if config.engine.name == "auto" and record.engine in ENGINES else None
 
 
 class _RecordedTraining:

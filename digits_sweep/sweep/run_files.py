@@ -1,7 +1,11 @@
-"""The files of a run that trains: the order in which an epoch is committed, and what an earlier process left."""
+"""The files of a run that trains: the order in which an epoch is committed, what an earlier process left, its log."""
 
+import io
+import logging
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +14,14 @@ import torch
 
 from digits_sweep.config.keys import differing
 from digits_sweep.config.schema import Config
-from digits_sweep.errors import CannotResume, InvalidConfig, NewerFormat, UnreadableRecord, first_lines
+from digits_sweep.errors import (
+    CannotResume,
+    InvalidConfig,
+    NewerFormat,
+    UnreadableRecord,
+    escape_controls,
+    first_lines,
+)
 from digits_sweep.results import changes
 from digits_sweep.results.files import (
     CHECKPOINT_BYTES,
@@ -178,3 +189,27 @@ def _refuse_another_run(state: RunState, config: Config) -> None:
     record, run_dir = state.run.record, state.run.folder
     if lines := differing(record.config, config):
         raise CannotResume(first_lines([f"{run_dir}: {line}" for line in lines]))
+
+
+class RunLog(logging.FileHandler):
+    """The handler of the log in a run's folder, as `conf/hydra/job_logging/run_log.yaml` names it.
+
+    Appends to a file, but to no link, pipe or file with a second name, as a folder from somebody else may hold. What
+    cannot be written there is left out. Control characters are written out: logs are read on terminals.
+    """
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename, encoding="utf-8", delay=True)
+
+    def _open(self) -> io.TextIOWrapper:
+        descriptor = changes.open_own(Path(self.baseFilename), os.O_CREAT | os.O_APPEND)
+        return os.fdopen(descriptor, "a", encoding=self.encoding)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, if the file can be opened."""
+        with suppress(OSError):
+            super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return escape_controls(super().format(record))

@@ -35,7 +35,7 @@ from digits_sweep.results.sweep import (
     write_manifest,
 )
 from digits_sweep.shell import Screen, this_python
-from digits_sweep.sweep import dry_run, preflight
+from digits_sweep.sweep import preflight
 from digits_sweep.sweep.fitting import fitted
 from digits_sweep.sweep.preflight import traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
@@ -65,7 +65,7 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
             screen.say(f"not repeated from sweep.json, type again what is still wanted: {shlex.join(left_out)}")
     preflight.check(planned, screen.say)
     if planned.settings.dry_run:
-        screen.table(dry_run.HEADER, dry_run.preview(planned, earlier))
+        screen.table(preflight.HEADER, preflight.preview(planned, earlier))
         return 0, None
     before = {name: run.record.run_id for name, run in earlier.runs.items() if run.history} if earlier else {}
     with opened(planned, earlier, screen) as sweep:
@@ -86,17 +86,21 @@ def opened(planned: Plan, earlier: RecordedSweep | None, screen: Screen) -> Iter
     choices = datasets(planned, earlier, screen)
     sweep_dir = earlier.folder if earlier else claim_folder(planned.outputs / "sweeps")
     remove_leftovers(planned.outputs, OLD_SECONDS)
-    with only_writer(sweep_dir):
-        if earlier:
-            remove_leftovers(sweep_dir)
-            screen.say(f"resuming {sweep_dir}")
-        write_manifest(sweep_dir, _manifest(planned, choices, earlier))
+    with writing(sweep_dir, planned, earlier is not None, screen):
         sweep = earlier or RecordedSweep(sweep_dir)
-        sweep.refresh()
-        write_records(planned, sweep, screen.say)
-        sweep.refresh()
-        with report_to_trackers(planned.settings.tracker, sweep_dir, screen.say):
-            yield sweep
+        write_plan(planned, _manifest(planned, choices, earlier), sweep, screen.say)
+        yield sweep
+
+
+@contextmanager
+def writing(folder: Path, planned: Plan, resumes: bool, screen: Screen) -> Iterator[None]:
+    """Let this process alone write in a sweep's folder in the block, and report what it records to trackers."""
+    with only_writer(folder):
+        if resumes:
+            remove_leftovers(folder)
+            screen.say(f"resuming {folder}")
+        with report_to_trackers(planned.settings.tracker, folder, screen.say):
+            yield
 
 
 def claim_folder(parent: Path) -> Path:
@@ -165,13 +169,19 @@ def _manifest(planned: Plan, choices: list[DatasetChoice], earlier: RecordedSwee
     )
 
 
-def write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None]) -> None:
-    """Write the record of every planned run that is not finished: its job reads its configuration there.
+def write_plan(planned: Plan, manifest: Manifest, sweep: RecordedSweep, say: Callable[[str], None]) -> None:
+    """Write `sweep.json`, and the record of every planned run that is not finished: its job reads its configuration.
 
-    Of a run whose record cannot be read, all files are set aside, which `say` is told. Raises OSError if a record
+    Of a run whose record cannot be read, all files are set aside, which `say` is told. Raises OSError if something
     cannot be written.
     """
+    write_manifest(sweep.folder, manifest)
+    sweep.refresh()
+    _write_records(planned, sweep, say)
+    sweep.refresh()
 
+
+def _write_records(planned: Plan, sweep: RecordedSweep, say: Callable[[str], None]) -> None:
     def is_ready(run: PlannedRun) -> bool:
         before = sweep.runs.get(run.folder)
         finished = before is not None and is_finished(before, run.config)

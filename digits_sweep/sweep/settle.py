@@ -115,10 +115,15 @@ def _gpu(config: Config, number: int) -> str | None:
     return usable[number % len(usable)] if config.device == "auto" and len(usable) > 1 else None
 
 
+def recorded_engine(config: Config, record: Record) -> str | None:
+    """Return the name of the engine that `engine=auto` took when the run of `record` started, None if it took none."""
+    return record.engine if config.engine.name == "auto" and record.engine in ENGINES else None
+
+
 def as_settled(config: Config, record: Record) -> Config:
     """Return `config` with what its run was settled on, or started with, in place of `auto`."""
-    if config.engine.name == "auto" and record.engine in ENGINES:
-        config = replace(config, engine=EngineConfig(record.engine))
+    if engine := recorded_engine(config, record):
+        config = replace(config, engine=EngineConfig(engine))
     if config.num_threads == "auto" and record.num_threads:
         config = replace(config, num_threads=record.num_threads)
     if config.device == "auto" and record.device and torch.device(record.device).type == "cuda":

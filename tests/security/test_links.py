@@ -11,7 +11,7 @@ from digits_sweep import Recorder
 from digits_sweep.errors import DigitsSweepError
 from digits_sweep.results import changes
 from digits_sweep.results.sweep import load_sweep
-from digits_sweep.sweep.run_log import RunLog
+from digits_sweep.sweep.run_files import RunLog
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links, pipes and devices as POSIX has them")
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from digits_sweep.sweep.run_log import RunLog
+from digits_sweep.sweep.run_files import RunLog
 
 
 def logged(path, *lines: str) -> None:
