@@ -1,6 +1,6 @@
 """Which runs share a job of a cluster: a job for every run of milliseconds is mostly the start of jobs."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from math import fsum
@@ -61,11 +61,13 @@ def _most_epochs(run: RecordedRun) -> float:
     return min(epochs, most / samples) if most and samples else epochs
 
 
-def expected(runs: Iterable[RecordedRun]) -> dict[str, float]:
-    """Return how many seconds runs take that are `alike` one of these: the median of those that are."""
+def expected(
+    runs: Iterable[RecordedRun], seconds: Callable[[RecordedRun], float | None] = seconds_of
+) -> dict[str, float]:
+    """Return how many `seconds` runs take that are `alike` one of these: the median of those that are."""
     taken: dict[str, list[float]] = {}
     for run in runs:
-        if (value := seconds_of(run)) is not None:
+        if (value := seconds(run)) is not None:
             taken.setdefault(alike(run.record.config), []).append(value)
     return {kind: median(values) for kind, values in taken.items()}
 

@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 
-from digits_sweep.config.keys import value_of
 from digits_sweep.report.words import counted, seconds
 from digits_sweep.results.files import is_own
 from digits_sweep.results.lock import Owner, only_writer, writer_of
@@ -20,6 +18,7 @@ from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_sweep
 from digits_sweep.sweep import slurm
 from digits_sweep.sweep.own_command import COMMAND_LOG
+from digits_sweep.sweep.packing import alike, expected
 
 LOG = "digits_sweep.log"
 
@@ -109,26 +108,27 @@ def _left(run: RecordedRun | None, record: Record) -> tuple[int | None, float | 
 def cpu_hours(sweep: RecordedSweep) -> str:
     """Say how many CPU hours the epochs of a sweep have taken, and about how many are to come.
 
-    An hour of a run counts as often as it has threads. A run without finished epochs is taken for one that has the same
-    batch size.
+    An hour of a run counts as often as it has threads. What is left of a run is taken from runs that are alike.
     """
-    rates: dict[int | None, list[float]] = {}
-    for run in sweep.runs.values():
-        if run.seconds_per_epoch is not None:
-            rates.setdefault(run.batch_size, []).append(run.seconds_per_epoch * (run.record.num_threads or 1))
+    of_an_epoch = expected(sweep.runs.values(), _cpu_seconds_of_an_epoch)
     used = sum(row.seconds * (run.record.num_threads or 1) for run in sweep.runs.values() for row in run.history)
     left, unknown = 0.0, 0
     unfinished = {name: run for name, run in sweep.runs.items() if run.status is Status.INTERRUPTED}
     records = {name: run.record for name, run in unfinished.items()} | sweep.planned
     for name, record in records.items():
-        epochs, known = _epochs(record), rates.get(value_of(record.config, "data.batch_size"))
+        epochs, known = _epochs(record), of_an_epoch.get(alike(record.config))
         if epochs is None or known is None:
             unknown += 1
         else:
             done = unfinished[name].epochs if name in unfinished else 0
-            left += max(0, epochs - done) * median(known)
+            left += max(0, epochs - done) * known
     so_far = f"CPU hours of epochs: {used / 3_600:.3g} so far, about {left / 3_600:.3g} to come"
     return f"{so_far}, without {counted(unknown, 'run')} of which nothing is known yet" if unknown else so_far
+
+
+def _cpu_seconds_of_an_epoch(run: RecordedRun) -> float | None:
+    seconds = run.seconds_per_epoch
+    return None if seconds is None else seconds * (run.record.num_threads or 1)
 
 
 def shown(rows: list[RunStatus]) -> Iterator[list[str]]:

@@ -73,7 +73,7 @@ def test_the_command_says_it_and_brings_the_table_up_to_date(sweep, tmp_path):
     assert set(pd.read_csv(tmp_path / "outputs" / "summary.csv")["status"]) == {"completed", "interrupted"}
 
 
-def test_the_hours_to_come_follow_from_runs_with_the_same_batch_size(tmp_path):
+def test_the_hours_to_come_follow_from_runs_that_differ_in_the_seed(tmp_path):
     sizes = ("data.batch_size=500,250", "seed=0,1", "data=mnist_sample", "trainer.num_epochs=2")
     folder = digits_sweep.run(*sizes, f"outputs={tmp_path}", "num_threads=1", "quiet=true").folder
     assert status.cpu_hours(read_sweep(folder)).endswith(" so far, about 0 to come")
