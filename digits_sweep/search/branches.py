@@ -73,4 +73,4 @@ def _loss_after(examples: int, config: Config, digits: Digits, checkpoint: Check
     epochs = [epoch_order(config.seed, epoch, num_samples) for epoch in range(1, math.ceil(examples / num_samples) + 1)]
     built.engine.train(torch.cat(epochs)[:examples])
     evaluator = Evaluator(config.evaluation, digits, config.data.scale, built.device)
-    return evaluator.measure(built.engine.model).train.loss
+    return evaluator.measure(built.engine).train.loss

@@ -70,7 +70,7 @@ from digits_sweep.training.device import (
 )
 from digits_sweep.training.engines import AUTO_PICKS
 from digits_sweep.training.epochs import Epoch, is_last, train
-from digits_sweep.training.evaluation import Evaluator, evaluate
+from digits_sweep.training.evaluation import Evaluator, compare, evaluate
 from digits_sweep.training.schedule import NoiseGrowth, learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
@@ -237,8 +237,11 @@ def _say_end(request: RunRequest, recorded: RecordedRun) -> None:
 
 
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:
-    labels = digits.test_labels.to(built.device)
-    evaluation = evaluate(built.engine.model, digits.test_images, labels, config.data.scale, built.loss)
+    images, labels = digits.test_images, digits.test_labels.to(built.device)
+    if (outputs := built.engine.outputs(images, torch.arange(len(images)))) is not None:
+        evaluation = compare([outputs], [labels], built.loss)
+    else:
+        evaluation = evaluate(built.engine.model, images, labels, config.data.scale, built.loss)
     record.test_answers, record.test_accuracy = evaluation.predictions_per_class or None, evaluation.accuracy
     record.classes_never_predicted = evaluation.classes_never_predicted
 
@@ -457,7 +460,7 @@ class _RecordedTraining:
         """Evaluate between two iterations; return whether the run ends there."""
         assert self.evaluator is not None
         size = [size for start, size in self._batch_sizes() if start <= examples][-1]
-        measured = self.evaluator.measure(self.built.engine.model, size if self.has_metric else None)
+        measured = self.evaluator.measure(self.built.engine, size if self.has_metric else None)
         noise, in_metric, train, test = measured.noise, measured.noise_in_metric, measured.train, measured.test
         if measured.no_noise and "noise_scale" not in self.record.not_measured:
             self.record.not_measured["noise_scale"] = measured.no_noise

@@ -4,7 +4,9 @@ Evaluating changes no weight, no optimizer state, no mode of a layer and no rand
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from digits_sweep.config.schema import EvaluationConfig
 from digits_sweep.data.digits import IGNORED, Digits, scale
 from digits_sweep.errors import reason_of
 from digits_sweep.training.device import frozen
+from digits_sweep.training.engines.protocol import Engine
 from digits_sweep.training.gradient_noise import GradientNoise, gradient_sums
 from digits_sweep.training.losses import PLAIN, Loss, tensor_of
 
@@ -66,21 +69,31 @@ def evaluate(
     Layers that behave differently in training, such as dropout, are in evaluation mode meanwhile.
     """
     portion = max(1, min(PORTION, PIXELS // images[0].numel()))
+
+    def outputs() -> Iterator[Tensor]:
+        for some in images.split(portion):
+            yield tensor_of(model(some if how is None else scale(some, how).to(labels.device)))
+
+    with frozen(model, labels.device):
+        return compare(outputs(), labels.split(portion), loss)
+
+
+@torch.no_grad()
+def compare(outputs: Iterable[Tensor], labels: Iterable[Tensor], loss: Loss = PLAIN) -> Evaluation:
+    """Evaluate what a model gave for some images after the other, by their labels."""
     losses, count, correct = [], 0, 0
     predicted = present = torch.zeros((), dtype=torch.int64)
-    with frozen(model, labels.device):
-        for some, answers in zip(images.split(portion), labels.split(portion), strict=True):
-            outputs = tensor_of(model(some if how is None else scale(some, how).to(labels.device)))
-            values = loss(outputs, answers, reduction="none")
-            # Summed in float64, which not every device has.
-            losses.append(values.cpu().double().sum().item())
-            count += values.numel() - int((answers == IGNORED).sum())
-            if (classes := loss.classify(outputs, answers)) is not None:
-                predictions, right, num_classes = classes
-                correct += int((predictions == right).sum())
-                predicted = predicted + torch.bincount(predictions.cpu(), minlength=num_classes)
-                present = present + torch.bincount(right.cpu(), minlength=num_classes)
-    counts = [each.tolist() if each.dim() else [] for each in (predicted, present)]
+    for given, answers in zip(outputs, labels, strict=True):
+        values = loss(given, answers, reduction="none")
+        # Summed in float64, which not every device has.
+        losses.append(values.cpu().double().sum().item())
+        count += values.numel() - int((answers == IGNORED).sum())
+        if (classes := loss.classify(given, answers)) is not None:
+            predictions, right, num_classes = classes
+            correct += int((predictions == right).sum())
+            predicted = predicted + torch.bincount(predictions.cpu(), minlength=num_classes)
+            present = present + torch.bincount(right.cpu(), minlength=num_classes)
+    counts = [part.tolist() if part.dim() else [] for part in (predicted, present)]
     return Evaluation(math.fsum(losses) / max(1, count), correct, *counts)
 
 
@@ -99,11 +112,30 @@ class Measurements:
     no_noise: str | None = None
 
 
-class Evaluator:
-    """Measure models on fixed digits of a data set, the same for every run of a sweep.
+@dataclass(frozen=True)
+class Part:
+    """Digits that models are evaluated on: `images[chosen]`, to be scaled as `how` says, and their labels."""
 
-    The digits are held in float32 on the device: 3 kB for an image of 28 x 28.
-    """
+    images: Tensor
+    chosen: Tensor
+    labels: Tensor
+    how: str
+
+    @cached_property
+    def scaled(self) -> Tensor:
+        """The images in float32 on the labels' device: 3 kB for an image of 28 x 28."""
+        return scale(self.images[self.chosen], self.how).to(self.labels.device)
+
+    def evaluate(self, engine: Engine, loss: Loss = PLAIN) -> Evaluation:
+        """Evaluate the engine's model, by the engine itself if it has a faster way."""
+        outputs = engine.outputs(self.images, self.chosen)
+        if outputs is not None:
+            return compare([outputs], [self.labels], loss)
+        return evaluate(engine.model, self.scaled, self.labels, loss=loss)
+
+
+class Evaluator:
+    """Measure models on fixed digits of a data set, the same for every run of a sweep."""
 
     def __init__(
         self, config: EvaluationConfig, digits: Digits, how: str, device: torch.device, loss: Loss = PLAIN
@@ -111,12 +143,12 @@ class Evaluator:
         """Take the digits that `config` asks for, or all if there are fewer, scaled as `how` says, to `device`."""
         train = evaluated(len(digits.train_labels), config.train_samples)
         test = evaluated(len(digits.test_labels), config.test_samples)
-        self.train = scale(digits.train_images[train], how).to(device), digits.train_labels[train].to(device)
-        self.test = scale(digits.test_images[test], how).to(device), digits.test_labels[test].to(device)
+        self.train = Part(digits.train_images, train, digits.train_labels[train].to(device), how)
+        self.test = Part(digits.test_images, test, digits.test_labels[test].to(device), how)
         self.measures_noise, self.loss, self.population = config.noise_scale, loss, len(digits.train_labels)
 
-    def measure(self, model: nn.Module, metric_at: int | None = None) -> Measurements:
-        """Measure `model`, which lies on the evaluator's device.
+    def measure(self, engine: Engine, metric_at: int | None = None) -> Measurements:
+        """Measure the model of `engine`, which lies on the evaluator's device.
 
         `metric_at` is the batch size of the steps if the optimizer has a metric of its own (see `GradientSums`).
         """
@@ -124,11 +156,11 @@ class Evaluator:
         # What can be evaluated may still have no gradient in evaluation mode.
         try:
             if self.measures_noise:
-                sums = gradient_sums(model, *self.train, loss=self.loss)
+                sums = gradient_sums(engine.model, self.train.scaled, self.train.labels, loss=self.loss)
                 noise, in_metric = sums.noise(), sums.noise_in_metric(metric_at)
         except Exception as error:
             no_noise = reason_of(error)
-        train, test = (evaluate(model, *part, loss=self.loss) for part in (self.train, self.test))
+        train, test = (part.evaluate(engine, self.loss) for part in (self.train, self.test))
         noise, in_metric = (each and each.of_population(self.population) for each in (noise, in_metric))
         return Measurements(train, test, noise, in_metric, no_noise)
 

@@ -157,3 +157,11 @@ class Engine(ABC):
         Losses, weights and optimizer state are bit for bit the same however an epoch is cut. `rates` has, for every
         iteration, the share of the optimizer's learning rate to step with; without it, all steps have the whole rate.
         """
+
+    def outputs(self, images: Tensor, chosen: Tensor) -> Tensor | None:
+        """Return what the model gives in evaluation mode for `images[chosen]`, (k, classes) float32 on the CPU.
+
+        `images` (n, ...) are as the data set has them, not scaled; `chosen` is (k,) int64. None from an engine that
+        has no faster way than to call the model, for such images or for any. Nothing of the training changes.
+        """
+        return None

@@ -182,6 +182,32 @@ def test_pytorchs_default_type_is_of_no_importance():
         torch.set_default_dtype(torch.float32)
 
 
+@settings(max_examples=40)
+@given(
+    batch_size=st.sampled_from([1, 20, 300]),
+    chosen=st.lists(st.integers(0, 299), max_size=300).map(lambda numbers: torch.tensor(numbers, dtype=torch.int64)),
+    threads=st.sampled_from([2, 3]),
+    hidden_size=st.integers(1, 40),
+    hidden_layers=st.integers(1, 3),
+    head=st.sampled_from(["softmax", "logits"]),
+)
+def test_it_evaluates_other_images_like_its_model_between_two_steps(batch_size, chosen, threads, **shape):
+    _, engine = trained("native", digits_like(203, batch_size, **shape))
+    others = digits_like(300).images
+    outputs = engine.outputs(others, chosen)
+    expected = engine.model.eval()(scale(others[chosen], "unit")).detach()
+    assert outputs.shape == expected.shape
+    assert torch.allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+    torch.set_num_threads(threads)
+    assert torch.equal(engine.outputs(others, chosen), outputs)
+    torch.set_num_threads(1)
+
+
+def test_images_of_which_few_pixels_are_0_are_evaluated_by_the_model():
+    made = workload()
+    assert NativeEngine(made).outputs(made.images, torch.arange(9)) is None
+
+
 # It reads nothing outside of what it is given
 
 
@@ -196,6 +222,8 @@ def test_pytorchs_default_type_is_of_no_importance():
 def test_no_image_outside_the_data_set_is_read(order, error, text):
     with pytest.raises(error, match=f"^{text}$"):
         NativeEngine(workload()).train(order)
+    with pytest.raises(error, match=f"^{text}$"):
+        NativeEngine(made := digits_like()).outputs(made.images, order)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +245,11 @@ def test_nothing_is_read_that_is_not_there(changed, error, text):
         NativeEngine(replace(workload(), **changed))
 
 
+def test_no_image_of_another_size_is_evaluated():
+    with pytest.raises(ValueError, match="must have 784 pixels, not 756"):
+        NativeEngine(digits_like()).outputs(torch.zeros(9, 27, 28, dtype=torch.uint8), torch.arange(9))
+
+
 def test_the_c_code_is_part_of_the_package():
     assert SOURCE.is_file()
 
@@ -230,8 +263,10 @@ for scale in ("unit", "standard"):
             shape = {"hidden_size": hidden_size, "hidden_layers": hidden_layers, "head": head}
             for number, optimizer in enumerate(OPTIMIZERS.values()):
                 given = digits_like(160, batch_size, scale=scale, optimizer=optimizer, **shape)
-                losses, _ = trained("native", given, threads=(1, 3)[number % 2])
+                losses, engine = trained("native", given, threads=(1, 3)[number % 2])
                 assert losses.isfinite().all()
+                if (outputs := engine.outputs(given.images, torch.arange(159, -1, -1))) is not None:
+                    assert outputs.isfinite().all()
 print("trained")
 """
 

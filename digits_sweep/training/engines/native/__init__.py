@@ -67,6 +67,7 @@ class Task(Structure):
         ("lists", Lists),
         ("image_losses", c_void_p),
         ("scratch", Rows),
+        ("outputs", c_void_p),
     )
 
 
@@ -115,8 +116,7 @@ class NativeEngine(Engine):
         self.model = workload.mlp
         self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
         self.parameters = FlatParameters(workload.mlp, self.lanes, output_by_columns=False)
-        # What the task below points to.
-        self.memory: list[object] = []
+        self.memory = Memory()
         self.task = Task(
             squashes=isinstance(workload.mlp.head, nn.Softmax),
             classes=workload.mlp.output.out_features,
@@ -124,20 +124,17 @@ class NativeEngine(Engine):
         )
         self._lay_out_images(workload)
         self._lay_out_layers()
-        self.laid_out = len(self.memory)
         self.resize(workload.batch_size, self.num_images)
+        self.forward: _Forward | None = None
 
     def resize(self, batch_size: int, num_samples: int) -> None:
         self.batch_size = self.task.batch_size = batch_size
         if (most := min(batch_size, CHUNK)) != self.task.most:
-            self.task.most = most
-            self._make_room()
+            self.room = Memory()
+            self.room.lay_out(self.task, self.layers, most)
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
-        if order.dtype is not torch.int64:
-            raise TypeError(f"order must be int64, not {order.dtype}")
-        if len(order) and not 0 <= int(order.min()) <= int(order.max()) < self.num_images:
-            raise IndexError(f"order must be from 0 to {self.num_images - 1}")
+        _check_order(order, self.num_images)
         losses = torch.empty(-(-len(order) // self.batch_size), dtype=torch.float32)
         shares = torch.ones(len(losses), dtype=torch.float64)
         if rates is not None:
@@ -165,37 +162,26 @@ class NativeEngine(Engine):
             task.beta1, task.nesterov = group["momentum"], group["nesterov"]
         self.library.train(byref(task))
 
-    def _address(self, tensor: Tensor) -> int:
-        """Return where `tensor` lies, and keep it there: C reads and writes it."""
-        self.memory.append(tensor)
-        return tensor.data_ptr()
-
-    def _rows(self, count: int, width: int, one_more: bool = False) -> Rows:
-        """Return room for `count` rows of `width` floats and, with `one_more`, a 1 after them.
-
-        The rows are an odd number of cache lines apart, so that a column of them spreads over the whole cache.
-        """
-        room = torch.zeros(count, (-(-(width + one_more) // 16) | 1) * 16, dtype=torch.float32)
-        if one_more:
-            room[:, width] = 1
-        return Rows(self._address(room), room.stride(0))
+    def outputs(self, images: Tensor, chosen: Tensor) -> Tensor | None:
+        if self.task.dense or images.dtype is not torch.uint8:
+            return None
+        self.forward = self.forward or _Forward(self.task, self.layers)
+        return self.forward.outputs(self.library, images, chosen)
 
     def _lay_out_images(self, workload: Workload) -> None:
         task = self.task
         images, self.num_images = workload.images.flatten(1).contiguous(), len(workload.images)
-        task.images, task.labels = self._address(images), self._address(workload.labels.contiguous())
+        task.images, task.labels = self.memory.address(images), self.memory.address(workload.labels.contiguous())
         task.pixels = images.shape[1]
         # What each level of a pixel is to the network, and at last what the bias is multiplied by.
         levels = torch.ones(257, dtype=torch.float32)
         levels[:256] = scale(torch.arange(256, dtype=torch.uint8).view(256, 1, 1), workload.scale).flatten()
-        task.levels = self._address(levels)
+        task.levels = self.memory.address(levels)
         share = float(images[:1_000].count_nonzero()) / images[:1_000].numel()
         task.dense = bool(levels[0] != 0) or share > DENSE
         if not task.dense:
-            if not (_last_listed and _last_listed[-1].is_of(workload.images)):
-                _last_listed[:] = [ListedPixels(self.library, workload.images)]
-            listed = _last_listed[-1]
-            task.sparse = Sparse(self._address(listed.entries), self._address(listed.starts), listed.groups)
+            self.listed = listed(self.library, workload.images)
+            task.sparse = self.listed.sparse
 
     def _lay_out_layers(self) -> None:
         """Let C compute in the model's weights and the optimizer's state."""
@@ -211,29 +197,71 @@ class NativeEngine(Engine):
             for name, of_layers in blocks.items():
                 setattr(layer, name, of_layers[number].data_ptr())
             if number:
-                columns = self._rows(width, rows)
+                columns = self.memory.rows(width, rows)
                 layer.transposed, layer.height = columns.at, columns.stride
         self.layers = layers
         task.layers = cast(pointer(layers), c_void_p)
-        task.scratch = self._rows(task.hidden // self.lanes, task.classes)
+        task.scratch = self.memory.rows(task.hidden // self.lanes, task.classes)
 
-    def _make_room(self) -> None:
-        """Make room for what is computed of as many images at a time as the task has `most`."""
-        task, most = self.task, self.task.most
-        # The room for another number of images.
-        del self.memory[self.laid_out :]
+
+class _Forward:
+    """What comes out of a network that is being trained: a task of its own on the same weights."""
+
+    def __init__(self, task: Task, layers: Any) -> None:
+        self.task, self.layers, self.room = Task.from_buffer_copy(task), type(layers).from_buffer_copy(layers), Memory()
+        self.task.layers = cast(pointer(self.layers), c_void_p)
+        self.task.batch_size = CHUNK
+        self.room.lay_out(self.task, self.layers, CHUNK)
+
+    def outputs(self, library: Any, images: Tensor, chosen: Tensor) -> Tensor:
+        task, order, pixels = self.task, chosen.contiguous(), listed(library, images)
+        if images[0].numel() != task.pixels:
+            raise ValueError(f"an image must have {task.pixels} pixels, not {images[0].numel()}")
+        _check_order(order, len(images))
+        outputs = torch.empty(len(order), task.classes, dtype=torch.float32)
+        task.order, task.count, task.outputs = order.data_ptr(), len(order), outputs.data_ptr()
+        task.sparse = pixels.sparse
+        task.threads = min(torch.get_num_threads(), task.hidden // library.lanes())
+        library.predict(byref(task))
+        return outputs
+
+
+class Memory:
+    """Tensors that C reads and writes, which lie where they are as long as this does."""
+
+    def __init__(self) -> None:
+        self.tensors: list[Tensor] = []
+
+    def address(self, tensor: Tensor) -> int:
+        """Return where `tensor` lies, and keep it there."""
+        self.tensors.append(tensor)
+        return tensor.data_ptr()
+
+    def rows(self, count: int, width: int, one_more: bool = False) -> Rows:
+        """Return room for `count` rows of `width` floats and, with `one_more`, a 1 after them.
+
+        The rows are an odd number of cache lines apart, so that a column of them spreads over the whole cache.
+        """
+        room = torch.zeros(count, (-(-(width + one_more) // 16) | 1) * 16, dtype=torch.float32)
+        if one_more:
+            room[:, width] = 1
+        return Rows(self.address(room), room.stride(0))
+
+    def lay_out(self, task: Task, layers: Any, most: int) -> None:
+        """Let `task` and its `layers` point to room for what is computed of `most` images at a time."""
+        task.most = most
         if task.dense:
             for side in range(2):
-                task.inputs[side] = self._rows(most, task.pixels, one_more=True)
+                task.inputs[side] = self.rows(most, task.pixels, one_more=True)
         else:
             rows = task.pixels + 1
             of_chunk, ends = torch.empty(rows, most, dtype=torch.int16), torch.empty(rows, dtype=torch.int64)
-            task.lists = Lists(self._address(of_chunk), self._address(ends), most)
-        for number, layer in enumerate(self.layers):
-            layer.delta = self._rows(most, layer.width)
+            task.lists = Lists(self.address(of_chunk), self.address(ends), most)
+        for number, layer in enumerate(layers):
+            layer.delta = self.rows(most, layer.width)
             if number:
-                layer.values = self._rows(most, layer.inputs - 1, one_more=True)
-        task.image_losses = self._address(torch.zeros(most, dtype=torch.float64))
+                layer.values = self.rows(most, layer.inputs - 1, one_more=True)
+        task.image_losses = self.address(torch.zeros(most, dtype=torch.float64))
 
 
 class ListedPixels:
@@ -242,11 +270,11 @@ class ListedPixels:
     def __init__(self, library: Any, images: Tensor) -> None:
         flat = images.flatten(1).contiguous()
         count, pixels = flat.shape
-        self.groups = pixels // GROUP + 1
+        groups = pixels // GROUP + 1
         self.entries = torch.empty(int(flat.count_nonzero()) + count, dtype=torch.int16)
-        self.starts = torch.empty(count * self.groups + 1, dtype=torch.int64)
-        sparse = Sparse(self.entries.data_ptr(), self.starts.data_ptr(), self.groups)
-        library.list_pixels(sparse, c_void_p(flat.data_ptr()), c_int64(count), c_int64(pixels))
+        self.starts = torch.empty(count * groups + 1, dtype=torch.int64)
+        self.sparse = Sparse(self.entries.data_ptr(), self.starts.data_ptr(), groups)
+        library.list_pixels(self.sparse, c_void_p(flat.data_ptr()), c_int64(count), c_int64(pixels))
         self._images, self._version = ref(images), images._version
 
     def is_of(self, images: Tensor) -> bool:
@@ -254,7 +282,16 @@ class ListedPixels:
         return self._images() is images and self._version == images._version
 
 
-# The images that were listed last: the runs of a process mostly train on the same ones.
+def listed(library: Any, images: Tensor) -> ListedPixels:
+    """Return the listed pixels of `images`: those of before if they are among the last that were listed."""
+    for pixels in _last_listed:
+        if pixels.is_of(images):
+            return pixels
+    _last_listed[:] = [*_last_listed[-1:], pixels := ListedPixels(library, images)]
+    return pixels
+
+
+# The images that a run trains on and those that test it: the runs of a process mostly have the same ones.
 _last_listed: list[ListedPixels] = []
 
 
@@ -267,3 +304,11 @@ def _check(workload: Workload) -> None:
         raise ValueError("every image must have a label, and as many pixels as the model has inputs")
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.output.out_features:
         raise IndexError(f"labels must be from 0 to {model.output.out_features - 1}")
+
+
+def _check_order(order: Tensor, num_images: int) -> None:
+    """Raise TypeError or IndexError if C would read images that are not there."""
+    if order.dtype is not torch.int64:
+        raise TypeError(f"order must be int64, not {order.dtype}")
+    if len(order) and not 0 <= int(order.min()) <= int(order.max()) < num_images:
+        raise IndexError(f"order must be from 0 to {num_images - 1}")

@@ -44,6 +44,7 @@ struct task {
     struct lists lists;
     double *image_losses;
     struct rows scratch; /* a row for every thread */
+    float *outputs;      /* of `predict`: a row of `classes` an image */
 };
 
 /* Some images of one batch, as many as `most`. */
@@ -118,18 +119,25 @@ static void list_images(const struct task *task, struct team *team, int me, stru
     list_rows(task->lists, sparse, images_of(task, now), task->pixels + 1, from, to);
 }
 
+/* Leave the scores of images [image, end) of a chunk, whose h_1 is there, in the last layer's delta. */
+static void score(const struct task *task, struct team *team, int64_t size, int64_t image, int64_t end, int64_t from,
+                  int64_t to) {
+    struct layer *last = task->layers + task->num_layers - 1;
+    for (struct layer *l = task->layers + 1; l < last; l++) {
+        multiply(*l, l->values, l[1].values, l[1].values, 0, size, from, to);
+        meet(team);
+    }
+    multiply(*last, last->values, last->delta, (struct rows){0}, image, end, 0, last->width);
+}
+
 /* All of a step but the first layer, whose outputs h_1 are there. Returns the sum of the losses to member 0. */
 static double learn(const struct task *task, struct team *team, int me, struct chunk chunk, struct step step,
                     int64_t from, int64_t to) {
     struct layer *first = task->layers, *last = first + task->num_layers - 1;
     float *scratch = task->scratch.at + me * task->scratch.stride;
     double loss = 0;
-    for (struct layer *l = first + 1; l < last; l++) {
-        multiply(*l, l->values, l[1].values, l[1].values, 0, chunk.size, from, to);
-        meet(team);
-    }
     int64_t image = share(team, chunk.size, 1, me), end = share(team, chunk.size, 1, me + 1);
-    multiply(*last, last->values, last->delta, (struct rows){0}, image, end, 0, last->width);
+    score(task, team, chunk.size, image, end, from, to);
     for (int64_t b = image; b < end; b++)
         task->image_losses[b] = head(task, last->delta.at + b * last->delta.stride, scratch,
                                      task->labels[task->order[chunk.from + b]], chunk.batch);
@@ -173,7 +181,30 @@ static void work(const void *argument, struct team *team, int me) {
     }
 }
 
+/* Only what comes out for sparse images: forward, as in training, with the weights as they are. */
+static void work_forward(const void *argument, struct team *team, int me) {
+    const struct task *task = argument;
+    const struct layer *last = task->layers + task->num_layers - 1;
+    int64_t from = share(team, task->hidden, LANES, me), to = share(team, task->hidden, LANES, me + 1);
+    for (struct chunk now = chunk_from(task, 0); now.size; now = chunk_from(task, now.from + now.size)) {
+        int64_t image = share(team, now.size, 1, me), end = share(team, now.size, 1, me + 1);
+        pass(0, (struct step){0}, task->layers[0], task->levels, task->lists, task->sparse, images_of(task, now),
+             task->layers[1].values, from, to);
+        meet(team);
+        score(task, team, now.size, image, end, from, to);
+        for (int64_t b = image; b < end; b++) {
+            const float *scores = last->delta.at + b * last->delta.stride;
+            float *out = task->outputs + (now.from + b) * task->classes;
+            for (int64_t k = 0; k < task->classes; k++) out[k] = scores[k];
+            if (task->squashes) softmax(out, out, task->classes);
+        }
+        meet(team);
+    }
+}
+
 /* What a caller must know to lay out the weights. */
 int64_t lanes(void) { return LANES; }
 
 void train(const struct task *task) { work_together(task->threads, work, task); }
+
+void predict(const struct task *task) { work_together(task->threads, work_forward, task); }
