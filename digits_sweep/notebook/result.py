@@ -15,11 +15,12 @@ from digits_sweep.errors import escape_controls
 from digits_sweep.report.figures import figures
 from digits_sweep.report.page import write_page
 from digits_sweep.report.sentences import verdict
-from digits_sweep.report.statistics import finished, groups_of, ranked
-from digits_sweep.report.study import Study, load_study, losses_of
-from digits_sweep.report.tables import Cell, Table, configuration_table, run_table
+from digits_sweep.report.statistics import finished, ranked
+from digits_sweep.report.study import load_study
+from digits_sweep.report.tables import Cell, Table, table_of_study
 from digits_sweep.report.vega import Figure
 from digits_sweep.report.words import ENGLISH, in_language
+from digits_sweep.results.losses import LOSSES_FILE, read_losses
 from digits_sweep.results.sweep import load_history, load_sweep, newest_sweep
 
 if TYPE_CHECKING:
@@ -94,8 +95,12 @@ class SweepResult(os.PathLike[str]):
 
     @property
     def losses(self) -> dict[str, np.ndarray]:
-        """Return the loss of every iteration, (iterations,) float32, by the name of the run."""
-        return losses_of(load_study(self.folder))
+        """Return the loss of every iteration, (iterations,) float32, by the name of the run.
+
+        Raises `UnreadableRecord` if a run's file is not what its record says.
+        """
+        files = {name: record.files.get(LOSSES_FILE) for name, record in load_study(self.folder).records.items()}
+        return {name: read_losses(self.folder / name, file) for name, file in files.items() if file}
 
     @property
     def best(self) -> pd.Series | None:
@@ -104,12 +109,11 @@ class SweepResult(os.PathLike[str]):
         It is the run of the soonest configuration that needed the fewest examples.
         """
         study = load_study(self.folder)
-        groups = [group for group in groups_of(study) if group.reached]
-        if not groups or study.goal.problem:
+        order = [group for group in ranked(study) if group.reached]
+        if not order or study.goal.problem:
             return None
-        name = ranked(finished(study), groups)[0].configuration
         runs = finished(study)
-        runs = runs[(runs["configuration"] == name) & runs["examples_to_goal"].notna()]
+        runs = runs[(runs["configuration"] == order[0].configuration) & runs["examples_to_goal"].notna()]
         first = runs.sort_values("examples_to_goal", kind="stable")["run_dir"].iloc[0]
         return self.table.set_index("run_dir", drop=False).loc[first]
 
@@ -167,7 +171,7 @@ class SweepResult(os.PathLike[str]):
         """Return the verdict and the table: a row a run, of several seeds a row a configuration."""
         with in_language(self.language):
             study = load_study(self.folder)
-            return f"<p>{_escaped(verdict(study))}</p>{_html(_table(study))}<p>{_escaped(str(self.folder))}</p>"
+            return f"<p>{_escaped(verdict(study))}</p>{_html(table_of_study(study))}<p>{_escaped(str(self.folder))}</p>"
 
 
 def latest(outputs: Path | str = "outputs") -> SweepResult:
@@ -177,11 +181,6 @@ def latest(outputs: Path | str = "outputs") -> SweepResult:
     """
     folder = Path(expand_home(os.fspath(outputs)))
     return SweepResult(newest_sweep(folder), outputs=folder)
-
-
-def _table(study: Study) -> Table:
-    several = any(group.runs > 1 for group in groups_of(study))
-    return configuration_table(study) if several else run_table(study.runs)
 
 
 def _html(table: Table) -> str:

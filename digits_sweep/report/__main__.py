@@ -97,37 +97,23 @@ def _sweep(text: str) -> Path:
 
 def _show(study: "Study") -> None:
     """Print the verdict and a table: on a terminal as wide as that is, else in Markdown."""
+    from digits_sweep.report.critical import details
     from digits_sweep.report.sentences import hint_sentences, verdict
-    from digits_sweep.report.statistics import groups_of
-    from digits_sweep.report.tables import (
-        as_markdown,
-        configuration_table,
-        configurations_for_terminal,
-        run_table,
-        runs_for_terminal,
-    )
-    from digits_sweep.report.warnings import warnings
+    from digits_sweep.report.tables import as_markdown, for_terminal, table_of_study
+    from digits_sweep.report.warnings import cautions
 
-    if study.critical:
-        from digits_sweep.report.critical import details, headline
-
-        answers = study.critical.answers
-        lines = [headline(answers), *details(answers, study.critical.branches)]
-        write_line(escape_controls(f"{study.folder}\n\n" + "\n".join(lines) + "\n"))
+    critical = study.critical
+    lines = details(critical.answers, critical.branches) if critical else [*cautions(study), *hint_sentences(study)]
+    write_line(escape_controls("\n".join([f"{study.folder}\n", verdict(study), *lines, ""])))
+    if critical:
         return
-    groups = groups_of(study)
-    several = any(group.runs > 1 for group in groups)
-    lines = [verdict(study), *(str(caution) for caution in warnings(study) if caution.bears_on_verdict)]
-    lines += hint_sentences(study)
-    write_line(escape_controls(f"{study.folder}\n\n" + "\n".join(lines) + "\n"))
     console = console_on(sys.stdout)
     if console.is_terminal:
-        table = configurations_for_terminal(study) if several else runs_for_terminal(study.runs)
+        table = for_terminal(study)
         left_out = print_table(console, table.header, table.rows, table.optional)
         write_line(escape_controls("\n".join([*table.notes, *without_room(left_out), ""])))
     else:
-        rows = configuration_table(study) if several else run_table(study.runs)
-        write_line(escape_controls(as_markdown(rows.as_text())))
+        write_line(escape_controls(as_markdown(table_of_study(study).as_text())))
 
 
 def _draw(study: "Study", name: str, path: Path) -> None:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from digits_sweep.report.critical import Critical, goal_of, seconds_per_step
 from digits_sweep.report.layout import layout_of
-from digits_sweep.report.lines import line_figure
 from digits_sweep.report.statistics import trained
 from digits_sweep.report.study import Study
 from digits_sweep.report.vega import (
@@ -21,6 +20,7 @@ from digits_sweep.report.vega import (
     bars,
     color,
     layer,
+    line_figure,
     marks,
     size_axis,
     spec_of,
@@ -36,13 +36,10 @@ def critical_figures(study: Study, critical: Critical) -> list[Figure]:
     """Return every figure of a critical batch size that was found by the runs of `study`."""
     things = capitalized(noun_of(study.runs))
     kinds = [
-        ("steps", _("Steps to the goal"), _("steps"),
-         _("Along a dotted line twice the batch size needs half the steps.")),
+        ("steps", _("Steps to the goal"), _("steps"), _("The same on every machine.")),
         ("examples", _("{things} to the goal", things=things), _("examples"),
          _("Left of the bend they hardly grow with the batch size, right of it in proportion.")),
-        ("seconds", _("Seconds to the goal"), _("seconds of training"),
-         _("Steps at the measured cost of a step. Dash-dotted: the batch size that the fit expects to be soonest, in a "
-           "band where the time is at most 10 % more; diamond: one near it, in no fit, run as a check.")),
+        ("seconds", _("Seconds to the goal"), _("seconds of training"), _("Steps at what one costs.")),
     ]  # fmt: skip
     if all(math.isnan(seconds_per_step(answer, 1.0)) for answer in critical.answers):
         kinds.pop()
@@ -90,18 +87,36 @@ def against_batch_size(critical: Critical, unit: str, title: str, label: str, ca
         layers[kind] = [layer("rect", kind, band, opacity=opacity), line]
     diamond = layer("point", "check", {**both, "shape": {"value": "diamond"}}, size=130, filled=False, strokeWidth=1.5)
     layers["check"] = [diamond]
-    present = set(table["kind"])
-    drawn = [each for kind, own in layers.items() if kind in present for each in own]
-    signs = _(
-        "Bars: the interval of the median; open: not reached. Dashed, with its interval: the critical batch size."
+    drawn = [each for kind, own in layers.items() if (table["kind"] == kind).any() for each in own]
+    spec = spec_of(drawn, None, 250, x="place", y="value", log=["x", "y"], kinds=["median", "check"])
+    return Figure(
+        f"critical-{unit}", title, " ".join([*filter(None, [caption]), *_signs(critical, table)]), table, spec
     )
-    if factor := next((answer.factor for answer in critical.answers if answer.factor), None):
-        signs = _(
-            "Open: not reached. Dashed: the critical batch size, with a factor of {times} to each side.",
+
+
+def _signs(critical: Critical, table: pd.DataFrame) -> list[str]:
+    """Return a sentence for every sign that is drawn."""
+    medians = table[table["kind"] == "median"]
+    present = {*table["kind"], *(["bar"] if (medians["low"] < medians["high"]).any() else [])}
+    present |= {"open"} if medians["missed"].any() else set()
+    factor = next((answer.factor for answer in critical.answers if answer.factor), None)
+    signs = {
+        "perfect": _("Along a dotted line twice the batch size needs half the steps."),
+        "bar": _("Bars: the interval of the median."),
+        "open": _("Open: not reached."),
+        "b_crit": _("Dashed, with its interval: the critical batch size."),
+        "soonest": _(
+            "Dash-dotted: the batch size that the fit expects to be soonest, in a band where the time is at most 10 % "
+            "more."
+        ),
+        "check": _("Diamond: one near it, in no fit, run as a check."),
+    }
+    if factor:
+        signs["b_crit"] = _(
+            "Dashed: the critical batch size, with a factor of {times} to each side.",
             times=localized(f"{factor.times:.3g}"),
         )
-    spec = spec_of(drawn, None, 250, x="place", y="value", log=["x", "y"], kinds=["median", "check"])
-    return Figure(f"critical-{unit}", title, f"{caption} {signs}", table, spec)
+    return [text for sign, text in signs.items() if sign in present]
 
 
 def _per_step(answer: Answer, unit: str, size: float) -> float:
@@ -241,11 +256,10 @@ def noise_figure(study: Study, critical: Critical) -> Iterator[Figure]:
         return
     layout, columns = layout_of(study), ["run", "configuration", "kind", "examples", "noise_scale"]
     table = layout.join(measured.rename(columns={"run_dir": "run"}).assign(kind="seed")[columns])
-    levels = [(answer.b_crit, f"B_crit, {goal_of(answer)}") for answer in critical.answers if answer.b_crit is not None]
-    caption = _(
-        "tr(Sigma) / |G|^2 (McCandlish et al. 2018) along the first fresh seed of each best rate, beside the critical "
-        "batch size as measured."
-    )
+    levels = [(answer.b_crit, goal_of(answer)) for answer in critical.answers if answer.b_crit is not None]
+    caption = _("tr(Sigma) / |G|^2 (McCandlish et al. 2018) along the first fresh seed of each best rate.")
+    if levels:
+        caption += " " + _("Lines across: the critical batch size of each goal, as measured.")
     x = amount("examples", _("{noun} trained on", noun=noun_of(study.runs)), kind="log", form="~s", grid=False)
     y = amount("noise_scale", _("gradient noise scale"), kind="log", form="~s")
     yield line_figure("critical-noise", _("Gradient noise scale along a run"), caption, table, layout, x, y, levels)

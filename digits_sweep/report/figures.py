@@ -9,29 +9,33 @@ import pandas as pd
 
 from digits_sweep.report.critical_figures import critical_figures
 from digits_sweep.report.layout import Layout, layout_of
-from digits_sweep.report.lines import MOST_NAMED, Level, line_figure, thinned
 from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
 from digits_sweep.report.study import Study, costs, labels, loss_floor
 from digits_sweep.report.tables import other_goals, to_another_goal
 from digits_sweep.report.vega import (
     HEAT,
     INK,
+    MOST_NAMED,
     QUIET,
     SERIES,
     SHAPES,
     Figure,
+    Level,
     Spec,
     amount,
     bars,
     color,
     epochs_axis,
     layer,
+    line_figure,
     marks,
     plain,
     size_axis,
     size_bands,
     spec_of,
+    thinned,
     told_apart,
+    whole_numbers,
 )
 from digits_sweep.report.words import _, capitalized, noun_of, number, rounded, seconds, short_seconds, up_to
 from digits_sweep.results.record import Status
@@ -54,7 +58,7 @@ def figures(study: Study) -> list[Figure]:
     layout = layout_of(study)
     few = runs["configuration"].nunique() <= MOST_WITH_ALL
     to_goal = to_goal_figures(study, runs, layout, few)
-    first = "seconds" if is_timed(runs) else "examples"
+    first = "seconds" if is_timed(study) else "examples"
     to_goal.sort(key=lambda figure: figure.name != first)
     return [
         *to_goal[:1],
@@ -86,10 +90,7 @@ def to_goal_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool)
         ),
         (
             "iterations", "iterations_to_goal", "iterations_per_epoch", rounded, up_to(_("iterations"), goal),
-            _(
-                "Dotted: perfect scaling, by which twice the batch size needs half the iterations (Shallue et al. "
-                "2019)."
-            ),
+            _("The same on every machine."),
         ),
         (
             "epochs", "first_epoch_below_threshold", "", number, _("first epoch below the threshold"),
@@ -129,12 +130,12 @@ def against_batch_size(
     several = bool(medians)
     table = table if len(medians) <= MOST_WITH_SEEDS else table.head(0)
     table = layout.join(pd.concat([table, pd.DataFrame(medians)]) if several else table)
-    if name == "iterations":
-        table = pd.concat([table, pd.DataFrame(_perfect_scaling(runs, layout))])
+    perfect = _perfect_scaling(runs, layout) if name == "iterations" else []
+    table = pd.concat([table, pd.DataFrame(perfect)])
     form = {rounded: "~s", number: "d"}.get(write, ",.4~r")
     x, y = size_axis(layout.sizes), amount("value", label, plain(table["value"].astype(float)), form)
     if write is number:
-        y["axis"] |= {"tickMinStep": 1}
+        y["axis"] |= whole_numbers(float(table["value"].max() - table["value"].min()))
     both = {"x": x, "y": y, "color": color(layout.sizes), **told_apart(layout, "shape", SHAPES)}
     layers = [marks("run", both, size=22 if several else 70, opacity=0.6 if several else 1)]
     layers += [bars("median", both), marks("median", both, size=80)] if several else []
@@ -144,14 +145,18 @@ def against_batch_size(
         beside = {"align": {"expr": f"{is_right} ? 'right' : 'left'"}, "dx": {"expr": f"{is_right} ? -10 : 10"}}
         words = {"x": x, "y": y, "text": {"field": "note"}}
         layers.append(layer("text", "median" if several else "run", words, **beside))
-    if name == "iterations":
+    signs = [caption]
+    if perfect:
         layers.append(layer("line", "perfect", {"x": x, "y": y}, strokeDash=[2, 3], color=QUIET, strokeWidth=1.2))
-    signs = [_("Bars: the interval of the median over the seeds.")] if several else []
+        signs.append(
+            _("Dotted: perfect scaling, by which twice the batch size needs half the iterations (Shallue et al. 2019).")
+        )
+    signs += [_("Bars: the interval of the median over the seeds.")] if several else []
     signs += [_("Open: not reached, drawn where the run ended.")] if table["missed"].fillna(False).any() else []
     if (runs["batch_schedule"].notna() & drawn.notna()).any():
         signs.append(_("A batch that grows stands at the size that it begins with."))
     spec = spec_of(layers, layout, x="place", y="value", log=["x", "y"], kinds=["median", "run"])
-    return Figure(name, capitalized(label), " ".join([caption, *signs]), table, spec)
+    return Figure(name, capitalized(label), " ".join(signs), table, spec)
 
 
 def _median_mark(configuration: str, own: pd.DataFrame) -> Spec:

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -36,6 +37,12 @@ class Layout:
     columns: int
     variants: list[str]
     factors: dict[str, dict[str, str]]
+
+    def of_panels(self, panels: Iterable[str]) -> "Layout":
+        """Return the layout without the panels that none of the rows stands in."""
+        drawn = set(panels)
+        wanted = [panel for panel in self.panels if panel in drawn]
+        return replace(self, panels=wanted, columns=min(self.columns, len(wanted)))
 
     def join(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return a table with the columns of the layout for its `configuration`."""

@@ -26,14 +26,13 @@ from digits_sweep.errors import escape_controls
 from digits_sweep.report import critical
 from digits_sweep.report.figures import figures
 from digits_sweep.report.layout import layout_of
-from digits_sweep.report.lines import MOST_NAMED
 from digits_sweep.report.sentences import differences, hint_sentences, how_counted, provenance, verdict
 from digits_sweep.report.side_by_side import combine, sweep_labels, with_sweep_names
-from digits_sweep.report.statistics import groups_of, trained
+from digits_sweep.report.statistics import has_seeds, trained
 from digits_sweep.report.study import Study, first_runs, labels
 from digits_sweep.report.tables import FIXED, comparison_table, configuration_table, run_table
-from digits_sweep.report.vega import Figure, config, plain, printable, shades, template
-from digits_sweep.report.warnings import warnings
+from digits_sweep.report.vega import MOST_NAMED, Figure, config, plain, printable, shades, template
+from digits_sweep.report.warnings import cautions, warnings
 from digits_sweep.report.words import _, cell, language
 from digits_sweep.results.cache import cache_file, keep, read_kept
 from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_file
@@ -98,7 +97,6 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     combined = combine(studies) if several else None
     study = with_sweep_names(combined) if combined else studies[0]
     alone = study.critical
-    groups = [] if alone else groups_of(study)
     table = critical.critical_table(alone) if alone else configuration_table(study)
     drawn = _worth_showing(study)
     script, library = template("page.js"), vega() if drawn else ""
@@ -114,8 +112,8 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else None,
         "answers": critical.answer_table(alone.answers) if alone else None,
         "details": critical.details(alone.answers, alone.branches) if alone else [],
-        "how_counted": alone.how_counted if alone else how_counted(study),
-        "several_seeds": any(group.runs > 1 for group in groups),
+        "how_counted": how_counted(study),
+        "several_seeds": has_seeds(study) and not alone,
         "figures": drawn,
         "language": language(),
         "data": _json(_of_the_script(study, drawn)),
@@ -240,7 +238,7 @@ def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:
 
 def _section(label: str, study: Study, folder: Path, several: bool) -> dict[str, Any]:
     """Return what a page says of one sweep alone."""
-    notes, runs = warnings(study), study.runs
+    runs = study.runs
     # What is the same in all runs stands below the table.
     fixed = [name for name in FIXED if name == "batch_size" or runs[name].nunique(dropna=False) > 1]
     configs = {name: {str(key): to_text(value) for key, value in flat(record.config)}
@@ -251,10 +249,10 @@ def _section(label: str, study: Study, folder: Path, several: bool) -> dict[str,
         "label": label,
         "prefix": f"{label}/" if several else "",
         "name": study.folder.name,
-        "verdict": critical.headline(study.critical.answers) if study.critical else verdict(study),
-        "hints": [] if study.critical else hint_sentences(study),
-        "cautions": [str(each) for each in notes if each.bears_on_verdict],
-        "warnings": [str(each) for each in notes if not each.bears_on_verdict],
+        "verdict": verdict(study),
+        "hints": hint_sentences(study),
+        "cautions": cautions(study),
+        "warnings": warnings(study),
         "table": run_table(runs, fixed),
         "runs": _details(study, folder, configs, common),
         "settings": [(key, value) for key, value in first.items() if key in common],

@@ -8,6 +8,7 @@ may therefore be added, and looked at, until it is.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from digits_sweep.config.schema import LEAST_SEEDS
-from digits_sweep.report.statistics import (
-    Estimate,
-    Replicates,
-    estimate,
-    finished,
-    groups_of,
-    is_timed,
-    or_infinity,
-    ranked,
-)
+from digits_sweep.report.statistics import Estimate, Replicates, estimate, finished, is_timed, or_infinity, ranked
 from digits_sweep.report.study import Study
 
 # A lead is decided by so much evidence, which it takes at least so many pairs to have.
@@ -155,12 +147,14 @@ class Lead:
     is_decided: bool
 
 
-def leads(runs: pd.DataFrame, order: Sequence[Replicates], timed: bool) -> list[Lead]:
-    """Return the lead of the first configuration of a ranking over every other one, all of them judged together."""
-    best, *others = order
-    pairs = [compared(runs, best, other, timed) for other in others]
+# The sentences of a verdict and `seeds=until_decided` ask for the same ones.
+@lru_cache(maxsize=4)
+def leads(study: Study) -> list[Lead]:
+    """Return the lead of the first configuration of a study over every other one, all of them judged together."""
+    best, *others = ranked(study)
+    pairs = [_compared(study, best, other) for other in others]
     looks = [pair.looks if pair and pair.smaller > pair.larger else (0.0,) for pair in pairs]
-    return [Lead(*lead) for lead in zip(others, pairs, decided(looks, len(order)), strict=True)]
+    return [Lead(*lead) for lead in zip(others, pairs, decided(looks, 1 + len(others)), strict=True)]
 
 
 def still_compared(study: Study) -> list[str]:
@@ -168,17 +162,17 @@ def still_compared(study: Study) -> list[str]:
 
     None if every lead is decided, or if there is nothing to decide because no run reached the goal.
     """
-    runs, groups = finished(study), groups_of(study)
-    if study.goal.problem or not any(group.reached for group in groups):
+    order = ranked(study)
+    if study.goal.problem or not any(group.reached for group in order):
         return []
-    order, timed = ranked(runs, groups), is_timed(runs)
-    undecided = [lead.over.configuration for lead in leads(runs, order, timed) if not lead.is_decided]
+    undecided = [lead.over.configuration for lead in leads(study) if not lead.is_decided]
     return [order[0].configuration, *undecided] if undecided else []
 
 
-def compared(runs: pd.DataFrame, best: Replicates, other: Replicates, timed: bool) -> Paired | None:
+def _compared(study: Study, best: Replicates, other: Replicates) -> Paired | None:
     """Compare seed by seed, with the noise of the timing; at one fixed batch size an iteration costs the same."""
+    runs = finished(study)
     ours, theirs = (runs[runs["configuration"] == group.configuration] for group in (best, other))
     costs_differ = best.batch_size != other.batch_size or pd.concat([ours, theirs])["batch_schedule"].notna().any()
-    column = "own_seconds_to_goal" if timed and costs_differ else "examples_to_goal"
+    column = "own_seconds_to_goal" if is_timed(study) and costs_differ else "examples_to_goal"
     return paired(ours, theirs, column)

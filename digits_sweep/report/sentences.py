@@ -2,21 +2,19 @@
 
 import math
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from digits_sweep.config.keys import results_of
-from digits_sweep.report.pairs import FEWEST_PAIRS, compared, leads
+from digits_sweep.report.critical import headline
+from digits_sweep.report.pairs import FEWEST_PAIRS, leads
 from digits_sweep.report.side_by_side import between_sweeps
 from digits_sweep.report.statistics import Replicates, explained, finished, groups_of, is_timed, ranked, to_goal
 from digits_sweep.report.study import (
     EPOCH_LOSS,
     OF_TRAINING,
     RUNNING_LOSS,
-    Goal,
     Study,
     labels,
     odd_settings,
@@ -56,8 +54,10 @@ def verdict(study: Study) -> str:
     """Say in two sentences which configuration reached the goal first, how far behind the next one is, and how sure.
 
     Runs that shared the machine are ranked by examples, which are the same there. If no run got there, say which came
-    nearest and what would help.
+    nearest and what would help. Of a study of the critical batch size it is the size to use.
     """
+    if study.critical:
+        return headline(study.critical.answers)
     runs, groups, goal = finished(study), groups_of(study), study.goal
     if not groups:
         return _without_an_end(study.runs)
@@ -65,13 +65,12 @@ def verdict(study: Study) -> str:
         return _("These runs have different data sets, so they are not ranked; the table lists them separately.")
     if goal.problem:
         return _("{problem}; the table lists them separately.", problem=capitalized(goal.problem))
-    timed, order = is_timed(runs), ranked(runs, groups)
     if not any(group.known for group in groups):
         return _("It is unknown if a run passed {goal}: no evaluation can be read.", goal=goal)
-    ranking = _Ranking(runs, order, goal, timed, odd_settings(runs))
+    ranking = _Ranking(study)
     if not any(group.reached for group in groups):
-        return _none_arrived(study, ranking)
-    if not math.isfinite(to_goal(order[0], timed).median):
+        return _none_arrived(ranking)
+    if not math.isfinite(ranking.middle(ranking.order[0])):
         best = max(groups, key=lambda group: group.reached / max(group.known, 1))
         return _(
             "No configuration passed {goal} in more than half of its runs; {best} did most often, in {share} within "
@@ -80,21 +79,19 @@ def verdict(study: Study) -> str:
             epochs=trained_for(runs),
         )  # fmt: skip
     if len(groups) > MOST_NAMED:
-        return _of_many(ranking, study.runs)
-    sure = _how_sure(ranking, most_seeds(study))
+        return _of_many(ranking)
+    sure = _how_sure(ranking)
     candidates = [f"{first} {sure}" for first in _first_sentences(ranking)]
     return next((text for text in candidates if len(text.split()) <= MOST_WORDS), candidates[-1])
 
 
-@dataclass(frozen=True)
 class _Ranking:
-    """The configurations of some runs, the best first; `odd` has the setting that is not as usual, by their names."""
+    """The configurations of a study, the best first; `odd` has the setting that is not as usual, by their names."""
 
-    runs: pd.DataFrame
-    order: Sequence[Replicates]
-    goal: Goal
-    timed: bool
-    odd: dict[str, str]
+    def __init__(self, study: Study) -> None:
+        self.study, self.goal = study, study.goal
+        self.runs, self.order, self.timed = finished(study), ranked(study), is_timed(study)
+        self.odd = odd_settings(self.runs)
 
     def name(self, group: Replicates, short: bool = True) -> str:
         """Return a name in a sentence, with what is not as usual: `5 (lr 1e-6)`; in full at its beginning."""
@@ -141,12 +138,9 @@ def _first_sentences(ranking: _Ranking) -> list[str]:
     return [f"{'; '.join(parts[:count])}." for count in range(len(parts), 0, -1)]
 
 
-def _how_sure(ranking: _Ranking, most: int | None) -> str:
-    """Say if the lead of the first is more than the noise between seeds, by pairs of runs with the same seed.
-
-    `most` are the seeds that `seeds=until_decided` may try, None of another sweep.
-    """
-    runs, (best, *others), timed = ranking.runs, ranking.order, ranking.timed
+def _how_sure(ranking: _Ranking) -> str:
+    """Say if the lead of the first is more than the noise between seeds, by pairs of runs with the same seed."""
+    runs, (best, *others) = ranking.runs, ranking.order
     if ranking.goal.measure in OF_TRAINING and (near := _unresolved(ranking)):
         window = (runs["lateness"] * runs["examples_to_goal"]).max()
         return _(
@@ -160,7 +154,7 @@ def _how_sure(ranking: _Ranking, most: int | None) -> str:
     if not others:
         low, high = (rounded(end) for end in (best.examples_to_goal.low, best.examples_to_goal.high))
         return _("The median of {seeds}, from {low} to {high}.", seeds=counted(best.runs, "seed"), low=low, high=high)
-    every = leads(runs, ranking.order, timed)
+    every = leads(ranking.study)
     undecided = [lead for lead in every if not lead.is_decided]
     if not undecided:
         weakest = min((lead.pairs for lead in every if lead.pairs), key=lambda pairs: pairs.smaller / pairs.pairs)
@@ -179,6 +173,7 @@ def _how_sure(ranking: _Ranking, most: int | None) -> str:
             "Its lead over {names} is undecided: {share} seeds agree, and it takes {count}.",
             names=names, share=agree, count=FEWEST_PAIRS,
         )  # fmt: skip
+    most = most_seeds(ranking.study)
     how = "seeds=until_decided" if most is None else "resume=latest" if pairs.pairs < most else _("a larger max_seeds")
     return _(
         "Its lead over {names} is undecided: {share} seeds agree; more may decide ({how}).",
@@ -188,13 +183,14 @@ def _how_sure(ranking: _Ranking, most: int | None) -> str:
 
 def _unresolved(ranking: _Ranking) -> list[Replicates]:
     """Return the configurations that crossed so near the best one, in every seed, that none can be said to be first."""
-    best, *others = ranking.order
-    reached = [other for other in others if math.isfinite(ranking.middle(other))]
-    pairs = [(other, compared(ranking.runs, best, other, ranking.timed)) for other in reached]
-    return [other for other, pair in pairs if pair and not pair.smaller and not pair.larger]
+    return [
+        lead.over
+        for lead in leads(ranking.study)
+        if math.isfinite(ranking.middle(lead.over)) and lead.pairs and not lead.pairs.smaller and not lead.pairs.larger
+    ]
 
 
-def _of_many(ranking: _Ranking, all_runs: pd.DataFrame) -> str:
+def _of_many(ranking: _Ranking) -> str:
     """Name the best of many configurations, how many come near, and the setting that separates the rest."""
     best, *others = ranking.order
     first = _(
@@ -202,7 +198,7 @@ def _of_many(ranking: _Ranking, all_runs: pd.DataFrame) -> str:
         count=len(ranking.order), best=ranking.name(best, short=False), goal=ranking.goal, amount=ranking.amount(),
     )  # fmt: skip
     if max(group.runs for group in ranking.order) > 1:
-        count = sum(not lead.is_decided for lead in leads(ranking.runs, ranking.order, ranking.timed))
+        count = sum(not lead.is_decided for lead in leads(ranking.study))
         second = (
             _("{others} cannot be told from it by these seeds", others=counted(count, "other"))
             if count
@@ -216,7 +212,8 @@ def _of_many(ranking: _Ranking, all_runs: pd.DataFrame) -> str:
             if count
             else _("No other came within {near} (one run each)", near=near)
         )
-    shares = {name: explained(all_runs, all_runs[name]) for name in telling_apart(all_runs)}
+    runs = ranking.study.runs
+    shares = {name: explained(runs, runs[name]) for name in telling_apart(runs)}
     name, most = max(shares.items(), key=lambda pair: pair[1], default=("", 0.0))
     if most < WORTH_A_WORD:
         return f"{first} {second}."
@@ -236,15 +233,14 @@ def _without_an_end(runs: pd.DataFrame) -> str:
     return _("Every run failed: {why}." if len(reasons) == 1 else "Every run failed; most often: {why}.", why=why)
 
 
-def _none_arrived(study: Study, ranking: _Ranking) -> str:
+def _none_arrived(ranking: _Ranking) -> str:
     """Say which configuration came nearest to the goal, how far from it, and what would get there."""
     runs, goal, threshold = ranking.runs, ranking.goal, ranking.goal.threshold
     if runs["status"].eq(Status.DIVERGED.value).all():
-        lr = min(group.lr for group in ranking.order)
-        if math.isnan(lr):
+        if pd.isna(lr := runs["lr"].min()):
             return _("Every run diverged.")
         return _("Every run diverged. A learning rate below {lr} may help.", lr=cell(lr))
-    courses = {str(name): course_of(study, str(name)) for name in runs["run_dir"]}
+    courses = {str(name): course_of(ranking.study, str(name)) for name in runs["run_dir"]}
     gaps = {name: float(course["gap"].min()) for name, course in courses.items() if len(course)}
     if threshold is None or not gaps:
         return _("No run passed {goal}.", goal=goal)
@@ -308,7 +304,7 @@ def hint_sentences(study: Study) -> list[str]:
     Of several optimizers the least trustworthy counts.
     """
     hints = study.runs["batch_size_hint"].dropna()
-    if hints.empty:
+    if study.critical or hints.empty:
         return []
     names = study.runs.loc[hints.index, "run_dir"].astype(str)
     trust = min(
@@ -331,6 +327,8 @@ def hint_sentences(study: Study) -> list[str]:
 
 def how_counted(study: Study) -> str:
     """Say what the goal is and how its examples and seconds are counted."""
+    if study.critical:
+        return study.critical.how_counted
     goal, runs = study.goal, study.runs
     if goal.measure == EPOCH_LOSS:
         what = _("The losses of some iterations are not known, so every run is counted by the mean loss of its epochs.")

@@ -88,7 +88,7 @@ def seeds_agree(differences: Sequence[int]) -> float:
 SAME_RUN = ("sweep", "configuration", "seed")
 # The columns of a study's runs that are summarized.
 NEEDED = (
-    *("configuration", "batch_size", "lr", "weight_decay", "rule", "epochs", "ended", "never_predicted", "reached"),
+    *("configuration", "batch_size", "epochs", "ended", "never_predicted", "reached"),
     *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "first_epoch_below_threshold"),
     *("seconds_per_epoch", "final_loss", "test_accuracy", "loss_threshold"),
 )
@@ -123,9 +123,6 @@ class Replicates:
 
     configuration: str
     batch_size: int
-    lr: float
-    weight_decay: float
-    rules: tuple[str, ...]
     runs: int
     known: int
     reached: int
@@ -190,6 +187,11 @@ def groups_of(study: Study) -> list[Replicates]:
     return replicates(study.runs)
 
 
+def has_seeds(study: Study) -> bool:
+    """Return whether some configuration was trained with several seeds."""
+    return any(group.runs > 1 for group in groups_of(study))
+
+
 @lru_cache(maxsize=4)
 def finished(study: Study) -> pd.DataFrame:
     """Return the runs of a study that trained to their end, as `ended` does."""
@@ -236,9 +238,6 @@ def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
     return Replicates(
         configuration=configuration,
         batch_size=int(group["batch_size"][0]),
-        lr=_or_nan(group["lr"][0]),
-        weight_decay=_or_nan(group["weight_decay"][0]),
-        rules=tuple(sorted({str(rule) for rule in group["rule"] if rule is not None})),
         runs=len(group["reached"]),
         known=len(known),
         reached=len(reached),
@@ -262,10 +261,6 @@ def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
     )
 
 
-def _or_nan(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
 def _estimate(values: list[Any]) -> Estimate:
     return estimate(or_infinity(values)) if values else UNKNOWN
 
@@ -273,9 +268,9 @@ def _estimate(values: list[Any]) -> Estimate:
 # --- Ranks: which configuration was soonest.
 
 
-def is_timed(runs: pd.DataFrame) -> bool:
+def is_timed(study: Study) -> bool:
     """Return whether seconds count: those of runs that shared a machine do not."""
-    return not (runs["concurrent_runs"].fillna(1) > 1).any()
+    return not (finished(study)["concurrent_runs"].fillna(1) > 1).any()
 
 
 def to_goal(group: Replicates, timed: bool) -> Estimate:
@@ -283,15 +278,15 @@ def to_goal(group: Replicates, timed: bool) -> Estimate:
     return group.seconds_to_goal if timed and not math.isnan(group.seconds_to_goal.median) else group.examples_to_goal
 
 
-def ranked(runs: pd.DataFrame, groups: Sequence[Replicates]) -> list[Replicates]:
+def ranked(study: Study) -> list[Replicates]:
     """Return the configurations, the soonest first, then those that missed the goal, the least loss first."""
-    timed = is_timed(runs)
+    timed = is_timed(study)
 
     def key(group: Replicates) -> tuple[float, float]:
         middle, loss = to_goal(group, timed).median, group.final_loss.median
         return (math.inf if math.isnan(middle) else middle, math.inf if math.isnan(loss) else loss)
 
-    return sorted(groups, key=key)
+    return sorted(groups_of(study), key=key)
 
 
 # --- Timing.

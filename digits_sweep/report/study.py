@@ -18,7 +18,7 @@ from digits_sweep.config.schema import softmax_floor
 from digits_sweep.config.text import to_text
 from digits_sweep.report.words import RATES, _, setting
 from digits_sweep.results.columns import COLUMNS, COVERED, OWN_LOOP, ColumnRole
-from digits_sweep.results.losses import LOSSES_FILE, read_losses, window_width
+from digits_sweep.results.losses import window_width
 from digits_sweep.results.record import EvaluationRow, Record, Status
 from digits_sweep.results.sweep import Manifest, RecordedSweep, history_of, read_sweep, table_of, targets_in
 from digits_sweep.results.targets import BELOW, targets_table
@@ -511,12 +511,3 @@ def fitted_costs(iterations: np.ndarray, examples: np.ndarray, seconds: np.ndarr
     alone = terms.sum(axis=0) / (terms**2).sum(axis=0)
     errors = ((terms * alone - 1) ** 2).sum(axis=0)
     return (float(alone[0]), 0.0) if errors[0] <= errors[1] else (0.0, float(alone[1]))
-
-
-def losses_of(study: Study) -> dict[str, np.ndarray]:
-    """Return the losses of every iteration, (iterations,) float32, of each run that recorded them, by its name.
-
-    Raises `UnreadableRecord` if a run's file is not what its record says.
-    """
-    signatures = {name: record.files.get(LOSSES_FILE) for name, record in study.records.items()}
-    return {name: read_losses(study.folder / name, each) for name, each in signatures.items() if each}

@@ -19,6 +19,7 @@ from digits_sweep.report.statistics import (
     estimate,
     finished,
     groups_of,
+    has_seeds,
     or_infinity,
     ranked,
 )
@@ -127,6 +128,11 @@ def table_of(columns: Iterable[Column], rows: Iterable[Any], key: Callable[[Any]
     return Table(columns, [[column.make(row) for column in columns] for row in rows], list(map(key, rows)))
 
 
+def table_of_study(study: Study) -> Table:
+    """Make a row a configuration if some have several seeds, else a row a run."""
+    return configuration_table(study) if has_seeds(study) else run_table(study.runs)
+
+
 # --- Configurations.
 
 
@@ -190,7 +196,7 @@ def in_order(study: Study) -> list[Replicates]:
     """Return the configurations in the order of the runs; of many, or if all missed, the soonest or nearest first."""
     groups = groups_of(study)
     if len(groups) > MOST_IN_ORDER or not any(group.reached for group in groups):
-        return ranked(finished(study), groups)
+        return ranked(study)
     return groups
 
 
@@ -356,11 +362,12 @@ def run_table(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> Table:
     def figure(name: str, write: Callable[[Any], str]) -> Callable[[dict[Any, Any]], Cell]:
         return lambda run: Cell("-") if pd.isna(run[name]) else Cell(write(run[name]), value=run[name])
 
+    first_epoch = Column(below, "first_epoch_below_threshold", _first_epoch, below_short)
     columns = [
         Column(_("run"), "run_dir", lambda run: Cell(str(run["run_dir"]), value=run["run_dir"]), _("run")),
         *(Column(titles[name][0], name, of(name), titles[name][1]) for name in fixed),
         Column(_("s/epoch"), "seconds_per_epoch", _seconds_per_epoch, _("s/epoch")),
-        Column(below, "first_epoch_below_threshold", _first_epoch, below_short),
+        *([] if runs["loss_threshold"].isna().all() else [first_epoch]),
         Column(_("{noun} to it", noun=noun), "examples_to_goal", figure("examples_to_goal", rounded), noun),
         Column(_("final loss"), "final_loss", figure("final_loss", lambda loss: cell(loss, ".4f")), _("loss")),
         Column(_("test accuracy"), "test_accuracy", figure("test_accuracy", lambda of: cell(of, ".2%")), _("test")),
@@ -397,7 +404,7 @@ def _first_epoch(run: dict[Any, Any]) -> Cell:
     """Write the epoch, or that it was not reached, which is not the same as no figure at all."""
     if not pd.isna(epoch := run["first_epoch_below_threshold"]):
         return Cell(str(epoch), value=epoch)
-    if pd.isna(run["epochs"]) or run["epochs"] == 0:
+    if pd.isna(run["loss_threshold"]) or pd.isna(run["epochs"]) or run["epochs"] == 0:
         return Cell("-")
     missed = _("not reached in {epochs}", epochs=counted(run["epochs"], "epoch"))
     return Cell(missed, short=f">{run['epochs']}" if is_miss(run) else "-")
@@ -406,9 +413,8 @@ def _first_epoch(run: dict[Any, Any]) -> Cell:
 def is_miss(run: dict[Any, Any]) -> bool:
     """Return whether a run was trained to its end and did not get below the threshold."""
     has_ended = run["status"] in {status.value for status in Status if status.has_ended}
-    return (
-        has_ended and pd.isna(run["first_epoch_below_threshold"]) and not pd.isna(run["epochs"]) and run["epochs"] > 0
-    )
+    could_miss = not pd.isna(run["loss_threshold"]) and not pd.isna(run["epochs"]) and run["epochs"] > 0
+    return has_ended and could_miss and pd.isna(run["first_epoch_below_threshold"])
 
 
 def _outcome(run: dict[Any, Any]) -> Cell:
@@ -490,13 +496,13 @@ def _notes(runs: Sequence[dict[Any, Any]]) -> Iterator[str]:
         yield f"{listed(names)}: {words}"
 
 
-def configurations_for_terminal(study: Study) -> ForTerminal:
-    """Make two rows for every configuration of several seeds: the medians, and their intervals."""
-    groups, notes = groups_of(study), []
+def for_terminal(study: Study) -> ForTerminal:
+    """Make two rows for every configuration of several seeds, the medians and their intervals, else a row a run."""
+    if not has_seeds(study):
+        return runs_for_terminal(study.runs)
+    groups, notes = groups_of(study), [_("second lines: the interval that contains the median, see the page")]
     if any(math.isinf(group.epochs_to_threshold.high) for group in groups):
-        notes.append(_(">30: not reached in 30 epochs, and so on"))
-    if any(group.runs > 1 for group in groups):
-        notes.append(_("second lines: the interval that contains the median, see the page"))
+        notes.insert(0, _(">30: not reached in 30 epochs, and so on"))
     optional = ["iterations_to_goal", "test_accuracy", "final_loss", "seconds_per_epoch", "reached", "seconds_to_goal"]
     # The name of a configuration has what tells it apart.
     return _for_terminal(configuration_table(study), notes, optional, telling_apart(study.runs))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -32,23 +31,15 @@ OF_A_RUN = {
 }
 
 
-@dataclass(frozen=True)
-class Caution:
-    """A sentence for one kind of thing that went wrong; does it bear on what the verdict says?"""
-
-    text: str
-    bears_on_verdict: bool = False
-
-    def __str__(self) -> str:
-        return self.text
-
-
-def warnings(study: Study) -> list[Caution]:
-    """Return a sentence for every kind of thing that went wrong in a sweep or that limits what its figures show."""
+def cautions(study: Study) -> list[str]:
+    """Return a sentence for every kind of thing that bears on what the verdict says, to stand beside it."""
     seeds = filter(None, [seeds_so_far(study)])
-    bearing = (*seeds, *_timing(study), *_machines(study), *_data(study), *_dead_at_the_goal(study), *_unknown(study))
-    rest = (*_of_runs(study), *_not_started(study), *on_predictions(study), *_mixtures(study))
-    return [*(Caution(text, bears_on_verdict=True) for text in bearing), *map(Caution, rest)]
+    return [*seeds, *_timing(study), *_machines(study), *_data(study), *_dead_at_the_goal(study), *_unknown(study)]
+
+
+def warnings(study: Study) -> list[str]:
+    """Return a sentence for every other thing that went wrong in a sweep or that limits what its figures show."""
+    return [*_of_runs(study), *_not_started(study), *_on_predictions(study), *_mixtures(study)]
 
 
 # --- What bears on the verdict.
@@ -128,12 +119,11 @@ def _data(study: Study) -> Iterator[str]:
 
 
 def _dead_at_the_goal(study: Study) -> Iterator[str]:
-    groups = groups_of(study)
-    order = ranked(finished(study), groups) if groups and not study.goal.problem else []
-    if order and order[0].reached and order[0].dead:
+    best = next(iter(ranked(study)), None)
+    if best and best.dead and not study.goal.problem:
         yield _(
             "{best}: in {share} of its runs that passed {goal}, a class is never predicted.",
-            best=capitalized(order[0].configuration), share=share(order[0].dead, order[0].reached), goal=study.goal,
+            best=capitalized(best.configuration), share=share(best.dead, best.reached), goal=study.goal,
         )  # fmt: skip
 
 
@@ -215,7 +205,7 @@ def _mixtures(study: Study) -> Iterator[str]:
 # --- Predictions: which classes runs never predict, and whether their loss stands still.
 
 
-def never_predicted(predictions: pd.Series, classes: int | None = None) -> list[str]:
+def _never_predicted(predictions: pd.Series, classes: int | None = None) -> list[str]:
     """Return the classes that a run never predicts; `predictions` has the number of predictions of every class.
 
     A network may have more outputs than its data has `classes`: none of the others is missing.
@@ -232,11 +222,11 @@ def is_flat(losses: Sequence[float]) -> bool:
     return max(last) - min(last) < FLAT * min(last)
 
 
-def on_predictions(study: Study) -> Iterator[str]:
+def _on_predictions(study: Study) -> Iterator[str]:
     """Yield one sentence for all runs whose loss is on a plateau, and one for those whose loss still falls."""
     epochs = study.history.groupby("run_dir")["loss_mean"].apply(list).to_dict()
     never = {
-        str(name): never_predicted(counts.dropna(), _classes(study.records[str(name)]))
+        str(name): _never_predicted(counts.dropna(), _classes(study.records[str(name)]))
         for name, counts in study.predictions.iterrows()
     }
     kinds = _by((is_flat(epochs.get(name, [])), name) for name, classes in never.items() if classes)

@@ -145,7 +145,7 @@ def test_the_noise_scale_is_drawn_beside_the_critical_batch_size(folder, tables)
     assert list(of_kind(tables["noise"], "seed")["noise_scale"]) == [10, 100, 1000]
     study = load_study(folder)
     (figure,) = (each for each in critical_figures(study, study.critical) if each.name == "critical-noise")
-    assert "B_crit, train error < 0.1" in figure.svg().replace("&lt;", "<")
+    assert "train error < 0.1" in figure.svg().replace("&lt;", "<")
 
 
 def test_curves_follow_the_fit_and_the_costs(tables):

@@ -10,11 +10,10 @@ import pytest
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.report.figures import figures, losses_of
 from digits_sweep.report.layout import layout_of
-from digits_sweep.report.lines import spread
 from digits_sweep.report.page import page
 from digits_sweep.report.side_by_side import combine, with_sweep_names
 from digits_sweep.report.study import loss_floor
-from digits_sweep.report.vega import HEIGHT, MIME
+from digits_sweep.report.vega import HEIGHT, MIME, spread
 from digits_sweep.report.words import in_language
 from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
@@ -199,12 +198,19 @@ def test_the_share_of_runs_that_reached_the_threshold_never_counts_a_miss_or_an_
 
 
 def test_an_epoch_is_never_divided_by_ticks_and_one_of_them_is_a_point(tmp_path):
-    (losses,) = (figure for figure in figures(one_epoch(tmp_path)) if figure.name == "loss-epoch")
+    (losses,) = (figure for figure in figures(one_epoch(tmp_path / "one")) if figure.name == "loss-epoch")
     assert (losses.table["kind"] == "point").sum() == 2
-    labels = re.findall(r'y="?[^>]*>([\d.]+)</text>', losses.svg())
-    assert "1.5" not in [label for label in labels if label != "1.5"]
-    axis = losses.spec["layer"][0]["encoding"]["x"]["axis"]
-    assert (axis["tickMinStep"], axis["format"]) == (1, "d")
+    for seed, epoch in enumerate((2, 3)):
+        add_run(tmp_path / "two", f"{seed}", losses_reaching(epoch, 3), seed=seed)
+    drawn = {figure.name: figure.svg() for figure in figures(finished(tmp_path / "two"))}
+    assert re.findall(r">([\d.]+)</text>", drawn["epochs"]) == ["20", "2", "3"]
+    assert re.findall(r">([\d.]+)</text>", drawn["loss-epoch"])[:3] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(("kind", "is_drawn"), [(few, True), (one, False)])
+def test_a_caption_explains_a_line_only_where_there_is_one(tmp_path, kind, is_drawn):
+    (figure,) = (figure for figure in figures(kind(tmp_path)) if figure.name == "iterations")
+    assert ("Dotted" in figure.caption) == (figure.table["kind"] == "perfect").any() == is_drawn
 
 
 def test_an_axis_of_one_value_has_numbers_and_none_is_0k(tmp_path):

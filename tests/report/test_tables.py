@@ -1,8 +1,10 @@
 """The tables: what every one of them shows, and which settings have a column of their own."""
 
+import math
+
 import pytest
 
-from digits_sweep.report.tables import as_markdown, configuration_table, run_table
+from digits_sweep.report.tables import as_markdown, configuration_table, run_table, runs_for_terminal
 from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -143,6 +145,15 @@ def test_of_many_configurations_and_if_none_arrived_the_best_comes_first(tmp_pat
     for size, loss in ((100, 1.9), (20, 1.7), (5, 1.8)):
         add_run(tmp_path / "none", f"{size}", [loss], batch_size=size)
     assert [row["batch size"] for row in of_configurations(finished(tmp_path / "none"))] == ["20", "5", "100"]
+
+
+def test_a_run_without_a_threshold_did_not_miss_it(tmp_path):
+    add_run(tmp_path, "a", losses_reaching(None))
+    runs = finished(tmp_path).runs
+    assert "first_epoch_below_threshold" in run_table(runs).names
+    without = runs.assign(loss_threshold=math.nan)
+    assert "first_epoch_below_threshold" not in run_table(without).names
+    assert not runs_for_terminal(without).notes
 
 
 def test_markdown_is_aligned_and_escaped():

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from digits_sweep.report.__main__ import main
-from digits_sweep.report.tables import configurations_for_terminal, runs_for_terminal
+from digits_sweep.report.tables import for_terminal, runs_for_terminal
 from digits_sweep.shell import Screen, print_table, without_room
 from tests.many import sweep_of
 from tests.studies import add_run, finished, losses_reaching
@@ -101,7 +101,7 @@ def test_several_seeds_are_medians_with_their_interval_below(tmp_path):
     for seed, epoch in enumerate((2, 3, None)):
         add_run(tmp_path, f"{seed}", losses_reaching(epoch), seed=seed)
     study = finished(tmp_path)
-    table = configurations_for_terminal(study)
+    table = for_terminal(study)
     cells = [dict(zip(table.header, row, strict=True)) for row in table.rows]
     assert [row["digits"] for row in cells] == ["180,000", ">120,000"]
     assert [row["epoch<1.6"] for row in cells] == ["3", "2->10"]
