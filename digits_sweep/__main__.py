@@ -1,12 +1,10 @@
 """The command: `python -m digits_sweep`."""
 
 import argparse
-import os
 import sys
 from contextlib import redirect_stdout
 from typing import IO, Any, cast
 
-from digits_sweep.errors import InvalidConfig
 from digits_sweep.shell import Screen, Tolerant, entry_point, stoppable, write_line
 
 # What Hydra answers by itself.
@@ -18,9 +16,9 @@ def main(arguments: list[str]) -> int:
     """Answer a question about the program, or run what the command line asks for; return the exit code."""
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     if flags & {"--help", "-h"}:
-        from digits_sweep.config.command_line import help_text
+        from digits_sweep.config.command_line import help_text, leave_unusable_folder
 
-        _leave_unusable_folder()
+        leave_unusable_folder()
         write_line(help_text([argument for argument in arguments if argument not in ("--help", "-h")]))
     elif flags & set(QUESTIONS):
         _ask_hydra(arguments)
@@ -34,9 +32,10 @@ def main(arguments: list[str]) -> int:
 def _ask_hydra(arguments: list[str]) -> None:
     import hydra
 
+    from digits_sweep.config.command_line import leave_unusable_folder
     from digits_sweep.config.compose import CONF
 
-    _leave_unusable_folder()
+    leave_unusable_folder()
     before, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
         # Hydra itself would fail at an output that cannot be written.
@@ -44,17 +43,6 @@ def _ask_hydra(arguments: list[str]) -> None:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_answered_by_hydra)()
     finally:
         sys.argv = before
-
-
-def _leave_unusable_folder() -> None:
-    """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
-    from digits_sweep.config.command_line import check_working_folder
-    from digits_sweep.config.compose import CONF
-
-    try:
-        check_working_folder()
-    except InvalidConfig:
-        os.chdir(CONF)
 
 
 def _answered_by_hydra(composed: Any) -> None:

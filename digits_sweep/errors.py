@@ -16,14 +16,8 @@ DigitsSweepError
 └── EngineRefused
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class DigitsSweepError(Exception):
@@ -99,8 +93,6 @@ def not_installed(name: str, extra: str) -> str:
 
 # Control characters except the end of a line, marks that turn the direction of writing, and halves of characters.
 _CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-# What makes a spreadsheet read a cell as a formula: these in front, in a spreadsheet that splits at semicolons too.
-_FORMULA = re.compile("(^|[;|\n])(?=[=+\\-@\uff0b\uff0d\uff1d\uff20])")
 # The most lines of one kind that a message has.
 MOST_LINES = 3
 # The most characters of an error that a line quotes, and that a record keeps with its traceback.
@@ -133,20 +125,3 @@ def shortened(text: str, most: int) -> str:
     """Return `text`, of a longer one its beginning and its end: `most` characters, and a mark between them."""
     start = most // 4
     return text if len(text) <= most else f"{text[:start]} [...] {text[start - most :]}"
-
-
-def as_csv(table: pd.DataFrame) -> str:
-    """Return a table as CSV for people.
-
-    No cell is a formula: a text that begins with `=`, `+`, `-` or `@` gets a single quote in front. Control characters
-    are written out. Numbers are as pandas writes them.
-    """
-    harmless = table.rename(columns=_cell)
-    for name, column in harmless.items():
-        if column.dtype.kind not in "biuf":
-            harmless[name] = column.map(_cell, na_action="ignore")
-    return harmless.to_csv(index=False, lineterminator="\n")
-
-
-def _cell(value: object) -> object:
-    return _FORMULA.sub(r"\1'", one_line(value)) if isinstance(value, str) else value

@@ -1,6 +1,7 @@
 """A command line: its flags and overrides, the keys of commands of their own, and what `--help` prints."""
 
 import argparse
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,14 @@ def check_working_folder() -> None:
         raise InvalidConfig("the working folder has been removed; change to another one") from None
     if "${" in working:
         raise InvalidConfig(f"the working folder {working} has ${{ in its name, which Hydra replaces; use another one")
+
+
+def leave_unusable_folder() -> None:
+    """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
+    try:
+        check_working_folder()
+    except InvalidConfig:
+        os.chdir(CONF)
 
 
 Settings = TypeVar("Settings")

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import SequenceMatcher
 from typing import Any, get_args
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from digits_sweep.config.compose import Composer
-from digits_sweep.config.keys import declared
+from digits_sweep.config.keys import closest, declared
 from digits_sweep.config.launchers import SITE_OPTIONS, launcher_called
 from digits_sweep.config.schema import RATES
 from digits_sweep.errors import InvalidConfig, not_installed
@@ -19,8 +18,6 @@ KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true o
 KINDS |= {list[str]: "a list [a,b]", list[float]: "a list of numbers [a,b]", type(None): "null"}
 KINDS[list[int]] = "a list of whole numbers [a,b]"
 KINDS[RATES] = "numbers by optimizer, by batch size in quotes, and by key, as in conf/scaling/lesson.yaml"
-# Below this likeness a suggestion would be a guess.
-LEAST_LIKENESS = 0.6
 
 
 @contextmanager
@@ -99,24 +96,6 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
     kind = known[key].kind
     kinds = [kind] if kind in KINDS else get_args(kind)
     return f"{typed}: must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"
-
-
-def closest(key: str, known: Sequence[str]) -> str | None:
-    """Return the key of `known` that `key` most likely stands for, or None if none is near."""
-    best = max(known, key=lambda other: _likeness(key, other))
-    return best if _likeness(key, best) >= LEAST_LIKENESS else None
-
-
-def _likeness(key: str, other: str) -> float:
-    """Return how near two keys are, 0 to 1: by their last parts, by initials (`learning_rate`, `lr`), as a whole."""
-    group, _, last = key.rpartition(".")
-    other_group, _, other_last = other.rpartition(".")
-    same_group = 0.05 if group and group == other_group else 0.0
-    initials = "".join(word[:1] for word in last.split("_"))
-    if last == other_last or (len(initials) > 1 and initials == other_last):
-        return 0.95 + same_group
-    of_last = SequenceMatcher(None, last, other_last).ratio()
-    return max(0.9 * of_last, 0.95 * SequenceMatcher(None, key, other).ratio()) + same_group
 
 
 def _wrong_group(overrides: Sequence[str], composer: Composer) -> str | None:

@@ -5,8 +5,9 @@ Knows neither Hydra nor OmegaConf.
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from difflib import SequenceMatcher
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -154,6 +155,28 @@ def as_recorded(config: Config, recorded: dict[str, Any]) -> Config:
         elif not holds_for_the_sweep(name):
             content[name] = value
     return config_from(content)
+
+
+# Below this likeness a suggestion would be a guess.
+LEAST_LIKENESS = 0.6
+
+
+def closest(key: str, known: Iterable[str]) -> str | None:
+    """Return the key of `known` that `key` most likely stands for, or None if none is near."""
+    best = max(known, key=lambda other: _likeness(key, other))
+    return best if _likeness(key, best) >= LEAST_LIKENESS else None
+
+
+def _likeness(key: str, other: str) -> float:
+    """Return how near two keys are, 0 to 1: by their last parts, by initials (`learning_rate`, `lr`), as a whole."""
+    group, _, last = key.rpartition(".")
+    other_group, _, other_last = other.rpartition(".")
+    same_group = 0.05 if group and group == other_group else 0.0
+    initials = "".join(word[:1] for word in last.split("_"))
+    if last == other_last or (len(initials) > 1 and initials == other_last):
+        return 0.95 + same_group
+    of_last = SequenceMatcher(None, last, other_last).ratio()
+    return max(0.9 * of_last, 0.95 * SequenceMatcher(None, key, other).ratio()) + same_group
 
 
 # Keys of `optimizer` in sweeps that were recorded before there was a group `scaling`.

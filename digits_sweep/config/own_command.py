@@ -10,12 +10,11 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from difflib import get_close_matches
 from pathlib import Path, PurePath
 from string import Formatter
 from typing import Any
 
-from digits_sweep.config.keys import changes_results, flat
+from digits_sweep.config.keys import changes_results, closest, flat
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import key_of, quoted, to_text
 
@@ -85,8 +84,8 @@ def command_mistakes(config: Config) -> Iterator[str]:
         return
     for key in keys:
         if key not in known:
-            near = get_close_matches(key, known, n=1)
-            right = f"did you mean {{{near[0]}}}" if near else "name a key, such as {data.batch_size}"
+            near = closest(key, known)
+            right = f"did you mean {{{near}}}" if near else "name a key, such as {data.batch_size}"
             yield f"{shown}: {{{key}}} is no key of this run; {right}, or write {{{{ and }}}} for braces"
     if text := _read_by_a_shell(words):
         yield (

@@ -14,8 +14,7 @@ from typing import Any, cast, get_args, get_origin
 from torch import nn
 
 from digits_sweep.config.compose import CONF
-from digits_sweep.config.hydra_errors import closest
-from digits_sweep.config.keys import declared, holds_for_the_sweep
+from digits_sweep.config.keys import closest, declared, holds_for_the_sweep
 from digits_sweep.config.own_code import GROUPS, name_object
 from digits_sweep.config.text import key_of, quoted, to_text
 from digits_sweep.errors import InvalidConfig

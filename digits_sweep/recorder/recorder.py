@@ -31,11 +31,11 @@ from digits_sweep.recorder.arguments import (
     shown,
 )
 from digits_sweep.recorder.gradients import TwoBatches
-from digits_sweep.recorder.of_a_sweep import due, refuse_otherwise, run_of_a_sweep
 from digits_sweep.recorder.steps import Steps
+from digits_sweep.recorder.sweep import add_run, due, publish, refuse_otherwise, run_of_a_sweep
 from digits_sweep.results.columns import LIMITS, OWN_LOOP
 from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.files import LINK, OLD_SECONDS, check_plain, make_folder, remove_leftovers
+from digits_sweep.results.files import LINK, check_plain, make_folder, remove_leftovers
 from digits_sweep.results.hint import divides_by_the_root
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import window_of
@@ -53,16 +53,6 @@ from digits_sweep.results.record import (
     read_record,
     write_record,
 )
-from digits_sweep.results.sweep import (
-    MANIFEST_FILE,
-    Manifest,
-    RecordedSweep,
-    new_manifest,
-    next_counter,
-    publish_summary,
-    read_manifest,
-    write_manifest,
-)
 from digits_sweep.results.targets import all_reached
 from digits_sweep.results.writing import RunWriter, read_committed
 from digits_sweep.training.device import PeakMemory, is_out_of_memory
@@ -76,47 +66,6 @@ ANOTHER = "another run has another seed= or other settings="
 _recorded_here: set[Path] = set()
 # The measures that evaluations.csv has a column for.
 OF_EVALUATIONS = (*LOSSES, *ERRORS, "classes_never_predicted")
-
-
-def add_run(sweep_dir: Path, record: Record) -> None:
-    """Write a run into `sweep.json`, which is made if there is none, and its number, from 0, into its record.
-
-    Raises `CannotRecord` if the folder is a sweep of this program's own, OSError if it cannot be written.
-    """
-    make_folder(sweep_dir)
-    with _held(sweep_dir):
-        # What a killed process left: nobody else writes here meanwhile.
-        remove_leftovers(sweep_dir)
-        remove_leftovers(_outputs(sweep_dir), OLD_SECONDS)
-        manifest, folder = _manifest(sweep_dir), str(record.folder)
-        if manifest.command or manifest.datasets:
-            raise CannotRecord(f"{sweep_dir}: a sweep of python -m digits_sweep; choose another folder")
-        if folder not in manifest.runs:
-            manifest = replace(manifest, runs=[*manifest.runs, folder])
-            write_manifest(sweep_dir, manifest)
-        record.number = manifest.runs.index(folder)
-
-
-def publish(sweep_dir: Path) -> None:
-    """Rebuild `summary.csv` and `targets.csv` of the sweep, and of its outputs folder if it is the newest there."""
-    with _held(sweep_dir):
-        publish_summary(RecordedSweep(sweep_dir), _outputs(sweep_dir))
-
-
-def _outputs(sweep_dir: Path) -> Path:
-    return sweep_dir.absolute().parent.parent
-
-
-@contextmanager
-def _held(sweep_dir: Path) -> Iterator[None]:
-    with only_writer(sweep_dir, waits=lambda line: None):
-        yield
-
-
-def _manifest(sweep_dir: Path) -> Manifest:
-    if (sweep_dir / MANIFEST_FILE).exists():
-        return read_manifest(sweep_dir)
-    return new_manifest(next_counter(_outputs(sweep_dir)))
 
 
 def _has_ended(run_dir: Path) -> bool:

@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from digits_sweep.errors import NewerFormat, UnreadableRecord, escape_controls, reason_of
+from digits_sweep.errors import NewerFormat, UnreadableRecord, escape_controls, one_line, reason_of
 from digits_sweep.results import changes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Content = TypeVar("Content")
 
@@ -35,6 +38,8 @@ LAST_BYTES = 10_000
 OLD_SECONDS = 3_600
 KINDS = {stat.S_IFDIR: "folder", stat.S_IFLNK: "symbolic link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 LINK = "a symbolic link, which is not followed"
+# What makes a spreadsheet read a cell as a formula: these in front, in a spreadsheet that splits at semicolons too.
+_FORMULA = re.compile("(^|[;|\n])(?=[=+\\-@\uff0b\uff0d\uff1d\uff20])")
 
 
 def make_folder(folder: Path) -> None:
@@ -71,6 +76,28 @@ def replace_file(
         raise
     if durable and flushes_folder:
         changes.flush_folder(path.parent)
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Replace `path` by a table as CSV for people. Raises OSError if it cannot be written."""
+    replace_file(path, as_csv(table))
+
+
+def as_csv(table: "pd.DataFrame") -> str:
+    """Return a table as CSV for people.
+
+    No cell is a formula: a text that begins with `=`, `+`, `-` or `@` gets a single quote in front. Control characters
+    are written out. Numbers are as pandas writes them.
+    """
+    harmless = table.rename(columns=_cell)
+    for name, column in harmless.items():
+        if column.dtype.kind not in "biuf":
+            harmless[name] = column.map(_cell, na_action="ignore")
+    return harmless.to_csv(index=False, lineterminator="\n")
+
+
+def _cell(value: object) -> object:
+    return _FORMULA.sub(r"\1'", one_line(value)) if isinstance(value, str) else value
 
 
 def previous(path: Path) -> Path:

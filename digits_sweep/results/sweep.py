@@ -17,7 +17,7 @@ import pandas as pd
 
 from digits_sweep.config.keys import SETTING, results_of, value_of, with_moved_keys
 from digits_sweep.config.text import expand_home, safe_name
-from digits_sweep.errors import InvalidConfig, UnreadableRecord, as_csv, reason_of
+from digits_sweep.errors import InvalidConfig, UnreadableRecord, reason_of
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
     MANIFEST_BYTES,
@@ -30,6 +30,7 @@ from digits_sweep.results.files import (
     read_json,
     replace_file,
     run_folders,
+    write_table,
 )
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
@@ -45,7 +46,7 @@ from digits_sweep.results.record import (
     Status,
 )
 from digits_sweep.results.run import RecordedRun, read_run
-from digits_sweep.results.targets import DIRECTIONS, TargetRow, targets_of, unknown_targets, write_targets
+from digits_sweep.results.targets import DIRECTIONS, TARGETS_FILE, TargetRow, targets_of, targets_table, unknown_targets
 
 MANIFEST_FILE = "sweep.json"
 # How much memory the runs of a sweep may take in all: a million rows. Parsed, a record takes some four times its file.
@@ -393,14 +394,14 @@ def publish_summary(sweep: RecordedSweep, outputs: Path) -> bool:
     written.
     """
     table = table_of(sweep)
-    _write(sweep.folder / "summary.csv", table)
+    write_table(sweep.folder / "summary.csv", table)
     if targets := list(targets_in(sweep)):
-        write_targets(sweep.folder, targets)
+        write_table(sweep.folder / TARGETS_FILE, targets_table(targets))
     sweeps = sweeps_in(outputs)
     if not sweeps or sweeps[-1].resolve() != sweep.folder.resolve():
         return False
     folders = pd.array([_relative(sweep.folder / name, outputs) for name in table["run_dir"]], dtype="string")
-    _write(outputs / "summary.csv", table.assign(run_dir=folders))
+    write_table(outputs / "summary.csv", table.assign(run_dir=folders))
     return True
 
 
@@ -439,10 +440,6 @@ def _targets_of(record: Record) -> tuple[dict[str, list[float]], dict[str, str]]
 def _are_thresholds(values: Any) -> bool:
     numbers = isinstance(values, list) and all(type(each) in (int, float) for each in values)
     return numbers and all(map(math.isfinite, values))
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    replace_file(path, as_csv(table))
 
 
 def _relative(folder: Path, start: Path) -> str:

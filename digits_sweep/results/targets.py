@@ -4,13 +4,10 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from digits_sweep.errors import as_csv
-from digits_sweep.results.files import replace_file
 from digits_sweep.results.record import EvaluationRow, MeasureRow
 
 TARGETS_FILE = "targets.csv"
@@ -216,8 +213,3 @@ def targets_table(rows: Sequence[TargetRow]) -> pd.DataFrame:
 # The pandas types of a table's columns.
 DTYPES: dict[Any, str] = {str: "string", bool | None: "boolean", float: "Float64"}
 DTYPES |= {float | None: "Float64", int | None: "Int64"}
-
-
-def write_targets(folder: Path, rows: Sequence[TargetRow]) -> None:
-    """Replace `targets.csv` in `folder`. Raises OSError if it cannot be written."""
-    replace_file(folder / TARGETS_FILE, as_csv(targets_table(rows)))

@@ -1,13 +1,16 @@
 """The command that measures what a step takes on this machine, for `critical.cost` of a study anywhere."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from digits_sweep.config.schema import config_from
+from digits_sweep.config.schema import Config, config_from
+from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import for_run, make_ready
 from digits_sweep.errors import InvalidConfig, UnreadableRecord
 from digits_sweep.report.critical import goal_of
@@ -23,9 +26,11 @@ from digits_sweep.search.settings import CriticalConfig, Request, read_critical
 from digits_sweep.shell import Screen, write_line
 from digits_sweep.sweep import preflight
 from digits_sweep.sweep.fitting import fitted
-from digits_sweep.training.cost import SECONDS, measured_steps
-from digits_sweep.training.device import flush_denormals_from_now_on, resolve_device
+from digits_sweep.training.building import build_engine
+from digits_sweep.training.device import flush_denormals_from_now_on, random_numbers_kept, resolve_device
+from digits_sweep.training.epochs import epoch_order
 from digits_sweep.training.fits import Largest, largest_batch
+from digits_sweep.training.stopwatch import Stopwatch
 
 # Those of a study, and some between them.
 BATCH_SIZES = "5,20,50,100,300,1000,2000,4000"
@@ -37,6 +42,8 @@ Type the network, the data and the optimizer of the study as there, such as mode
   python -m digits_sweep.critical_batch_size resume=latest critical.cost=cost.json critical.price=2.5"""
 # The quartiles of a quiet machine lie closer together.
 NOISY = 1.1
+# Seconds of a whole measurement; rounds that there are at least, and at most.
+SECONDS, LEAST_ROUNDS, ROUNDS = 20.0, 3, 10
 
 
 def run_cost(about: str, arguments: Sequence[str]) -> None:
@@ -57,7 +64,7 @@ def run_cost(about: str, arguments: Sequence[str]) -> None:
     if note:
         screen.say(f"WARNING: {note}")
     screen.say(f"{len(configs)} batch sizes in turns, about {SECONDS:.0f} s: let nothing else run meanwhile")
-    steps = measured_steps(configs, for_run(digits, first), SECONDS)
+    steps = measured_steps(configs, for_run(digits, first))
     largest = largest_batch(first, for_run(digits, first), steps[-1].engine, steps[-1].num_threads)
     cost = MachineCost(
         machine=_machine(first.device), torch_version=torch.__version__, network=network_of(first), steps=steps,
@@ -125,6 +132,43 @@ def _fits(largest: Largest | None) -> str:
     if largest.is_everything:
         return f"all {largest.batch_size:,} examples fit in a batch"
     return f"largest that fits {'' if largest.is_tried else 'about '}{largest.batch_size:,}"
+
+
+def measured_steps(configs: Mapping[int, Config], digits: Digits) -> list[StepCost]:
+    """Train some steps of every configuration and return what a step takes; `configs` are by batch size.
+
+    They take turns, so that other load falls on all batch sizes alike, for about `SECONDS`, or three rounds if these
+    take longer. A turn is at most an epoch. Nothing that is trained is kept. Raises what `build_engine` raises.
+    """
+    count, started, taken = len(digits.train_labels), time.perf_counter(), {size: list[float]() for size in configs}
+    built = {size: build_engine(config, digits) for size, config in configs.items()}
+    orders = {size: epoch_order(config.seed, 1, count) for size, config in configs.items()}
+    steps = dict.fromkeys(configs, 1)
+
+    def turn(size: int) -> float:
+        built[size].configure_threads()
+        stopwatch = Stopwatch(built[size].device)
+        with stopwatch.running():
+            built[size].engine.train(orders[size][: steps[size] * size])
+        return stopwatch.seconds / steps[size]
+
+    with random_numbers_kept(resolve_device(next(iter(configs.values())).device)):
+        for size in configs:
+            # The first step also allocates, or compiles.
+            turn(size)
+            in_a_turn = int(SECONDS / len(configs) / (ROUNDS + 1) / max(turn(size), 1e-9))
+            steps[size] = max(1, min(count // size, in_a_turn))
+        rounds = 0
+        while rounds < LEAST_ROUNDS or (rounds < ROUNDS and time.perf_counter() - started < SECONDS):
+            for size in configs:
+                taken[size].append(turn(size))
+            rounds += 1
+    rows = []
+    for size, each in taken.items():
+        low, middle, high = map(float, np.percentile(each, [25, 50, 75]))
+        engine, threads = built[size].name, built[size].num_threads
+        rows.append(StepCost(batch_size=size, seconds=middle, low=low, high=high, engine=engine, num_threads=threads))
+    return rows
 
 
 def _machine(device: str) -> str:

@@ -11,7 +11,7 @@ from digits_sweep.config.keys import checked, flat, results_of
 from digits_sweep.config.plan import PlannedRun, plan
 from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
 from digits_sweep.config.text import as_override, key_of, to_text
-from digits_sweep.errors import CannotResume, CannotSearch, InvalidConfig, UnreadableRecord, as_csv
+from digits_sweep.errors import CannotResume, CannotSearch, InvalidConfig, UnreadableRecord
 from digits_sweep.report.critical import branch_sentence, branches_of, details, headline
 from digits_sweep.report.page import write_page
 from digits_sweep.report.study import load_study
@@ -30,7 +30,7 @@ from digits_sweep.results.critical import (
     write_answers,
     write_study,
 )
-from digits_sweep.results.files import replace_file
+from digits_sweep.results.files import write_table
 from digits_sweep.search.answers import (
     answers,
     check_of,
@@ -165,11 +165,11 @@ class Critical:
 
         def write_tuning(results: Mapping[Key, Sequence[Outcome]]) -> None:
             table = tuning_table(self.grid.sizes(results), goals, self.request.planned.settings.seed)
-            replace_file(folder / TUNING, as_csv(table))
+            write_table(folder / TUNING, table)
 
         sizes = self.grid.sizes(study.search(self.grid, write_tuning))
         steps = steps_table(sizes, goals)
-        replace_file(folder / STEPS, as_csv(steps))
+        write_table(folder / STEPS, steps)
         for goal in goals:
             study.screen.table(*shown(goal, steps, self.study.is_quick))
         checked_answers = self._answers(study, sizes)
@@ -318,7 +318,7 @@ class Critical:
         start = self.grid.run(smallest.batch_size, Trial(winner, settings.seeds))
         study.screen.say(f"branches of {start.folder}, {settings.branch_examples:,} examples each")
         table = branches(study, start, max(sizes), settings)
-        replace_file(study.folder / BRANCHES, as_csv(table))
+        write_table(study.folder / BRANCHES, table)
         model = start.config.model
         floor = softmax_floor(model.num_classes) if model.head == "softmax" and model.num_classes else 0.0
         if summary := branches_of(table, floor):

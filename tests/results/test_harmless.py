@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.errors import InvalidConfig, as_csv, escape_controls, one_line
+from digits_sweep.errors import InvalidConfig, escape_controls, one_line
+from digits_sweep.results.files import as_csv
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
 

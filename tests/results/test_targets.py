@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from digits_sweep.results.files import write_table
 from digits_sweep.results.record import EvaluationRow
-from digits_sweep.results.targets import Crossing, Point, all_reached, crossing, targets_of, write_targets
+from digits_sweep.results.targets import TARGETS_FILE, Crossing, Point, all_reached, crossing, targets_of, targets_table
 
 # Inside these, values and thresholds differ enough for their logarithms to differ too.
 VALUES = st.floats(0.01, 3)
@@ -160,7 +161,7 @@ def test_a_run_may_stop_when_all_its_targets_are_reached():
 
 
 def test_targets_are_a_table_in_which_what_is_missing_is_empty(tmp_path):
-    write_targets(tmp_path, [*targets_of("run", TARGETS, RUN)])
+    write_table(tmp_path / TARGETS_FILE, targets_table([*targets_of("run", TARGETS, RUN)]))
     text = (tmp_path / "targets.csv").read_text()
     assert text.splitlines()[0] == (
         "run_dir,target,threshold,reached,iterations,examples,seconds,iterations_before,iterations_at,examples_before,"
@@ -171,7 +172,7 @@ def test_targets_are_a_table_in_which_what_is_missing_is_empty(tmp_path):
 
 
 def test_without_a_target_the_table_has_its_columns(tmp_path):
-    write_targets(tmp_path, [])
+    write_table(tmp_path / TARGETS_FILE, targets_table([]))
     assert pd.read_csv(tmp_path / "targets.csv").columns[-1] == "direction"
 
 

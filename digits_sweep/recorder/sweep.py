@@ -1,7 +1,11 @@
-"""A run that `python -m digits_sweep command=...` has started: which one it is, what it may be, and where it ends."""
+"""The sweep of a run: one in a folder that several programs record in, or one that has started this program.
+
+The former is this program's to write. The latter says which run it is, what it may be, and where it ends.
+"""
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +15,56 @@ from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotRecord
 from digits_sweep.recorder.arguments import plain
 from digits_sweep.results.columns import COLUMNS
+from digits_sweep.results.files import OLD_SECONDS, make_folder, remove_leftovers
+from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import Record, read_record
+from digits_sweep.results.sweep import (
+    MANIFEST_FILE,
+    Manifest,
+    RecordedSweep,
+    new_manifest,
+    next_counter,
+    publish_summary,
+    read_manifest,
+    write_manifest,
+)
 from digits_sweep.training.schedule import Schedule
+
+
+def add_run(sweep_dir: Path, record: Record) -> None:
+    """Write a run into `sweep.json`, which is made if there is none, and its number, from 0, into its record.
+
+    Raises `CannotRecord` if the folder is a sweep of this program's own, OSError if it cannot be written.
+    """
+    make_folder(sweep_dir)
+    with only_writer(sweep_dir, waits=lambda line: None):
+        # What a killed process left: nobody else writes here meanwhile.
+        remove_leftovers(sweep_dir)
+        remove_leftovers(_outputs(sweep_dir), OLD_SECONDS)
+        manifest, folder = _manifest(sweep_dir), str(record.folder)
+        if manifest.command or manifest.datasets:
+            raise CannotRecord(f"{sweep_dir}: a sweep of python -m digits_sweep; choose another folder")
+        if folder not in manifest.runs:
+            manifest = replace(manifest, runs=[*manifest.runs, folder])
+            write_manifest(sweep_dir, manifest)
+        record.number = manifest.runs.index(folder)
+
+
+def publish(sweep_dir: Path) -> None:
+    """Rebuild `summary.csv` and `targets.csv` of the sweep, and of its outputs folder if it is the newest there."""
+    with only_writer(sweep_dir, waits=lambda line: None):
+        publish_summary(RecordedSweep(sweep_dir), _outputs(sweep_dir))
+
+
+def _outputs(sweep_dir: Path) -> Path:
+    return sweep_dir.absolute().parent.parent
+
+
+def _manifest(sweep_dir: Path) -> Manifest:
+    if (sweep_dir / MANIFEST_FILE).exists():
+        return read_manifest(sweep_dir)
+    return new_manifest(next_counter(_outputs(sweep_dir)))
+
 
 NO_FOLDER = (
     "Recorder() without a folder: name one, such as outputs/sweeps/mine, or let a sweep start this program: "
