@@ -62,14 +62,16 @@ def understood(returned: Any, data: OwnDataConfig, report: Report) -> Digits:
     Inputs are uint8, float32 or, if they are other whole numbers, int64; labels are int64 or float32. The notes of the
     data set say what was converted. Raises `InvalidConfig` with one line.
     """
-    target, split = str(data.target), False
+    target = str(data.target)
+    notes: list[str] = []
     sets = _sets(target, returned)
     parts = [
         read_part(target, part, content, report) for part, content in zip(("training", "test"), sets, strict=False)
     ]
     labels = joint_labels(target, [part.labels for part in parts])
     if len(parts) == 1:
-        split = True
+        how = ", by class," if _are_classes(labels.train) else ", drawn,"
+        notes = [f"one set: {data.test_fraction:.0%} of it{how} are the test set"]
         parts, labels = _split(target, parts[0], labels, data.test_fraction)
     train, test = parts
     if train.inputs.shape[1:] != test.inputs.shape[1:]:
@@ -83,7 +85,6 @@ def understood(returned: Any, data: OwnDataConfig, report: Report) -> Digits:
     # The same bytes may be other images.
     layout = [(str(tensor.dtype), tuple(tensor.shape)) for tensor in tensors]
     digest = hashlib.sha256(f"{layout} {digits.digest}".encode()).hexdigest()
-    notes = [f"one set: {data.test_fraction:.0%} of it, by class, are the test set"] if split else []
     notes = list(dict.fromkeys([*notes, *train.notes, *labels.notes]))
     return replace(digits, digest=digest, notes=tuple(notes), class_names=labels.names)
 
@@ -111,10 +112,14 @@ def _sets(target: str, returned: Any) -> list[Any]:
     raise refused(target, f"returns {kind_of(returned)}, {REQUIRED}")
 
 
+def _are_classes(labels: Tensor) -> bool:
+    return labels.dim() == 1 and not labels.is_floating_point()
+
+
 def _split(target: str, part: Part, labels: Labels, share: float) -> tuple[list[Part], Labels]:
-    """Split a set by class into a training and a test set, the same in every process and for every seed of a run."""
+    """Split a set, by class if it has any, the same in every process and for every seed of a run."""
     values, count = labels.train, len(labels.train)
-    by_class = values if values.dim() == 1 and not values.is_floating_point() else torch.zeros(count)
+    by_class = values if _are_classes(values) else torch.zeros(count)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     test = torch.zeros(count, dtype=torch.bool)
     for value in by_class.unique():
