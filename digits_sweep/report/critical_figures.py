@@ -250,7 +250,7 @@ def branch_figure(critical: Critical) -> Iterator[Figure]:
 
 def noise_figure(study: Study, critical: Critical) -> Iterator[Figure]:
     """Yield the gradient noise scale along runs, a color a batch size, and the critical batch size of every goal."""
-    rows = study.evaluations[study.evaluations["run_dir"].isin(trained(study.runs)["run_dir"])]
+    rows = study.evaluations[study.evaluations["run_dir"].isin(trained(study)["run_dir"])]
     measured = rows[np.isfinite(rows["noise_scale"]) & (rows["noise_scale"] > 0) & (rows["examples"] > 0)]
     if measured.empty:
         return

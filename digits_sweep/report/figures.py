@@ -10,12 +10,11 @@ import pandas as pd
 from digits_sweep.report.critical_figures import critical_figures
 from digits_sweep.report.layout import Layout, layout_of
 from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
-from digits_sweep.report.study import Study, costs, labels, loss_floor
+from digits_sweep.report.study import MOST_NAMED, Study, costs, labels, loss_floor
 from digits_sweep.report.tables import other_goals, to_another_goal
 from digits_sweep.report.vega import (
     HEAT,
     INK,
-    MOST_NAMED,
     QUIET,
     SERIES,
     SHAPES,
@@ -52,7 +51,7 @@ def figures(study: Study) -> list[Figure]:
     """Return every figure that a sweep, or several in one, has something for: first the one that shows the verdict."""
     if study.critical:
         return critical_figures(study, study.critical)
-    runs = trained(study.runs)
+    runs = trained(study)
     if runs.empty:
         return []
     layout = layout_of(study)

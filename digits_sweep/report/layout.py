@@ -72,7 +72,7 @@ def factors_of(runs: pd.DataFrame) -> dict[str, dict[str, str]]:
 @lru_cache(maxsize=4)
 def layout_of(study: Study) -> Layout:
     """Return the layout of the runs of a study that trained."""
-    runs = trained(study.runs)
+    runs = trained(study)
     factors = factors_of(runs)
     first = first_runs(runs)
     sizes = first["batch_size"].astype(int)

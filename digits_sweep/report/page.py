@@ -29,9 +29,9 @@ from digits_sweep.report.layout import layout_of
 from digits_sweep.report.sentences import differences, hint_sentences, how_counted, provenance, verdict
 from digits_sweep.report.side_by_side import combine, sweep_labels, with_sweep_names
 from digits_sweep.report.statistics import has_seeds, trained
-from digits_sweep.report.study import Study, first_runs, labels
+from digits_sweep.report.study import MOST_NAMED, Study, first_runs, labels
 from digits_sweep.report.tables import FIXED, comparison_table, configuration_table, run_table
-from digits_sweep.report.vega import MOST_NAMED, Figure, config, plain, printable, shades, template
+from digits_sweep.report.vega import Figure, config, plain, printable, shades, template
 from digits_sweep.report.warnings import cautions, warnings
 from digits_sweep.report.words import _, cell, language
 from digits_sweep.results.cache import cache_file, keep, read_kept
@@ -200,7 +200,7 @@ def _compact(table: pd.DataFrame) -> dict[str, Any]:
 
 def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:
     """Return what can be switched: every configuration if they are few, else batch sizes and the levels of factors."""
-    runs = trained(study.runs)
+    runs = trained(study)
     # The figures of a critical batch size are of goals, not of runs.
     if runs.empty or study.critical:
         return []

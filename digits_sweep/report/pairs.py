@@ -124,10 +124,9 @@ def paired(first: pd.DataFrame, second: pd.DataFrame, column: str) -> Paired | N
 
 def _by_seed(runs: pd.DataFrame, column: str) -> dict[Any, tuple[float, float]]:
     """Return for every seed the least value that the run may have, and the value that it has."""
-    known = runs[runs["seed"].notna() & (runs["reached"].notna() if "reached" in runs else True)]
-    late = known["lateness"].fillna(0).tolist() if "lateness" in known else [0.0] * len(known)
+    known = runs[runs["seed"].notna() & runs["reached"].notna()]
     values: dict[Any, tuple[float, float]] = {}
-    for seed, value, share in zip(known["seed"], or_infinity(known[column]), late, strict=True):
+    for seed, value, share in zip(known["seed"], or_infinity(known[column]), known["lateness"].fillna(0), strict=True):
         values.setdefault(seed, (value * (1 - share) if share else value, value))
     return values
 

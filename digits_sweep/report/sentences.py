@@ -13,6 +13,7 @@ from digits_sweep.report.side_by_side import between_sweeps
 from digits_sweep.report.statistics import Replicates, explained, finished, groups_of, is_timed, ranked, to_goal
 from digits_sweep.report.study import (
     EPOCH_LOSS,
+    MOST_NAMED,
     OF_TRAINING,
     RUNNING_LOSS,
     Study,
@@ -43,8 +44,6 @@ from digits_sweep.results.record import Environment, Status
 
 # A verdict is read in one glance.
 MOST_WORDS = 40
-# Of more configurations only the best is named.
-MOST_NAMED = 6
 MORE_SEEDS = "seed=0,1,2,3,4,5"
 # One run each: what came within this factor of the best is called near. A setting that explains less is not named.
 NEAR, WORTH_A_WORD = 1.2, 0.1

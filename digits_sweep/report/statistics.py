@@ -168,9 +168,11 @@ def _coverage(rank: int, count: int) -> float:
     return 1 - 2 * at_most(rank - 1, count)
 
 
-def replicates(runs: pd.DataFrame) -> list[Replicates]:
-    """Return one entry for every configuration of a study's `runs` that has a run which ended."""
-    own = ended(runs[[*dict.fromkeys([*(name for name in SAME_RUN if name in runs), "status", *NEEDED])]])
+# A study's own are asked for by every sentence, table and figure of a page.
+@lru_cache(maxsize=4)
+def groups_of(study: Study) -> list[Replicates]:
+    """Return one entry for every configuration of a study that has a run which ended, in the order of the runs."""
+    own = finished(study)[list(NEEDED)]
     # As lists, because a table of a few rows is a hundred times slower, and there may be hundreds of them.
     columns = {name: own[name].astype(object).where(own[name].notna(), None).tolist() for name in NEEDED}
     rows = own.reset_index(drop=True).groupby("configuration", sort=False).indices
@@ -180,13 +182,6 @@ def replicates(runs: pd.DataFrame) -> list[Replicates]:
     ]
 
 
-# A study's own are asked for by every sentence, table and figure of a page.
-@lru_cache(maxsize=4)
-def groups_of(study: Study) -> list[Replicates]:
-    """Return the configurations of a study, as `replicates` does."""
-    return replicates(study.runs)
-
-
 def has_seeds(study: Study) -> bool:
     """Return whether some configuration was trained with several seeds."""
     return any(group.runs > 1 for group in groups_of(study))
@@ -194,22 +189,19 @@ def has_seeds(study: Study) -> bool:
 
 @lru_cache(maxsize=4)
 def finished(study: Study) -> pd.DataFrame:
-    """Return the runs of a study that trained to their end, as `ended` does."""
-    return ended(study.runs)
-
-
-def ended(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs that trained to their end: of the others it is unknown if they would reach the threshold.
 
     Those whose record can be read are among them, whatever else of them cannot.
     """
+    runs = study.runs
     has_ended = runs["status"].isin([status.value for status in Status if status.has_ended])
     return _counted_once(runs, has_ended | (runs["status"].eq(Status.UNKNOWN.value) & runs["batch_size"].notna()))
 
 
-def trained(runs: pd.DataFrame) -> pd.DataFrame:
+@lru_cache(maxsize=4)
+def trained(study: Study) -> pd.DataFrame:
     """Return the runs that trained for an iteration or more."""
-    return _counted_once(runs, has_trained(runs))
+    return _counted_once(study.runs, has_trained(study.runs))
 
 
 def _counted_once(runs: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:

@@ -156,6 +156,8 @@ def _text(config: dict[str, Any] | None, key: str) -> str | None:
 # Two runs of one configuration differ in the seed; the batch size is in every configuration's name; a rule is where the
 # numbers come from, and two that give the same numbers are one configuration.
 GROWTH = "batch_schedule"
+# So many configurations are named one by one: in the verdict, the legend, beside their lines; a table has their order.
+MOST_NAMED = 6
 NO_PART_OF_THE_NAME = ("seed", "batch_size", "rule")
 NAMES_OF_CHOICES = {column.name for column in COLUMNS for key in column.keys if key.endswith(".name")} | {"device"}
 

@@ -25,6 +25,7 @@ from digits_sweep.report.statistics import (
 )
 from digits_sweep.report.study import (
     GROWTH,
+    MOST_NAMED,
     Goal,
     Study,
     first_runs,
@@ -40,7 +41,6 @@ from digits_sweep.report.words import (
     _,
     cell,
     counted,
-    interval,
     listed,
     localized,
     noun_of,
@@ -54,8 +54,6 @@ from digits_sweep.report.words import (
 from digits_sweep.results.columns import OWN_LOOP
 from digits_sweep.results.record import Status
 
-# Of more configurations the table is ordered by what came soonest.
-MOST_IN_ORDER = 6
 # What a run of this program's own always has.
 OF_SOME = ("first_epoch_below_threshold", "seconds_per_epoch", "test_accuracy")
 # The settings that every table of runs has a column for.
@@ -195,7 +193,7 @@ def _measured(study: Study) -> list[Column]:
 def in_order(study: Study) -> list[Replicates]:
     """Return the configurations in the order of the runs; of many, or if all missed, the soonest or nearest first."""
     groups = groups_of(study)
-    if len(groups) > MOST_IN_ORDER or not any(group.reached for group in groups):
+    if len(groups) > MOST_NAMED or not any(group.reached for group in groups):
         return ranked(study)
     return groups
 
@@ -210,10 +208,10 @@ def setting_columns(runs: pd.DataFrame) -> dict[str, str]:
     return {**{name: _(name) for name in sweep}, "batch_size": _("batch size"), **labels(others)}
 
 
-def other_goals(study: Study, most: int = 6) -> list[Goal]:
-    """Return the targets of a sweep besides its goal."""
+def other_goals(study: Study) -> list[Goal]:
+    """Return the targets of a sweep besides its goal, at most six."""
     known = study.runs[has_trained(study.runs)]
-    return [goal for goal in shared_goals(known, study.targets) if goal != study.goal][:most]
+    return [goal for goal in shared_goals(known, study.targets) if goal != study.goal][:6]
 
 
 def to_another_goal(study: Study, goal: Goal) -> dict[str, Estimate]:
@@ -242,7 +240,9 @@ def _estimate(figure: Estimate, write: Callable[[float], str], missed: str = "-"
         return Cell(write(figure.median), value=value, short=short)
     least, most = (text.removesuffix(" s") for text in (least, most))
     ends = "" if least == most else f">{least}" if most == "-" else f"{least}-{most}"
-    return Cell(write(figure.median), interval(figure, write), value, low, high, short, ends)
+    note = _("{low} to {high}", low=write(figure.low), high=write(figure.high))
+    note = _("every run") if figure.low == figure.high else note
+    return Cell(write(figure.median), note, value, low, high, short, ends)
 
 
 def _at_the_stop(group: Replicates, usual: Cell) -> Cell:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from digits_sweep.errors import escape_controls
 from digits_sweep.report.layout import Layout
-from digits_sweep.report.study import shortened
+from digits_sweep.report.study import MOST_NAMED, shortened
 from digits_sweep.report.words import _, catalogue, language
 from digits_sweep.results.files import replace_file
 
@@ -47,8 +47,10 @@ ONE_TWO_FIVE = {
 }  # fmt: skip
 # An axis is logarithmic if its numbers spread over this factor.
 LOGARITHMIC = 4
-# Lines of more configurations, or with longer names, have no names; a letter's width and height.
-MOST_NAMED, LONGEST_NAME, LETTER, LINE = 6, 14, 6.5, 14
+# Lines with longer names have none; a letter's width and height.
+LONGEST_NAME, LETTER, LINE = 14, 6.5, 14
+# Between the outermost marks and the edge.
+PADDING = 16
 MOST_POINTS = 120
 # A line across, with its name.
 Level = tuple[float, str]
@@ -243,7 +245,7 @@ def amount(
         [float(value) for value in values if value is not None and math.isfinite(value)] if values is not None else []
     )
     spreads = bool(known) and min(known) > 0 and max(known) >= LOGARITHMIC * min(known)
-    scale = {"type": kind or ("log" if spreads else "linear"), "nice": False, "padding": 16}
+    scale = {"type": kind or ("log" if spreads else "linear"), "nice": False, "padding": PADDING}
     scale |= {"zero": False} if scale["type"] == "linear" else {}
     if known and min(known) == max(known):
         # One value alone would leave an axis without a number.
@@ -399,7 +401,7 @@ def _names_of(lines: pd.DataFrame, drawn: pd.DataFrame, x: str, y: Spec, levels:
     names = [{**row, "kind": "name", "label": shortened(row["configuration"])} for row in last.to_dict("records")]
     names += [{"kind": "level", "label": name, field: value} for value, name in levels]
     names.sort(key=lambda row: row[field])
-    at = spread([height(row[field]) for row in names], (max(heights) - min(heights)) * LINE / HEIGHT)
+    at = spread([height(row[field]) for row in names], (max(heights) - min(heights)) * LINE / (HEIGHT - 2 * PADDING))
     return pd.DataFrame([{**row, field: value_at(place)} for row, place in zip(names, at, strict=True)])
 
 

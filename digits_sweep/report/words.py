@@ -7,7 +7,7 @@ end to end, and no function in between has to pass it on.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
@@ -15,14 +15,11 @@ from functools import cache
 from importlib.resources import files
 from numbers import Number
 from string import Formatter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from digits_sweep.config.text import to_text
-
-if TYPE_CHECKING:
-    from digits_sweep.report.statistics import Estimate
 
 ENGLISH = "en"
 LANGUAGES = (ENGLISH, "pt-BR")
@@ -173,12 +170,3 @@ def listed(items: Iterable[Any], most: int = 12) -> str:
     if len(words) < 2:
         return "".join(words)
     return _("{words} and {last}", words=", ".join(words[:-1]), last=words[-1])
-
-
-def interval(estimate: "Estimate", write: Callable[[float], str]) -> str:
-    """Write an interval: `1.9 s to 2.1 s`; `every run` if all runs agree; nothing for a single run."""
-    if estimate.runs < 2:
-        return ""
-    if estimate.low == estimate.high:
-        return _("every run")
-    return _("{low} to {high}", low=write(estimate.low), high=write(estimate.high))

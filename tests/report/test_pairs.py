@@ -15,7 +15,9 @@ sizes = st.floats(0, 10) | st.just(math.inf)
 
 
 def runs(values, seeds=None) -> pd.DataFrame:
-    return pd.DataFrame({"seed": seeds or range(len(values)), "seconds": pd.array(values, dtype="Float64")})
+    seconds = pd.array(values, dtype="Float64")
+    columns = {"seed": seeds or range(len(values)), "seconds": seconds, "reached": ~seconds.isna(), "lateness": 0.0}
+    return pd.DataFrame(columns)
 
 
 def test_pairs_are_matched_by_their_seed_and_not_by_their_place():

@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from scipy.special import bdtr, betaincinv
 
 from digits_sweep.report.critical import branch_sentence, branches_of
-from digits_sweep.report.statistics import at_most, estimate, holm, replicates, seeds_agree, share_interval
+from digits_sweep.report.statistics import at_most, estimate, groups_of, holm, seeds_agree, share_interval
 from digits_sweep.report.study import costs, fitted_costs
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
@@ -58,7 +58,7 @@ def test_no_run_has_no_median():
 def test_a_run_that_did_not_reach_the_threshold_counts_as_infinite(tmp_path, epochs, median):
     for seed, epoch in enumerate(epochs):
         add_run(tmp_path, f"seed={seed}", losses_reaching(epoch), seed=seed)
-    (group,) = replicates(finished(tmp_path).runs)
+    (group,) = groups_of(finished(tmp_path))
     assert group.epochs_to_threshold.median == median
     assert (group.reached, group.runs) == (sum(epoch is not None for epoch in epochs), len(epochs))
 
@@ -66,7 +66,7 @@ def test_a_run_that_did_not_reach_the_threshold_counts_as_infinite(tmp_path, epo
 def test_a_diverged_run_is_a_miss_and_one_that_failed_or_still_trains_is_left_out(tmp_path):
     for seed, status in enumerate(["completed", "diverged", "failed", "interrupted"]):
         add_run(tmp_path, f"seed={seed}", losses_reaching(None), seed=seed, status=status)
-    (group,) = replicates(finished(tmp_path).runs)
+    (group,) = groups_of(finished(tmp_path))
     assert (group.reached, group.runs) == (0, 2)
 
 
@@ -78,7 +78,7 @@ def test_a_run_whose_evaluations_cannot_be_read_has_neither_reached_nor_missed(t
     (tmp_path / "1" / "evaluations.csv").write_text("torn")
     study = finished(tmp_path)
     assert [None if pd.isna(each) else bool(each) for each in study.runs["reached"]] == [True, None, True]
-    (group,) = replicates(study.runs)
+    (group,) = groups_of(study)
     assert (group.runs, group.known, group.reached) == (3, 2, 2)
     assert group.examples_to_goal.runs == 2
 
