@@ -11,8 +11,8 @@ import pandas as pd
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.statistics import Estimate, estimate
-from digits_sweep.report.tables import Cell, Column, Table, table_of
-from digits_sweep.report.words import _, localized, rounded, seconds, setting, short_seconds, two_digits
+from digits_sweep.report.tables import Cell, Column, Table, number_cell, table_of
+from digits_sweep.report.words import _, cell, localized, rounded, seconds, setting, short_seconds, two_digits
 from digits_sweep.results.cost import seconds_of_step
 from digits_sweep.results.critical import (
     ANSWERS,
@@ -362,36 +362,30 @@ def _with_interval(value: float, low: float | None, high: float | None) -> str:
 def critical_table(study: Critical) -> Table:
     """Make a row for every goal and batch size."""
 
-    def amount(value: float) -> Cell:
-        return Cell(rounded(value), value=_finite(value))
-
     def size(at: dict[str, Any]) -> Cell:
         return Cell(localized(f"{at['batch_size']:,}"), value=at["batch_size"])
 
     def took(at: dict[str, Any]) -> Cell:
-        value = at["median"] * seconds_per_step(at["answer"], at["real_batch_size"])
-        return Cell(seconds(value), value=_finite(value))
+        return number_cell(at["median"] * seconds_per_step(at["answer"], at["real_batch_size"]), seconds)
 
     def steps(at: dict[str, Any]) -> Cell:
         low, high = at["low"], at["high"]
         ends = _("{low} to {high}, {seeds} seeds", low=rounded(low), high=rounded(high), seeds=at["seeds"])
         ends = _("one seed") if at["seeds"] == 1 else ends
-        missed = math.isinf(at["median"])
-        return Cell(rounded(at["median"]), "" if missed else ends, _finite(at["median"]), _finite(low), _finite(high))
+        return number_cell(at["median"], rounded, "" if math.isinf(at["median"]) else ends, low, high)
 
     def over(at: dict[str, Any]) -> Cell:
         residual = (at["answer"].residuals or {}).get(str(at["batch_size"]))
-        ratio = None if residual is None else math.exp(residual)
-        return Cell("-") if ratio is None else Cell(localized(f"{ratio:.2f}"), value=ratio)
+        return Cell("-") if residual is None else number_cell(math.exp(residual), lambda ratio: cell(ratio, ".2f"))
 
     columns = [
         Column(_("goal"), "goal", lambda at: _goal_cell(at["answer"])),
         Column(_("batch size"), "batch_size", size),
-        Column(_("learning rate"), "lr", lambda at: Cell(setting("lr", at["lr"]), value=_finite(at["lr"]))),
+        Column(_("learning rate"), "lr", lambda at: number_cell(at["lr"], lambda lr: setting("lr", lr))),
         Column(_("steps"), "steps", steps),
         Column(_("over the curve"), "over_the_curve", over),
-        Column(_("while tuning"), "steps_while_tuning", lambda at: amount(at["tuned_median"])),
-        Column(_("examples"), "examples", lambda at: amount(at["median"] * at["real_batch_size"])),
+        Column(_("while tuning"), "steps_while_tuning", lambda at: number_cell(at["tuned_median"], rounded)),
+        Column(_("examples"), "examples", lambda at: number_cell(at["median"] * at["real_batch_size"], rounded)),
         Column(_("seconds"), "seconds", took),
     ]  # fmt: skip
     rows = [{**row, "answer": answer} for answer in study.answers for row in study.steps_to(answer).to_dict("records")]
@@ -425,8 +419,4 @@ def _number_cell(value: float | None, low: float | None, high: float | None) -> 
     ends = "" if low is None or high is None else _("{low} to {high}", low=two_digits(low), high=two_digits(high))
     if value is None:
         return Cell(ends or "-")
-    return Cell(two_digits(value), ends, value, low, high)
-
-
-def _finite(value: Any) -> float | None:
-    return None if pd.isna(value) or math.isinf(value) else float(value)
+    return number_cell(value, two_digits, ends, low, high)

@@ -9,10 +9,14 @@ import pandas as pd
 from digits_sweep.config.keys import KEY, results_of, value_of
 from digits_sweep.config.schema import SHARE, number_between, whole_number
 from digits_sweep.config.text import to_text
-from digits_sweep.report.study import ADDED
 from digits_sweep.results.columns import COLUMNS, LIMITS, OWN_LOOP
 from digits_sweep.results.record import LONGEST_VALUE, MOST_CLASSES, MOST_KEYS, Record
 
+# Columns that a study adds to the table of the runs: no key may be called so.
+ADDED = (
+    *("configuration", "sweep", "never_predicted", "reached"),
+    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "own_seconds_to_goal", "lateness"),
+)
 # The range of every number that is computed with, besides those of the limits. Products of two whole numbers still fit
 # 64 bits.
 COUNT, SECONDS = whole_number(1, 10**9), number_between(1e-12, 1e12)

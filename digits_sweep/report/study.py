@@ -16,6 +16,7 @@ from digits_sweep.config.growth import sizes_in
 from digits_sweep.config.keys import results_of
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.config.text import to_text
+from digits_sweep.report.plausible import ADDED, implausible
 from digits_sweep.report.words import RATES, _, setting
 from digits_sweep.results.columns import COLUMNS, COVERED, OWN_LOOP, ColumnRole
 from digits_sweep.results.losses import window_width
@@ -26,11 +27,6 @@ from digits_sweep.results.targets import BELOW, targets_table
 if TYPE_CHECKING:
     from digits_sweep.report.critical import Critical
 
-# Columns that this module adds to the table of the runs.
-ADDED = (
-    *("configuration", "sweep", "never_predicted", "reached"),
-    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "own_seconds_to_goal", "lateness"),
-)
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"
 # More measurements of one run than a person takes, and few enough for a table.
@@ -78,7 +74,6 @@ def study_of(sweep: RecordedSweep) -> Study:
     """
     # Only a study of the critical batch size needs what reads one.
     from digits_sweep.report.critical import load_critical
-    from digits_sweep.report.plausible import implausible
 
     table, history = table_of(sweep), history_of(sweep)
     recorded = {name: run.record for name, run in sweep.runs.items()}

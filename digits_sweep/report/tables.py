@@ -126,6 +126,14 @@ def table_of(columns: Iterable[Column], rows: Iterable[Any], key: Callable[[Any]
     return Table(columns, [[column.make(row) for column in columns] for row in rows], list(map(key, rows)))
 
 
+def number_cell(
+    value: float, write: Callable[[float], str], note: str = "", low: float | None = None, high: float | None = None
+) -> Cell:
+    """Write a number; of it and of its interval a program has what is neither missing nor infinite."""
+    plain, least, most = (None if pd.isna(each) or math.isinf(each) else float(each) for each in (value, low, high))
+    return Cell(write(value), note, plain, least, most)
+
+
 def table_of_study(study: Study) -> Table:
     """Make a row a configuration if some have several seeds, else a row a run."""
     return configuration_table(study) if has_seeds(study) else run_table(study.runs)
@@ -234,15 +242,14 @@ def _estimate(figure: Estimate, write: Callable[[float], str], missed: str = "-"
     if not figure.runs:
         return Cell("-")
     numbers = (figure.median, figure.low, figure.high)
-    value, low, high = (each if math.isfinite(each) else None for each in numbers)
     short, least, most = (missed if math.isinf(each) else write(each) for each in numbers)
     if figure.runs < 2:
-        return Cell(write(figure.median), value=value, short=short)
+        return replace(number_cell(figure.median, write), short=short)
     least, most = (text.removesuffix(" s") for text in (least, most))
     ends = "" if least == most else f">{least}" if most == "-" else f"{least}-{most}"
     note = _("{low} to {high}", low=write(figure.low), high=write(figure.high))
     note = _("every run") if figure.low == figure.high else note
-    return Cell(write(figure.median), note, value, low, high, short, ends)
+    return replace(number_cell(figure.median, write, note, figure.low, figure.high), short=short, ends=ends)
 
 
 def _at_the_stop(group: Replicates, usual: Cell) -> Cell:
@@ -279,25 +286,23 @@ def comparison_table(combined: Study) -> Table:
     """Make a row for every configuration and sweep, each figure compared with the first sweep's."""
     goal, against = combined.goal, _("against A")
 
+    def median(name: str, write: Callable[[float], str]) -> Callable[[Compared], Cell]:
+        return lambda row: number_cell(getattr(row, name).median, write)
+
     def of_goal(row: Compared, figure: Cell) -> Cell:
         return Cell(_("another goal")) if goal.problem and row.per_epoch else figure
 
     columns = [
         Column(_("configuration"), "configuration", lambda row: Cell(row.configuration, value=row.configuration)),
         Column(_("sweep"), "sweep", lambda row: Cell(row.sweep, value=row.sweep)),
-        Column(_("s/epoch"), "seconds_per_epoch", lambda row: _median(row.seconds_per_epoch, seconds)),
+        Column(_("s/epoch"), "seconds_per_epoch", median("seconds_per_epoch", seconds)),
         Column(against, "per_epoch_against_a", lambda row: _contrast(row, "per_epoch")),
-        Column(up_to(_("seconds"), goal), "seconds_to_goal", lambda row: _median(row.seconds_to_goal, seconds)),
+        Column(up_to(_("seconds"), goal), "seconds_to_goal", median("seconds_to_goal", seconds)),
         Column(against, "seconds_against_a", lambda row: of_goal(row, _contrast(row, "to_goal"))),
-        Column(up_to(noun_of(combined.runs), goal), "examples_to_goal",
-               lambda row: _median(row.examples_to_goal, rounded)),
+        Column(up_to(noun_of(combined.runs), goal), "examples_to_goal", median("examples_to_goal", rounded)),
         Column(against, "examples_against_a", lambda row: of_goal(row, _paired(row))),
-    ]  # fmt: skip
+    ]
     return table_of(columns, compare(combined), lambda row: row.configuration)
-
-
-def _median(figure: Estimate, write: Callable[[float], str]) -> Cell:
-    return Cell(write(figure.median), value=figure.median if math.isfinite(figure.median) else None)
 
 
 def _contrast(row: Compared, name: str) -> Cell:
