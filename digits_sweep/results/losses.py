@@ -124,24 +124,13 @@ class RunningLoss:
     loss that is NaN, because the run diverged or the loss is not known.
     """
 
-    def __init__(
-        self,
-        batch_size: int,
-        num_samples: int | None,
-        threshold: float,
-        sizes: Sizes | None = None,
-        window: int | None = None,
-    ) -> None:
+    def __init__(self, batch_size: int, num_samples: int | None, threshold: float, window: int | None = None) -> None:
         """Follow the losses of a run, over another `window` than `window_of` its training set if that is given.
 
-        `sizes` are the examples of its iterations if these do not follow from the rest. Without `num_samples` both are
-        needed.
+        Without `num_samples` it is needed, and so are the examples of every iteration.
         """
-        samples = num_samples or batch_size
-        self.sizes, self.window = (
-            _batch_sizes(batch_size, samples) if sizes is None else sizes,
-            window or window_of(samples),
-        )
+        self.batch_size, self.num_samples = batch_size, num_samples or batch_size
+        self.window = window or window_of(self.num_samples)
         self.threshold = threshold
         self.iterations = self.examples = 0
         self.crossing: Crossing | None = None
@@ -152,10 +141,10 @@ class RunningLoss:
     def follow(self, losses: Losses | Sequence[float], sizes: Sizes | None = None) -> Crossing | None:
         """Take the next losses, in order; return where the running loss was first below the threshold, if it was.
 
-        `sizes` are the examples of these iterations, if that is not known from the start.
+        `sizes` are the examples of these iterations if they do not follow from batch size and training set.
         """
         if sizes is None:
-            sizes = self.sizes[(self.iterations + np.arange(len(losses))) % len(self.sizes)]
+            sizes = sizes_from(self.iterations, len(losses), self.batch_size, self.num_samples)
         values = np.concatenate([self._tail_losses, np.asarray(losses, dtype=np.float64)])
         new, sizes = int(sizes.sum()), np.concatenate([self._tail_sizes, sizes])
         if self.crossing is None and not self._ended and len(losses):
@@ -181,27 +170,14 @@ class RunningLoss:
             self.crossing = Crossing(self.iterations + int(below[0]) + 1, examples)
 
 
-def _batch_sizes(batch_size: int, num_samples: int) -> NDArray[np.int64]:
-    full, rest = divmod(num_samples, batch_size)
-    return np.array([batch_size] * full + [rest] * bool(rest), dtype=np.int64)
+def sizes_from(first: int, count: int, batch_size: int, num_samples: int) -> Sizes:
+    """Return the (count,) examples of a run's iterations, the one with index `first` first.
 
-
-def recent_iterations(batch_size: int, num_samples: int) -> int:
-    """Return how many of the last losses a running loss needs at most: of two iterations one has a whole batch."""
-    return 2 * window_width(batch_size, num_samples) // batch_size
-
-
-def running_loss(recent: Losses, iterations: int, batch_size: int, num_samples: int) -> float | None:
-    """Return the mean loss over the last `window_of` examples that a run has trained on after so many iterations.
-
-    `recent` are its last losses up to then, at least `recent_iterations` if there are as many. An iteration counts as
-    often as its batch has examples; the window is the fewest last iterations that have as many. None if there are not
-    as many yet.
+    An epoch of `num_samples` examples ends with what is left for its last batch.
     """
     per_epoch = -(-num_samples // batch_size)
-    indices = np.arange(max(0, iterations - recent_iterations(batch_size, num_samples)), iterations)
-    sizes = np.where(indices % per_epoch == per_epoch - 1, num_samples - (per_epoch - 1) * batch_size, batch_size)
-    return mean_of_last(recent, sizes, window_of(num_samples))
+    is_last = np.arange(first, first + count) % per_epoch == per_epoch - 1
+    return np.where(is_last, num_samples - (per_epoch - 1) * batch_size, batch_size)
 
 
 def mean_of_last(recent: Losses, sizes: Sizes, window: int) -> float | None:

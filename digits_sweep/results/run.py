@@ -160,9 +160,10 @@ class RecordedRun:
         losses, sizes = read
         if not self.window or (sizes is None and not samples):
             return None
-        running, start = RunningLoss(batch_size, samples, threshold, sizes, self.window), 0
+        running, start = RunningLoss(batch_size, samples, threshold, self.window), 0
         for row in self.history:
-            if crossing := running.follow(losses[start : row.iterations]):
+            epoch = slice(start, row.iterations)
+            if crossing := running.follow(losses[epoch], None if sizes is None else sizes[epoch]):
                 return crossing
             start = row.iterations
         return None

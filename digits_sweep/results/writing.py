@@ -20,8 +20,8 @@ from digits_sweep.results.losses import (
     mean_of_last,
     read_losses,
     read_sizes,
-    recent_iterations,
-    running_loss,
+    sizes_from,
+    window_of,
 )
 from digits_sweep.results.record import (
     EVALUATIONS_FILE,
@@ -91,7 +91,8 @@ class RunWriter:
     """
 
     def __init__(self, run_dir: Path, batch_size: int, num_samples: int | None, window: int | None = None) -> None:
-        self.run_dir, self.batch_size, self.num_samples, self.window = run_dir, batch_size, num_samples, window
+        self.run_dir, self.batch_size, self.num_samples = run_dir, batch_size, num_samples
+        self.window = window or window_of(num_samples)
         self._losses = LossesFile(run_dir)
         self._sizes = LossesFile(run_dir, SIZES_FILE, SIZE) if window else None
         self._history = _RowsFile(run_dir / HISTORY_FILE, EpochRow)
@@ -156,7 +157,7 @@ class RunWriter:
 
     def add(self, evaluations: Sequence[EvaluationRow], measures: Sequence[MeasureRow] = ()) -> None:
         """Write evaluations since the last epoch. Raises OSError if that fails."""
-        recent = self._recent, self._recent_sizes if self._sizes else None
+        recent = self._recent, self._recent_sizes
         self._add([self._with_running_loss(each, *recent) for each in evaluations], measures)
 
     def _add(self, evaluations: Sequence[EvaluationRow], measures: Sequence[MeasureRow]) -> None:
@@ -166,28 +167,22 @@ class RunWriter:
                     file.create()
                 file.append(rows)
 
-    def _follow(self, losses: Losses, sizes: Sizes | None) -> tuple[Losses, Sizes | None]:
+    def _follow(self, losses: Losses, sizes: Sizes | None) -> tuple[Losses, Sizes]:
         """Take new losses, and return them behind those that a running loss at one of them needs, with their sizes."""
-        recent = np.concatenate([self._recent, losses])
+        if sizes is None:
+            sizes = sizes_from(self._iterations, len(losses), self.batch_size, self.num_samples or self.batch_size)
         self._iterations += len(losses)
-        if sizes is None or self.window is None:
-            self._recent = recent[-recent_iterations(self.batch_size, self.num_samples or 1) :]
-            return recent, None
-        recent_sizes = np.concatenate([self._recent_sizes, sizes])
+        recent, recent_sizes = np.concatenate([self._recent, losses]), np.concatenate([self._recent_sizes, sizes])
         needed = int(np.searchsorted(np.cumsum(recent_sizes[::-1]), self.window)) + 1
         self._recent, self._recent_sizes = recent[-needed:], recent_sizes[-needed:]
         return recent, recent_sizes
 
-    def _with_running_loss(self, row: EvaluationRow, recent: Losses, sizes: Sizes | None) -> EvaluationRow:
+    def _with_running_loss(self, row: EvaluationRow, recent: Losses, sizes: Sizes) -> EvaluationRow:
         """Return an evaluation with the running loss that it had; `recent` are the last losses of all."""
         if row.iterations > self._iterations:
             return row
         until = len(recent) - (self._iterations - row.iterations)
-        if sizes is None or self.window is None:
-            loss = running_loss(recent[:until], row.iterations, self.batch_size, self.num_samples or 1)
-        else:
-            loss = mean_of_last(recent[:until], sizes[:until], self.window)
-        return replace(row, running_loss=loss)
+        return replace(row, running_loss=mean_of_last(recent[:until], sizes[:until], self.window))
 
 
 def read_committed(run_dir: Path, written: Mapping[str, Written]) -> tuple[list[EpochRow], list[EvaluationRow]]:

@@ -9,9 +9,9 @@ from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.losses import (
     LossesFile,
     RunningLoss,
+    mean_of_last,
     read_losses,
-    recent_iterations,
-    running_loss,
+    sizes_from,
     window_of,
     window_width,
 )
@@ -131,13 +131,15 @@ def test_at_any_iteration_it_is_the_mean_over_the_fewest_last_ones_that_fill_its
         iteration -= 1
         seen += sizes[iteration % per_epoch]
         total += float(losses[iteration]) * sizes[iteration % per_epoch]
-    recent = losses[-recent_iterations(batch_size, num_samples) :] if data.draw(st.booleans()) else losses
-    mean = running_loss(recent, iterations, batch_size, num_samples)
+    mean = mean_of_last(losses, sizes_from(0, iterations, batch_size, num_samples), window_of(num_samples))
     assert mean == (pytest.approx(total / seen) if seen >= window_of(num_samples) else None)
 
 
 def test_the_crossing_is_where_the_running_loss_is_first_below():
     losses = np.linspace(2.3, 1.5, 150, dtype=np.float32)
     crossing = RunningLoss(batch_size=100, num_samples=1_050, threshold=1.8).follow(losses)
-    at, before = crossing.iterations, crossing.iterations - 1
-    assert running_loss(losses[:at], at, 100, 1_050) < 1.8 <= running_loss(losses[:before], before, 100, 1_050)
+    sizes, window = sizes_from(0, len(losses), 100, 1_050), window_of(1_050)
+    at, before = (
+        mean_of_last(losses[:count], sizes[:count], window) for count in (crossing.iterations, crossing.iterations - 1)
+    )
+    assert at < 1.8 <= before
