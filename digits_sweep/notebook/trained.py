@@ -13,7 +13,6 @@ from torch import nn
 from digits_sweep.config.keys import mistakes
 from digits_sweep.config.own_code import is_object, name_object, object_called
 from digits_sweep.config.schema import CHOICES, ModelConfig, OwnModelConfig
-from digits_sweep.data.loading import DATASETS
 from digits_sweep.errors import InvalidConfig, UnreadableRecord, first_lines, reason_of
 from digits_sweep.results.record import RECORD_FILE, Record, read_record
 from digits_sweep.sweep.checkpoint import CHECKPOINT_FILE, read_checkpoint, restore_weights
@@ -32,7 +31,9 @@ def load_model(run_dir: os.PathLike[str] | str, model: Callable[..., nn.Module] 
     """
     folder = Path(run_dir)
     record = read_record(folder)
-    config, image_shape = _model_config(record), _image_shape(record)
+    config = _model_config(record)
+    if record.image_shape is None:
+        raise UnreadableRecord(f"{RECORD_FILE}: does not say the shape of an image of {record.dataset}")
     is_own = isinstance(config, OwnModelConfig)
     if isinstance(config, OwnModelConfig):
         config = replace(config, target=_target(str(config.target), model))
@@ -43,7 +44,7 @@ def load_model(run_dir: os.PathLike[str] | str, model: Callable[..., nn.Module] 
         raise UnreadableRecord(f"{CHECKPOINT_FILE}: of another run than {RECORD_FILE}")
     # Without memory: the sizes in a file may be anything, those in the checkpoint are no larger than it is.
     with nullcontext() if is_own else torch.device("meta"):
-        network = build_model(config, 0, image_shape, torch.int64 if record.tokens else torch.uint8)
+        network = build_model(config, 0, tuple(record.image_shape), torch.int64 if record.tokens else torch.uint8)
     restore_weights(network, checkpoint)
     return network.eval()
 
@@ -61,15 +62,6 @@ def _model_config(record: Record) -> ModelConfig:
     if lines:
         raise UnreadableRecord(first_lines([f"{RECORD_FILE}: {line}" for line in lines]))
     return config
-
-
-def _image_shape(record: Record) -> tuple[int, ...]:
-    """Return the shape of an image as the network sees it; records of earlier versions leave it to the data set."""
-    known = DATASETS.get(str(record.dataset))
-    shape = record.image_shape or (known.image_shape if known else None)
-    if shape is None:
-        raise UnreadableRecord(f"{RECORD_FILE}: does not say the shape of an image of {record.dataset}")
-    return tuple(shape)
 
 
 def _target(recorded: str, model: Callable[..., nn.Module] | None) -> str:
