@@ -79,9 +79,6 @@ log = logging.getLogger(__name__)
 # What share of a run's time looking at the other runs of its sweep may take.
 MOST_OF_THE_TIME = 0.05
 
-# Asked after every epoch with the run so far; a text is the reason to end the run there.
-StopRule = Callable[[RecordedRun], str | None]
-
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -90,7 +87,6 @@ class RunRequest:
     config: Config
     run_dir: Path
     manifest: Manifest | None
-    stop_rule: StopRule | None
     screen: Screen
     progress: SweepProgress | None = None
 
@@ -100,7 +96,6 @@ def run(
     run_dir: Path,
     number: int = 0,
     manifest: Manifest | None = None,
-    stop_rule: StopRule | None = None,
     screen: Screen | None = None,
     progress: SweepProgress | None = None,
 ) -> RecordedRun:
@@ -109,16 +104,16 @@ def run(
     A command is started in the place of an engine; if it was started there before, it starts anew.
 
     `number` is the run's place in its sweep, from 0, and `manifest` the sweep's; without one the run makes its own data
-    ready. It reports to `screen`, or to standard output, and how far the sweep is as `progress` says. After every epoch
-    `stop_rule` is asked: a reason that it returns ends the run there, `interrupted`, with the reason as its `error`. An
-    error inside the run is not raised: it is reported, logged and recorded with its traceback, and the record's
-    `status` is `failed`, because the other runs of a sweep continue.
+    ready. It reports to `screen`, or to standard output, and how far the sweep is as `progress` says. An error inside
+    the run is not raised: it is reported, logged and recorded with its traceback, and the record's `status` is
+    `failed`, because the other runs of a sweep continue.
+
     If another process writes in `run_dir`, such as a job of a cluster that outlived its sweep, this waits for it to
     end and resumes from there. Raises `CannotResume` if `run_dir` holds a run with another configuration,
     `CannotRecord` or OSError if results cannot be written, and KeyboardInterrupt if the user stops it.
     """
     flush_denormals_from_now_on()
-    request = RunRequest(config, run_dir, manifest, stop_rule, screen or Screen(quiet=config.quiet), progress)
+    request = RunRequest(config, run_dir, manifest, screen or Screen(quiet=config.quiet), progress)
     run_dir.mkdir(parents=True, exist_ok=True)
     with only_writer(run_dir, waits=request.screen.say):
         if finished := _finished(request):
@@ -165,12 +160,10 @@ def _attempt(request: RunRequest, state: RunState) -> None:
         training = _RecordedTraining(request, state, built, digits)
         with changes_taken_back(request.run_dir.name):
             training.run(title(request, record))
-            if record.error is None:
-                with observing(record, "test_accuracy"):
-                    _evaluate(request.config, record, built, digits)
-        if record.error is None:
-            finite = record.ended is not None or math.isfinite(cast(float, recorded.final_loss))
-            record.status = Status.COMPLETED if finite else Status.DIVERGED
+            with observing(record, "test_accuracy"):
+                _evaluate(request.config, record, built, digits)
+        finite = record.ended is not None or math.isfinite(cast(float, recorded.final_loss))
+        record.status = Status.COMPLETED if finite else Status.DIVERGED
     except (CannotRecord, KeyboardInterrupt) as stop:
         log.warning("%s after epoch %s", type(stop).__name__, recorded.epochs)
         raise
@@ -383,7 +376,7 @@ class _RecordedTraining:
         self._next_look = -math.inf
 
     def run(self, title: str) -> None:
-        """Train until the run ends; if that is before its last epoch, `error` or `ended` of its record says why."""
+        """Train until the run ends; if that is before its last epoch, `ended` of its record says why."""
         trainer, history = self.request.config.trainer, self.recorded.history
         # A process may be stopped between the last epoch and the end.
         if not self._reaches_all_targets() and not (history and is_last(history[-1].loss_mean, trainer)):
@@ -399,9 +392,6 @@ class _RecordedTraining:
             for epoch in self._epochs():
                 self._commit(epoch)
                 shown.epoch(epoch.number, epoch.loss_mean, epoch.loss_std, epoch.seconds)
-                if request.stop_rule and (reason := request.stop_rule(self.recorded)):
-                    self.record.error = reason
-                    break
         with recording(self.record):
             self.files.wait_for_disk()
             if not history:
@@ -410,7 +400,7 @@ class _RecordedTraining:
     def _note_max_examples(self) -> None:
         most, history = self.request.config.trainer.max_examples, self.recorded.history
         is_over = most is not None and history and history[-1].examples >= most
-        if is_over and self.record.ended is None and self.record.error is None:
+        if is_over and self.record.ended is None:
             self.record.ended = MAX_EXAMPLES
 
     def _epochs(self) -> Iterator[Epoch]:

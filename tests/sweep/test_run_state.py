@@ -13,6 +13,7 @@ from digits_sweep.config.plan import plan
 from digits_sweep.errors import CannotRecord, CannotResume
 from digits_sweep.results import changes
 from digits_sweep.results.record import Status, read_record
+from digits_sweep.results.run import read_run
 from digits_sweep.results.sweep import load_sweep
 from digits_sweep.sweep import run_files
 from digits_sweep.sweep.run import run
@@ -167,13 +168,16 @@ def test_what_is_set_aside_twice_is_kept_twice(run_dir):
     assert (run_dir / "set_aside_2" / "checkpoint.safetensors").read_bytes() == b"damaged 4"
 
 
-def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(run_dir):
-    def stop(recorded):
-        return "enough" if recorded.epochs == 3 else None
+def test_while_a_completed_run_is_extended_it_has_no_figures_of_its_earlier_end(run_dir, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
 
     assert read_record(run_dir).test_answers is not None
-    recorded = run(config(5), run_dir, stop_rule=stop)
-    assert (recorded.status, recorded.epochs, recorded.record.error) == (Status.INTERRUPTED, 3, "enough")
+    monkeypatch.setattr("digits_sweep.sweep.run._evaluate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(5), run_dir)
+    recorded = read_run(run_dir)
+    assert (recorded.status, recorded.epochs) == (Status.INTERRUPTED, 5)
     assert (recorded.row["test_accuracy"], recorded.row["classes_never_predicted"]) == (None, None)
 
 
