@@ -116,11 +116,12 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
     """Return `key was ..., is now ...` for every key that differs from `recorded` and that a resume must not change.
 
     A key that `recorded` lacks did not exist when the run was recorded, and did nothing: it differs unless it has its
-    default or is null, 0, false or an empty list now. A key that may grow must not if the learning rate decays, because
-    it says how fast, nor with a command, which does not go on from where it was.
+    default or is null, 0, false or an empty list now. A key that may grow must not if the learning rate decays until
+    the run's end, because it says how fast, nor with a command, which does not go on from where it was.
     """
     before, now = results_of(with_moved_keys(recorded)), results_of(asdict(config))
-    why = f"schedule.decay={config.schedule.decay} ends with it" if config.schedule.decay else ""
+    schedule = config.schedule
+    why = f"schedule.decay={schedule.decay} ends with it" if schedule.decay and not schedule.decay_examples else ""
     why = "a command cannot go on" if config.command else why
     return [
         f"{key} was {to_text(before.get(key))}, is now {to_text(now.get(key))}"
@@ -238,8 +239,9 @@ def _conflicts(config: Config) -> Iterator[str]:
     optimizer, schedule, trainer = config.optimizer, config.schedule, config.trainer
     if isinstance(optimizer, SGDConfig) and optimizer.nesterov and optimizer.momentum == 0:
         yield "optimizer.nesterov=true: needs optimizer.momentum above 0"
-    if schedule.final and schedule.decay is None:
-        yield f"schedule.final={to_text(schedule.final)}: needs schedule=linear or schedule=cosine"
+    for name in ("final", "decay_examples") if schedule.decay is None else ():
+        if value := getattr(schedule, name):
+            yield f"schedule.{name}={to_text(value)}: needs schedule=linear or schedule=cosine"
     if config.model.head == "softmax" and config.loss.name in ("mse", "bce"):
         yield f"loss={config.loss.name}: takes a network's outputs as they are; add model.head=logits"
     if trainer.loss_threshold is None and trainer.stop_at_threshold:

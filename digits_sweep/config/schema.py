@@ -285,6 +285,7 @@ class ScheduleConfig:
     """
 
     decay: str | None = key(or_null(one_of("linear", "cosine")), default=None)
+    decay_examples: int | None = key(or_null(whole_number(1)), default=None)
     final: float = key(BELOW_ONE, default=0.0)
     warmup_examples: int = key(whole_number(0), default=0)
     batch: Any = key(BATCH, default=None)

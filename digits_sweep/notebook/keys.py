@@ -44,6 +44,7 @@ class Keys(TypedDict, total=False):
     data__num_classes: Several[int | None]
     data__target: Several[str | None]
     decay: Several[str | None]
+    decay_examples: Several[int | None]
     deterministic: Several[bool]
     device: Several[str]
     dry_run: bool

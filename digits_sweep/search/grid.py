@@ -19,6 +19,7 @@ from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.targets import targets_of
 from digits_sweep.search.pilot import Reached
 from digits_sweep.search.settings import CriticalConfig, Goal
+from digits_sweep.sweep.fitting import with_fixed_decay
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Grid:
     def run(self, batch_size: int, trial: Trial) -> PlannedRun:
         """Return the run of a trial. Raises `InvalidConfig` if its seed or its rate is too large."""
         base, lr = self.bases[batch_size], self.rules.learning_rate(batch_size, trial.exponent)
-        config = base.config
+        config = with_fixed_decay(base.config)
         trainer, evaluation = config.trainer, config.evaluation
         most = min(trainer.max_examples or math.inf, trial.most_iterations * batch_size, self.most_examples(batch_size))
         most_examples = math.ceil(most) if math.isfinite(most) else None

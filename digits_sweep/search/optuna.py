@@ -21,6 +21,7 @@ from digits_sweep.config.keys import checked
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.settings import OBJECTIVES, SEARCHED, TuneConfig
+from digits_sweep.sweep.fitting import with_fixed_decay
 
 # So many trials are tried side by side, whatever the number of workers: the answer must not depend on that.
 AT_ONCE = 4
@@ -144,7 +145,7 @@ class Rates:
         self, trial: Trial, replicate: int, most_examples: float = math.inf, num_epochs: int | None = None
     ) -> PlannedRun:
         """Return a run of a trial. What comes after the threshold counts for the last loss only: others end there."""
-        config = self.base.config
+        config = with_fixed_decay(self.base.config)
         trainer, seed, rates = config.trainer, config.seed + replicate, dict(trial.rates)
         first, own = (self.started(f"trial_{trial.number:04d}_seed={number}") for number in (config.seed, seed))
         if first:
@@ -175,10 +176,8 @@ class Rates:
 
     def _pause(self, trial: Trial) -> int | None:
         """Return after how many epochs the last loss of a trial's first run is compared next; None for at its end."""
-        # A rate that decays ends with the epochs: a run cannot train fewer of them first.
-        # Neither does a command go on from where it was.
-        goes_on = self.base.config.schedule.decay is None and self.base.config.command is None
-        is_compared = self.rules.objective == "final_loss" and goes_on
+        # A command does not go on from where it was.
+        is_compared = self.rules.objective == "final_loss" and self.base.config.command is None
         if not self.rules.prune or not is_compared or trial.number < LEAST_TRIALS or trial.values:
             return None
         trained = len(trial.outcomes[0].losses) if trial.outcomes else 0

@@ -10,6 +10,7 @@ from digits_sweep.config.text import to_text
 from digits_sweep.results.record import EvaluationRow, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.settings import CriticalConfig, Goal
+from digits_sweep.sweep.fitting import with_fixed_decay
 
 # Rates of the pilot runs lie so many steps of the grid apart.
 STRIDE = 2
@@ -122,7 +123,7 @@ class Pilots:
 
     def _run(self, exponent: int) -> PlannedRun:
         base, rules = self.base, self.rules
-        config, size = base.config, base.config.data.batch_size
+        config, size = with_fixed_decay(base.config), base.config.data.batch_size
         lr = rules.learning_rate(size, exponent)
         most = min(rules.pilot_examples, config.trainer.max_examples or math.inf)
         config = replace(

@@ -1,5 +1,6 @@
 """What a plan leaves to the user's own data: the number of classes, batch sizes and thresholds that were not typed."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -64,6 +65,15 @@ def train_examples(config: Config) -> int:
         return len(load(config.data, name_of(config.data), lambda line: None).train_labels)
     known = DATASETS.get(config.data.name)
     return known.train_samples or MANY if known else MANY
+
+
+def with_fixed_decay(config: Config) -> Config:
+    """Return a configuration whose rate falls as in `config`, where its run is ended sooner too."""
+    schedule, trainer = config.schedule, config.trainer
+    if schedule.decay is None or schedule.decay_examples is not None or config.command is not None:
+        return config
+    last = min(trainer.num_epochs * train_examples(config), trainer.max_examples or math.inf)
+    return replace(config, schedule=replace(schedule, decay_examples=int(last)))
 
 
 def fitted_config(config: Config, digits: Digits, typed: Collection[str]) -> Config:

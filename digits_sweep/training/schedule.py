@@ -190,12 +190,13 @@ def is_constant(schedule: ScheduleConfig) -> bool:
 def learning_rate_of(schedule: ScheduleConfig, trainer: TrainerConfig, num_samples: int) -> LearningRate | None:
     """Return the learning rate of a run on `num_samples` examples an epoch, or None if it is constant.
 
-    Its last example is that of the last epoch, or example `trainer.max_examples` if that comes before.
+    Unless the schedule says where its decay ends, that is at the last example of the last epoch, or example
+    `trainer.max_examples` if that comes before.
     """
     if is_constant(schedule):
         return None
-    total = trainer.num_epochs * num_samples
-    return LearningRate(schedule, total if trainer.max_examples is None else min(total, trainer.max_examples))
+    last = min(trainer.num_epochs * num_samples, trainer.max_examples or math.inf)
+    return LearningRate(schedule, schedule.decay_examples or int(last))
 
 
 class ScaledRates:

@@ -55,6 +55,17 @@ def test_a_run_whose_rate_decays_is_not_made_longer_by_a_resume(copy):
     ]
 
 
-def test_a_share_that_is_left_needs_a_decay(program):
-    refused = program("schedule.final=0.1", "data=mnist_sample")
-    assert refused.stderr.splitlines() == ["schedule.final=0.1: needs schedule=linear or schedule=cosine"]
+def test_a_run_whose_decay_has_an_end_of_its_own_may_be_made_longer(program):
+    ends = (*SWEEP, "schedule=cosine", "schedule.decay_examples=8000")
+    assert program(*ends).returncode == 0
+    losses = program.table()["final_loss"]
+    assert program(*ends, "trainer.num_epochs=3", "resume=latest").returncode == 0
+    # From there on its rate is 0.
+    assert program.table()["epochs"].tolist() == [3]
+    assert program.table()["final_loss"].tolist() == pytest.approx(losses.tolist(), abs=0.01)
+
+
+@pytest.mark.parametrize("typed", ["schedule.final=0.1", "schedule.decay_examples=100"])
+def test_what_says_how_a_rate_decays_needs_a_decay(program, typed):
+    refused = program(typed, "data=mnist_sample")
+    assert refused.stderr.splitlines() == [f"{typed}: needs schedule=linear or schedule=cosine"]

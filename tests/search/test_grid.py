@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.search.grid import BatchSize, Outcome
-from digits_sweep.search.settings import CriticalConfig
+from digits_sweep.search.grid import BatchSize, Grid, Outcome, Trial
+from digits_sweep.search.settings import CriticalConfig, read_critical
 
 
 def rules(seeds=3, confirm=7, give_up=4, most_steps=8):
@@ -108,6 +108,13 @@ def test_no_run_is_given_up_while_a_goal_has_not_been_reached():
     tuning = [each for each in trials if each.replicate < 3]
     assert {each.most_iterations for each in tuning} == {math.inf}
     assert all(math.isfinite(each.most_iterations) for each in trials if each.replicate >= 3)
+
+
+def test_a_rate_that_decays_falls_as_typed_in_a_run_that_is_given_up():
+    planned = read_critical(["schedule=cosine", "trainer.num_epochs=2", "data.batch_size=100,1000"]).planned
+    grid = Grid(RULES, [], {run.config.data.batch_size: run for run in planned.runs})
+    config = grid.run(100, Trial(0, 0, most_iterations=50)).config
+    assert (config.trainer.max_examples, config.schedule.decay_examples) == (5_000, 120_000)
 
 
 def test_every_goal_has_its_own_rate_and_shares_runs_with_the_others():

@@ -122,9 +122,13 @@ def test_the_first_seed_pauses_with_a_last_loss_above_the_median_and_is_not_trai
         before = [earlier.outcomes[0].losses for earlier in found.trials[: trial.number]]
         assert trial.outcomes[0].losses[-1] > median(losses[epochs - 1] for losses in before if len(losses) >= epochs)
     assert all(found.is_given_up(trial) for trial in paused)
-    # A rate that decays ends with the epochs: such a run cannot stop before.
-    found, _ = search(rules(objective="final_loss", trials=30), base=DECAYS)
-    assert all(trial.values for trial in found.trials)
+
+
+def test_a_rate_that_decays_falls_as_typed_in_runs_that_pause_or_are_given_up():
+    for objective in ("final_loss", "examples_to_threshold"):
+        _, waves = search(rules(objective=objective, trials=30), base=DECAYS)
+        schedules = {run.config.schedule.decay_examples for wave in waves for run in wave.values()}
+        assert schedules == {EPOCHS * 60_000}
 
 
 def test_what_does_not_get_there_is_infinite_and_no_best():

@@ -194,6 +194,7 @@ def test_the_rate_follows_a_batch_that_grows_by_the_square_root_only_if_the_sche
 def test_the_last_example_is_that_of_the_last_epoch_or_the_most_that_a_run_trains_on(max_examples, total):
     trainer = TrainerConfig(3, 1.6, False, max_examples)
     assert learning_rate_of(ScheduleConfig(decay="cosine"), trainer, 100).total_examples == total
+    assert learning_rate_of(ScheduleConfig(decay="cosine", decay_examples=77), trainer, 100).total_examples == 77
     assert learning_rate_of(ScheduleConfig(), trainer, 100) is None
 
 
