@@ -12,6 +12,7 @@ import pandas as pd
 
 from digits_sweep.config.text import expand_home
 from digits_sweep.errors import escape_controls
+from digits_sweep.report import ENGLISH
 from digits_sweep.report.figures import figures
 from digits_sweep.report.page import write_page
 from digits_sweep.report.sentences import verdict
@@ -19,7 +20,7 @@ from digits_sweep.report.statistics import finished, ranked
 from digits_sweep.report.study import load_study
 from digits_sweep.report.tables import Cell, Table, table_of_study
 from digits_sweep.report.vega import Figure
-from digits_sweep.report.words import ENGLISH, in_language
+from digits_sweep.report.words import in_language
 from digits_sweep.results.losses import LOSSES_FILE, read_losses
 from digits_sweep.results.sweep import load_history, load_sweep, newest_sweep
 

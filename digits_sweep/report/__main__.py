@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from digits_sweep import __version__
 from digits_sweep.config.text import expand_home
 from digits_sweep.errors import escape_controls
+from digits_sweep.report import ENGLISH, LANGUAGES
 from digits_sweep.shell import console_on, entry_point, print_table, stoppable, without_room, write_line
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 ABOUT = "Write one or more sweeps as a page, and print their tables (Markdown in a pipe)."
 FIGURE = "also draw a figure of the first sweep's page, as .svg, .png or .pdf (loss-epoch, if none is named)"
 COMPARING = "Of several sweeps, the others are compared with the first."
-LANGUAGES = ("en", "pt-BR")
 
 
 @entry_point
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps; the newest sweep if not given")
     add("--outputs", type=_path, default=Path("outputs"), help="the folder of all results (%(default)s)")
     add("--page", type=_file, metavar="FILE", help="the file to write (report/index.html in the folder of all results)")
-    add("--language", choices=LANGUAGES, default=LANGUAGES[0], help="the language of page and tables (%(default)s)")
+    add("--language", choices=LANGUAGES, default=ENGLISH, help="the language of page and tables (%(default)s)")
     add("--figure", type=_figure, metavar="[NAME=]FILE", help=FIGURE)
     return parser
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -51,78 +51,77 @@ def figures(study: Study) -> list[Figure]:
     """Return every figure that a sweep, or several in one, has something for: first the one that shows the verdict."""
     if study.critical:
         return critical_figures(study, study.critical)
-    runs = trained(study)
-    if runs.empty:
+    if trained(study).empty:
         return []
-    layout = layout_of(study)
-    few = runs["configuration"].nunique() <= MOST_WITH_ALL
-    to_goal = to_goal_figures(study, runs, layout, few)
+    to_goal = to_goal_figures(study)
     first = "seconds" if is_timed(study) else "examples"
     to_goal.sort(key=lambda figure: figure.name != first)
     return [
         *to_goal[:1],
-        *loss_figures(study, runs, layout, few),
+        *loss_figures(study),
         *to_goal[1:],
-        *map_figures(study, runs, layout),
-        *evaluation_figures(study, runs, layout),
-        *target_figures(study, layout),
-        *time_figures(runs, layout),
-        *reached_figures(study, layout),
+        *map_figures(study),
+        *evaluation_figures(study),
+        *target_figures(study),
+        *time_figures(study),
+        *reached_figures(study),
         *prediction_figures(study),
     ]
+
+
+def _is_large(study: Study) -> bool:
+    return bool(trained(study)["configuration"].nunique() > MOST_WITH_ALL)
 
 
 # --- Against the batch size.
 
 
-def to_goal_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) -> list[Figure]:
-    """Return examples, seconds, iterations and epochs to the goal; none if no run arrived."""
-    goal = study.goal
-    kinds: list[tuple[str, str, str, Callable[[float], str], str, str]] = [
-        (
-            "examples", "examples_to_goal", "train_samples", rounded, up_to(noun_of(runs), goal),
-            _("The same on every machine."),
-        ),
-        (
-            "seconds", "seconds_to_goal", "seconds_per_epoch", seconds, up_to(_("seconds"), goal),
-            _("These iterations at what one costs at this batch size, the median over its runs."),
-        ),
-        (
-            "iterations", "iterations_to_goal", "iterations_per_epoch", rounded, up_to(_("iterations"), goal),
-            _("The same on every machine."),
-        ),
-        (
-            "epochs", "first_epoch_below_threshold", "", number, _("first epoch below the threshold"),
-            _("The first epoch with a mean loss below it."),
-        ),
-    ]  # fmt: skip
-    has_ended = runs["run_dir"].isin(finished(study)["run_dir"])
-    return [
-        against_batch_size(
-            runs, layout, name, column, write, label, caption,
-            _trained_on(runs, an_epoch).where(has_ended),
-        )
-        for name, column, an_epoch, write, label, caption in kinds
-        if runs[column].notna().any() and (few or name != "epochs")
-    ]  # fmt: skip
+class Measure(NamedTuple):
+    """What is drawn against the batch size: a column of the runs.
 
-
-def _trained_on(runs: pd.DataFrame, an_epoch: str) -> pd.Series:
-    """Return how much every run trained, in what an epoch has of it; iterations of a batch that grows are counted."""
-    whole = runs["epochs"] * runs[an_epoch] if an_epoch else runs["epochs"]
-    return whole.fillna(runs["iterations"]) if an_epoch == "iterations_per_epoch" else whole
-
-
-def against_batch_size(
-    runs: pd.DataFrame, layout: Layout, name: str, column: str, write: Callable[[float], str], label: str,
-    caption: str, trained_on: pd.Series | None = None,
-) -> Figure:  # fmt: skip
-    """Draw a mark a run, and of several seeds their median with its interval.
-
-    An open mark is a miss: it stands at what the run `trained_on`.
+    A run that missed the goal stands at what it trained on, in what an epoch `per_epoch` has of it.
     """
+
+    name: str
+    column: str
+    per_epoch: str | None
+    write: Callable[[float], str]
+    label: str
+    caption: str
+
+
+def to_goal_figures(study: Study) -> list[Figure]:
+    """Return examples, seconds, iterations and epochs to the goal; none if no run arrived."""
+    goal, runs = study.goal, trained(study)
+    measures = [
+        Measure("examples", "examples_to_goal", "train_samples", rounded, up_to(noun_of(runs), goal),
+                _("The same on every machine.")),
+        Measure("seconds", "seconds_to_goal", "seconds_per_epoch", seconds, up_to(_("seconds"), goal),
+                _("These iterations at what one costs at this batch size, the median over its runs.")),
+        Measure("iterations", "iterations_to_goal", "iterations_per_epoch", rounded, up_to(_("iterations"), goal),
+                _("The same on every machine.")),
+        Measure("epochs", "first_epoch_below_threshold", "", number, _("first epoch below the threshold"),
+                _("The first epoch with a mean loss below it.")),
+    ]  # fmt: skip
+    if _is_large(study):
+        measures.pop()
+    return [against_batch_size(study, measure) for measure in measures if runs[measure.column].notna().any()]
+
+
+def _trained_on(study: Study, per_epoch: str) -> pd.Series:
+    """Return how much every run trained, if it ended; iterations of a batch that grows are counted."""
+    runs = trained(study)
+    whole = runs["epochs"] * runs[per_epoch] if per_epoch else runs["epochs"]
+    whole = whole.fillna(runs["iterations"]) if per_epoch == "iterations_per_epoch" else whole
+    return whole.where(runs["run_dir"].isin(finished(study)["run_dir"]) & runs["reached"].notna()).astype("Float64")
+
+
+def against_batch_size(study: Study, measure: Measure) -> Figure:
+    """Draw a mark a run, and of several seeds their median with its interval; an open mark is a miss."""
+    runs, layout = trained(study), layout_of(study)
+    name, column, per_epoch, write, label, caption = measure
     value = runs[column].astype("Float64")
-    drawn = value if trained_on is None else value.fillna(trained_on.astype("Float64").where(runs["reached"].notna()))
+    drawn = value if per_epoch is None else value.fillna(_trained_on(study, per_epoch))
     table = runs[["run_dir", "configuration"]].rename(columns={"run_dir": "run"})
     table = table.assign(kind="run", value=drawn, missed=value.isna())[drawn.notna()]
     medians = [_median_mark(str(name), own) for name, own in table.groupby("configuration", sort=False) if len(own) > 1]
@@ -189,12 +188,12 @@ def _perfect_scaling(runs: pd.DataFrame, layout: Layout) -> list[Spec]:
     return ends
 
 
-def time_figures(runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
+def time_figures(study: Study) -> Iterator[Figure]:
     """Yield the seconds of an epoch, and their two parts if several batch sizes were timed alike."""
-    label = _("seconds per epoch")
+    runs, label = trained(study), _("seconds per epoch")
     if runs["seconds_per_epoch"].notna().any():
         caption = _("Of a run: the median of its epochs without the first.")
-        yield against_batch_size(runs, layout, "seconds-epoch", "seconds_per_epoch", seconds, label, caption)
+        yield against_batch_size(study, Measure("seconds-epoch", "seconds_per_epoch", None, seconds, label, caption))
     found = costs(runs)
     if found is None:
         return
@@ -219,9 +218,9 @@ def time_figures(runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
     yield Figure("cost", title, caption, table, spec_of(layers, None))
 
 
-def target_figures(study: Study, layout: Layout) -> Iterator[Figure]:
+def target_figures(study: Study) -> Iterator[Figure]:
     """Yield the examples to each of several targets, a color a target."""
-    others = other_goals(study)
+    layout, others = layout_of(study), other_goals(study)
     goals = {str(goal): to_another_goal(study, goal) for goal in others}
     if others and not study.goal.problem:
         goals = {str(study.goal): {each.configuration: each.examples_to_goal for each in groups_of(study)}, **goals}
@@ -262,10 +261,10 @@ def cells(
     return Figure(name, title, caption, table.assign(kind="cell"), spec_of(layers, None, height))
 
 
-def map_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
+def map_figures(study: Study) -> Iterator[Figure]:
     """Yield maps of the median examples to the goal by batch size and factor, if there are too many for marks."""
-    groups = groups_of(study)
-    factors = {name: values for name, values in layout.factors.items() if name != "sweep"}
+    runs, groups = trained(study), groups_of(study)
+    factors = {name: values for name, values in layout_of(study).factors.items() if name != "sweep"}
     wanted = [name for name, values in factors.items() if FEWEST_LEVELS <= len(set(values.values())) <= MOST_IN_A_MAP]
     things = capitalized(up_to(noun_of(runs), study.goal))
     for index, name in enumerate(wanted[:2] if len(groups) >= FEWEST_IN_A_MAP else ()):
@@ -324,21 +323,22 @@ def prediction_figures(study: Study) -> Iterator[Figure]:
 # --- Along the runs.
 
 
-def loss_figures(study: Study, runs: pd.DataFrame, layout: Layout, few: bool) -> Iterator[Figure]:
+def loss_figures(study: Study) -> Iterator[Figure]:
     """Yield the mean loss of every epoch against epochs, and against the seconds that they took."""
+    runs, layout = trained(study), layout_of(study)
     history = study.history[study.history["run_dir"].isin(runs["run_dir"])]
     if not np.isfinite(history["loss_mean"]).any():
         return
     floor = loss_floor(runs)
     table = layout.join(losses_of(history, floor, runs["configuration"].nunique()))
-    table = table if few else table.drop(columns="seconds")
+    table = table.drop(columns="seconds") if _is_large(study) else table
     levels = thresholds_of(runs)
     levels += [(floor, _("floor {value:.4f}", value=floor))] if floor else []
     title = _("Loss against epoch")
     y = amount("loss", _("mean loss of the epoch"))
     x = epochs_axis(float(table["epoch"].max() - table["epoch"].min()))
     yield line_figure("loss-epoch", title, _lines_caption(table, floor), table, layout, x, y, levels)
-    if few:
+    if not _is_large(study):
         caption = _("The same losses, against the seconds that their epochs took.")
         x = amount("seconds", _("seconds of training"), grid=False)
         yield line_figure("loss-seconds", _("Loss against seconds"), caption, table, layout, x, y, levels)
@@ -388,8 +388,9 @@ def losses_of(history: pd.DataFrame, floor: float, configurations: int) -> pd.Da
     return pd.concat(tables).reindex(columns=names)
 
 
-def evaluation_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iterator[Figure]:
+def evaluation_figures(study: Study) -> Iterator[Figure]:
     """Yield the loss at frozen weights and the gradient noise scale, if runs were evaluated."""
+    runs, layout = trained(study), layout_of(study)
     rows = study.evaluations[study.evaluations["run_dir"].isin(runs["run_dir"])]
     noun = noun_of(runs)
     kinds: list[tuple[str, str, str, str, str, list[Level]]] = [
@@ -418,7 +419,7 @@ def evaluation_figures(study: Study, runs: pd.DataFrame, layout: Layout) -> Iter
             yield line_figure(name, title, caption, table, layout, x, y, levels)
 
 
-def reached_figures(study: Study, layout: Layout) -> Iterator[Figure]:
+def reached_figures(study: Study) -> Iterator[Figure]:
     """Yield the share of the runs below the threshold by every epoch, if a configuration has several runs."""
     ends = finished(study)
     counts = ends.groupby("configuration").size()
@@ -435,6 +436,7 @@ def reached_figures(study: Study, layout: Layout) -> Iterator[Figure]:
         ]
     y = amount("share", _("share of the runs"), form="%")
     y["scale"] = {"domain": [0, 1], "type": "linear", "padding": 4}
+    layout = layout_of(study)
     caption = _("The share of the runs that have been below the threshold by an epoch.")
     yield line_figure("reached", _("Runs below the threshold"), caption, layout.join(pd.DataFrame(rows)), layout,
                       epochs_axis(last), y, interpolate="step-after")  # fmt: skip

@@ -20,9 +20,8 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.config.text import to_text
+from digits_sweep.report import ENGLISH, LANGUAGES
 
-ENGLISH = "en"
-LANGUAGES = (ENGLISH, "pt-BR")
 RATES = ("lr", "weight_decay")
 DIGITS = ("mnist", "mnist_sample")
 _language: ContextVar[str] = ContextVar("language", default=ENGLISH)

@@ -10,10 +10,10 @@ from string import Formatter
 
 import pytest
 
-from digits_sweep.report import study, warnings, words
+from digits_sweep.report import ENGLISH, LANGUAGES, study, warnings, words
 from digits_sweep.report.page import OF_THE_SCRIPT, write_page
 from digits_sweep.report.study import load_study
-from digits_sweep.report.words import ENGLISH, LANGUAGES, _, catalogue, in_language, rounded, seconds
+from digits_sweep.report.words import _, catalogue, in_language, rounded, seconds
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Status
 from tests.many import sweep_of

@@ -289,15 +289,15 @@
       act("\u2212", "zoom out", () => this.zoom(1 / 0.6));
       act("\u2922", "whole", () => this.zoom(0));
       for (const channel of this.meta.log) {
-        const label = make("label");
+        const label = make("label"), words = `${_("logarithmic")} ${_(channel === "x" ? "across" : "up")}`;
         const box = make("input", "", { type: "checkbox", checked: this.scaleType(channel) === "log" });
-        box.setAttribute("aria-label", `${_("logarithmic")} ${_(channel === "x" ? "across" : "up")}: ${this.title}`);
+        box.setAttribute("aria-label", `${words}: ${this.title}`);
         box.addEventListener("change", () => {
           this.switched[channel] = box.checked ? "log" : "linear";
           this.hide();
           this.live();
         });
-        label.append(box, ` ${_("logarithmic")} ${_(channel === "x" ? "across" : "up")}`);
+        label.append(box, ` ${words}`);
         this.tools.append(label);
       }
     }
