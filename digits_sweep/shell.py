@@ -78,6 +78,16 @@ def this_python() -> str:
     return shlex.quote(str(here))
 
 
+def as_typed(module: str, *words: str) -> str:
+    """Return the command that runs `module` of this Python with these words, as one types it."""
+    return f"{this_python()} -m {module} {shlex.join(words)}".rstrip()
+
+
+def in_this_folder(command: str) -> str:
+    """Return a command to be run where this process stands, whose paths and modules may be relative."""
+    return f"cd {shlex.quote(str(Path.cwd()))} && {command}"
+
+
 # What a shell reports for a command that is stopped by SIGINT or SIGTERM.
 INTERRUPTED, TERMINATED = 130, 143
 CODES: dict[int, int] = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}

@@ -581,9 +581,7 @@ class Recorder:
         self._steps = Steps(losses, sizes, ends, sum(sizes[: ends[-1]]) if ends else 0)
         self._new = [EvaluationRow(**row) for row in state["evaluations"]]
         self._measures = [MeasureRow(**row) for row in state["measures"]]
-        # An earlier version saved none.
-        if "gradients" in state:
-            self._gradients.restore(state["gradients"])
+        self._gradients.restore(state["gradients"])
 
 
 def _is_one_of_several() -> bool:

@@ -1,15 +1,22 @@
 """The command of a search: --help, the folder that it opens or resumes, its workers, and how it ends."""
 
-import shlex
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digits_sweep.config.launchers import AUTO
 from digits_sweep.errors import CannotSearch, not_installed
 from digits_sweep.machine import free_memory, usable_cores
-from digits_sweep.shell import INTERRUPTED, TERMINATED, Screen, Terminated, stoppable, write_line
+from digits_sweep.shell import (
+    INTERRUPTED,
+    TERMINATED,
+    Screen,
+    Terminated,
+    as_typed,
+    in_this_folder,
+    stoppable,
+    write_line,
+)
 
 if TYPE_CHECKING:
     from digits_sweep.config.plan import Plan
@@ -86,8 +93,8 @@ def _conduct(search: "Critical | Tune", screen: Screen) -> int:
     if stop is None:
         return 0
     screen.say(f"not completed: {', '.join(stop.unfinished)}" if stop.unfinished else "stopped")
-    again = shlex.join([*search.request.command, *search.resumed_by(study.folder)])
-    screen.say(f"resume with: cd {shlex.quote(str(Path.cwd()))} && python -m {search.module} {again}")
+    again = as_typed(search.module, *search.request.command, *search.resumed_by(study.folder))
+    screen.say(f"resume with: {in_this_folder(again)}")
     return int(stop.code or 1)
 
 

@@ -1,7 +1,6 @@
 """The study of the critical batch size: its runs, its tables, and what they mean for the choice of a batch size."""
 
 import math
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -56,7 +55,7 @@ from digits_sweep.search.settings import (
     plan_batch_size,
 )
 from digits_sweep.search.study import Study
-from digits_sweep.shell import Screen, this_python
+from digits_sweep.shell import Screen, as_typed
 from digits_sweep.sweep.fitting import fitted, fitted_run, train_examples
 from digits_sweep.sweep.launch import launch_in_process
 
@@ -187,7 +186,7 @@ class Critical:
     def _full(self, folder: Path) -> str:
         """Return the command that goes on with the full study from the runs of a quick one."""
         command = [word for word in self.request.command if key_of(word) != "critical.quick"]
-        return f"{this_python()} -m {self.module} {shlex.join([*command, *self.resumed_by(folder)])}"
+        return as_typed(self.module, *command, *self.resumed_by(folder))
 
     def _with_pilot(self, study: Study) -> Grid:
         """Return the grid with one more goal, the best that a run of `pilot_examples` reaches, if that is harder.

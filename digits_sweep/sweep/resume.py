@@ -5,7 +5,6 @@ somebody else must not start code, read the environment, or say where files are.
 """
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -39,7 +38,7 @@ from digits_sweep.results.files import check_plain
 from digits_sweep.results.record import HISTORY_FILE, RECORD_FILE, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import Manifest, RecordedSweep, configs_of_format_3, newest_own_sweep, read_manifest
-from digits_sweep.shell import this_python
+from digits_sweep.shell import as_typed, in_this_folder
 
 LAUNCHER = re.compile(r"hydra/launcher=(\w+)")
 OF_A_LAUNCHER = re.compile(r"\+{0,2}hydra\.launcher\.(\w+)=([\w.-]{1,100})")
@@ -246,12 +245,13 @@ def resume_line(planned: Plan, sweep_dir: Path) -> str:
     Code of the user's is named in the whole command only, and found in the folder where that was typed.
     """
     if _has_own_code(planned):
-        return whole_command("digits_sweep", planned.command, sweep_dir)
+        typed = (each for each in planned.command if key_of(each) != "resume")
+        return in_this_folder(as_typed("digits_sweep", *typed, _resume(sweep_dir)))
     again = _again(planned)
-    command = f"{this_python()} -m digits_sweep {shlex.join([_resume(sweep_dir), *again])}"
+    command = as_typed("digits_sweep", _resume(sweep_dir), *again)
     # In what else says where something is, a path may be relative in a way that only its reader knows.
     has_places = any(key_of(each).startswith(("tracker", "data.mirrors")) for each in again)
-    return f"{_here()} {command}" if has_places else command
+    return in_this_folder(command) if has_places else command
 
 
 def resume_call(planned: Plan, sweep_dir: Path) -> str:
@@ -286,16 +286,6 @@ def _again(planned: Plan) -> list[str]:
     if str(planned.outputs) != "outputs":
         typed["outputs"] = as_override("outputs", str(planned.outputs.absolute()))
     return list(typed.values())
-
-
-def whole_command(module: str, command: Sequence[str], folder: Path) -> str:
-    """Return all that was typed, to be run where it was typed, and the folder to resume."""
-    typed = [each for each in command if key_of(each) != "resume"]
-    return f"{_here()} {this_python()} -m {module} {shlex.join([*typed, _resume(folder)])}"
-
-
-def _here() -> str:
-    return f"cd {shlex.quote(str(Path.cwd()))} &&"
 
 
 def _resume(folder: Path) -> str:

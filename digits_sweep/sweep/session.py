@@ -34,7 +34,7 @@ from digits_sweep.results.sweep import (
     publish_summary,
     write_manifest,
 )
-from digits_sweep.shell import Screen, this_python
+from digits_sweep.shell import Screen, as_typed
 from digits_sweep.sweep import preflight
 from digits_sweep.sweep.fitting import fitted
 from digits_sweep.sweep.preflight import traceback_in_file
@@ -267,7 +267,7 @@ def _report_line(planned: Plan, sweep_dir: Path, is_newest: bool) -> str:
     if _by_make(planned, is_newest):
         return "make report"
     sweep = [] if is_newest and str(planned.outputs) == "outputs" else [as_argument(sweep_dir)]
-    return f"{this_python()} -m digits_sweep.report {shlex.join(sweep)}".rstrip()
+    return as_typed("digits_sweep.report", *sweep)
 
 
 def _by_make(planned: Plan, is_newest: bool) -> bool:
