@@ -129,13 +129,14 @@ def only_one(path: Path) -> Iterator[None]:
 
 def writers_in(sweep_dir: Path) -> int:
     """Return how many processes of this machine hold the folder of a run in `sweep_dir` at the moment."""
-    owners = [_owner(path) for path in sweep_dir.glob("*/owner.json")]
-    return sum(each is not None and each.is_here and not each.is_gone() for each in owners)
+    owners = (writer_of(path.parent) for path in sweep_dir.glob("*/owner.json"))
+    return sum(owner is not None and owner.is_here for owner in owners)
 
 
 def writer_of(folder: Path) -> Owner | None:
-    """Return the process that says that it writes in `folder`, which may be gone; None if none does."""
-    return _owner(folder / "owner.json")
+    """Return the process that writes in `folder`; None if it has ended, which another machine cannot tell."""
+    owner = _owner(folder / "owner.json")
+    return None if owner is None or owner.is_gone() else owner
 
 
 def _owner(path: Path) -> Owner | None:

@@ -28,19 +28,15 @@ def alike(config: Mapping[str, Any]) -> str:
 def seconds_of(run: RecordedRun) -> float | None:
     """Return how long a run took or will take in all, with its data, evaluations and files; None if nothing is known.
 
-    From its start to its last change on disk, in whole seconds, unless it was resumed; at least what was measured.
+    From its start to its last change on disk, in whole seconds, unless it was resumed; at least what was measured: the
+    seconds of its epochs, of its start and of writing.
     """
     if not (run.history or run.record.status.has_ended):
         return None
-    spent = seconds_so_far(run)
+    spent = fsum(row.seconds for row in run.history) + run.record.seconds_recording + (run.record.seconds_setup or 0.0)
     if not run.record.resumed_after:
         spent = max(spent, _between_start_and_last_change(run))
     return spent if run.record.status.has_ended else spent * max(1.0, _most_epochs(run) / max(1, run.epochs))
-
-
-def seconds_so_far(run: RecordedRun) -> float:
-    """Return the seconds that a run has measured: of training, of its start, of writing."""
-    return fsum(row.seconds for row in run.history) + run.record.seconds_recording + (run.record.seconds_setup or 0.0)
 
 
 def _between_start_and_last_change(run: RecordedRun) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from digits_sweep.report.words import counted, seconds
 from digits_sweep.results.files import is_own
-from digits_sweep.results.lock import Owner, only_writer, writer_of
+from digits_sweep.results.lock import only_writer, writer_of
 from digits_sweep.results.record import Record, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep, publish_summary, read_sweep
@@ -71,7 +71,7 @@ def _status(
     record = run.record if run else sweep.planned.get(name)
     if record is None:
         return RunStatus(name, str(Status.UNKNOWN), log=sweep.unreadable.get(name))
-    owner = _writer(folder)
+    owner = writer_of(folder)
     state, where = str(run.status if run else Status.PLANNED), None
     if queued and queued.state == "PENDING":
         state, where = "queued", queued.reason
@@ -84,12 +84,6 @@ def _status(
     done = run.epochs if run else 0
     epochs, left = _left(run, record) if state == "running" else (_epochs(record), None)
     return RunStatus(name, state, done, epochs, left, job.id if job else None, where, str(next(logs, "")) or None)
-
-
-def _writer(folder: Path) -> Owner | None:
-    """Return the process that writes in a folder; None if it has ended, which another machine cannot tell."""
-    owner = writer_of(folder)
-    return None if owner is None or owner.is_gone() else owner
 
 
 def _epochs(record: Record) -> int | None:
@@ -166,7 +160,7 @@ def cancel(sweep: RecordedSweep, say: Callable[[str], None]) -> int:
     # A second signal would end a process before it has saved anything.
     signalled = {os.getpid()}
     for folder in (sweep.folder, *(sweep.folder / name for name in sweep.runs if name not in alive)):
-        owner = _writer(folder) if is_own_file(folder / "owner.json") else None
+        owner = writer_of(folder) if is_own_file(folder / "owner.json") else None
         if owner is None or owner.pid in signalled:
             continue
         if owner.host != socket.gethostname():
