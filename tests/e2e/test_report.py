@@ -179,7 +179,7 @@ def test_the_home_folder_can_be_named_where_a_shell_does_not(report, tmp_path, m
 
 @pytest.mark.full
 def test_a_reader_that_has_seen_enough_is_no_error_and_the_page_is_written(tmp_path):
-    sixty_runs(tmp_path / "outputs" / "sweeps" / "x")
+    add_run(tmp_path / "outputs" / "sweeps" / "x", "run", losses_reaching(2))
     finished(tmp_path / "outputs" / "sweeps" / "x")
     reading, writing = os.pipe()
     os.close(reading)

@@ -21,7 +21,7 @@ from tests.searches import CRITICAL, QUICK, STUDY, TUNE
 
 SEARCHES = {
     "rates": (TUNE, (*QUICK, "tune.trials=7", "tune.seeds=3", "tune.confirm=1", "tune.lr=[1e-4,1e-1]")),
-    "losses": (TUNE, (*QUICK, "tune.trials=8", "tune.objective=final_loss", "tune.confirm=1")),
+    "losses": (TUNE, (*QUICK, "tune.trials=5", "tune.objective=final_loss", "tune.confirm=1")),
     "study": (CRITICAL, STUDY),
 }
 
@@ -114,17 +114,14 @@ def test_a_second_process_is_refused_as_in_the_folder_of_a_sweep(program):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["rates", "study"])
-def test_killed_again_and_again_it_ends_the_same(program, tmp_path, name):
-    module, command = SEARCHES[name]
-    (tmp_path / "undisturbed").mkdir()
-    undisturbed = Program(tmp_path / "undisturbed")
-    assert undisturbed(*command, module=module).returncode == 0
+@pytest.mark.parametrize("undisturbed", ["rates", "study"], indirect=True)
+def test_killed_again_it_ends_the_same(undisturbed, program):
+    expected, module, command = undisturbed
     chance = random.Random(0)
-    for _ in range(5):
+    for _ in range(2):
         typed = (*command, *resumed(program, module), "hydra/launcher=basic")
         with program.running(*typed, module=module) as started:
-            runs = chance.randint(0, 4)
+            runs = chance.randint(1, 4)
             while started.process.poll() is None and started.text().count("  epoch ") < runs:
                 time.sleep(0.02)
             time.sleep(chance.uniform(0, 0.5))
@@ -132,17 +129,14 @@ def test_killed_again_and_again_it_ends_the_same(program, tmp_path, name):
             started.ends()
     finished = program.process(*command, *resumed(program, module), "hydra/launcher=basic", module=module)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert_same(program, undisturbed)
+    assert_same(program, expected)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", ["losses", "study"])
-def test_workers_are_the_default_and_give_the_same_runs_and_tables(program, tmp_path, name):
+@pytest.mark.parametrize("undisturbed", ["losses", "study"], indirect=True)
+def test_workers_are_the_default_and_give_the_same_runs_and_tables(undisturbed, program):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    module, command = SEARCHES[name]
-    (tmp_path / "alone").mkdir()
-    alone = Program(tmp_path / "alone")
-    assert alone(*command, module=module).returncode == 0
+    alone, module, command = undisturbed
     finished = program.process(*command, module=module)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert " runs at a time; hydra/launcher=basic: one after the other" in finished.stdout

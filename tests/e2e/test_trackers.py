@@ -1,7 +1,5 @@
 """Trackers: what a sweep reports to them, read back from where they keep it."""
 
-import socket
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -9,7 +7,6 @@ import pandas as pd
 import pytest
 
 from tests.commands import Program
-from tests.servers import free_ports, running, wait_for
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=3")
 # MLflow's own use of SQLAlchemy, and the connections that it leaves open.
@@ -74,50 +71,25 @@ def test_a_tracker_that_is_not_installed_is_refused_with_what_installs_it(progra
     assert not program.outputs.exists()
 
 
-@pytest.fixture(scope="module")
-def reported(tmp_path_factory) -> Program:
-    """A sweep that was reported to two trackers at once."""
-    program = Program(tmp_path_factory.mktemp("reported"))
-    finished = program("-m", "data.batch_size=500,300", "tracker=[tensorboard,mlflow]", *QUICK)
-    assert finished.returncode == 0, finished.stderr
-    return program
-
-
 @pytest.mark.full
 @needs("mlflow", "tensorboard")
-def test_several_trackers_have_every_run_at_once_mlflow_with_its_configuration_and_its_folder(reported):
+def test_several_trackers_have_every_run_at_once_mlflow_with_its_configuration_and_its_folder(program):
     import mlflow
 
-    client = mlflow.MlflowClient(f"sqlite:///{reported.outputs / 'mlflow.db'}")
+    finished = program("-m", "data.batch_size=500,300", "tracker=[tensorboard,mlflow]", *QUICK)
+    assert finished.returncode == 0, finished.stderr
+    client = mlflow.MlflowClient(f"sqlite:///{program.outputs / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits_sweep")
     runs = {run.data.params["data.batch_size"]: run for run in client.search_runs([experiment.experiment_id])}
     assert sorted(runs) == ["300", "500"]
     for size, run in runs.items():
-        run_dir = reported.sweep() / f"batch_size={size}"
+        run_dir = program.sweep() / f"batch_size={size}"
         history = client.get_metric_history(run.info.run_id, "loss_mean")
         assert [metric.value for metric in history] == losses(run_dir)
-        assert run.info.status == "FINISHED"
+        assert (run.info.run_name, run.info.status) == (f"{program.sweep().name}/batch_size={size}", "FINISHED")
         assert "record.json" in {file.path for file in client.list_artifacts(run.info.run_id)}
         assert list(pd.read_json(run_dir / "trackers.json").loc["ended"]) == ["completed", "completed"]
         assert scalars(run_dir, "loss_mean") == pytest.approx(losses(run_dir), rel=1e-6)
-
-
-@needs("mlflow", "tensorboard")
-def test_the_page_of_mlflow_shows_the_runs(reported, tmp_path, browser):
-    (port,) = free_ports(1)
-    command = [Path(sys.executable).with_name("mlflow"), "server", "--host", "127.0.0.1", "--port", port]
-    store = f"sqlite:///{reported.outputs / 'mlflow.db'}"
-    with running(*command, "--workers", 1, "--backend-store-uri", store, output=tmp_path / "mlflow.out") as server:
-        wait_for(lambda: _answers(port), server)
-        browser.get(f"http://127.0.0.1:{port}/#/experiments/1/runs")
-        names = [f"{reported.sweep().name}/batch_size={size}" for size in (500, 300)]
-        shown = "return document.body.innerText"
-        wait_for(lambda: all(name in browser.execute_script(shown) for name in names), server)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.full
