@@ -33,5 +33,5 @@ def test_a_row_says_what_happened_and_whether_that_can_be_what_is_stated(check, 
 @pytest.mark.full
 def test_a_sample_of_the_calibration_finds_nothing_that_does_not_hold(tmp_path):
     page = tmp_path / "calibration.md"
-    assert main(["--share", "0.005", "--page", str(page)]) == 0
+    assert main(["--share", "0.001", "--page", str(page)]) == 0
     assert page.read_text(encoding="utf-8").count("\n## ") >= 4

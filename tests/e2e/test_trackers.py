@@ -6,8 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.commands import Program
-
 QUICK = ("data=mnist_sample", "trainer.num_epochs=3")
 # MLflow's own use of SQLAlchemy, and the connections that it leaves open.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
