@@ -14,7 +14,7 @@ from digits_sweep.sweep.run import run
 from tests.killing import losses, weights
 from tests.workloads import needs_compiler
 
-KEYS = ("data=mnist_sample", "data.num_workers=0", "model.hidden_size=16", "trainer.loss_threshold=2.2", "optimizer.lr=1e-2")
+KEYS = ("data=mnist_sample", "model.hidden_size=16", "trainer.loss_threshold=2.2", "optimizer.lr=1e-2")
 EVALUATED = ("evaluation=fine", "evaluation.every_examples=700", "evaluation.train_samples=500")
 BY_EXAMPLES = ("schedule.batch={0:50,1010:200,4500:1000}",)
 BY_NOISE = ("schedule.batch=grow", "data.batch_size=20", "evaluation.noise_scale=true")
@@ -24,7 +24,7 @@ CASES = (
     pytest.param("native", BY_NOISE, marks=needs_compiler),
     *(pytest.param(*case, marks=pytest.mark.full) for case in (("eager", BY_NOISE), ("closed_form", BY_EXAMPLES))),
     pytest.param("native", BY_EXAMPLES, marks=[needs_compiler, pytest.mark.full]),
-    pytest.param("lesson", BY_NOISE, marks=pytest.mark.full),
+    pytest.param("lesson", (*BY_NOISE, "data.num_workers=0"), marks=pytest.mark.full),
 )
 
 
