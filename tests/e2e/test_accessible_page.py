@@ -13,7 +13,7 @@ from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
 # A page answers in a tenth of a second; a machine that many share takes longer.
-PATIENCE = 60
+PATIENCE = 300
 # Either brings axe.min.js along.
 PACKAGES = ("axe_playwright_python", "axe_core_python")
 
@@ -267,11 +267,12 @@ def test_without_the_script_everything_is_there(pages, open_path):
     assert browser.execute_script("return document.querySelectorAll('details.run table').length") == 24
 
 
-def test_a_page_of_three_hundred_configurations_is_small_and_answers_soon(pages, open_path):
+def test_a_page_of_three_hundred_configurations_is_small_and_answers_soon(pages, browser, open_path):
     sweep_of(pages / "300", 300)
     write_page(pages / "300.html", [load_study(pages / "300")])
     assert (pages / "300.html").stat().st_size < 2.5e6
-    browser = open_path(pages / "300.html")
-    took = browser.execute_script("return performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
-    # A second on a machine of its own.
-    assert took < 4000
+    # Seconds of CPU in the page's thread, whatever else the machine does.
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    open_path(pages / "300.html")
+    measured = browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+    assert next(each["value"] for each in measured if each["name"] == "ThreadTime") < 2
