@@ -143,7 +143,7 @@ def seconds_per_step(answer: Answer, batch_size: float) -> float:
 # --- Sentences.
 
 
-def goal_of(answer: Answer) -> str:
+def goal_text(answer: Answer) -> str:
     """Return the goal of an answer: `train error < 0.1`."""
     return f"{_(answer.target.replace('_', ' '))} < {localized(to_text(float(answer.threshold)))}"
 
@@ -153,7 +153,7 @@ def headline(answers: Sequence[Answer]) -> str:
     if not (known := [answer for answer in answers if answer.law]):
         return _("Which batch size to use cannot be told: see the reasons below.")
     answer = max(known, key=lambda answer: answer.e_min or 0.0)
-    size, goal = two_digits(answer.b_crit or 0.0), goal_of(answer)
+    size, goal = two_digits(answer.b_crit or 0.0), goal_text(answer)
     if answer.factor:
         size = _("{size} (give or take a factor of {times})", size=size, times=localized(f"{answer.factor.times:.3g}"))
     soonest, low, high = answer.soonest_batch_size, answer.within_low, answer.within_high
@@ -176,7 +176,7 @@ def headline(answers: Sequence[Answer]) -> str:
 
 def answer_sentence(answer: Answer) -> str:
     """Say which batch size is the critical one for a goal, by both usual definitions; or why the runs cannot tell."""
-    goal, parts = goal_of(answer), []
+    goal, parts = goal_text(answer), []
     if answer.b_crit is None:
         reason = _(answer.reason or "")
         parts.append(_("{goal}: the critical batch size cannot be told ({reason}).", goal=goal, reason=reason))
@@ -216,7 +216,7 @@ def answer_sentence(answer: Answer) -> str:
 
 def law_sentence(answer: Answer) -> str | None:
     """Say what the steps reject: the law of McCandlish et al., or any law of this form; None if nothing."""
-    lines, goal = [], goal_of(answer)
+    lines, goal = [], goal_text(answer)
     low, high = answer.exponent_low, answer.exponent_high
     if low is not None and high is not None and not low <= 1 <= high:
         exponent = localized(f"{answer.exponent:.2g} [{low:.2g}, {high:.2g}]")
@@ -243,7 +243,7 @@ def soonest_sentence(answer: Answer) -> str | None:
         return _(
             "{goal}: soonest is about {size}, at {least} a step of {small} up to {most} a step of {large} on "
             "{machine}; it needs {more:.0%} more examples than the fewest.",
-            goal=goal_of(answer), size=size, least=short_seconds(answer.seconds_per_step[small]), small=small,
+            goal=goal_text(answer), size=size, least=short_seconds(answer.seconds_per_step[small]), small=small,
             most=short_seconds(answer.seconds_per_step[large]), large=localized(f"{large:,}"),
             machine=answer.machine or "", more=answer.examples_more or 0.0,
         )  # fmt: skip
@@ -252,7 +252,7 @@ def soonest_sentence(answer: Answer) -> str | None:
     return _(
         "{goal}: soonest is about {size}, at {iteration} an iteration and {example} an example; it needs {more:.0%} "
         "more examples than the fewest.",
-        goal=goal_of(answer), size=size,
+        goal=goal_text(answer), size=size,
         iteration=short_seconds(answer.seconds_per_iteration), example=short_seconds(answer.seconds_per_example),
         more=answer.examples_more or 0.0,
     )  # fmt: skip
@@ -267,12 +267,12 @@ def elsewhere_sentence(answer: Answer) -> str | None:
     if max(low, from_) <= min(high, to):
         return _(
             "{goal}: {low} to {high} cost at most 10 % more time both at these costs and here.",
-            goal=goal_of(answer), low=two_digits(max(low, from_)), high=two_digits(min(high, to)),
+            goal=goal_text(answer), low=two_digits(max(low, from_)), high=two_digits(min(high, to)),
         )  # fmt: skip
     return _(
         "{goal}: the answer flips: about {there} ({from_} to {to}) is soonest at these costs, about {here} ({low} to "
         "{high}) here.",
-        goal=goal_of(answer), there=two_digits(there), from_=two_digits(from_), to=two_digits(to),
+        goal=goal_text(answer), there=two_digits(there), from_=two_digits(from_), to=two_digits(to),
         here=two_digits(here), low=two_digits(low), high=two_digits(high),
     )  # fmt: skip
 
@@ -285,7 +285,7 @@ def price_sentence(answer: Answer) -> str | None:
     taken = float(law.steps(size)) * per_step
     return _(
         "{goal}: batch size {size} takes {seconds}, which is {money} in money, at {price} an hour.",
-        goal=goal_of(answer), size=two_digits(size), seconds=seconds(taken), price=localized(f"{answer.price:g}"),
+        goal=goal_text(answer), size=two_digits(size), seconds=seconds(taken), price=localized(f"{answer.price:g}"),
         money=localized(f"{taken / SECONDS_AN_HOUR * answer.price:.3g}"),
     )  # fmt: skip
 
@@ -295,7 +295,7 @@ def check_sentence(answer: Answer) -> str | None:
     check = answer.check
     if check is None:
         return None
-    run = _("{goal}: batch size {size}, which is in no fit,", goal=goal_of(answer), size=check.batch_size)
+    run = _("{goal}: batch size {size}, which is in no fit,", goal=goal_text(answer), size=check.batch_size)
     expected = rounded(check.expected)
     if check.median is None or check.low is None:
         return _("{run} did not reach the goal; {expected} steps were expected.", run=run, expected=expected)
@@ -322,7 +322,7 @@ def moves_sentence(answers: Sequence[Answer]) -> str | None:
     known = sorted((answer for answer in answers if answer.law), key=lambda answer: answer.e_min or 0.0)
     if len(known) < 2:
         return None
-    steps = (f"{two_digits(answer.b_crit or 0.0)} ({goal_of(answer)})" for answer in known)
+    steps = (f"{two_digits(answer.b_crit or 0.0)} ({goal_text(answer)})" for answer in known)
     return _("It holds for its goal alone: the critical batch size is {sizes}.", sizes=_(", then ").join(steps))
 
 
@@ -389,7 +389,7 @@ def critical_table(study: Critical) -> Table:
         Column(_("seconds"), "seconds", took),
     ]  # fmt: skip
     rows = [{**row, "answer": answer} for answer in study.answers for row in study.steps_to(answer).to_dict("records")]
-    return table_of(columns, rows, lambda at: goal_of(at["answer"]))
+    return table_of(columns, rows, lambda at: goal_text(at["answer"]))
 
 
 def answer_table(answers: Sequence[Answer]) -> Table:
@@ -408,11 +408,11 @@ def answer_table(answers: Sequence[Answer]) -> Table:
         Column(_("within 10 % of it"), "within", of("", "within")),
         Column(_("noise scale"), "noise", of("noise_scale_at_target", "noise_scale")),
     ]
-    return table_of(columns, answers, goal_of)
+    return table_of(columns, answers, goal_text)
 
 
 def _goal_cell(answer: Answer) -> Cell:
-    return Cell(goal_of(answer), value=f"{answer.target} < {answer.threshold}")
+    return Cell(goal_text(answer), value=f"{answer.target} < {answer.threshold}")
 
 
 def _number_cell(value: float | None, low: float | None, high: float | None) -> Cell:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digits_sweep.report.critical import Critical, goal_of, seconds_per_step
+from digits_sweep.report.critical import Critical, goal_text, seconds_per_step
 from digits_sweep.report.layout import layout_of
 from digits_sweep.report.statistics import trained
 from digits_sweep.report.study import Study
@@ -55,7 +55,7 @@ def critical_figures(study: Study, critical: Critical) -> list[Figure]:
 
 
 def _goal_color(critical: Critical) -> Spec:
-    goals = [goal_of(answer) for answer in critical.answers]
+    goals = [goal_text(answer) for answer in critical.answers]
     scale = {"domain": goals, "range": [SERIES[number % len(SERIES)] for number in range(len(goals))]}
     keys = {"title": None, "symbolType": "circle"} if len(goals) > 1 else None
     return {"field": "goal", "type": "nominal", "scale": scale, "legend": keys}
@@ -68,7 +68,7 @@ def _sizes(critical: Critical) -> list[int]:
 def against_batch_size(critical: Critical, unit: str, title: str, label: str, caption: str) -> Figure:
     """Draw what every goal needs at every batch size: medians, the fit and B_crit, with their intervals."""
     rows = [
-        {"goal": goal_of(answer), **row}
+        {"goal": goal_text(answer), **row}
         for answer in critical.answers
         for row in (*_medians(critical, answer, unit), *_marked(critical, answer, unit))
     ]
@@ -168,13 +168,13 @@ def rate_figure(critical: Critical) -> Iterator[Figure]:
     for answer in critical.answers:
         rated = critical.steps_to(answer).dropna(subset=["lr"])
         pairs = list(zip(rated["batch_size"].astype(float), rated["lr"].astype(float), strict=True))
-        rows += [{"goal": goal_of(answer), "kind": "best", "place": size, "lr": lr} for size, lr in pairs]
+        rows += [{"goal": goal_text(answer), "kind": "best", "place": size, "lr": lr} for size, lr in pairs]
         if len(pairs) > 1:
             # The rules agree with the best rate at the batch size in the middle.
             middle, rate = pairs[(len(pairs) - 1) // 2]
             for kind, power in (("root", 0.5), ("linear", 1.0)):
                 lines = [(size, rate * (size / middle) ** power) for size, lr in (pairs[0], pairs[-1])]
-                rows += [{"goal": goal_of(answer), "kind": kind, "place": size, "lr": lr} for size, lr in lines]
+                rows += [{"goal": goal_text(answer), "kind": kind, "place": size, "lr": lr} for size, lr in lines]
     if not rows:
         return
     table = pd.DataFrame(rows, columns=["goal", "kind", "place", "lr"])
@@ -206,7 +206,7 @@ def response_figures(critical: Critical) -> Iterator[Figure]:
         y, shade = amount("steps", _("steps"), table["steps"], "~s"), color(_sizes(critical), legend=True)
         both = {"x": x, "y": y, "color": shade}
         layers = [layer("line", "median", both, strokeWidth=1.5), marks("run", both, size=25, opacity=0.8)]
-        title = _("Steps by learning rate, {goal}", goal=goal_of(answer))
+        title = _("Steps by learning rate, {goal}", goal=goal_text(answer))
         caption = _(
             "A mark a tuning seed, a line through the medians. Open marks, at the top: given up or not reached."
         )
@@ -224,7 +224,7 @@ def branch_figure(critical: Critical) -> Iterator[Figure]:
         for size, each in zip(branches.batch_sizes, branches.ratios, strict=True)
     ]
     rows += [
-        {"kind": "b_crit", "place": answer.b_crit, "goal": goal_of(answer)}
+        {"kind": "b_crit", "place": answer.b_crit, "goal": goal_text(answer)}
         for answer in critical.answers
         if answer.b_crit is not None
     ]
@@ -256,7 +256,7 @@ def noise_figure(study: Study, critical: Critical) -> Iterator[Figure]:
         return
     layout, columns = layout_of(study), ["run", "configuration", "kind", "examples", "noise_scale"]
     table = layout.join(measured.rename(columns={"run_dir": "run"}).assign(kind="seed")[columns])
-    levels = [(answer.b_crit, goal_of(answer)) for answer in critical.answers if answer.b_crit is not None]
+    levels = [(answer.b_crit, goal_text(answer)) for answer in critical.answers if answer.b_crit is not None]
     caption = _("tr(Sigma) / |G|^2 (McCandlish et al. 2018) along the first fresh seed of each best rate.")
     if levels:
         caption += " " + _("Lines across: the critical batch size of each goal, as measured.")

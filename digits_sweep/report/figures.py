@@ -330,7 +330,7 @@ def loss_figures(study: Study) -> Iterator[Figure]:
     if not np.isfinite(history["loss_mean"]).any():
         return
     floor = loss_floor(runs)
-    table = layout.join(losses_of(history, floor, runs["configuration"].nunique()))
+    table = layout.join(losses_along(history, floor, runs["configuration"].nunique()))
     table = table.drop(columns="seconds") if _is_large(study) else table
     levels = thresholds_of(runs)
     levels += [(floor, _("floor {value:.4f}", value=floor))] if floor else []
@@ -363,7 +363,7 @@ def _lines_caption(table: pd.DataFrame, floor: float) -> str:
     return " ".join(parts)
 
 
-def losses_of(history: pd.DataFrame, floor: float, configurations: int) -> pd.DataFrame:
+def losses_along(history: pd.DataFrame, floor: float, configurations: int) -> pd.DataFrame:
     """Return a row a point of a line: of every seed if they are few, and of their median, with its band.
 
     The median ends with the shortest run: after it that of the others would be another configuration's. The band is one

@@ -13,7 +13,7 @@ from digits_sweep.config.schema import Config, config_from
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import for_run, make_ready
 from digits_sweep.errors import InvalidConfig, UnreadableRecord
-from digits_sweep.report.critical import goal_of
+from digits_sweep.report.critical import goal_text
 from digits_sweep.report.words import rounded, short_seconds, two_digits
 from digits_sweep.results.cost import COST_FILE, FLAT, MachineCost, StepCost, network_of, write_cost
 from digits_sweep.results.critical import ANSWERS, FOLDER, Answer, read_answers
@@ -120,7 +120,7 @@ def which_to_take(cost: MachineCost, largest: Largest | None, answer: Answer | N
     if answer is None or (law := answer.law) is None:
         parts.append("critical not known (no study here: python -m digits_sweep.critical_batch_size)")
         return f"{'; '.join(parts)}: take at most {min(most, flat or most):,}"
-    parts.append(f"critical {two_digits(law.b_crit)} ({goal_of(answer)})")
+    parts.append(f"critical {two_digits(law.b_crit)} ({goal_text(answer)})")
     steps = {step.batch_size: step.seconds for step in cost.steps}
     size = float(soonest_at(law, Cost(steps=steps), [*(size for size in sizes if size < most), most]))
     return f"{'; '.join(parts)}: take {min(most, float(f'{size:.2g}')):,.0f}, which is soonest there"

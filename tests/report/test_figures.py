@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from digits_sweep.config.schema import softmax_floor
-from digits_sweep.report.figures import figures, losses_of
+from digits_sweep.report.figures import figures, losses_along
 from digits_sweep.report.layout import layout_of
 from digits_sweep.report.page import page
 from digits_sweep.report.side_by_side import combine, with_sweep_names
@@ -166,7 +166,7 @@ def test_the_median_of_a_loss_ends_with_the_shortest_run_and_its_band_at_the_flo
     for seed, losses in enumerate(([1.9, 1.48], [1.8, 1.48, 1.5], [1.7, 1.48, 1.5])):
         add_run(tmp_path, f"seed={seed}", losses, 2.0, seed=seed)
     study = finished(tmp_path)
-    table = losses_of(study.history, softmax_floor(10), 1)
+    table = losses_along(study.history, softmax_floor(10), 1)
     median = table[table["kind"] == "median"]
     assert median[["epoch", "seconds", "loss"]].to_numpy().tolist() == [[1, 2, 1.8], [2, 4, 1.48]]
     assert median["low"].tolist() == pytest.approx([1.75, softmax_floor(10)])
