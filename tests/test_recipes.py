@@ -160,7 +160,7 @@ def test_a_figure_is_on_the_page(program, monkeypatch, tmp_path):
     figure = defined("A figure", "digits_sweep.report.figures")
 
     def drawn(study):
-        return [*figures.figures(study), figure(statistics.trained(study.runs), figures.layout_of(study))]
+        return [*figures.figures(study), figure(statistics.trained(study), figures.layout_of(study))]
 
     monkeypatch.setattr(page, "figures", drawn)
     finished = program("-m", "data=mnist_sample", "data.batch_size=500,1000", "trainer.num_epochs=1")
