@@ -83,7 +83,7 @@ def intervals(name: str, title: str, rows: Sequence[tuple[str, Estimate]], label
     )  # fmt: skip
     # By its place, because two rows may have one name.
     axis = {"grid": False, "labelExpr": f"{json.dumps(names)}[datum.value]", "labelLimit": 400}
-    x = {"field": "low", "type": "quantitative", "title": label}
+    x = {"field": "low", "type": "quantitative", "title": label, "axis": {"tickCount": 6}}
     both = {
         "y": {"field": "row", "type": "ordinal", "title": None, "axis": axis},
         "color": {"condition": {"test": "datum.clear", "value": SERIES[1]}, "value": SERIES[0]},
