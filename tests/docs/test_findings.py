@@ -7,10 +7,9 @@ from itertools import product
 
 import pytest
 
-from digits_sweep.errors import as_csv
 from digits_sweep.report.vega import SERIES, colored
 from digits_sweep.results.critical import STEPS, STEPS_COLUMNS, Answer, study_table, write_answers
-from digits_sweep.results.files import replace_file
+from digits_sweep.results.files import as_csv, replace_file
 from tests.documents import ROOT
 from tests.studies import add_run, evaluation, finished, losses_reaching
 
