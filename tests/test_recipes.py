@@ -154,13 +154,13 @@ def test_a_column_is_computed_recorded_and_shown(program, conf, monkeypatch):
 
 
 def test_a_figure_is_on_the_page(program, monkeypatch, tmp_path):
-    from digits_sweep.report import figures, page, statistics
+    from digits_sweep.report import figures, page
     from digits_sweep.report.study import load_study
 
     figure = defined("A figure", "digits_sweep.report.figures")
 
     def drawn(study):
-        return [*figures.figures(study), figure(statistics.trained(study), figures.layout_of(study))]
+        return [*figures.figures(study), figure(study)]
 
     monkeypatch.setattr(page, "figures", drawn)
     finished = program("-m", "data=mnist_sample", "data.batch_size=500,1000", "trainer.num_epochs=1")
