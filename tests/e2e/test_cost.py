@@ -1,12 +1,8 @@
-"""`python -m digits_sweep.cost`, and a study that answers for the machine that it measured."""
-
-import json
+"""`python -m digits_sweep.cost`: what a step takes here, as a table and as a file for studies."""
 
 import pytest
 
 from digits_sweep.results.cost import read_cost
-from tests.commands import Program
-from tests.searches import CRITICAL
 
 MODULE = "digits_sweep.cost"
 SMALL = ("data=mnist_sample", "model.hidden_size=16")
@@ -62,29 +58,3 @@ def test_a_command_is_refused(program):
 def test_help_says_how_the_file_is_used_and_measures_nothing(program):
     assert "critical.cost=cost.json critical.price=2.5" in program("--help", module=MODULE).stdout
     assert not program.outputs.exists()
-
-
-@pytest.mark.full
-def test_a_study_answers_for_the_machine_of_a_file_in_seconds_and_money_and_says_where_the_answer_flips(
-    tmp_path, quick
-):
-    program = Program(tmp_path)
-    assert program(*SMALL, "data.batch_size=10,1000", module=MODULE).returncode == 0
-    path = program.outputs / "cost.json"
-    content = json.loads(path.read_text())
-    # On that machine every step takes as long as every other one.
-    content |= {"machine": "a vast one", "steps": [step | {"seconds": 1.0} for step in content["steps"]]}
-    path.write_text(json.dumps(content))
-    command = (
-        *SMALL, "data.batch_size=10,50,200,1000", "evaluation.targets.train_error=[0.4]", "trainer.num_epochs=2",
-        "evaluation.train_samples=300", "evaluation.test_samples=50", "evaluation.per_doubling=3", "critical.lr=8e-3",
-        "critical.seeds=1", "critical.confirm=2", "critical.most_steps=4", "hydra/launcher=basic",
-    )  # fmt: skip
-    finished = program(*command, f"critical.cost={path}", "critical.price=36", module=CRITICAL)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "at 1 s a step of 10 up to 1 s a step of 1,000 on a vast one" in finished.stdout
-    assert "about 1,000" in finished.stdout
-    assert "in money, at 36 an hour" in finished.stdout
-    assert "here." in finished.stdout
-    (folder,) = (program.outputs / "critical_batch_size").iterdir()
-    assert "on a vast one" in (folder / "index.html").read_text()

@@ -1,5 +1,6 @@
 """`python -m digits_sweep.critical_batch_size`, from the command line to its tables."""
 
+import json
 import shutil
 
 import pandas as pd
@@ -118,7 +119,7 @@ def test_a_run_that_is_gone_is_made_again(copied):
 
 
 @pytest.mark.full
-def test_four_batch_sizes_give_an_answer_that_is_checked_and_another_machine_gets_its_own(program):
+def test_four_batch_sizes_give_an_answer_that_is_checked_and_other_machines_get_their_own(program, monkeypatch):
     command = (*QUICK[:1], "data.batch_size=10,50,200,1000", *QUICK[2:], "evaluation.targets.train_error=[0.4]")
     finished = program(*command, "critical.most_steps=4", module=MODULE)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -129,14 +130,28 @@ def test_four_batch_sizes_give_an_answer_that_is_checked_and_another_machine_get
     assert f"batch size {answer.check.batch_size}, which is in no fit, takes " in finished.stdout
     table = pd.read_csv(folder_of(program) / "steps_to_target.csv")
     assert list(table["batch_size"]) == [10, 50, 200, 1000]
-    elsewhere = ("resume=latest", "critical.cost={iteration:1ms,example:1us}", "critical.price=36")
+    elsewhere = ("resume=latest", "critical.cost={iteration:1ms,example:1us}")
     again = program(*command, "critical.most_steps=4", *elsewhere, module=MODULE)
     assert "% more time at these costs, for" in again.stdout
     assert "at 1 ms an iteration and 1 \u00b5s an example" in again.stdout
-    assert "in money, at 36 an hour" in again.stdout
     assert "wave" not in again.stdout
     (given,) = read_answers(folder_of(program))
     assert (given.b_crit, given.cost_is_given) == (answer.b_crit, True)
+    # On a third machine every step takes as long as every other one.
+    monkeypatch.setattr("digits_sweep.search.cost.SECONDS", 0.2)
+    assert program(*QUICK[:1], "data.batch_size=10,1000", QUICK[2], module="digits_sweep.cost").returncode == 0
+    path = program.outputs / "cost.json"
+    content = json.loads(path.read_text())
+    content |= {"machine": "a vast one", "steps": [step | {"seconds": 1.0} for step in content["steps"]]}
+    path.write_text(json.dumps(content))
+    vast = ("resume=latest", f"critical.cost={path}", "critical.price=36")
+    answered = program(*command, "critical.most_steps=4", *vast, module=MODULE)
+    assert answered.returncode == 0, answered.stdout + answered.stderr
+    assert "at 1 s a step of 10 up to 1 s a step of 1,000 on a vast one" in answered.stdout
+    assert "about 1,000" in answered.stdout
+    assert "in money, at 36 an hour" in answered.stdout
+    assert "here." in answered.stdout
+    assert "on a vast one" in (folder_of(program) / "index.html").read_text()
 
 
 FEW = (*QUICK, "data.batch_size=400", "trainer.num_epochs=1", "critical.confirm=1")

@@ -123,7 +123,7 @@ def test_however_an_epoch_is_cut_an_engine_computes_the_same_bits(engine_name, m
     skip_if_refused(engine_name, given())
     uncut = trained(engine_name, given())
     # After which batches of at most five; beyond the last one, there is no cut.
-    for cuts in ([1], [2, 3], [1, 2, 3, 4]):
+    for cuts in ([2, 3], [1, 2, 3, 4]):
         assert_same_bits(trained(engine_name, given(), cuts=cuts), uncut)
 
 
