@@ -36,7 +36,7 @@ pytestmark = pytest.mark.full
 
 # Far longer than anything here takes on a slow machine, and no end if something hangs.
 MOST_SECONDS = 300
-FEW, MANY = 12, 520
+FEW, MANY = 6, 520
 BRANCHES = ("critical.branch=true", "critical.branch_examples=2000")
 SEARCH, TRIAL = (*QUICK, "tune.trials=3", "hydra/launcher=basic"), "trial_0001_seed=42"
 
