@@ -235,6 +235,25 @@ def _cell(texts: Sequence[str], has_ends: bool) -> str:
     return f"{value} [{low}, {high}]" if has_ends else value
 
 
+# The program says how far to trust these two: `FACTOR` in search/critical.py and `Trust` in results/hint.py.
+SAID = ("a quick study", "noise scale in the optimizer's metric")
+
+
+def as_said(table: pd.DataFrame) -> str:
+    """Return a line that says how near the program's own estimates are on all settings as it says them."""
+    parts = []
+    for name in SAID:
+        own = table[table["estimator"] == name]
+        # The metric of SGD is plain.
+        for kind, part in own.groupby(own["setting"].map(lambda setting: setting.rpartition(", ")[2])):
+            off, weight = np.exp(part["log"].abs()), part["weight"] / part["weight"].sum()
+            shares = " and ".join(f"{100 * weight[off <= most].sum():.0f} % within {most:g}" for most in (NEAR, 2.0))
+            middle = np.exp(part.loc[np.isfinite(part["log"]), "log"].median())
+            goals = f"{round(part['weight'].sum())} goals"
+            parts.append(f"{name} ({kind}, {goals}): {shares}, {middle:.2g} of the study's in the median")
+    return f"As they are said, without a factor, on all settings: {'; '.join(parts)}."
+
+
 def section(settings: Sequence[Setting], table: pd.DataFrame) -> str:
     """Return what stands between the marks on the page: the command, the truths, and the table."""
     names = [setting.name for setting in settings]
@@ -256,7 +275,7 @@ def section(settings: Sequence[Setting], table: pd.DataFrame) -> str:
     return "\n".join([
         f"    python -m benchmarks.estimators{chosen}", "",
         f"{len(names)} of {len(SETTINGS)} settings ({where}). Full studies, at training errors: {truths}.", "",
-        about, "", *rows, "",
+        about, "", *rows, "", as_said(table), "",
     ])  # fmt: skip
 
 

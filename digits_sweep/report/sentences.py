@@ -308,14 +308,16 @@ def hint_sentences(study: Study) -> list[str]:
     names = study.runs.loc[hints.index, "run_dir"].astype(str)
     trust = min(
         (trust_in(study.records[name].config.get("optimizer") or {}) for name in names),
-        key=lambda trust: trust.within_1_5,
+        key=lambda trust: trust.within_2,
     )
     size = two_digits(hints.median())
     if len(hints) > 1:
         ends = {"low": two_digits(hints.min()), "high": two_digits(hints.max())}
         size = _("{size} ({low} to {high})", size=size, **ends)
-    how = [_("within a factor of 1.5 in {share:.0%} of cases", share=trust.within_1_5)]
-    how += [_("of 2 in {share:.0%}", share=trust.within_2)] if trust.within_2 else []
+    how = [
+        _("within a factor of 1.5 in {share:.0%} of cases", share=trust.within_1_5),
+        _("of 2 in {share:.0%}", share=trust.within_2),
+    ]
     sentence = _(
         "A hint from the gradients of single runs: the critical batch size is about {size}, {trust}. python -m "
         "digits_sweep.critical_batch_size measures it.",

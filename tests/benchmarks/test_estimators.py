@@ -20,7 +20,7 @@ from benchmarks.estimates import (
     susceptibility,
     two_sizes,
 )
-from benchmarks.estimators import HELD_OUT, SETTINGS, figure, quantile, rows_of, score, section, write_section
+from benchmarks.estimators import HELD_OUT, SETTINGS, as_said, figure, quantile, rows_of, score, section, write_section
 from digits_sweep.report.critical import Critical, branches_of
 from digits_sweep.results.critical import (
     BRANCHES_COLUMNS,
@@ -168,6 +168,17 @@ def test_the_figure_draws_a_mark_an_estimate_and_none_for_a_failure(tmp_path):
     assert drawn.svg().startswith("<svg")
 
 
+def test_what_the_program_says_of_its_own_estimates_is_counted_without_a_factor():
+    rows = {"estimator": "a quick study", "goal": 0, "weight": 1.0}
+    logs = {"mnist, MLP 32, Adam": [0.0, 0.5], "mnist, MLP 32, SGD": [math.inf, -1.0]}
+    table = pd.DataFrame([{**rows, "setting": name, "log": log} for name, some in logs.items() for log in some])
+    assert as_said(table) == (
+        "As they are said, without a factor, on all settings: a quick study (Adam, 2 goals): 50 % within 1.5 and 100 % "
+        "within 2, 1.3 of the study's in the median; a quick study (SGD, 2 goals): 0 % within 1.5 and 0 % within 2, "
+        "0.37 of the study's in the median."
+    )
+
+
 def test_the_table_is_put_between_the_marks_of_the_page_and_nothing_else_changes(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n\n<!-- estimators -->\nold\n<!-- end of estimators -->\n\nafter\n")
@@ -181,7 +192,7 @@ def test_the_table_is_put_between_the_marks_of_the_page_and_nothing_else_changes
     )
     assert "mnist, linear, Adam: 200 [1, 9] at 10 %." in text
     assert "Nothing is calibrated" in text
-    assert text.endswith("|\n\n<!-- end of estimators -->\n\nafter\n")
+    assert text.endswith("\n\n<!-- end of estimators -->\n\nafter\n")
     page.write_text("nothing")
     with pytest.raises(ValueError, match="has no"):
         write_section(page, "text")
