@@ -36,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("PIP_CONFIG_FILE", str(pip))
     home = Path(tempfile.mkdtemp(prefix="home_"))
     os.environ.update({name: str(home / folder) for name, folder in HOME.items()})
+    # Workers have more threads than there are cores: one that waits is to sleep, not to spin.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # As in an environment that is activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
