@@ -50,7 +50,7 @@ critical: .venv/ready-joblib ## Tune the rate at six batch sizes and count steps
 bench: .venv/ready ## Time every engine against the lesson's loop and the bare kernels; run nothing else meanwhile
 	$(BIN)/python -m benchmarks $(ARGS)
 
-calibration: .venv/ready ## Simulate how often what the program states is right; writes docs/calibration.md (15 min on two cores)
+calibration: .venv/ready ## Simulate how often what the program states is right; writes docs/calibration.md (5 min on two cores)
 	$(BIN)/python -m benchmarks.calibration $(ARGS)
 
 test: .venv/ready-test ## Run the tests, without those that take long or need a service
