@@ -70,7 +70,7 @@ from digits_sweep.training.device import (
 )
 from digits_sweep.training.engines import AUTO_PICKS
 from digits_sweep.training.epochs import Epoch, is_last, train
-from digits_sweep.training.evaluation import Evaluator, compare, evaluate
+from digits_sweep.training.evaluation import Evaluator, evaluate, evaluate_by
 from digits_sweep.training.schedule import NoiseGrowth, learning_rate_of
 from digits_sweep.training.stopwatch import Stopwatch
 
@@ -231,10 +231,8 @@ def _say_end(request: RunRequest, recorded: RecordedRun) -> None:
 
 def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits) -> None:
     images, labels = digits.test_images, digits.test_labels.to(built.device)
-    if (outputs := built.engine.outputs(images, torch.arange(len(images)))) is not None:
-        evaluation = compare([outputs], [labels], built.loss)
-    else:
-        evaluation = evaluate(built.engine.model, images, labels, config.data.scale, built.loss)
+    fast = evaluate_by(built.engine, images, torch.arange(len(images)), labels, built.loss)
+    evaluation = fast or evaluate(built.engine.model, images, labels, config.data.scale, built.loss)
     record.test_answers, record.test_accuracy = evaluation.predictions_per_class or None, evaluation.accuracy
     record.classes_never_predicted = evaluation.classes_never_predicted
 

@@ -75,11 +75,11 @@ def evaluate(
             yield tensor_of(model(some if how is None else scale(some, how).to(labels.device)))
 
     with frozen(model, labels.device):
-        return compare(outputs(), labels.split(portion), loss)
+        return _compare(outputs(), labels.split(portion), loss)
 
 
 @torch.no_grad()
-def compare(outputs: Iterable[Tensor], labels: Iterable[Tensor], loss: Loss = PLAIN) -> Evaluation:
+def _compare(outputs: Iterable[Tensor], labels: Iterable[Tensor], loss: Loss) -> Evaluation:
     """Evaluate what a model gave for some images after the other, by their labels."""
     losses, count, correct = [], 0, 0
     predicted = present = torch.zeros((), dtype=torch.int64)
@@ -95,6 +95,14 @@ def compare(outputs: Iterable[Tensor], labels: Iterable[Tensor], loss: Loss = PL
             present = present + torch.bincount(right.cpu(), minlength=num_classes)
     counts = [part.tolist() if part.dim() else [] for part in (predicted, present)]
     return Evaluation(math.fsum(losses) / max(1, count), correct, *counts)
+
+
+def evaluate_by(
+    engine: Engine, images: Tensor, chosen: Tensor, labels: Tensor, loss: Loss = PLAIN
+) -> Evaluation | None:
+    """Evaluate on `images[chosen]`, as in `Engine.outputs`; None if the engine has no faster way than its model."""
+    outputs = engine.outputs(images, chosen)
+    return None if outputs is None else _compare([outputs], [labels], loss)
 
 
 @dataclass(frozen=True)
@@ -128,10 +136,8 @@ class Part:
 
     def evaluate(self, engine: Engine, loss: Loss = PLAIN) -> Evaluation:
         """Evaluate the engine's model, by the engine itself if it has a faster way."""
-        outputs = engine.outputs(self.images, self.chosen)
-        if outputs is not None:
-            return compare([outputs], [self.labels], loss)
-        return evaluate(engine.model, self.scaled, self.labels, loss=loss)
+        fast = evaluate_by(engine, self.images, self.chosen, self.labels, loss)
+        return fast or evaluate(engine.model, self.scaled, self.labels, loss=loss)
 
 
 class Evaluator:

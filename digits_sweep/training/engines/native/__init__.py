@@ -149,8 +149,7 @@ class NativeEngine(Engine):
         task, (group,) = self.task, self.optimizer.param_groups
         task.order, task.count, task.losses = order.data_ptr(), len(order), losses.data_ptr()
         task.shares = shares.data_ptr()
-        # More than this have nothing to do.
-        task.threads = min(torch.get_num_threads(), task.hidden // self.lanes)
+        task.threads = _threads(task, self.lanes)
         decoupled = type(self.optimizer) is AdamW
         task.rate, task.decay = group["lr"], 0 if decoupled else group["weight_decay"]
         task.shrinks = group["weight_decay"] if decoupled else 0
@@ -221,7 +220,7 @@ class _Forward:
         outputs = torch.empty(len(order), task.classes, dtype=torch.float32)
         task.order, task.count, task.outputs = order.data_ptr(), len(order), outputs.data_ptr()
         task.sparse = pixels.sparse
-        task.threads = min(torch.get_num_threads(), task.hidden // library.lanes())
+        task.threads = _threads(task, library.lanes())
         library.predict(byref(task))
         return outputs
 
@@ -304,6 +303,11 @@ def _check(workload: Workload) -> None:
         raise ValueError("every image must have a label, and as many pixels as the model has inputs")
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.output.out_features:
         raise IndexError(f"labels must be from 0 to {model.output.out_features - 1}")
+
+
+def _threads(task: Task, lanes: int) -> int:
+    # Each has a vector of hidden units or more: others would have nothing to do.
+    return min(torch.get_num_threads(), task.hidden // lanes)
 
 
 def _check_order(order: Tensor, num_images: int) -> None:
