@@ -10,8 +10,17 @@ import numpy as np
 from benchmarks.calibration import Check, Section, studies
 from digits_sweep import run
 from digits_sweep.config.plan import plan
-from digits_sweep.report.pairs import DECIDED, FEWEST_PAIRS, decided, evidence, leads
-from digits_sweep.report.statistics import estimate, holm, seeds_agree, share_interval
+from digits_sweep.report.ranking import leads
+from digits_sweep.report.statistics import (
+    DECIDED,
+    FEWEST_PAIRS,
+    decided,
+    estimate,
+    evidence,
+    holm,
+    seeds_agree,
+    share_interval,
+)
 from digits_sweep.report.study import load_study
 from digits_sweep.sweep.launch import in_order
 

@@ -15,8 +15,8 @@ from digits_sweep.errors import escape_controls
 from digits_sweep.report import ENGLISH
 from digits_sweep.report.figures import figures
 from digits_sweep.report.page import write_page
+from digits_sweep.report.ranking import finished, ranked
 from digits_sweep.report.sentences import verdict
-from digits_sweep.report.statistics import finished, ranked
 from digits_sweep.report.study import load_study
 from digits_sweep.report.tables import Cell, Table, table_of_study
 from digits_sweep.report.vega import Figure

@@ -1,18 +1,16 @@
-"""The critical batch size: its files, what it answers in words, and its tables."""
+"""The critical batch size: its files, and what they answer in words."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.statistics import Estimate, estimate
-from digits_sweep.report.tables import Cell, Column, Table, number_cell, table_of
-from digits_sweep.report.words import _, cell, localized, rounded, seconds, setting, short_seconds, two_digits
+from digits_sweep.report.words import _, localized, rounded, seconds, short_seconds, two_digits
 from digits_sweep.results.cost import seconds_of_step
 from digits_sweep.results.critical import (
     ANSWERS,
@@ -354,69 +352,3 @@ def _with_interval(value: float, low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return f"{two_digits(value)} {_('(no interval: fewer than 3 seeds)')}"
     return f"{two_digits(value)} [{rounded(low)}, {rounded(high)}]"
-
-
-# --- Tables.
-
-
-def critical_table(study: Critical) -> Table:
-    """Make a row for every goal and batch size."""
-
-    def size(at: dict[str, Any]) -> Cell:
-        return Cell(localized(f"{at['batch_size']:,}"), value=at["batch_size"])
-
-    def took(at: dict[str, Any]) -> Cell:
-        return number_cell(at["median"] * seconds_per_step(at["answer"], at["real_batch_size"]), seconds)
-
-    def steps(at: dict[str, Any]) -> Cell:
-        low, high = at["low"], at["high"]
-        ends = _("{low} to {high}, {seeds} seeds", low=rounded(low), high=rounded(high), seeds=at["seeds"])
-        ends = _("one seed") if at["seeds"] == 1 else ends
-        return number_cell(at["median"], rounded, "" if math.isinf(at["median"]) else ends, low, high)
-
-    def over(at: dict[str, Any]) -> Cell:
-        residual = (at["answer"].residuals or {}).get(str(at["batch_size"]))
-        return Cell("-") if residual is None else number_cell(math.exp(residual), lambda ratio: cell(ratio, ".2f"))
-
-    columns = [
-        Column(_("goal"), "goal", lambda at: _goal_cell(at["answer"])),
-        Column(_("batch size"), "batch_size", size),
-        Column(_("learning rate"), "lr", lambda at: number_cell(at["lr"], lambda lr: setting("lr", lr))),
-        Column(_("steps"), "steps", steps),
-        Column(_("over the curve"), "over_the_curve", over),
-        Column(_("while tuning"), "steps_while_tuning", lambda at: number_cell(at["tuned_median"], rounded)),
-        Column(_("examples"), "examples", lambda at: number_cell(at["median"] * at["real_batch_size"], rounded)),
-        Column(_("seconds"), "seconds", took),
-    ]  # fmt: skip
-    rows = [{**row, "answer": answer} for answer in study.answers for row in study.steps_to(answer).to_dict("records")]
-    return table_of(columns, rows, lambda at: goal_text(at["answer"]))
-
-
-def answer_table(answers: Sequence[Answer]) -> Table:
-    """Make a row for every goal: both critical batch sizes, the law, the soonest batch sizes and the noise scale."""
-
-    def of(value: str, ends: str) -> Callable[[Answer], Cell]:
-        names = (value, f"{ends}_low", f"{ends}_high")
-        return lambda answer: _number_cell(*(getattr(answer, name, None) for name in names))
-
-    columns = [
-        Column(_("goal"), "goal", _goal_cell),
-        Column(_("critical batch size"), "b_crit", of("b_crit", "b_crit")),
-        Column(_("at 20 % more examples"), "b_20", of("b_20", "b_20")),
-        Column(_("exponent"), "exponent", of("exponent", "exponent")),
-        Column(_("soonest"), "soonest", of("soonest_batch_size", "soonest")),
-        Column(_("within 10 % of it"), "within", of("", "within")),
-        Column(_("noise scale"), "noise", of("noise_scale_at_target", "noise_scale")),
-    ]
-    return table_of(columns, answers, goal_text)
-
-
-def _goal_cell(answer: Answer) -> Cell:
-    return Cell(goal_text(answer), value=f"{answer.target} < {answer.threshold}")
-
-
-def _number_cell(value: float | None, low: float | None, high: float | None) -> Cell:
-    ends = "" if low is None or high is None else _("{low} to {high}", low=two_digits(low), high=two_digits(high))
-    if value is None:
-        return Cell(ends or "-")
-    return number_cell(value, two_digits, ends, low, high)

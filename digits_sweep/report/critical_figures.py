@@ -9,7 +9,7 @@ import pandas as pd
 
 from digits_sweep.report.critical import Critical, goal_text, seconds_per_step
 from digits_sweep.report.layout import layout_of
-from digits_sweep.report.statistics import trained
+from digits_sweep.report.ranking import trained
 from digits_sweep.report.study import Study
 from digits_sweep.report.vega import (
     INK,

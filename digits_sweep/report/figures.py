@@ -9,8 +9,9 @@ import pandas as pd
 
 from digits_sweep.report.critical_figures import critical_figures
 from digits_sweep.report.layout import Layout, layout_of
-from digits_sweep.report.statistics import estimate, explained, finished, groups_of, is_timed, trained
-from digits_sweep.report.study import MOST_NAMED, Study, costs, labels, loss_floor
+from digits_sweep.report.ranking import finished, groups_of, is_timed, trained
+from digits_sweep.report.statistics import estimate, explained, fitted_costs
+from digits_sweep.report.study import MOST_NAMED, Study, labels, loss_floor, slowing
 from digits_sweep.report.tables import other_goals, to_another_goal
 from digits_sweep.report.vega import (
     HEAT,
@@ -194,14 +195,12 @@ def time_figures(study: Study) -> Iterator[Figure]:
     if runs["seconds_per_epoch"].notna().any():
         caption = _("Of a run: the median of its epochs without the first.")
         yield against_batch_size(study, Measure("seconds-epoch", "seconds_per_epoch", None, seconds, label, caption))
-    found = costs(runs)
-    if found is None:
+    if (costs := costs_of(runs)) is None:
         return
-    words = {"examples": _("for its examples"), "iterations": _("for its iterations")}
-    parts = found.parts[list(words)].rename(columns=words)
-    stacked = parts.reset_index(names="batch_size").melt("batch_size", var_name="part", value_name="seconds")
-    measured = found.parts["measured"].reset_index(name="seconds").rename(columns={"index": "batch_size"})
-    table = pd.concat([stacked.assign(kind="part"), measured.assign(kind="measured", part=_("measured"))])
+    iteration, example, parts = costs
+    words = {"examples": _("for its examples"), "iterations": _("for its iterations"), "measured": _("measured")}
+    table = parts.rename(columns=words).reset_index().melt("batch_size", var_name="part", value_name="seconds")
+    table["kind"] = np.where(table["part"] == words.pop("measured"), "measured", "part")
     x = size_bands()
     y = {"field": "seconds", "type": "quantitative", "title": label, "axis": {"tickCount": 5}}
     scale = {"domain": list(words.values()), "range": SERIES[:2]}
@@ -212,10 +211,32 @@ def time_figures(study: Study) -> Iterator[Figure]:
     ]
     caption = _(
         "Fitted: {iteration} for every iteration and {example} for every example. Line: as measured.",
-        iteration=short_seconds(found.seconds_per_iteration), example=short_seconds(found.seconds_per_example),
+        iteration=short_seconds(iteration), example=short_seconds(example),
     )  # fmt: skip
     title = _("Where an epoch's seconds go")
     yield Figure("cost", title, caption, table, spec_of(layers, None))
+
+
+def costs_of(runs: pd.DataFrame) -> tuple[float, float, pd.DataFrame] | None:
+    """Fit what an iteration and an example cost in seconds, and return both, and a table: a row a batch size.
+
+    Its columns `examples` and `iterations` are the two parts of an epoch, and `measured` is the median over the runs.
+    Return None if fewer than two batch sizes were timed, or if the runs differ in more than their batch size, their
+    rates and their number of threads: two networks or two engines do not share their costs.
+    """
+    timed = runs.dropna(subset=["seconds_per_epoch", "iterations_per_epoch", "train_samples"])
+    alike = all(timed[name].nunique() <= 1 for name in slowing(timed) if name != "num_threads")
+    if timed["iterations_per_epoch"].nunique() < 2 or not alike:
+        return None
+    names = ["iterations_per_epoch", "train_samples", "seconds_per_epoch"]
+    iteration, example = fitted_costs(*timed[names].to_numpy(float).T)
+    sizes = timed.groupby("batch_size")
+    columns = {
+        "examples": sizes["train_samples"].first() * example,
+        "iterations": sizes["iterations_per_epoch"].first() * iteration,
+        "measured": sizes["seconds_per_epoch"].median(),
+    }
+    return iteration, example, pd.DataFrame(columns)
 
 
 def target_figures(study: Study) -> Iterator[Figure]:
@@ -299,22 +320,23 @@ def prediction_figures(study: Study) -> Iterator[Figure]:
     """Yield what the runs that missed the threshold predict, if any did."""
     ends = finished(study)
     missed = ends.loc[ends["first_epoch_below_threshold"].isna() & (ends["status"] != Status.DIVERGED.value), "run_dir"]
-    predictions = study.predictions[study.predictions.index.isin(missed)]
+    answers = {name: study.records[name].test_answers for name in missed}
     # Cells of more classes could not be read.
-    predictions = predictions[predictions.count(axis=1) <= MOST_CLASSES_DRAWN].dropna(axis="columns", how="all")
-    if predictions.empty:
+    answers = {name: counts for name, counts in answers.items() if counts and len(counts) <= MOST_CLASSES_DRAWN}
+    if not answers:
         return
-    shown = predictions.head(MOST_MISSES)
-    table = shown.rename_axis("run").reset_index().melt("run", var_name="class", value_name="count").dropna()
-    table = table.assign(never=table["count"] == 0, **{"class": table["class"].astype(str)})
+    shown = list(answers)[:MOST_MISSES]
+    rows = [(name, str(label), count) for name in shown for label, count in enumerate(answers[name] or [])]
+    table = pd.DataFrame(rows, columns=["run", "class", "count"])
+    table["never"] = table["count"] == 0
     x = {"field": "class", "type": "ordinal", "title": _("predicted class, and number of test digits"),
-         "sort": [str(each) for each in shown.columns], "axis": {"labelAngle": 0}}  # fmt: skip
+         "sort": sorted(set(table["class"]), key=int), "axis": {"labelAngle": 0}}  # fmt: skip
     caption = _("Predictions on the test digits; framed: a digit that is never predicted.")
-    if len(predictions) > MOST_MISSES:
-        caption += " " + _("The first {count} of {all}.", count=MOST_MISSES, all=len(predictions))
+    if len(answers) > MOST_MISSES:
+        caption += " " + _("The first {count} of {all}.", count=MOST_MISSES, all=len(answers))
     yield cells(
         "misses", _("Predictions of the runs that missed the threshold"), caption, table, x,
-        {"field": "run", "sort": list(shown.index), "axis": {"labelLimit": 170}},
+        {"field": "run", "sort": shown, "axis": {"labelLimit": 170}},
         {"field": "count", "scale": {"type": "quantize", "range": HEAT}}, "count",
         stroke={"condition": {"test": "datum.never", "value": SERIES[1]}, "value": None},
     )  # fmt: skip

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from digits_sweep.report.statistics import explained, trained
+from digits_sweep.report.ranking import trained
+from digits_sweep.report.statistics import explained
 from digits_sweep.report.study import GROWTH, Study, first_runs, labels, level, odd_settings, telling_apart
 from digits_sweep.report.words import _
 

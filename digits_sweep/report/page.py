@@ -26,11 +26,17 @@ from digits_sweep.errors import escape_controls
 from digits_sweep.report import critical
 from digits_sweep.report.figures import figures
 from digits_sweep.report.layout import layout_of
+from digits_sweep.report.ranking import combine, has_seeds, sweep_labels, trained, with_sweep_names
 from digits_sweep.report.sentences import differences, hint_sentences, how_counted, provenance, verdict
-from digits_sweep.report.side_by_side import combine, sweep_labels, with_sweep_names
-from digits_sweep.report.statistics import has_seeds, trained
 from digits_sweep.report.study import MOST_NAMED, Study, first_runs, labels
-from digits_sweep.report.tables import FIXED, comparison_table, configuration_table, run_table
+from digits_sweep.report.tables import (
+    FIXED,
+    answer_table,
+    comparison_table,
+    configuration_table,
+    critical_table,
+    run_table,
+)
 from digits_sweep.report.vega import Figure, config, plain, printable, shades, template
 from digits_sweep.report.warnings import cautions, warnings
 from digits_sweep.report.words import _, cell, language
@@ -97,7 +103,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
     combined = combine(studies) if several else None
     study = with_sweep_names(combined) if combined else studies[0]
     alone = study.critical
-    table = critical.critical_table(alone) if alone else configuration_table(study)
+    table = critical_table(alone) if alone else configuration_table(study)
     drawn = _worth_showing(study)
     script, library = template("page.js"), vega() if drawn else ""
     return {
@@ -110,7 +116,7 @@ def _content(studies: Sequence[Study], folder: Path) -> dict[str, Any]:
         "table_heading": _("Steps, examples and seconds") if alone else _("Every configuration"),
         "table": table,
         "first_rows": FIRST_ROWS if len(table.rows) > MOST_ROWS and not alone else None,
-        "answers": critical.answer_table(alone.answers) if alone else None,
+        "answers": answer_table(alone.answers) if alone else None,
         "details": critical.details(alone.answers, alone.branches) if alone else [],
         "how_counted": how_counted(study),
         "several_seeds": has_seeds(study) and not alone,

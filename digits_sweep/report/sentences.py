@@ -8,9 +8,17 @@ import pandas as pd
 
 from digits_sweep.config.keys import results_of
 from digits_sweep.report.critical import headline
-from digits_sweep.report.pairs import FEWEST_PAIRS, leads
-from digits_sweep.report.side_by_side import between_sweeps
-from digits_sweep.report.statistics import Replicates, explained, finished, groups_of, is_timed, ranked, to_goal
+from digits_sweep.report.ranking import (
+    Replicates,
+    between_sweeps,
+    finished,
+    groups_of,
+    is_timed,
+    leads,
+    ranked,
+    to_goal,
+)
+from digits_sweep.report.statistics import FEWEST_PAIRS, explained
 from digits_sweep.report.study import (
     EPOCH_LOSS,
     MOST_NAMED,

@@ -1,58 +1,146 @@
-"""Seeds summarized and configurations ranked: a miss is infinite and never dropped."""
+"""Statistics of a few runs: medians with intervals, the evidence of a difference, tests judged together.
+
+The evidence of a difference is an e-value: without a difference its mean is 1 at most, whenever one looks, so that it
+is ever 20 or more with a probability of at most 5 % (Ville's inequality; Ramdas et al. 2023, arXiv:2210.01948). Seeds
+may therefore be added, and looked at, until it is.
+"""
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from digits_sweep.report.study import Study, has_trained
-from digits_sweep.results.record import Status
+from digits_sweep.config.schema import LEAST_SEEDS
 
 CONFIDENCE = 0.95
-# Shares are told apart in so many steps.
-STEPS = 2**52
+# A lead is decided by so much evidence, which it takes at least so many pairs to have.
+DECIDED, FEWEST_PAIRS = 20.0, LEAST_SEEDS
+# How much of the evidence is staked on one side being smaller in every pair: 20 after 6 of 6.
+ALL_AGREE = 5 / 8
+# How much more likely the largest of many differences has the sign of the lead, as exponents of e.
+STRENGTHS = (2.0, 4.0)
+# Timing is unsteady if the middle half of a run's epochs spreads over more than this share of their median.
+UNSTEADY = 0.10
 
 
-# --- The binomial distribution, as far as it is needed: scipy has it, but takes a fifth of a second to import.
+# --- Medians and shares.
 
 
-@cache
-def at_most(hits: int, runs: int) -> float:
-    """Return the probability of at most `hits` heads in `runs` throws of a fair coin, from whole numbers."""
-    return sum(math.comb(runs, each) for each in range(hits + 1)) / 2**runs
+@dataclass(frozen=True)
+class Estimate:
+    """A median and an interval that contains the true median with probability `coverage`.
 
-
-@cache
-def share_interval(hits: int, runs: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the exact interval of the share `hits` of `runs` (Clopper and Pearson 1934).
-
-    Its ends are the shares at which so many hits or more, or so many or fewer, have probability (1 - confidence) / 2.
+    Infinity stands for "not reached". A single run has no interval: `coverage` is 0.
     """
-    tail = (1 - confidence) / 2
-    return (
-        _share_with(lambda share: _at_least(hits, runs, share) >= tail) if hits else 0.0,
-        _share_with(lambda share: _at_least(hits + 1, runs, share) >= 1 - tail) if hits < runs else 1.0,
-    )
+
+    median: float
+    low: float
+    high: float
+    coverage: float
+    runs: int
 
 
-def _at_least(hits: int, runs: int, share: float) -> float:
-    """Return the probability of `hits` or more of `runs` if each is one with probability `share`, between 0 and 1."""
-    yes, no = math.log(share), math.log1p(-share)
-    ways = math.lgamma(runs + 1)
-    return math.fsum(
-        math.exp(ways - math.lgamma(each + 1) - math.lgamma(runs - each + 1) + each * yes + (runs - each) * no)
-        for each in range(hits, runs + 1)
-    )
+def estimate(values: Sequence[float]) -> Estimate:
+    """Return the median of `values` and the interval between two of them that covers it with 95 %, if n is enough.
+
+    By the binomial distribution of how many of n values lie below the true median, the interval from the k-th
+    smallest to the k-th largest covers it with probability 1 - 2 P(X < k), X ~ B(n, 1/2) (David and Nagaraja, Order
+    Statistics, 2003, section 7.1). The largest k with 95 % is taken: the whole range at 6 to 8 values. Below 6 values
+    the range covers less than 95 %, and `coverage` says how much. Values may be infinite: a run that did not reach
+    the threshold is. If half of them or more are infinite, so is the median. Without a value all three are NaN.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    if count < 2:
+        (only,) = ordered or [math.nan]
+        return Estimate(only, only, only, 0.0, count)
+    ranks = [rank for rank in range(1, count // 2 + 1) if coverage(rank, count) >= CONFIDENCE]
+    rank = max(ranks, default=1)
+    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    return Estimate(middle, ordered[rank - 1], ordered[count - rank], coverage(rank, count), count)
 
 
-def _share_with(is_reached: Callable[[float], bool]) -> float:
-    """Return the smallest share at which a probability that grows with it is reached."""
-    return (bisect_left(range(1, STEPS), True, key=lambda step: is_reached(step / STEPS)) + 1) / STEPS
+def or_infinity(column: Iterable[Any]) -> list[float]:
+    """Return the values of a column, a missing one as infinity: that run did not reach the threshold."""
+    return [math.inf if pd.isna(value) else float(value) for value in column]
+
+
+@cache
+def coverage(rank: int, count: int) -> float:
+    """Return with which probability the median lies from the `rank`-th smallest of so many values to the largest."""
+    return 1 - 2 * sum(math.comb(count, below) for below in range(rank)) / 2**count
+
+
+def share_interval(hits: int, runs: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of the share `hits` of `runs` (Clopper and Pearson 1934)."""
+    # Takes a fifth of a second to import, which a table of single runs need not wait for.
+    from scipy.special import betaincinv
+
+    tail = (1 - CONFIDENCE) / 2
+    low = float(betaincinv(hits, runs - hits + 1, tail)) if hits else 0.0
+    return low, float(betaincinv(hits + 1, runs - hits, 1 - tail)) if hits < runs else 1.0
+
+
+# --- Evidence.
+
+
+def evidence(differences: npt.ArrayLike) -> np.ndarray:
+    """Return the evidence of a difference after each of the paired `differences` (..., n), in the same shape.
+
+    If two configurations do not differ, either sign of a difference is as likely as the other, whatever its size. The
+    evidence is how much more likely than that the signs so far are if one side leads: in every pair (weight 5/8), or
+    the more surely the larger the difference is. The latter is the signed-rank test as a bet: a difference whose size
+    has rank r among the m so far has the leader's sign with odds exp(strength r / (m + 1)). A difference of 0 says
+    nothing; infinite ones, a miss, are the largest. n pairs of one sign give 2^n 5/16 and a little more.
+    """
+    values = np.asarray(differences, float)
+    signs, sizes = np.sign(values), np.abs(values)
+    counts, lead = np.cumsum(signs != 0, axis=-1), np.cumsum(signs, axis=-1)
+    until_now = np.tril(np.ones((values.shape[-1],) * 2, bool)) & (sizes > 0)[..., None, :]
+    smaller = (until_now & (sizes[..., None, :] < sizes[..., :, None])).sum(-1)
+    as_large = (until_now & (sizes[..., None, :] == sizes[..., :, None])).sum(-1)
+    ranks = signs * (smaller + (as_large + 1) / 2) / (counts + 1)
+    with np.errstate(over="ignore"):
+        bets = [
+            np.exp(np.cumsum(math.log(2) - np.logaddexp(0, -odds * ranks), axis=-1))
+            for strength in STRENGTHS
+            for odds in (strength, -strength)
+        ]
+        agreeing = [np.where(lead == side * counts, np.exp2(counts), 0.0) for side in (1, -1)]
+    return np.asarray(ALL_AGREE * np.mean(agreeing, axis=0) + (1 - ALL_AGREE) * np.mean(bets, axis=0))
+
+
+def decided(looks: Sequence[Sequence[float]], candidates: int = 2) -> list[bool]:
+    """Return for each of several comparisons if it is decided, by its evidence after each pair, all judged together.
+
+    That is the case if all have evidence of 20 or more at some look, or if one has 20 whatever others are averaged with
+    it: the closed test, which allows any false one among them in 5 % of the cases (Vovk and Wang 2021,
+    arXiv:1912.06116). If the comparisons are those of the one that leads among several `candidates`, each of which
+    might have led, it takes as many halves of 20. What is decided at a look stays so.
+    """
+    if not looks:
+        return []
+    length = max(map(len, looks))
+    table = np.array([[*of_one, *[of_one[-1]] * (length - len(of_one))] for of_one in looks])
+    if (table >= DECIDED).all(axis=0).any():
+        return [True] * len(table)
+    return [bool((row >= DECIDED * candidates / 2).any()) for row in adjusted(table)]
+
+
+def adjusted(e_values: np.ndarray) -> np.ndarray:
+    """Return for each of several comparisons (comparisons, n) the least mean of its e-value and any of the others."""
+    least = e_values.copy()
+    sizes = np.arange(2, len(e_values) + 1)[:, None]
+    for number, own in enumerate(e_values):
+        others = np.sort(np.delete(e_values, number, axis=0), axis=0)
+        means = (own + np.cumsum(others, axis=0)) / sizes
+        least[number] = np.minimum(own, means.min(axis=0, initial=np.inf))
+    return least
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -82,209 +170,7 @@ def seeds_agree(differences: Sequence[int]) -> float:
     return sum(count for total, count in ways.items() if abs(total) >= extreme) / sum(ways.values())
 
 
-# --- Seeds: the runs of one configuration, together.
-
-# Runs that are the same in these columns, as far as there are some, are the same run.
-SAME_RUN = ("sweep", "configuration", "seed")
-# The columns of a study's runs that are summarized.
-NEEDED = (
-    *("configuration", "batch_size", "epochs", "ended", "never_predicted", "reached"),
-    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "first_epoch_below_threshold"),
-    *("seconds_per_epoch", "final_loss", "test_accuracy", "loss_threshold"),
-)
-EPOCHS_TO_THRESHOLD = ("first_epoch_below_threshold", "epochs", "loss_threshold")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A median and an interval that contains the true median with probability `coverage`.
-
-    Infinity stands for "not reached". A single run has no interval: `coverage` is 0.
-    """
-
-    median: float
-    low: float
-    high: float
-    coverage: float
-    runs: int
-
-
-UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0.0, 0)
-
-
-@dataclass(frozen=True)
-class Replicates:
-    """The runs of one configuration together: they differ in the seed alone. A miss is infinite, never dropped.
-
-    Of the `runs`, `known` are those of which one can tell if they reached the goal. `seconds_to_goal` are the
-    iterations at their measured cost. In `dead` of the runs that reached the goal there is a class that is never
-    predicted; `stopped` of the runs ended before their last epoch because they were asked to.
-    """
-
-    configuration: str
-    batch_size: int
-    runs: int
-    known: int
-    reached: int
-    examples_to_goal: Estimate
-    iterations_to_goal: Estimate
-    seconds_to_goal: Estimate
-    epochs_to_threshold: Estimate
-    seconds_per_epoch: Estimate
-    final_loss: Estimate
-    test_accuracy: Estimate
-    dead: int
-    stopped: int
-    epochs: int
-
-    @property
-    def reached_share(self) -> tuple[float, float]:
-        """Return the exact 95 % interval of the share of runs that reach the goal."""
-        return share_interval(self.reached, self.known) if self.known else (0.0, 1.0)
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """Return the median of `values` and the interval between two of them that covers it with 95 %, if n is enough.
-
-    By the binomial distribution of how many of n values lie below the true median, the interval from the k-th
-    smallest to the k-th largest covers it with probability 1 - 2 P(X < k), X ~ B(n, 1/2) (David and Nagaraja, Order
-    Statistics, 2003, section 7.1). The largest k with 95 % is taken: the whole range at 6 to 8 values. Below 6 values
-    the range covers less than 95 %, and `coverage` says how much. Values may be infinite: a run that did not reach
-    the threshold is. If half of them or more are infinite, so is the median. Raises ValueError if there is no value.
-    """
-    ordered = sorted(values)
-    count = len(ordered)
-    if not count:
-        raise ValueError("the median of no values")
-    if count == 1:
-        return Estimate(ordered[0], ordered[0], ordered[0], 0.0, 1)
-    ranks = [rank for rank in range(1, count // 2 + 1) if _coverage(rank, count) >= CONFIDENCE]
-    rank = max(ranks, default=1)
-    middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    return Estimate(middle, ordered[rank - 1], ordered[count - rank], _coverage(rank, count), count)
-
-
-def _coverage(rank: int, count: int) -> float:
-    return 1 - 2 * at_most(rank - 1, count)
-
-
-# A study's own are asked for by every sentence, table and figure of a page.
-@lru_cache(maxsize=4)
-def groups_of(study: Study) -> list[Replicates]:
-    """Return one entry for every configuration of a study that has a run which ended, in the order of the runs."""
-    own = finished(study)[list(NEEDED)]
-    # As lists, because a table of a few rows is a hundred times slower, and there may be hundreds of them.
-    columns = {name: own[name].astype(object).where(own[name].notna(), None).tolist() for name in NEEDED}
-    rows = own.reset_index(drop=True).groupby("configuration", sort=False).indices
-    return [
-        _of(str(name), {column: [values[row] for row in rows[name]] for column, values in columns.items()})
-        for name in dict.fromkeys(columns["configuration"])
-    ]
-
-
-def has_seeds(study: Study) -> bool:
-    """Return whether some configuration was trained with several seeds."""
-    return any(group.runs > 1 for group in groups_of(study))
-
-
-@lru_cache(maxsize=4)
-def finished(study: Study) -> pd.DataFrame:
-    """Return the runs that trained to their end: of the others it is unknown if they would reach the threshold.
-
-    Those whose record can be read are among them, whatever else of them cannot.
-    """
-    runs = study.runs
-    has_ended = runs["status"].isin([status.value for status in Status if status.has_ended])
-    return _counted_once(runs, has_ended | (runs["status"].eq(Status.UNKNOWN.value) & runs["batch_size"].notna()))
-
-
-@lru_cache(maxsize=4)
-def trained(study: Study) -> pd.DataFrame:
-    """Return the runs that trained for an iteration or more."""
-    return _counted_once(study.runs, has_trained(study.runs))
-
-
-def _counted_once(runs: pd.DataFrame, chosen: pd.Series) -> pd.DataFrame:
-    """Return one of the `chosen` runs whose whole configuration is the same: they are one run, and no evidence of two.
-
-    A rule at its own reference batch size is the same run as no rule.
-    """
-    rows = chosen.to_numpy(bool, copy=True)
-    again = runs.loc[rows, [name for name in SAME_RUN if name in runs]].duplicated()
-    rows[rows] = ~again.to_numpy()
-    return runs[rows]
-
-
-def or_infinity(column: Iterable[Any]) -> list[float]:
-    """Return the values of a column, a missing one as infinity: that run did not reach the threshold."""
-    return [math.inf if pd.isna(value) else float(value) for value in column]
-
-
-def _of(configuration: str, group: dict[str, list[Any]]) -> Replicates:
-    known = [row for row, reached in enumerate(group["reached"]) if reached is not None]
-    reached = [row for row in known if group["reached"][row]]
-
-    def to_goal(name: str) -> Estimate:
-        return _estimate([group[name][row] for row in known])
-
-    return Replicates(
-        configuration=configuration,
-        batch_size=int(group["batch_size"][0]),
-        runs=len(group["reached"]),
-        known=len(known),
-        reached=len(reached),
-        examples_to_goal=to_goal("examples_to_goal"),
-        iterations_to_goal=to_goal("iterations_to_goal"),
-        seconds_to_goal=to_goal("seconds_to_goal"),
-        # A loop of the user's may have no epochs, or no threshold.
-        epochs_to_threshold=_estimate(
-            [
-                epoch
-                for epoch, *needed in zip(*(group[name] for name in EPOCHS_TO_THRESHOLD), strict=True)
-                if epoch is not None or None not in needed
-            ]
-        ),
-        seconds_per_epoch=_estimate([value for value in group["seconds_per_epoch"] if value is not None]),
-        final_loss=_estimate([value for value in group["final_loss"] if value is not None]),
-        test_accuracy=_estimate([value for value in group["test_accuracy"] if value is not None]),
-        dead=sum((group["never_predicted"][row] or 0) > 0 for row in reached),
-        stopped=sum(end is not None for end in group["ended"]),
-        epochs=int(max((epochs for epochs in group["epochs"] if epochs is not None), default=0)),
-    )
-
-
-def _estimate(values: list[Any]) -> Estimate:
-    return estimate(or_infinity(values)) if values else UNKNOWN
-
-
-# --- Ranks: which configuration was soonest.
-
-
-def is_timed(study: Study) -> bool:
-    """Return whether seconds count: those of runs that shared a machine do not."""
-    return not (finished(study)["concurrent_runs"].fillna(1) > 1).any()
-
-
-def to_goal(group: Replicates, timed: bool) -> Estimate:
-    """Return what a configuration is ranked by: seconds to the goal if they count, else examples."""
-    return group.seconds_to_goal if timed and not math.isnan(group.seconds_to_goal.median) else group.examples_to_goal
-
-
-def ranked(study: Study) -> list[Replicates]:
-    """Return the configurations, the soonest first, then those that missed the goal, the least loss first."""
-    timed = is_timed(study)
-
-    def key(group: Replicates) -> tuple[float, float]:
-        middle, loss = to_goal(group, timed).median, group.final_loss.median
-        return (math.inf if math.isnan(middle) else middle, math.inf if math.isnan(loss) else loss)
-
-    return sorted(groups_of(study), key=key)
-
-
-# --- Timing.
-
-# Timing is unsteady if the middle half of a run's epochs spreads over more than this share of their median.
-UNSTEADY = 0.10
+# --- What the runs of a sweep spread over.
 
 
 def unsteady(history: pd.DataFrame) -> pd.Series:
@@ -297,25 +183,31 @@ def unsteady(history: pd.DataFrame) -> pd.Series:
     return spread[spread > UNSTEADY]
 
 
-# --- Factors: which setting separates the configurations.
-
-
 def explained(runs: pd.DataFrame, values: pd.Series) -> float:
     """Return the share of the variance of log(examples to the goal) within batch sizes that lies between `values`.
 
     A run that missed counts as twice the examples that it trained on.
     """
     examples = runs["examples_to_goal"].fillna(2 * runs["epochs"] * runs["train_samples"]).astype(float)
-    log = np.log(examples.where(examples > 0).to_numpy())
-    known = np.isfinite(log)
-    within = log - _means(log, known, runs["batch_size"])
-    total = float((within[known] ** 2).sum())
-    between = _means(within, known, values)
-    return float((between[known] ** 2).sum()) / total if total > 0 else 0.0
+    log = examples[examples > 0].map(math.log)
+    within = log - log.groupby(runs["batch_size"], dropna=False).transform("mean")
+    between = within.groupby(values, dropna=False).transform("mean")
+    total = float((within**2).sum())
+    return float((between**2).sum()) / total if total > 0 else 0.0
 
 
-def _means(numbers: np.ndarray, known: np.ndarray, groups: pd.Series) -> np.ndarray:
-    """Return for every number the mean of the known ones in its group."""
-    codes = pd.factorize(groups, use_na_sentinel=False)[0]
-    sums = np.bincount(codes[known], numbers[known], minlength=codes.max() + 1)
-    return (sums / np.maximum(np.bincount(codes[known], minlength=codes.max() + 1), 1))[codes]
+def fitted_costs(iterations: np.ndarray, examples: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
+    """Return a and b of seconds = a x iterations + b x examples; each argument is (n,), of two batch sizes or more.
+
+    By non-negative least squares on relative errors.
+    """
+    terms = np.stack([iterations, examples], axis=1) / seconds[:, None]
+    both = np.linalg.lstsq(terms, np.ones(len(seconds)))[0]
+    # What rounding leaves of a part that is 0 is no cost.
+    both[np.abs(both * terms.mean(axis=0)) < 1e-9] = 0.0
+    if (both >= 0).all():
+        return float(both[0]), float(both[1])
+    # One of them is 0 then, and the other is fitted alone: whichever leaves the smaller error.
+    alone = terms.sum(axis=0) / (terms**2).sum(axis=0)
+    errors = ((terms * alone - 1) ** 2).sum(axis=0)
+    return (float(alone[0]), 0.0) if errors[0] <= errors[1] else (0.0, float(alone[1]))

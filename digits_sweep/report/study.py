@@ -4,33 +4,34 @@ Everything that the report reads from a `RecordedSweep` it reads here, in `study
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from digits_sweep.config.growth import sizes_in
-from digits_sweep.config.keys import results_of
+from digits_sweep.config.keys import KEY, results_of, value_of
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.config.text import to_text
-from digits_sweep.report.plausible import ADDED, implausible
+from digits_sweep.report.critical import Critical, load_critical
 from digits_sweep.report.words import RATES, _, setting
-from digits_sweep.results.columns import COLUMNS, COVERED, OWN_LOOP, ColumnRole
+from digits_sweep.results.columns import COLUMNS, COVERED, LIMITS, OWN_LOOP, ColumnRole
 from digits_sweep.results.losses import window_width
-from digits_sweep.results.record import EvaluationRow, Record, Status
+from digits_sweep.results.record import LONGEST_VALUE, MOST_CLASSES, MOST_KEYS, EvaluationRow, Record, Status
 from digits_sweep.results.sweep import Manifest, RecordedSweep, history_of, read_sweep, table_of, targets_in
 from digits_sweep.results.targets import BELOW, targets_table
-
-if TYPE_CHECKING:
-    from digits_sweep.report.critical import Critical
 
 # What a run has in place of a key that its model, optimizer or data set does not have.
 NOT_SET = "not set"
 # More measurements of one run than a person takes, and few enough for a table.
 MOST_MEASURED = 100_000
+# Columns that a study adds to the table of the runs: no key may be called so.
+ADDED = (
+    *("configuration", "sweep", "never_predicted", "reached"),
+    *("examples_to_goal", "iterations_to_goal", "seconds_to_goal", "own_seconds_to_goal", "lateness"),
+)
 
 
 # Two are the same if they are the same object: tables have no equality that is true or false.
@@ -39,24 +40,22 @@ class Study:
     """A sweep: `runs` is `load_sweep`'s table and `history` `load_history`'s, both with a column `configuration`.
 
     `runs` also has a column for every key that may change a result and that no column of the summary covers, such as
-    `data.scale`; its cells are text. `predictions` has a row for every run that was evaluated and a column for every
-    class: how many test digits the run predicts to be of that class. `targets` has the columns of `targets.csv`, and
-    `evaluations` those of `evaluations.csv` with `run_dir` and `configuration`. `goal` is what the runs are ranked by;
-    the columns of `runs` that `with_goal` adds say how far each had to train. `records` has the whole record of every
-    run whose record can be read, by the name of its folder. `critical` is what a study of the critical batch size has
-    besides. Several sweeps in one (`statistics.combine`) have a column `sweep` in each table.
+    `data.scale`; its cells are text. `targets` has the columns of `targets.csv`, and `evaluations` those of
+    `evaluations.csv` with `run_dir` and `configuration`. `goal` is what the runs are ranked by; the columns of `runs`
+    that `with_goal` adds say how far each had to train. `records` has the whole record of every run whose record can be
+    read, by the name of its folder. `critical` is what a study of the critical batch size has besides. Several sweeps
+    in one (`ranking.combine`) have a column `sweep` in each table.
     """
 
     folder: Path
     runs: pd.DataFrame
     history: pd.DataFrame
-    predictions: pd.DataFrame
     targets: pd.DataFrame
     evaluations: pd.DataFrame
     goal: "Goal"
     records: dict[str, Record]
     manifest: Manifest | None
-    critical: "Critical | None" = None
+    critical: Critical | None = None
 
 
 def load_study(folder: os.PathLike[str] | str) -> Study:
@@ -70,31 +69,22 @@ def load_study(folder: os.PathLike[str] | str) -> Study:
 def study_of(sweep: RecordedSweep) -> Study:
     """Return the study of a sweep whose records have been read.
 
-    A run that `implausible` names is in `runs` as one whose record cannot be read, and nowhere else.
+    A run that cannot be counted is in `runs` as one whose record cannot be read, and nowhere else.
     """
-    # Only a study of the critical batch size needs what reads one.
-    from digits_sweep.report.critical import load_critical
-
-    table, history = table_of(sweep), history_of(sweep)
-    recorded = {name: run.record for name, run in sweep.runs.items()}
-    refused = implausible(table, history, recorded)
-    records = {name: record for name, record in recorded.items() if name not in refused}
+    table, history, evaluations = table_of(sweep), history_of(sweep), _evaluations(sweep)
+    targets = targets_table(list(targets_in(sweep)))
+    refused = _implausible(table, history, sweep)
+    records = {name: run.record for name, run in sweep.runs.items() if name not in refused}
     runs = with_configurations(_with_other_keys(_emptied(table, refused), records))
-    evaluations, targets = _evaluations(sweep), targets_table(list(targets_in(sweep)))
     # The parts of a loop without epochs are no epochs.
-    parts = [name for name, run in sweep.runs.items() if not run.has_epochs]
-    history = history[~history["run_dir"].isin(parts)]
-    history, evaluations, targets = (
-        each[~each["run_dir"].isin(list(refused))] for each in (history, evaluations, targets)
-    )
+    history = history[history["run_dir"].isin([name for name in records if sweep.runs[name].has_epochs])]
+    evaluations, targets = (each[~each["run_dir"].isin(list(refused))] for each in (evaluations, targets))
     goal = goal_of(runs, targets)
     names = runs.set_index("run_dir")["configuration"]
-    predictions = {name: record.test_answers for name, record in records.items() if record.test_answers}
     return Study(
         folder=sweep.folder,
         runs=with_goal(runs, targets, goal),
         history=history.assign(configuration=history["run_dir"].map(names)),
-        predictions=pd.DataFrame({name: pd.Series(counts) for name, counts in predictions.items()}).T,
         targets=targets,
         evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
         goal=goal,
@@ -134,16 +124,65 @@ def _with_other_keys(table: pd.DataFrame, records: dict[str, Record]) -> pd.Data
     """Add a column for every key that may change a result and that no column covers, a cell a run."""
     configs = {name: results_of(record.config) for name, record in records.items()}
     keys = dict.fromkeys(key for config in configs.values() for key in config if key not in COVERED)
-    rows = [configs.get(name) for name in table["run_dir"]]
-    cells: dict[str, Any] = {key: [_text(row, key) for row in rows] for key in keys}
+
+    def cell(run: str, key: str) -> str | None:
+        if run not in configs:
+            return None
+        return to_text(configs[run][key]) if key in configs[run] else NOT_SET
+
+    cells: dict[str, Any] = {key: [cell(run, key) for run in table["run_dir"]] for key in keys}
     return table.assign(**cells)
 
 
-def _text(config: dict[str, Any] | None, key: str) -> str | None:
-    """Return the value of a key as text; None if the run's record cannot be read."""
-    if config is None:
-        return None
-    return to_text(config[key]) if key in config else NOT_SET
+# --- Which runs can be counted: a record with a right checksum may still hold what no run results in.
+
+
+def _implausible(table: pd.DataFrame, history: pd.DataFrame, sweep: RecordedSweep) -> dict[str, str]:
+    """Return why, for every run that cannot be counted, by the name of its folder."""
+    epochs = dict(iter(history.groupby("run_dir")))
+    cells = {run["run_dir"]: run for run in table.to_dict("records")}
+    doubts = {
+        name: [*_in_record(run.record), *_in_history(run.record, epochs.get(name)), *_in_row(cells[name])]
+        for name, run in sweep.runs.items()
+    }
+    return {name: of_run[0] for name, of_run in doubts.items() if of_run}
+
+
+def _in_record(record: Record) -> Iterator[str]:
+    keys = results_of(record.config)
+    if len(keys) > MOST_KEYS:
+        yield f"record.json: a configuration of {len(keys):,} keys"
+    names = {column.name for column in COLUMNS} - {"seed", "device", "num_threads"}
+    for key, value in list(keys.items())[:MOST_KEYS]:
+        if not KEY.fullmatch(str(key)) or key in names or key in ADDED:
+            yield f"record.json: {key[:40]!r} is no key of a configuration"
+        elif len(to_text(value)) > LONGEST_VALUE:
+            yield f"record.json: {key} has {len(to_text(value)):,} characters"
+    if len(record.test_answers or []) > MOST_CLASSES:
+        yield f"record.json: test_answers are not counts of at most {MOST_CLASSES:,} classes"
+
+
+def _in_history(record: Record, epochs: pd.DataFrame | None) -> Iterator[str]:
+    if epochs is None:
+        return
+    if not epochs["seconds"].between(1e-12, 1e12).all():
+        yield "history.csv: an epoch took no time, or no number of seconds"
+    # A loss of the user's may be below 0.
+    is_own = OWN_LOOP in (record.engine, value_of(record.config, "engine.name"))
+    if not is_own and value_of(record.config, "loss.name") != "own" and (epochs["loss_mean"] < 0).any():
+        yield "history.csv: a loss below 0"
+
+
+def _in_row(run: dict[Any, Any]) -> Iterator[str]:
+    # Of a loop of the user's the batch size alone is known to be there.
+    needed = ["batch_size"] if run["engine"] == OWN_LOOP else ["batch_size", "lr", "weight_decay"]
+    if run["engine"] != OWN_LOOP and pd.isna(run["batch_schedule"]):
+        needed.append("iterations_per_epoch")
+    if not pd.isna(run["epochs"]) and run["epochs"] > 0:
+        yield from (f"record.json: {name} is missing" for name in needed if pd.isna(run[name]))
+    for name, rule in LIMITS.items():
+        if not pd.isna(run[name]) and not rule.holds(run[name]):
+            yield f"record.json: {name} is {to_text(run[name])}"
 
 
 # --- Configurations: the same name for the seeds of one configuration, and for nothing else.
@@ -172,21 +211,16 @@ def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd
     The batch size is always in the name, and what `telling_apart` returns.
     """
     words = labels(telling_apart(runs, leave_out))
-    rows = with_short_rates(runs)[["batch_size", *words]].to_dict("records")
+    # Rates that a rule has computed are written as 2.2361e-5, if that still tells them apart.
+    rates = runs[[name for name in RATES if name in runs]].map(lambda rate: float(f"{rate:.5g}"), na_action="ignore")
+    short = {name: rates[name] for name in rates if rates[name].nunique() == runs[name].nunique()}
+    rows = runs.assign(**short)[["batch_size", *words]].to_dict("records")
     return runs.assign(configuration=[_name(row, words) for row in rows])
 
 
 def first_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the first run of every configuration, by its name."""
     return runs.drop_duplicates("configuration").set_index("configuration")
-
-
-def with_short_rates(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return `runs` with rates that a rule has computed as 2.2361e-5, if that still tells them apart."""
-    short = {
-        name: runs[name].map(lambda rate: float(f"{rate:.5g}"), na_action="ignore") for name in RATES if name in runs
-    }
-    return runs.assign(**{name: rates for name, rates in short.items() if rates.nunique() == runs[name].nunique()})
 
 
 def telling_apart(runs: pd.DataFrame, leave_out: Sequence[str] = (), within: Sequence[str] = ()) -> list[str]:
@@ -196,47 +230,36 @@ def telling_apart(runs: pd.DataFrame, leave_out: Sequence[str] = (), within: Seq
     """
     names: list[str] = []
     for name in settings(runs):
-        if name in leave_out or (name != GROWTH and runs[name].nunique() < 2):
-            continue
-        if name == GROWTH and runs[name].notna().any():
-            # Always named: the batch size in a name is only what it begins with.
-            names.append(name)
-            continue
-        if runs.groupby(["batch_size", *within, *names], dropna=False)[name].nunique().gt(1).any():
+        # The batch size in a name is only what one that grows begins with.
+        grows = name == GROWTH and runs[name].notna().any()
+        others = ["batch_size", *within, *names]
+        differs = runs[name].nunique() > 1 and runs.groupby(others, dropna=False)[name].nunique().gt(1).any()
+        if name not in leave_out and (grows or differs):
             names.append(name)
     return names
-
-
-def changing_with_batch_size(runs: pd.DataFrame) -> list[str]:
-    """Return the settings that change with the batch size and are in no name: the rates at batch size 5, for example.
-
-    A setting that follows from the others that tell configurations apart is not among them, nor one of the machine.
-    """
-    others = {column.name for column in COLUMNS if column.mixture} | {"num_threads", "train_samples"}
-    differing = {name for name in settings(runs) if name not in others and runs[name].nunique() > 1}
-    named = telling_apart(runs)
-    if not differing - set(named):
-        return []
-    groups = runs.groupby(_alike(runs, named))
-    names = [name for name in settings(runs) if name in differing - set(named) and groups[name].nunique().gt(1).any()]
-    return sorted(names, key=lambda name: name != "lr")
 
 
 def odd_settings(runs: pd.DataFrame) -> dict[str, str]:
     """Return the setting that changes with the batch size, by the configurations in which it is not the usual one.
 
     `{"batch size 5": "lr 1e-6"}`: usual is what more than half of the configurations have that are alike but for it and
-    their batch sizes.
+    their batch sizes. It is in no name, follows from no other that tells configurations apart, and is none of the
+    machine.
     """
-    first = first_runs(runs)
-    odd: dict[str, str] = {}
-    for name in changing_with_batch_size(runs)[:1]:
-        word = labels([name])[name]
-        for values in (group[name] for alike, group in first.groupby(_alike(first, telling_apart(runs)))):
-            counts = values.value_counts(dropna=False)
-            for configuration, value in values.items():
-                if len(counts) > 1 and not pd.isna(value) and 2 * counts[value] <= len(values):
-                    odd[str(configuration)] = level(name, word, value)
+    named = telling_apart(runs)
+    others = {column.name for column in COLUMNS if column.mixture} | {"num_threads", "train_samples", *named}
+    differing = [name for name in settings(runs) if name not in others and runs[name].nunique() > 1]
+    groups = runs.groupby(_alike(runs, named))
+    changing = [name for name in differing if groups[name].nunique().gt(1).any()]
+    if not changing:
+        return {}
+    name = "lr" if "lr" in changing else changing[0]
+    first, odd = first_runs(runs), {}
+    for _alikes, values in first.groupby(_alike(first, named))[name]:
+        counts = values.value_counts(dropna=False)
+        for configuration, value in values.items():
+            if len(counts) > 1 and not pd.isna(value) and 2 * counts[value] <= len(values):
+                odd[str(configuration)] = level(name, labels([name])[name], value)
     return odd
 
 
@@ -377,10 +400,8 @@ def _hardest(goals: Sequence[Goal], targets: pd.DataFrame) -> Goal:
 
 def rows_of(goal: Goal, targets: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `targets.csv` that are about a goal."""
-    names = ("target", "threshold", "direction")
-    wanted = (goal.measure, goal.threshold, goal.direction)
-    same = [targets[name] == value for name, value in zip(names, wanted, strict=True)]
-    return targets[same[0] & same[1] & same[2]]
+    is_same = (targets["target"] == goal.measure) & (targets["threshold"] == goal.threshold)
+    return targets[is_same & (targets["direction"] == goal.direction)]
 
 
 def has_trained(runs: pd.DataFrame) -> pd.Series:
@@ -413,16 +434,35 @@ def with_goal(runs: pd.DataFrame, targets: pd.DataFrame, goal: Goal) -> pd.DataF
         at = rows.reindex(runs["run_dir"]).reset_index(drop=True)
         examples, iterations, reached = at["examples"], at["iterations"], at["reached"]
         never = at["classes_never_predicted"].fillna(runs["classes_never_predicted"])
-    columns = {"examples_to_goal": examples, "iterations_to_goal": iterations}
-    own = runs["seconds_per_epoch"] / runs["iterations_per_epoch"]
+    own = runs["seconds_per_epoch"].astype("Float64") / runs["iterations_per_epoch"]
+    usual = own.groupby(_work(runs)).transform("median")
     if goal.measure not in OF_TRAINING:
         own = own.fillna((at["seconds"] / at["iterations"]).where(at["iterations"] > 0))
     own = own.fillna(runs["seconds_to_threshold"] / runs["iterations_to_threshold"])
-    columns["seconds_to_goal"] = iterations.astype("Float64") * seconds_per_iteration(runs).fillna(own)
-    columns["own_seconds_to_goal"] = iterations.astype("Float64") * own
-    columns["lateness"] = (window / examples.astype("Float64")).clip(upper=1)
+    columns = {
+        "examples_to_goal": examples,
+        "iterations_to_goal": iterations,
+        "seconds_to_goal": iterations.astype("Float64") * usual.fillna(own),
+        "own_seconds_to_goal": iterations.astype("Float64") * own,
+        "lateness": (window / examples.astype("Float64")).clip(upper=1),
+    }
     floats = {name: column.astype("Float64") for name, column in columns.items()}
     return runs.assign(**floats, reached=reached.astype("boolean"), never_predicted=never)
+
+
+def slowing(runs: pd.DataFrame) -> list[str]:
+    """Return the settings that may make an iteration longer: all but rates, which are numbers with a fraction."""
+    return [name for name in settings(runs) if runs[name].dtype != "Float64"]
+
+
+def _work(runs: pd.DataFrame) -> list[pd.Series]:
+    """Return what tells apart the work of an iteration: runs of two sweeps have costs of their own.
+
+    Neither the seed nor a rate costs time, so a difference of seconds at equal iterations is noise.
+    """
+    differing = [name for name in slowing(runs) if runs[name].nunique(dropna=False) > 1]
+    names = ["batch_size", *differing, *(["sweep"] if "sweep" in runs else [])]
+    return [runs[name].astype("string").fillna("") for name in names]
 
 
 def loss_floor(runs: pd.DataFrame) -> float:
@@ -435,76 +475,3 @@ def loss_floor(runs: pd.DataFrame) -> float:
     column = runs.get("model.num_classes", pd.Series(dtype=str))
     classes = [int(each) for each in column.dropna().unique() if str(each).isdigit() and int(each) > 1]
     return softmax_floor(min(classes, default=10))
-
-
-# --- Costs: what an iteration and an example take on this machine, from the seconds of the epochs.
-
-
-@dataclass(frozen=True)
-class Costs:
-    """A fit of seconds per epoch = a x iterations + b x examples.
-
-    `parts` has a row for every batch size (its index) and the columns `examples` and `iterations`, the two parts of the
-    fit in seconds, and `measured`, the median over the runs.
-    """
-
-    seconds_per_iteration: float
-    seconds_per_example: float
-    parts: pd.DataFrame
-
-
-def seconds_per_iteration(runs: pd.DataFrame) -> pd.Series:
-    """Return what an iteration of every run costs, in seconds; missing if no epoch of such a run was timed.
-
-    It is the median over all runs that do the same work in an iteration: neither the seed nor a rate costs time, so a
-    difference of their seconds at equal iterations is noise. Runs of two sweeps have costs of their own.
-    """
-    own = runs["seconds_per_epoch"].astype("Float64") / runs["iterations_per_epoch"]
-    sweep = [name for name in ("sweep",) if name in runs]
-    differing = [name for name in _work(runs) if runs[name].nunique(dropna=False) > 1]
-    work = [runs[name].astype("string").fillna("") for name in (*sweep, "batch_size", *differing)]
-    return own.groupby(work).transform("median")
-
-
-def _work(runs: pd.DataFrame) -> list[str]:
-    """Return the settings that may make an iteration longer: all but rates, which are numbers with a fraction."""
-    return [name for name in settings(runs) if runs[name].dtype != "Float64"]
-
-
-def costs(runs: pd.DataFrame) -> Costs | None:
-    """Fit the cost of an iteration and of an example, by non-negative least squares on relative errors over the runs.
-
-    Return None if fewer than two batch sizes were timed, or if the runs differ in more than their batch size, their
-    rates and their number of threads: two networks or two engines do not share their costs.
-    """
-    timed = runs.dropna(subset=["seconds_per_epoch", "iterations_per_epoch", "train_samples"])
-    alike = all(timed[name].nunique() <= 1 for name in _work(timed) if name != "num_threads")
-    if timed["iterations_per_epoch"].nunique() < 2 or not alike:
-        return None
-    names = ("iterations_per_epoch", "train_samples", "seconds_per_epoch")
-    iteration, example = fitted_costs(*(timed[name].to_numpy(float) for name in names))
-    sizes = timed.groupby("batch_size", sort=True)
-    first = sizes.first()
-    columns = {
-        "examples": first["train_samples"].astype(float) * example,
-        "iterations": first["iterations_per_epoch"].astype(float) * iteration,
-        "measured": sizes["seconds_per_epoch"].median().astype(float),
-    }
-    return Costs(iteration, example, pd.DataFrame(columns))
-
-
-def fitted_costs(iterations: np.ndarray, examples: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
-    """Return a and b of seconds = a x iterations + b x examples; each argument is (n,), of two batch sizes or more.
-
-    By non-negative least squares on relative errors.
-    """
-    terms = np.stack([iterations, examples], axis=1) / seconds[:, None]
-    both = np.linalg.lstsq(terms, np.ones(len(seconds)))[0]
-    # What rounding leaves of a part that is 0 is no cost.
-    both[np.abs(both * terms.mean(axis=0)) < 1e-9] = 0.0
-    if (both >= 0).all():
-        return float(both[0]), float(both[1])
-    # One of them is 0 then, and the other is fitted alone: whichever leaves the smaller error.
-    alone = terms.sum(axis=0) / (terms**2).sum(axis=0)
-    errors = ((terms * alone - 1) ** 2).sum(axis=0)
-    return (float(alone[0]), 0.0) if errors[0] <= errors[1] else (0.0, float(alone[1]))

@@ -11,18 +11,18 @@ from typing import Any
 import pandas as pd
 
 from digits_sweep.errors import one_line
-from digits_sweep.report.side_by_side import Compared, compare
-from digits_sweep.report.statistics import (
-    UNKNOWN,
-    Estimate,
+from digits_sweep.report.critical import Critical, goal_text, seconds_per_step
+from digits_sweep.report.ranking import (
+    SIGNIFICANT,
+    Compared,
     Replicates,
-    estimate,
+    compare,
     finished,
     groups_of,
     has_seeds,
-    or_infinity,
     ranked,
 )
+from digits_sweep.report.statistics import Estimate, estimate, or_infinity
 from digits_sweep.report.study import (
     GROWTH,
     MOST_NAMED,
@@ -49,9 +49,11 @@ from digits_sweep.report.words import (
     seconds,
     setting,
     share,
+    two_digits,
     up_to,
 )
 from digits_sweep.results.columns import OWN_LOOP
+from digits_sweep.results.critical import Answer
 from digits_sweep.results.record import Status
 
 # What a run of this program's own always has.
@@ -175,7 +177,7 @@ def _measured(study: Study) -> list[Column]:
     def to(goal: Goal) -> Column:
         estimates, name = to_another_goal(study, goal), f"examples_to_{goal.measure}_{goal.threshold:g}"
         return Column(
-            up_to(noun, goal), name, lambda group: _estimate(estimates.get(group.configuration, UNKNOWN), rounded)
+            up_to(noun, goal), name, lambda group: _estimate(estimates.get(group.configuration, estimate([])), rounded)
         )
 
     def epochs(group: Replicates) -> Cell:
@@ -320,7 +322,7 @@ def _contrast(row: Compared, name: str) -> Cell:
         _("too few runs to tell from noise")
         if contrast.p_value is None
         else _(
-            "more than the noise, p = {p:.2g}" if contrast.is_significant else "within the noise, p = {p:.2g}",
+            "more than the noise, p = {p:.2g}" if contrast.p_value < SIGNIFICANT else "within the noise, p = {p:.2g}",
             p=contrast.p_value,
         )
     )
@@ -445,6 +447,72 @@ def as_markdown(rows: Sequence[Sequence[str]]) -> str:
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |\n"
         for row in escaped
     )
+
+
+# --- A study of the critical batch size.
+
+
+def critical_table(study: Critical) -> Table:
+    """Make a row for every goal and batch size."""
+
+    def size(at: dict[str, Any]) -> Cell:
+        return Cell(localized(f"{at['batch_size']:,}"), value=at["batch_size"])
+
+    def took(at: dict[str, Any]) -> Cell:
+        return number_cell(at["median"] * seconds_per_step(at["answer"], at["real_batch_size"]), seconds)
+
+    def steps(at: dict[str, Any]) -> Cell:
+        low, high = at["low"], at["high"]
+        ends = _("{low} to {high}, {seeds} seeds", low=rounded(low), high=rounded(high), seeds=at["seeds"])
+        ends = _("one seed") if at["seeds"] == 1 else ends
+        return number_cell(at["median"], rounded, "" if math.isinf(at["median"]) else ends, low, high)
+
+    def over(at: dict[str, Any]) -> Cell:
+        residual = (at["answer"].residuals or {}).get(str(at["batch_size"]))
+        return Cell("-") if residual is None else number_cell(math.exp(residual), lambda ratio: cell(ratio, ".2f"))
+
+    columns = [
+        Column(_("goal"), "goal", lambda at: _goal_cell(at["answer"])),
+        Column(_("batch size"), "batch_size", size),
+        Column(_("learning rate"), "lr", lambda at: number_cell(at["lr"], lambda lr: setting("lr", lr))),
+        Column(_("steps"), "steps", steps),
+        Column(_("over the curve"), "over_the_curve", over),
+        Column(_("while tuning"), "steps_while_tuning", lambda at: number_cell(at["tuned_median"], rounded)),
+        Column(_("examples"), "examples", lambda at: number_cell(at["median"] * at["real_batch_size"], rounded)),
+        Column(_("seconds"), "seconds", took),
+    ]  # fmt: skip
+    rows = [{**row, "answer": answer} for answer in study.answers for row in study.steps_to(answer).to_dict("records")]
+    return table_of(columns, rows, lambda at: goal_text(at["answer"]))
+
+
+def answer_table(answers: Sequence[Answer]) -> Table:
+    """Make a row for every goal: both critical batch sizes, the law, the soonest batch sizes and the noise scale."""
+
+    def of(value: str, ends: str) -> Callable[[Answer], Cell]:
+        names = (value, f"{ends}_low", f"{ends}_high")
+        return lambda answer: _number_cell(*(getattr(answer, name, None) for name in names))
+
+    columns = [
+        Column(_("goal"), "goal", _goal_cell),
+        Column(_("critical batch size"), "b_crit", of("b_crit", "b_crit")),
+        Column(_("at 20 % more examples"), "b_20", of("b_20", "b_20")),
+        Column(_("exponent"), "exponent", of("exponent", "exponent")),
+        Column(_("soonest"), "soonest", of("soonest_batch_size", "soonest")),
+        Column(_("within 10 % of it"), "within", of("", "within")),
+        Column(_("noise scale"), "noise", of("noise_scale_at_target", "noise_scale")),
+    ]
+    return table_of(columns, answers, goal_text)
+
+
+def _goal_cell(answer: Answer) -> Cell:
+    return Cell(goal_text(answer), value=f"{answer.target} < {answer.threshold}")
+
+
+def _number_cell(value: float | None, low: float | None, high: float | None) -> Cell:
+    ends = "" if low is None or high is None else _("{low} to {high}", low=two_digits(low), high=two_digits(high))
+    if value is None:
+        return Cell(ends or "-")
+    return number_cell(value, two_digits, ends, low, high)
 
 
 # --- On a terminal: short titles, and below what has to be said in words.

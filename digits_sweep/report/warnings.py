@@ -9,8 +9,8 @@ import pandas as pd
 
 from digits_sweep.config.keys import value_of
 from digits_sweep.config.schema import UNTIL_DECIDED
-from digits_sweep.report.pairs import still_compared
-from digits_sweep.report.statistics import UNSTEADY, finished, groups_of, ranked, unsteady
+from digits_sweep.report.ranking import finished, groups_of, ranked, still_compared
+from digits_sweep.report.statistics import UNSTEADY, unsteady
 from digits_sweep.report.study import Study
 from digits_sweep.report.words import _, capitalized, counted, listed, share
 from digits_sweep.results.columns import COLUMNS
@@ -205,15 +205,6 @@ def _mixtures(study: Study) -> Iterator[str]:
 # --- Predictions: which classes runs never predict, and whether their loss stands still.
 
 
-def _never_predicted(predictions: pd.Series, classes: int | None = None) -> list[str]:
-    """Return the classes that a run never predicts; `predictions` has the number of predictions of every class.
-
-    A network may have more outputs than its data has `classes`: none of the others is missing.
-    """
-    existing = predictions if classes is None else predictions.head(classes)
-    return [str(label) for label in existing.index[existing == 0]]
-
-
 def is_flat(losses: Sequence[float]) -> bool:
     """Return whether losses, one an epoch, stand still: the last third, at least five, spread over less than 1 %."""
     last = losses[-max(len(losses) // 3, FEWEST_FLAT) :]
@@ -225,9 +216,10 @@ def is_flat(losses: Sequence[float]) -> bool:
 def _on_predictions(study: Study) -> Iterator[str]:
     """Yield one sentence for all runs whose loss is on a plateau, and one for those whose loss still falls."""
     epochs = study.history.groupby("run_dir")["loss_mean"].apply(list).to_dict()
+    # A network may have more outputs than its data has classes: none of the others is missing.
     never = {
-        str(name): _never_predicted(counts.dropna(), _classes(study.records[str(name)]))
-        for name, counts in study.predictions.iterrows()
+        name: [label for label, count in enumerate((record.test_answers or [])[: _classes(record)]) if count == 0]
+        for name, record in study.records.items()
     }
     kinds = _by((is_flat(epochs.get(name, [])), name) for name, classes in never.items() if classes)
     for flat, names in sorted(kinds.items(), reverse=True):

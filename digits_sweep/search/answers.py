@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.config.text import to_text
-from digits_sweep.report.statistics import Estimate, estimate
-from digits_sweep.report.study import fitted_costs
+from digits_sweep.report.statistics import Estimate, estimate, fitted_costs
 from digits_sweep.report.words import rounded
 from digits_sweep.results.critical import STEPS_COLUMNS, TUNING_COLUMNS, Answer, Check, Law, study_table
 from digits_sweep.results.run import RecordedRun

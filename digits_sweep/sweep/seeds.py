@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from digits_sweep.config.keys import results_of
 from digits_sweep.config.plan import Plan, PlannedRun
-from digits_sweep.report.pairs import FEWEST_PAIRS, still_compared
+from digits_sweep.report.ranking import still_compared
+from digits_sweep.report.statistics import FEWEST_PAIRS
 from digits_sweep.report.study import study_of
 from digits_sweep.results.record import Status
 from digits_sweep.results.sweep import RecordedSweep

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.critical import answer_table, critical_table, headline
+from digits_sweep.report.critical import headline
 from digits_sweep.report.critical_figures import critical_figures
 from digits_sweep.report.page import page
 from digits_sweep.report.study import load_study
+from digits_sweep.report.tables import answer_table, critical_table
 from digits_sweep.results.critical import (
     ANSWERS,
     BRANCHES,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.report.pairs import DECIDED, adjusted, decided, evidence, paired
+from digits_sweep.report.ranking import paired
+from digits_sweep.report.statistics import DECIDED, adjusted, decided, evidence
 
 sizes = st.floats(0, 10) | st.just(math.inf)
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
+from digits_sweep.report.ranking import combine, contrast, with_sweep_names
 from digits_sweep.report.sentences import differences
-from digits_sweep.report.side_by_side import combine, contrast, with_sweep_names
 from digits_sweep.report.tables import comparison_table
 from tests.studies import add_run, finished, losses_reaching
 

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.plausible import RULES
 from digits_sweep.report.study import load_study, with_configurations
 from tests.studies import add_run, finished, losses_reaching
 
@@ -89,8 +88,3 @@ def test_a_sweep_without_a_manifest_is_read_from_its_runs(tmp_path):
     add_run(tmp_path, "a", losses_reaching(2))
     study = load_study(tmp_path)
     assert (study.manifest, list(study.runs["run_dir"])) == (None, ["a"])
-
-
-@pytest.mark.parametrize("accuracy", [0.0, 1.0])
-def test_a_run_that_predicts_all_or_nothing_right_is_counted(accuracy):
-    assert RULES["test_accuracy"].holds(accuracy)
