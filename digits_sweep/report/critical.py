@@ -133,9 +133,14 @@ def seconds_per_step(answer: Answer, batch_size: float) -> float:
     """Return what a step at a batch size costs, in seconds; NaN if that was not measured."""
     if answer.seconds_per_step:
         return float(seconds_of_step(answer.seconds_per_step, batch_size))
-    if answer.seconds_per_iteration is None or answer.seconds_per_example is None:
-        return math.nan
-    return answer.seconds_per_iteration + batch_size * answer.seconds_per_example
+    known = _numbers(answer, "seconds_per_iteration", "seconds_per_example")
+    return known[0] + batch_size * known[1] if known else math.nan
+
+
+def _numbers(answer: Answer, *names: str) -> list[float] | None:
+    """Return some numbers of an answer; None if one of them is not known."""
+    numbers = [getattr(answer, name) for name in names]
+    return None if None in numbers else numbers
 
 
 # --- Sentences.
@@ -151,14 +156,15 @@ def headline(answers: Sequence[Answer]) -> str:
     if not (known := [answer for answer in answers if answer.law]):
         return _("Which batch size to use cannot be told: see the reasons below.")
     answer = max(known, key=lambda answer: answer.e_min or 0.0)
-    size, goal = two_digits(answer.b_crit or 0.0), goal_text(answer)
+    critical, goal = answer.b_crit or 0.0, goal_text(answer)
+    size = two_digits(critical)
     if answer.factor:
-        size = _("{size} (give or take a factor of {times})", size=size, times=localized(f"{answer.factor.times:.3g}"))
-    soonest, low, high = answer.soonest_batch_size, answer.within_low, answer.within_high
-    if soonest is None or low is None or high is None:
+        size = _("{size} (give or take a factor of {times:.3g})", size=size, times=answer.factor.times)
+    if not (times := _numbers(answer, "soonest_batch_size", "within_low", "within_high")):
         return _(
             "Up to about {size} a larger batch saves steps, beyond that hardly any (for {goal}).", size=size, goal=goal
         )
+    soonest, low, high = times
     one = float(f"{soonest:.1g}")
     use = _(
         "Use about {use} ({low} to {high} cost at most 10 % more time at these costs, for {goal})."
@@ -166,67 +172,60 @@ def headline(answers: Sequence[Answer]) -> str:
         else "Use about {use} ({low} to {high} cost at most 10 % more time here, for {goal}).",
         use=two_digits(one if low <= one <= high else soonest), low=two_digits(low), high=two_digits(high), goal=goal,
     )  # fmt: skip
-    if high >= (answer.b_crit or 0.0):
-        saves = _("Larger hardly saves steps: the critical batch size is about {size}.", size=size)
-        return f"{use} {saves if answer.factor else _('Larger hardly saves steps.')}"
-    return use + " " + _("Larger pays only with parallel hardware, up to about {size}.", size=size)
+    if high < critical:
+        return use + " " + _("Larger pays only with parallel hardware, up to about {size}.", size=size)
+    if answer.factor:
+        return use + " " + _("Larger hardly saves steps: the critical batch size is about {size}.", size=size)
+    return use + " " + _("Larger hardly saves steps.")
 
 
 def answer_sentence(answer: Answer) -> str:
     """Say which batch size is the critical one for a goal, by both usual definitions; or why the runs cannot tell."""
-    goal, parts = goal_text(answer), []
+    goal = goal_text(answer)
     if answer.b_crit is None:
         reason = _(answer.reason or "")
-        parts.append(_("{goal}: the critical batch size cannot be told ({reason}).", goal=goal, reason=reason))
-        guess = (answer.noise_scale_at_target, answer.noise_scale_low, answer.noise_scale_high)
-        if None not in guess:
-            size, low, high = (two_digits(each or 0.0) for each in guess)
-            parts.append(
-                _(
-                    "A rough guess is the gradient noise scale on the way there: {size} ({low} to {high}).",
-                    size=size, low=low, high=high,
-                )
+        text = _("{goal}: the critical batch size cannot be told ({reason}).", goal=goal, reason=reason)
+        if guess := _numbers(answer, "noise_scale_at_target", "noise_scale_low", "noise_scale_high"):
+            size, low, high = map(two_digits, guess)
+            text += " " + _(
+                "A rough guess is the gradient noise scale on the way there: {size} ({low} to {high}).",
+                size=size, low=low, high=high,
             )  # fmt: skip
     elif answer.factor is not None:
-        parts.append(
-            _(
-                "{goal}: the critical batch size is about {size}, a quick answer: one seed a rate, no interval. In "
-                "{held} of {tried} comparisons it was within a factor of {times} of the full study's.",
-                goal=goal, size=two_digits(answer.b_crit), held=answer.factor.held, tried=answer.factor.of,
-                times=localized(f"{answer.factor.times:.3g}"),
-            )
+        text = _(
+            "{goal}: the critical batch size is about {size}, a quick answer: one seed a rate, no interval. In {held} "
+            "of {tried} comparisons it was within a factor of {times:.3g} of the full study's.",
+            goal=goal, size=two_digits(answer.b_crit), held=answer.factor.held, tried=answer.factor.of,
+            times=answer.factor.times,
         )  # fmt: skip
     else:
-        size = _with_interval(answer.b_crit, answer.b_crit_low, answer.b_crit_high)
-        other = _with_interval(answer.b_20, answer.b_20_low, answer.b_20_high) if answer.b_20 is not None else ""
-        parts.append(
-            _(
-                "{goal}: the critical batch size is {size}; {other} costs 20 % more examples than the fewest."
-                if other
-                else "{goal}: the critical batch size is {size}.",
-                goal=goal, size=size, other=other,
-            )
+        text = _(
+            "{goal}: the critical batch size is {size}."
+            if answer.b_20 is None
+            else "{goal}: the critical batch size is {size}; {other} costs 20 % more examples than the fewest.",
+            goal=goal, size=_with_interval(answer, "b_crit"), other=_with_interval(answer, "b_20"),
         )  # fmt: skip
     if answer.missing_seeds:
-        parts.append(_("Fresh seeds that failed and count nowhere: {seeds}.", seeds=answer.missing_seeds))
-    return " ".join(parts)
+        text += " " + _("Fresh seeds that failed and count nowhere: {seeds}.", seeds=answer.missing_seeds)
+    return text
 
 
 def law_sentence(answer: Answer) -> str | None:
     """Say what the steps reject: the law of McCandlish et al., or any law of this form; None if nothing."""
     lines, goal = [], goal_text(answer)
-    low, high = answer.exponent_low, answer.exponent_high
-    if low is not None and high is not None and not low <= 1 <= high:
-        exponent = localized(f"{answer.exponent:.2g} [{low:.2g}, {high:.2g}]")
+    exponent = _numbers(answer, "exponent", "exponent_low", "exponent_high")
+    if exponent and not exponent[1] <= 1 <= exponent[2]:
         lines.append(_(
-            "{goal}: the law S = S_min + E_min / B is rejected; the exponent is {exponent} in place of 1.",
-            goal=goal, exponent=exponent,
+            "{goal}: the law S = S_min + E_min / B is rejected; the exponent is {exponent:.2g} [{low:.2g}, {high:.2g}] "
+            "in place of 1.",
+            goal=goal, exponent=exponent[0], low=exponent[1], high=exponent[2],
         ))  # fmt: skip
     if answer.p_value is not None and answer.p_value < REJECTED and answer.residuals:
         size, residual = max(answer.residuals.items(), key=lambda pair: abs(pair[1]))
         lines.append(_(
-            "{goal}: no law of this form fits (p = {p}); batch size {size} takes {ratio} times the steps of the curve.",
-            goal=goal, p=localized(f"{answer.p_value:.1g}"), size=size, ratio=localized(f"{math.exp(residual):.2f}"),
+            "{goal}: no law of this form fits (p = {p:.1g}); batch size {size} takes {ratio:.2f} times the steps of "
+            "the curve.",
+            goal=goal, p=answer.p_value, size=size, ratio=math.exp(residual),
         ))  # fmt: skip
     return " ".join(lines) or None
 
@@ -235,43 +234,42 @@ def soonest_sentence(answer: Answer) -> str | None:
     """Say which batch size is soonest, at which costs; None if that is not known."""
     if answer.soonest_batch_size is None:
         return None
-    size = _with_interval(answer.soonest_batch_size, answer.soonest_low, answer.soonest_high)
+    size, more = _with_interval(answer, "soonest_batch_size", "soonest"), answer.examples_more or 0.0
     if answer.seconds_per_step:
         small, *_others, large = sorted(answer.seconds_per_step)
         return _(
-            "{goal}: soonest is about {size}, at {least} a step of {small} up to {most} a step of {large} on "
+            "{goal}: soonest is about {size}, at {least} a step of {small} up to {most} a step of {large:,} on "
             "{machine}; it needs {more:.0%} more examples than the fewest.",
             goal=goal_text(answer), size=size, least=short_seconds(answer.seconds_per_step[small]), small=small,
-            most=short_seconds(answer.seconds_per_step[large]), large=localized(f"{large:,}"),
-            machine=answer.machine or "", more=answer.examples_more or 0.0,
+            most=short_seconds(answer.seconds_per_step[large]), large=large, machine=answer.machine or "", more=more,
         )  # fmt: skip
-    if answer.seconds_per_iteration is None or answer.seconds_per_example is None:
+    if not (costs := _numbers(answer, "seconds_per_iteration", "seconds_per_example")):
         return None
+    iteration, example = map(short_seconds, costs)
     return _(
         "{goal}: soonest is about {size}, at {iteration} an iteration and {example} an example; it needs {more:.0%} "
         "more examples than the fewest.",
-        goal=goal_text(answer), size=size,
-        iteration=short_seconds(answer.seconds_per_iteration), example=short_seconds(answer.seconds_per_example),
-        more=answer.examples_more or 0.0,
+        goal=goal_text(answer), size=size, iteration=iteration, example=example, more=more,
     )  # fmt: skip
 
 
 def elsewhere_sentence(answer: Answer) -> str | None:
     """Say whether the answer is another one on the machine that ran the study; None if its costs are not known."""
-    here, low, high = answer.soonest_here, answer.within_low_here, answer.within_high_here
-    there, from_, to = answer.soonest_batch_size, answer.within_low, answer.within_high
-    if here is None or low is None or high is None or there is None or from_ is None or to is None:
+    there = _numbers(answer, "soonest_batch_size", "within_low", "within_high")
+    here = _numbers(answer, "soonest_here", "within_low_here", "within_high_here")
+    if not there or not here:
         return None
-    if max(low, from_) <= min(high, to):
+    low, high = max(there[1], here[1]), min(there[2], here[2])
+    if low <= high:
         return _(
             "{goal}: {low} to {high} cost at most 10 % more time both at these costs and here.",
-            goal=goal_text(answer), low=two_digits(max(low, from_)), high=two_digits(min(high, to)),
+            goal=goal_text(answer), low=two_digits(low), high=two_digits(high),
         )  # fmt: skip
+    names = ("there", "from_", "to", "here", "low", "high")
     return _(
         "{goal}: the answer flips: about {there} ({from_} to {to}) is soonest at these costs, about {here} ({low} to "
         "{high}) here.",
-        goal=goal_text(answer), there=two_digits(there), from_=two_digits(from_), to=two_digits(to),
-        here=two_digits(here), low=two_digits(low), high=two_digits(high),
+        goal=goal_text(answer), **dict(zip(names, map(two_digits, there + here), strict=True)),
     )  # fmt: skip
 
 
@@ -282,9 +280,9 @@ def price_sentence(answer: Answer) -> str | None:
         return None
     taken = float(law.steps(size)) * per_step
     return _(
-        "{goal}: batch size {size} takes {seconds}, which is {money} in money, at {price} an hour.",
-        goal=goal_text(answer), size=two_digits(size), seconds=seconds(taken), price=localized(f"{answer.price:g}"),
-        money=localized(f"{taken / SECONDS_AN_HOUR * answer.price:.3g}"),
+        "{goal}: batch size {size} takes {seconds}, which is {money:.3g} in money, at {price:g} an hour.",
+        goal=goal_text(answer), size=two_digits(size), seconds=seconds(taken), price=answer.price,
+        money=taken / SECONDS_AN_HOUR * answer.price,
     )  # fmt: skip
 
 
@@ -348,7 +346,9 @@ def details(answers: Sequence[Answer], branches: Branches | None = None) -> list
     return [line for line in [*lines, branch_sentence(branches) if branches else None] if line]
 
 
-def _with_interval(value: float, low: float | None, high: float | None) -> str:
-    if low is None or high is None:
+def _with_interval(answer: Answer, name: str, ends: str = "") -> str:
+    if (value := getattr(answer, name)) is None:
+        return ""
+    if not (interval := _numbers(answer, f"{ends or name}_low", f"{ends or name}_high")):
         return f"{two_digits(value)} {_('(no interval: fewer than 3 seeds)')}"
-    return f"{two_digits(value)} [{rounded(low)}, {rounded(high)}]"
+    return f"{two_digits(value)} [{rounded(interval[0])}, {rounded(interval[1])}]"

@@ -25,7 +25,7 @@ from digits_sweep.report.vega import (
     size_axis,
     spec_of,
 )
-from digits_sweep.report.words import _, capitalized, localized, noun_of
+from digits_sweep.report.words import _, capitalized, noun_of
 from digits_sweep.results.critical import Answer
 
 # Points of a curve; and a miss is drawn so many times above the largest number there is.
@@ -113,8 +113,7 @@ def _signs(critical: Critical, table: pd.DataFrame) -> list[str]:
     }
     if factor:
         signs["b_crit"] = _(
-            "Dashed: the critical batch size, with a factor of {times} to each side.",
-            times=localized(f"{factor.times:.3g}"),
+            "Dashed: the critical batch size, with a factor of {times:.3g} to each side.", times=factor.times
         )
     return [text for sign, text in signs.items() if sign in present]
 
