@@ -193,15 +193,12 @@ def _compact(table: pd.DataFrame) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for name in table:
         values = plain(table[name])
-        different = list(dict.fromkeys(values))
-        if len(different) == 1:
-            columns[str(name)] = {"all": different[0]}
-        elif len(different) < len(values) / 4 or isinstance(different[0] or different[1], str):
-            number = {value: number for number, value in enumerate(different)}
-            columns[str(name)] = {"of": different, "at": [number[value] for value in values]}
+        number = {value: number for number, value in enumerate(dict.fromkeys(values))}
+        if len(number) < len(values) / 4 or any(isinstance(value, str) for value in number):
+            columns[str(name)] = {"of": list(number), "at": [number[value] for value in values]}
         else:
             columns[str(name)] = {"values": values}
-    return columns | {"rows": len(table)}
+    return {"rows": len(table), "columns": columns}
 
 
 def _legend(study: Study, numbers: dict[str, int]) -> list[dict[str, Any]]:

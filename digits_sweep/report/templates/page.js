@@ -201,10 +201,10 @@
   spoken.setAttribute("aria-live", "polite");
   document.body.append(tip, spoken);
 
-  const rowsOf = (columns) => {
-    const { rows: length, ...named } = columns;
-    const cell = ({ values, of, at, all }, row) => (values ? values[row] : of ? of[at[row]] : all);
-    return Array.from({ length }, (nothing, row) => Object.fromEntries(Object.entries(named).map(([name, column]) => [name, cell(column, row)])));
+  const rowsOf = ({ rows: length, columns }) => {
+    const cell = ({ values, of, at }, row) => (values ? values[row] : of[at[row]]);
+    const cells = (row) => Object.entries(columns).map(([name, column]) => [name, cell(column, row)]);
+    return Array.from({ length }, (nothing, row) => Object.fromEntries(cells(row)));
   };
   const AXIS = 62, GAP = 44, NARROWEST = 230;
 
@@ -236,21 +236,24 @@
             encoding[channel].scale = { ...encoding[channel].scale, type: this.switched[channel], zero: undefined };
             if (this.switched[channel] === "linear") encoding[channel].scale.zero = false;
           }
+      const narrow = width < 480, config = structuredClone(data.config);
       // On a narrow screen names of rows take less of it, and so do the numbers in a map and the keys of a legend.
-      const narrow = width < 480, { legend } = data.config;
-      if (narrow)
+      if (narrow) {
+        config.legend.columns = 2;
         for (const { mark, encoding = {} } of inner.layer) {
           if (encoding.y?.axis?.labelLimit) encoding.y.axis.labelLimit = 84;
           if (mark.type === "text" && inner.layer.some((each) => each.mark.type === "rect")) mark.fontSize = 8;
         }
-      const values = this.rows.filter((row) => this.visible(row));
-      const config = narrow ? { ...data.config, legend: { ...legend, columns: 2 } } : data.config;
-      return { ...spec, config, datasets: { table: values } };
+      }
+      return { ...spec, config, datasets: { table: this.rows.filter((row) => this.visible(row)) } };
     }
 
-    async live(excess = 0) {
-      if (this.waiting) return;
-      this.waiting = true;
+    live() {
+      this.waiting ??= this.draw().finally(() => { this.waiting = null; });
+      return this.waiting;
+    }
+
+    async draw(excess = 0) {
       const holder = make("div");
       const options = { ast: true, actions: false, renderer: "svg", tooltip: false, defaultStyle: false, logLevel: 1 };
       this.result?.finalize();
@@ -260,10 +263,9 @@
       svg.setAttribute("aria-hidden", "true");
       this.alternative ??= this.drawing.querySelector("svg").getAttribute("aria-label");
       this.drawing.replaceChildren(svg);
-      this.waiting = false;
       this.width = window.innerWidth;
       const over = svg.width.baseVal.value - this.drawing.clientWidth;
-      if (over > 4 && !excess) return this.live(over + 4);
+      if (over > 4 && !excess) return this.draw(over + 4);
       if (!this.started) this.start();
     }
 
@@ -421,23 +423,17 @@
       this.view.runAsync();
     }
 
-    save(kind) {
-      const svg = this.drawing.querySelector("svg"), copy = svg.cloneNode(true);
-      const style = getComputedStyle(document.documentElement);
-      const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
-      Object.entries({ xmlns: "http://www.w3.org/2000/svg", width, height, "font-family": "sans-serif" })
-        .forEach(([name, value]) => copy.setAttribute(name, value));
-      copy.style.background = style.getPropertyValue("--paper");
-      const text = new XMLSerializer().serializeToString(copy)
+    async save(kind) {
+      if (!this.view) await this.live();
+      const style = getComputedStyle(document.documentElement), paper = style.getPropertyValue("--paper");
+      const text = (await this.view.toSVG()).replace("<svg ", `<svg style="background: ${paper}" `)
         .replace(/var\((--[\w-]+)\)/g, (whole, name) => style.getPropertyValue(name).trim());
       if (kind === "SVG") return save(`${this.element.id}.svg`, new Blob([text], { type: "image/svg+xml" }));
-      const image = new Image();
-      image.onload = () => {
-        const canvas = Object.assign(document.createElement("canvas"), { width: 3 * width, height: 3 * height });
-        canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-        canvas.toBlob((png) => save(`${this.element.id}.png`, png));
-      };
-      image.src = `data:image/svg+xml,${encodeURIComponent(text)}`;
+      const image = Object.assign(new Image(), { src: `data:image/svg+xml,${encodeURIComponent(text)}` });
+      await image.decode();
+      const canvas = make("canvas", "", { width: 3 * image.width, height: 3 * image.height });
+      canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob((png) => save(`${this.element.id}.png`, png));
     }
   }
 
