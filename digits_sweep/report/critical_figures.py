@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.report.critical import Critical, goal_text, seconds_per_step
-from digits_sweep.report.layout import layout_of
 from digits_sweep.report.ranking import trained
 from digits_sweep.report.study import Study
 from digits_sweep.report.vega import (
@@ -20,6 +19,7 @@ from digits_sweep.report.vega import (
     bars,
     color,
     layer,
+    layout_of,
     line_figure,
     marks,
     size_axis,

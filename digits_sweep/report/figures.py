@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from digits_sweep.report.critical_figures import critical_figures
-from digits_sweep.report.layout import Layout, layout_of
 from digits_sweep.report.ranking import finished, groups_of, is_timed, trained
 from digits_sweep.report.statistics import estimate, explained, fitted_costs
 from digits_sweep.report.study import MOST_NAMED, Study, labels, loss_floor, slowing
@@ -20,6 +19,7 @@ from digits_sweep.report.vega import (
     SERIES,
     SHAPES,
     Figure,
+    Layout,
     Level,
     Spec,
     amount,
@@ -27,6 +27,7 @@ from digits_sweep.report.vega import (
     color,
     epochs_axis,
     layer,
+    layout_of,
     line_figure,
     marks,
     plain,

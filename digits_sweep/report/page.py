@@ -25,7 +25,6 @@ from digits_sweep.config.text import to_text
 from digits_sweep.errors import escape_controls
 from digits_sweep.report import critical
 from digits_sweep.report.figures import figures
-from digits_sweep.report.layout import layout_of
 from digits_sweep.report.ranking import combine, has_seeds, sweep_labels, trained, with_sweep_names
 from digits_sweep.report.sentences import differences, hint_sentences, how_counted, provenance, verdict
 from digits_sweep.report.study import MOST_NAMED, Study, first_runs, labels
@@ -37,7 +36,7 @@ from digits_sweep.report.tables import (
     critical_table,
     run_table,
 )
-from digits_sweep.report.vega import Figure, config, plain, printable, shades, template
+from digits_sweep.report.vega import Figure, config, layout_of, plain, printable, shades, template
 from digits_sweep.report.warnings import cautions, warnings
 from digits_sweep.report.words import _, cell, language
 from digits_sweep.results.cache import cache_file, keep, read_kept

@@ -14,8 +14,7 @@ from pathlib import Path
 import pandas as pd
 from evidence import Share, ended_runs, print_table, rate_text, read_arguments
 
-from digits_sweep.report.layout import Layout
-from digits_sweep.report.vega import SERIES, Figure, layer, spec_of
+from digits_sweep.report.vega import SERIES, Figure, Layout, layer, spec_of
 
 EPOCHS = 30
 # The lesson's rows: the first epoch below 1.6 is infinite if it is not reached in 30, NaN if it is not stated.

@@ -9,11 +9,10 @@ import pytest
 
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.report.figures import figures, losses_along
-from digits_sweep.report.layout import layout_of
 from digits_sweep.report.page import page
 from digits_sweep.report.ranking import combine, with_sweep_names
 from digits_sweep.report.study import loss_floor
-from digits_sweep.report.vega import HEIGHT, MIME, spread
+from digits_sweep.report.vega import HEIGHT, MIME, layout_of, spread
 from digits_sweep.report.words import in_language
 from tests.many import sweep_of
 from tests.studies import add_run, evaluation, finished, losses_reaching
