@@ -19,7 +19,7 @@ from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
 from digits_sweep.data.loading import make_ready
 from digits_sweep.errors import DataUnavailable, DigitsSweepError, InvalidConfig
-from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.record import describe_environment
 from digits_sweep.sweep.preflight import check
 from digits_sweep.training.device import flush_denormals_from_now_on
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.record import describe_environment
 
 PAGE = Path(__file__).parents[1] / "docs" / "calibration.md"
 SEED, WORKERS = 20261130, 2

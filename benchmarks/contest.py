@@ -13,9 +13,8 @@ from digits_sweep.errors import not_installed
 from digits_sweep.training.building import BuiltEngine, build_engine, model_on_meta, workload_of
 from digits_sweep.training.device import resolve_device
 from digits_sweep.training.engines import ENGINES
-from digits_sweep.training.epochs import train
+from digits_sweep.training.epochs import Stopwatch, train
 from digits_sweep.training.schedule import learning_rate_of
-from digits_sweep.training.stopwatch import Stopwatch
 
 BASELINE = "lesson"
 ROUNDS = 3

@@ -16,8 +16,7 @@ from digits_sweep.config.schema import config_from
 from digits_sweep.data.digits import scale
 from digits_sweep.data.loading import for_run, make_ready
 from digits_sweep.report.critical import Critical
-from digits_sweep.results.critical import Answer
-from digits_sweep.results.hint import hint_of
+from digits_sweep.results.critical import Answer, hint_of
 from digits_sweep.results.losses import read_losses
 from digits_sweep.results.record import EvaluationRow
 from digits_sweep.results.run import RecordedRun

@@ -28,7 +28,7 @@ from digits_sweep.report.critical import Critical, load_critical
 from digits_sweep.report.vega import INK, SERIES, Figure, amount, layer, spec_of
 from digits_sweep.report.words import rounded, times
 from digits_sweep.results.critical import Answer, read_answers, studies_in
-from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.record import describe_environment
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep, sweeps_in
 from digits_sweep.search.settings import SIZE, read_critical
@@ -235,7 +235,7 @@ def _cell(texts: Sequence[str], has_ends: bool) -> str:
     return f"{value} [{low}, {high}]" if has_ends else value
 
 
-# The program says how far to trust these two: `FACTOR` in search/critical.py and `Trust` in results/hint.py.
+# The program says how far to trust these two: `FACTOR` in search/critical.py and `Trust` in results/critical.py.
 SAID = ("a quick study", "noise scale in the optimizer's metric")
 
 

@@ -15,9 +15,9 @@ from digits_sweep.config.schema import AdamConfig, Config, OptimizerConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.training.building import BuiltEngine, workload_of
 from digits_sweep.training.engines.protocol import Engine, Workload, constant_rate_only, mlp_only, relu_only
+from digits_sweep.training.epochs import Stopwatch
 from digits_sweep.training.model import build_model
 from digits_sweep.training.optimizers import build_optimizer, plain_kind
-from digits_sweep.training.stopwatch import Stopwatch
 
 # On a machine with a GPU, JAX would compute on it otherwise, and take most of its memory at once.
 jax.config.update("jax_platforms", "cpu")

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 
 from digits_sweep.config.keys import declared, holds_for_the_sweep
 from digits_sweep.config.own_code import GROUPS
-from digits_sweep.notebook.keywords import choices, keywords
+from digits_sweep.notebook.run import choices, keywords
 
 FILE = Path(__file__).resolve().parents[1] / "digits_sweep" / "notebook" / "keys.py"
 OR_OWN = " | Own"

@@ -11,7 +11,7 @@ import pytest
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.columns import COLUMNS
-from digits_sweep.results.cost import write_cost
+from digits_sweep.results.critical import write_cost
 from digits_sweep.search.settings import goals_of, read_critical, read_tune
 from tests.documents import ALL_CODE, CHOICES, CODE, INLINE, KEYS, MAKEFILE, ROOT, TEXT, arguments_of, commands
 from tests.results.test_cost import cost_of

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from digits_sweep.results import cache, changes, files, lock
+from digits_sweep.results import changes, files, lock
 from digits_sweep.sweep import own_command
 from digits_sweep.sweep.own_command import _stop
 from tests.documents import ROOT
@@ -29,7 +29,7 @@ class Windows(SimpleNamespace):
 
 @pytest.fixture
 def windows(monkeypatch):
-    for module in (lock, changes, cache, files, own_command):
+    for module in (lock, changes, files, own_command):
         monkeypatch.setattr(module, "os", Windows())
 
 
@@ -53,8 +53,8 @@ def test_no_process_is_asked_if_it_is_alive_and_none_counts_as_gone(windows):
 def test_a_file_has_no_owner_and_a_folder_no_flush(windows, tmp_path):
     (tmp_path / "file").write_text("content")
     assert files.is_own(tmp_path / "file")
-    cache.keep(tmp_path / "kept", b"content")
-    assert cache.read_kept(tmp_path / "kept") == b"content"
+    files.keep(tmp_path / "kept", b"content")
+    assert files.read_kept(tmp_path / "kept") == b"content"
     changes.flush_folder(tmp_path / "nowhere")
     changes.flush(tmp_path / "file")
 

@@ -11,8 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from digits_sweep.config.compose import CONF, composing
-from digits_sweep.config.hydra_errors import explained
+from digits_sweep.config.compose import CONF, composing, explained
 from digits_sweep.config.keys import mistakes
 from digits_sweep.errors import InvalidConfig
 

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import Any, get_type_hints
 
-from digits_sweep.config.growth import GROW, sizes_in
+from digits_sweep.config.scaling import GROW, sizes_in
 from digits_sweep.config.schema import (
     ANYTHING,
     NO_DEFAULT,

@@ -17,13 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from digits_sweep.config.command_line import check_working_folder, read_command_line
-from digits_sweep.config.compose import Composed, Composer, composing, is_by_batch_size, to_config
-from digits_sweep.config.growth import as_text
-from digits_sweep.config.hydra_errors import explained
+from digits_sweep.config.compose import Composed, Composer, composing, explained, is_by_batch_size, to_config
 from digits_sweep.config.keys import flat, holds_for_the_sweep
 from digits_sweep.config.launchers import Launcher, launcher_called, runs_per_job
+from digits_sweep.config.own_code import expect_changes
 from digits_sweep.config.own_command import command_mistakes, unused_keys, with_own_parts
-from digits_sweep.config.own_modules import expect_changes
+from digits_sweep.config.scaling import as_text
 from digits_sweep.config.schema import UNTIL_DECIDED, Config
 from digits_sweep.config.text import key_of, safe_name, to_text
 from digits_sweep.errors import InvalidConfig

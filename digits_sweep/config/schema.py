@@ -9,8 +9,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, get_type_hints
 
-from digits_sweep.config.growth import RATE_RULES, is_batch
-from digits_sweep.config.scaling import RULES
+from digits_sweep.config.scaling import RATE_RULES, RULES, is_batch
 
 # What OmegaConf takes for "no value yet: a YAML file or the command line must give one".
 MISSING: Any = "???"

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from digits_sweep.config.keys import default_of
-from digits_sweep.config.own_code import called
-from digits_sweep.config.process_state import changes_taken_back
+from digits_sweep.config.own_code import called, changes_taken_back
 from digits_sweep.config.schema import OwnDataConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.data import Report

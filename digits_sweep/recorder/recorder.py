@@ -34,9 +34,8 @@ from digits_sweep.recorder.gradients import TwoBatches
 from digits_sweep.recorder.steps import Steps
 from digits_sweep.recorder.sweep import add_run, due, publish, refuse_otherwise, run_of_a_sweep
 from digits_sweep.results.columns import LIMITS, OWN_LOOP
-from digits_sweep.results.environment import describe_environment
+from digits_sweep.results.critical import divides_by_the_root
 from digits_sweep.results.files import LINK, check_plain, make_folder, remove_leftovers
-from digits_sweep.results.hint import divides_by_the_root
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import window_of
 from digits_sweep.results.record import (
@@ -50,13 +49,14 @@ from digits_sweep.results.record import (
     Record,
     Status,
     Written,
+    describe_environment,
     read_record,
     write_record,
 )
 from digits_sweep.results.targets import all_reached
 from digits_sweep.results.writing import RunWriter, read_committed
 from digits_sweep.training.device import PeakMemory, is_out_of_memory
-from digits_sweep.training.stopwatch import Stopwatch
+from digits_sweep.training.epochs import Stopwatch
 
 # A loop without epochs is recorded as often, so that a process that is killed loses no more.
 SECONDS_PER_PART, ITERATIONS_PER_PART = 30.0, 1_000

@@ -11,7 +11,6 @@ from digits_sweep.config.text import to_text
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.statistics import Estimate, estimate
 from digits_sweep.report.words import _, localized, rounded, seconds, short_seconds, two_digits
-from digits_sweep.results.cost import seconds_of_step
 from digits_sweep.results.critical import (
     ANSWERS,
     BRANCHES,
@@ -23,6 +22,7 @@ from digits_sweep.results.critical import (
     read_answers,
     read_steps,
     read_study_table,
+    seconds_of_step,
 )
 
 HEADING = "Which batch size pays, and which is soonest?"

@@ -39,8 +39,7 @@ from digits_sweep.report.tables import (
 from digits_sweep.report.vega import Figure, config, layout_of, plain, printable, shades, template
 from digits_sweep.report.warnings import cautions, warnings
 from digits_sweep.report.words import _, cell, language
-from digits_sweep.results.cache import cache_file, keep, read_kept
-from digits_sweep.results.files import OLD_SECONDS, remove_leftovers, replace_file
+from digits_sweep.results.files import OLD_SECONDS, cache_file, keep, read_kept, remove_leftovers, replace_file
 
 HEADING = "How long is an epoch, and when is the loss below the threshold?"
 # Of more configurations the soonest are shown, and the others on demand.

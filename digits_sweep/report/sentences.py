@@ -46,7 +46,7 @@ from digits_sweep.report.words import (
     two_digits,
 )
 from digits_sweep.results.columns import OWN_LOOP
-from digits_sweep.results.hint import trust_in
+from digits_sweep.results.critical import trust_in
 from digits_sweep.results.losses import window_of
 from digits_sweep.results.record import Environment, Status
 

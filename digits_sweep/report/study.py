@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from digits_sweep.config.growth import sizes_in
 from digits_sweep.config.keys import KEY, results_of, value_of
+from digits_sweep.config.scaling import sizes_in
 from digits_sweep.config.schema import softmax_floor
 from digits_sweep.config.text import to_text
 from digits_sweep.report.critical import Critical, load_critical

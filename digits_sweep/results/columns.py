@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from digits_sweep.config.keys import KEY, results_of, value_of
 from digits_sweep.config.schema import SEED, number_between, whole_number
 from digits_sweep.config.text import to_text
-from digits_sweep.results.hint import hint_of
+from digits_sweep.results.critical import hint_of
 from digits_sweep.results.record import HISTORY_FILE, THRESHOLD
 
 if TYPE_CHECKING:

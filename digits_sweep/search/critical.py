@@ -32,6 +32,7 @@ from digits_sweep.results.critical import (
 from digits_sweep.results.files import write_table
 from digits_sweep.search.answers import (
     answers,
+    branches,
     check_of,
     measured_cost,
     round_batch_size,
@@ -39,7 +40,6 @@ from digits_sweep.search.answers import (
     steps_table,
     tuning_table,
 )
-from digits_sweep.search.branches import branches
 from digits_sweep.search.fit import LEAST_SIZES
 from digits_sweep.search.grid import Grid, Key, Outcome, Sizes, Trial
 from digits_sweep.search.pilot import MOST_EPOCHS, Pilots, farthest, round_up

@@ -25,7 +25,7 @@ from digits_sweep.config.schema import (
 )
 from digits_sweep.config.text import expand_home, key_of, safe_name, to_text
 from digits_sweep.errors import InvalidConfig, UnreadableRecord
-from digits_sweep.results.cost import network_of, read_cost, seconds_of_step
+from digits_sweep.results.critical import network_of, read_cost, seconds_of_step
 
 SIZE, TARGETS, STOP = "data.batch_size", "evaluation.targets.", "evaluation.stop"
 # The data sets whose goals are those in `critical.runs`; with others they follow from pilot runs, unless typed.

@@ -20,10 +20,16 @@ from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import CannotResume, UnreadableRecord, first_lines
 from digits_sweep.results.changes import open_own
-from digits_sweep.results.environment import describe_environment
 from digits_sweep.results.files import last_lines, set_aside
 from digits_sweep.results.lock import only_writer
-from digits_sweep.results.record import ENDED_BY_THE_SWEEP, Record, Status, read_record, write_record
+from digits_sweep.results.record import (
+    ENDED_BY_THE_SWEEP,
+    Record,
+    Status,
+    describe_environment,
+    read_record,
+    write_record,
+)
 from digits_sweep.results.run import RecordedRun, read_run
 from digits_sweep.shell import RunOnScreen, Screen
 from digits_sweep.sweep.run_files import FILES

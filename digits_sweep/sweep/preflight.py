@@ -1,28 +1,24 @@
 """What can be known of a plan before anything is written: the parts it names, engines, sizes; a dry run."""
 
 import shutil
-import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
-from pathlib import Path
 
-from digits_sweep.config.growth import sizes_in
+from digits_sweep.config.own_code import what_was_taken_back
 from digits_sweep.config.own_command import search_path, words_of
 from digits_sweep.config.plan import Plan, PlannedRun
-from digits_sweep.config.process_state import what_was_taken_back
+from digits_sweep.config.scaling import sizes_in
 from digits_sweep.config.schema import Config, DataConfig, OwnDataConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import DATASETS, for_run, load, name_of
-from digits_sweep.errors import DeviceUnavailable, EngineRefused, InvalidConfig, OwnCodeFailed, escape_controls
+from digits_sweep.errors import DeviceUnavailable, EngineRefused, InvalidConfig, OwnCodeFailed
 from digits_sweep.report.words import setting
 from digits_sweep.results.columns import OWN_LOOP
-from digits_sweep.results.files import make_folder, replace_file
 from digits_sweep.results.sweep import RecordedSweep, check_size
+from digits_sweep.sweep.fitting import recorded_engine, traceback_in_file
 from digits_sweep.sweep.resume import is_finished
-from digits_sweep.sweep.settle import recorded_engine
 from digits_sweep.trackers.registry import check as check_trackers
 from digits_sweep.training.building import loss_at_start, options_here, try_network
 from digits_sweep.training.device import flush_denormals_from_now_on, is_out_of_memory, resolve_device
@@ -31,31 +27,6 @@ from digits_sweep.training.losses import LOSSES
 from digits_sweep.training.model import MODELS
 from digits_sweep.training.optimizers import OPTIMIZERS
 from digits_sweep.training.parts import refuse_other_gradients
-
-FILE = "own-code.log"
-
-
-@contextmanager
-def traceback_in_file(outputs: Path) -> Iterator[None]:
-    """Write the traceback of the user's code that fails in the block to `own-code.log` in `outputs`, and name the file.
-
-    The file holds the last such traceback and nothing else. If it cannot be written, the message stays as it is.
-    Raises `OwnCodeFailed`.
-    """
-    try:
-        yield
-    except OwnCodeFailed as failed:
-        error = failed.__cause__
-        if error is None:
-            raise
-        path = outputs / FILE
-        lines = [f"{datetime.now():%Y-%m-%d %H:%M:%S} {failed}\n", *traceback.format_exception(error)]
-        try:
-            make_folder(outputs)
-            replace_file(path, escape_controls("".join(lines)), durable=False)
-        except OSError:
-            raise failed from error
-        raise OwnCodeFailed(f"{failed}; its traceback is in {path}") from error
 
 
 def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None:

@@ -15,11 +15,10 @@ from typing import cast
 import numpy as np
 import torch
 
-from digits_sweep.config.growth import GROW, Sizes, sizes_of
 from digits_sweep.config.keys import differing
-from digits_sweep.config.own_code import changed_code, sources
+from digits_sweep.config.own_code import changed_code, changes_taken_back, sources, what_was_taken_back
 from digits_sweep.config.own_command import words_of
-from digits_sweep.config.process_state import changes_taken_back, what_was_taken_back
+from digits_sweep.config.scaling import GROW, Sizes, sizes_of
 from digits_sweep.config.schema import Config
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, for_run, load, make_ready, name_of
@@ -36,8 +35,7 @@ from digits_sweep.errors import (
     shortened,
 )
 from digits_sweep.machine import usable_cores
-from digits_sweep.results.environment import describe_environment
-from digits_sweep.results.hint import divides_by_the_root
+from digits_sweep.results.critical import divides_by_the_root
 from digits_sweep.results.lock import only_writer, writers_in
 from digits_sweep.results.losses import RunningLoss, read_sizes
 from digits_sweep.results.record import (
@@ -48,6 +46,7 @@ from digits_sweep.results.record import (
     EvaluationRow,
     Record,
     Status,
+    describe_environment,
     write_record,
 )
 from digits_sweep.results.run import RecordedRun, read_run
@@ -55,11 +54,11 @@ from digits_sweep.results.sweep import Manifest
 from digits_sweep.results.targets import all_reached
 from digits_sweep.shell import Screen, SweepProgress
 from digits_sweep.sweep.checkpoint import Checkpoint, restore
+from digits_sweep.sweep.fitting import as_settled, recorded_engine
 from digits_sweep.sweep.own_command import new_attempt, run_command
 from digits_sweep.sweep.preflight import unfit
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.run_files import RunFiles, RunState, load_run_state
-from digits_sweep.sweep.settle import as_settled, recorded_engine
 from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.device import (
     PeakMemory,
@@ -69,10 +68,9 @@ from digits_sweep.training.device import (
     resolve_device,
 )
 from digits_sweep.training.engines import AUTO_PICKS
-from digits_sweep.training.epochs import Epoch, is_last, train
+from digits_sweep.training.epochs import Epoch, Stopwatch, is_last, train
 from digits_sweep.training.evaluation import Evaluator, evaluate, evaluate_by
 from digits_sweep.training.schedule import NoiseGrowth, learning_rate_of
-from digits_sweep.training.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 

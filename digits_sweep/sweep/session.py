@@ -36,12 +36,10 @@ from digits_sweep.results.sweep import (
 )
 from digits_sweep.shell import Screen, as_typed
 from digits_sweep.sweep import preflight
-from digits_sweep.sweep.fitting import fitted
-from digits_sweep.sweep.preflight import traceback_in_file
+from digits_sweep.sweep.fitting import Settled, fitted, settle, traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
 from digits_sweep.sweep.run_files import FILES
 from digits_sweep.sweep.seeds import due, launch_due
-from digits_sweep.sweep.settle import Settled, settle
 from digits_sweep.trackers.following import report_to_trackers
 from digits_sweep.training.device import flush_denormals_from_now_on
 

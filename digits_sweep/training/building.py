@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from digits_sweep.config.growth import sizes_of
-from digits_sweep.config.own_code import errors_as_a_line
-from digits_sweep.config.process_state import changes_taken_back
+from digits_sweep.config.own_code import changes_taken_back, errors_as_a_line
+from digits_sweep.config.scaling import sizes_of
 from digits_sweep.config.schema import Config, OwnDataConfig, OwnLossConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import DATASETS, for_run, known_of, load, name_of
@@ -18,12 +17,12 @@ from digits_sweep.machine import usable_cores
 from digits_sweep.training.device import gpus_here, resolve_device
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.protocol import Engine, Workload
+from digits_sweep.training.epochs import Stopwatch
 from digits_sweep.training.evaluation import evaluate, evaluated
 from digits_sweep.training.losses import PLAIN, Loss, build_loss, tensor_of
 from digits_sweep.training.model import build_model
 from digits_sweep.training.optimizers import build_optimizer
 from digits_sweep.training.schedule import Schedule
-from digits_sweep.training.stopwatch import Stopwatch
 from digits_sweep.training.trial import Option, fastest, options_for
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from digits_sweep.config.own_code import called, errors_as_a_line
-from digits_sweep.config.process_state import changes_taken_back
+from digits_sweep.config.own_code import called, changes_taken_back, errors_as_a_line
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import InvalidConfig

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 from torch.optim import Optimizer
 
-from digits_sweep.config.growth import Sizes, rate_rule, rate_share
+from digits_sweep.config.scaling import Sizes, rate_rule, rate_share
 from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
-from digits_sweep.results.hint import hint_of
+from digits_sweep.results.critical import hint_of
 from digits_sweep.results.record import EvaluationRow
 
 

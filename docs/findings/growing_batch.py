@@ -21,8 +21,8 @@ import pandas as pd
 from evidence import ended_runs, print_table, rate_text
 
 from digits_sweep import DigitsSweepError
-from digits_sweep.config.growth import Sizes, sizes_in
 from digits_sweep.config.keys import value_of
+from digits_sweep.config.scaling import Sizes, sizes_in
 from digits_sweep.report.statistics import Estimate, estimate
 from digits_sweep.results.critical import Answer, Law, read_answers
 from digits_sweep.results.record import read_record

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digits_sweep.config.growth import as_text, sizes_in
 from digits_sweep.config.plan import plan
+from digits_sweep.config.scaling import as_text, sizes_in
 from digits_sweep.errors import InvalidConfig
 
 SAMPLE = "data=mnist_sample"

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from digits_sweep.data.digits import Digits
-from digits_sweep.data.small import load_optdigits, load_sample
+from digits_sweep.data.loading import load_optdigits, load_sample
 from tests.mirror import load_mnist
 
 

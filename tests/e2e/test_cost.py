@@ -2,7 +2,7 @@
 
 import pytest
 
-from digits_sweep.results.cost import read_cost
+from digits_sweep.results.critical import read_cost
 
 MODULE = "digits_sweep.cost"
 SMALL = ("data=mnist_sample", "model.hidden_size=16")

@@ -9,7 +9,7 @@ import pytest
 
 from digits_sweep.results.sweep import load_sweep
 from digits_sweep.search.settings import OBJECTIVES
-from digits_sweep.training.stopwatch import Stopwatch
+from digits_sweep.training.epochs import Stopwatch
 from tests.commands import Program
 from tests.searches import QUICK, TUNE
 

@@ -8,7 +8,7 @@ import torch
 
 from digits_sweep import InvalidConfig, UnreadableRecord, load_model, run
 from digits_sweep.data.digits import scale
-from digits_sweep.data.small import load_sample
+from digits_sweep.data.loading import load_sample
 from digits_sweep.results.record import read_record, write_record
 
 

@@ -21,8 +21,7 @@ from digits_sweep.data.digits import Digits
 from digits_sweep.errors import CannotRecord
 from digits_sweep.results.sweep import load_history
 from digits_sweep.training.building import build_engine
-from digits_sweep.training.epochs import epoch_order, train
-from digits_sweep.training.stopwatch import Stopwatch
+from digits_sweep.training.epochs import Stopwatch, epoch_order, train
 
 SAMPLES, BATCH, EPOCHS, LR = 100, 20, 2, 0.1
 SEED = 3

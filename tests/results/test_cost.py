@@ -8,7 +8,7 @@ import pytest
 
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig, UnreadableRecord
-from digits_sweep.results.cost import MachineCost, StepCost, network_of, read_cost, seconds_of_step, write_cost
+from digits_sweep.results.critical import MachineCost, StepCost, network_of, read_cost, seconds_of_step, write_cost
 from digits_sweep.search.settings import read_critical
 
 TYPED = ["data=mnist_sample", "data.batch_size=5,100"]

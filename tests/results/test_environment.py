@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from digits_sweep import __version__
-from digits_sweep.results import environment
-from digits_sweep.results.environment import describe_environment, git_commit
+from digits_sweep.results import record
+from digits_sweep.results.record import describe_environment, git_commit
 
-SOURCE = Path(environment.__file__)
+SOURCE = Path(record.__file__)
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -38,7 +38,7 @@ def installed_in(folder: Path, monkeypatch) -> None:
     module = folder / "digits_sweep" / "results" / SOURCE.name
     module.parent.mkdir(parents=True)
     module.write_text("")
-    monkeypatch.setattr(environment, "__file__", str(module))
+    monkeypatch.setattr(record, "__file__", str(module))
 
 
 def commit() -> str | None:

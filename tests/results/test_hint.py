@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from digits_sweep.results.hint import IN_ITS_METRIC, PLAIN, hint_of, trust_in
+from digits_sweep.results.critical import IN_ITS_METRIC, PLAIN, hint_of, trust_in
 from digits_sweep.results.record import EVALUATIONS_FILE, EvaluationRow, Written, header_of, rows_of
 from digits_sweep.results.writing import RunWriter
 from tests.studies import evaluation

@@ -12,8 +12,8 @@ pytest.importorskip("optuna")
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digits_sweep.search.optuna import AT_ONCE, LEAST_TRIALS, Outcome, Rates
 from digits_sweep.search.settings import SEARCHED, TuneConfig, read_tune
+from digits_sweep.search.tune import AT_ONCE, LEAST_TRIALS, Outcome, Rates
 
 LESSON = [{"lr": 1e-4, "weight_decay": 5e-4}, {"lr": 1e-6, "weight_decay": 5e-6}]
 EPOCHS = 8

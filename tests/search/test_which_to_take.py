@@ -4,11 +4,9 @@ from dataclasses import asdict
 
 import pytest
 
-from digits_sweep.results.cost import MachineCost, StepCost, network_of
-from digits_sweep.results.critical import Answer, write_answers
+from digits_sweep.results.critical import Answer, MachineCost, StepCost, network_of, write_answers
 from digits_sweep.results.record import Record, write_record
-from digits_sweep.search.cost import studied, which_to_take
-from digits_sweep.training.fits import Largest
+from digits_sweep.search.cost import Largest, studied, which_to_take
 from tests.workloads import settings
 
 

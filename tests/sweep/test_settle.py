@@ -9,8 +9,8 @@ from digits_sweep.config.plan import Plan, plan
 from digits_sweep.errors import DeviceUnavailable
 from digits_sweep.results.record import Record, read_record
 from digits_sweep.results.sweep import DatasetChoice, Manifest
-from digits_sweep.sweep import preflight, settle
-from digits_sweep.sweep.settle import as_settled
+from digits_sweep.sweep import fitting, preflight
+from digits_sweep.sweep.fitting import as_settled
 from digits_sweep.training import trial
 from digits_sweep.training.device import gpus_here
 
@@ -28,14 +28,14 @@ def machine(monkeypatch):
         return {option: 1 / option.num_threads for option in options}
 
     monkeypatch.setattr(trial, "measured", measured)
-    monkeypatch.setattr("digits_sweep.sweep.settle.usable_cores", lambda: 4)
+    monkeypatch.setattr("digits_sweep.sweep.fitting.usable_cores", lambda: 4)
     monkeypatch.setattr("digits_sweep.sweep.run.usable_cores", lambda: 4)
-    monkeypatch.setattr(settle, "_known", {})
+    monkeypatch.setattr(fitting, "_known", {})
     return tried
 
 
 def settled(planned: Plan):
-    return settle.settle(planned, MANIFEST, lambda line: None)
+    return fitting.settle(planned, MANIFEST, lambda line: None)
 
 
 def test_runs_that_are_alike_are_tried_once_at_their_largest_batch_size(machine):
@@ -53,7 +53,7 @@ def test_a_search_that_is_resumed_trains_its_next_runs_on_what_the_others_had(ma
     first, second = plan(["-m", *LARGE]), plan(["-m", *LARGE, "seed=7"])
     record = Record(0, folder="a", config=asdict(first.runs[0].config), engine="closed_form", num_threads=3)
     others = [replace(record, config={}), replace(record, engine="own loop"), replace(record, num_threads=None)]
-    answers = settle.settle(second, MANIFEST, lambda line: None, [*others, record])
+    answers = fitting.settle(second, MANIFEST, lambda line: None, [*others, record])
     assert {(each.engine, each.num_threads) for each in answers.values()} == {("closed_form", 3)}
     assert machine == []
 
@@ -69,7 +69,7 @@ def test_on_a_cluster_the_job_settles_it():
 
 
 def see(monkeypatch, answers: list[str | None]) -> None:
-    monkeypatch.setattr(settle, "gpus_here", lambda: answers)
+    monkeypatch.setattr(fitting, "gpus_here", lambda: answers)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def see(monkeypatch, answers: list[str | None]) -> None:
 )
 def test_several_gpus_are_dealt_out_to_the_runs(answers, device, dealt, monkeypatch):
     see(monkeypatch, answers)
-    monkeypatch.setattr(settle, "_tried", lambda *arguments: settle.Settled())
+    monkeypatch.setattr(fitting, "_tried", lambda *arguments: fitting.Settled())
     typed = [each for each in LARGE if not each.startswith("device")]
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     assert [each.device for each in settled(plan(["-m", *typed, f"device={device}", *launcher])).values()] == dealt
@@ -95,7 +95,7 @@ def test_several_gpus_are_dealt_out_to_the_runs(answers, device, dealt, monkeypa
 def test_a_run_takes_what_was_settled_unless_it_was_typed(monkeypatch):
     config = plan(["data=mnist_sample"]).settings
     record = Record(0, engine="closed_form", num_threads=3, device="cuda:1")
-    monkeypatch.setattr("digits_sweep.sweep.settle.resolve_device", torch.device)
+    monkeypatch.setattr("digits_sweep.sweep.fitting.resolve_device", torch.device)
     found = as_settled(config, record)
     assert (found.engine.name, found.num_threads, found.device) == ("closed_form", 3, "cuda:1")
     typed = plan(["data=mnist_sample", "engine=eager", "num_threads=2", "device=cpu"]).settings
@@ -104,7 +104,7 @@ def test_a_run_takes_what_was_settled_unless_it_was_typed(monkeypatch):
     def missing(name):
         raise DeviceUnavailable(name)
 
-    monkeypatch.setattr("digits_sweep.sweep.settle.resolve_device", missing)
+    monkeypatch.setattr("digits_sweep.sweep.fitting.resolve_device", missing)
     assert as_settled(config, record).device == "auto"
 
 
@@ -116,7 +116,7 @@ def test_all_runs_of_a_sweep_train_with_it_and_a_resume_keeps_it(program, machin
     records = [read_record(path.parent) for path in program.sweep().glob("*/record.json")]
     assert {record.num_threads for record in records} == {4}
     assert all(record.engine_reason.startswith("the fastest tried at batch size 100") for record in records)
-    monkeypatch.setattr("digits_sweep.sweep.settle.usable_cores", lambda: 1)
+    monkeypatch.setattr("digits_sweep.sweep.fitting.usable_cores", lambda: 1)
     assert program("resume=latest", "trainer.num_epochs=2").returncode == 0
     after = [read_record(path.parent) for path in program.sweep().glob("*/record.json")]
     assert [(each.engine, each.num_threads, each.engine_reason) for each in after] == [

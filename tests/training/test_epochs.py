@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from digits_sweep.config.schema import EvaluationConfig, ScheduleConfig, TrainerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines import ENGINES
-from digits_sweep.training.epochs import Epoch, epoch_order, train
+from digits_sweep.training.epochs import Epoch, Stopwatch, epoch_order, train
 from digits_sweep.training.evaluation import evaluate
 from digits_sweep.training.schedule import LearningRate, Schedule
-from digits_sweep.training.stopwatch import Stopwatch
 from tests.workloads import settings, workload
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from digits_sweep.errors import EngineRefused
-from digits_sweep.results.cache import cache_file, keep, read_kept
+from digits_sweep.results.files import cache_file, keep, read_kept
 
 # A product and a sum may become one instruction, and no error number is kept of a root: neither reorders anything.
 FLAGS = ("-O3", "-std=c11", "-shared", "-fPIC", "-pthread", "-ffp-contract=fast", "-fno-math-errno")

@@ -12,15 +12,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 
-from digits_sweep.config.growth import Sizes
+from digits_sweep.config.scaling import Sizes
 from digits_sweep.config.schema import ScheduleConfig, TrainerConfig
 from digits_sweep.data.digits import scale
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.engines.protocol import Engine
-from digits_sweep.training.epochs import epoch_order, train
+from digits_sweep.training.epochs import Stopwatch, epoch_order, train
 from digits_sweep.training.optimizers import build_optimizer
 from digits_sweep.training.schedule import LearningRate
-from digits_sweep.training.stopwatch import Stopwatch
 from tests.training.engines.contract import (
     CASES,
     HEADS,

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from digits_sweep import InvalidConfig, OwnCodeFailed, run
-from digits_sweep.config import own_modules
-from digits_sweep.config.own_modules import expect_changes, files_of, read_module
+from digits_sweep.config import own_code
+from digits_sweep.config.own_code import expect_changes, files_of, read_module
 from digits_sweep.results.record import read_record
 
 NETWORK = """
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     """The working folder of a notebook, whose modules are forgotten after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(own_modules, "_read", {})
+    monkeypatch.setattr(own_code, "_read", {})
     (tmp_path / "networks.py").write_text(NETWORK)
     (tmp_path / "widths.py").write_text("WIDTH = 8\n")
     yield tmp_path

@@ -10,7 +10,7 @@ import pytest
 from digits_sweep import run
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.notebook.keywords import as_overrides, choices, keywords, meanings
+from digits_sweep.notebook.run import as_overrides, choices, keywords, meanings
 from tests.documents import CHOICES, KEYS, ROOT
 
 

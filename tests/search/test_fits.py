@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from digits_sweep.data.digits import Digits
-from digits_sweep.training import fits
-from digits_sweep.training.fits import MARGIN, Largest, Step, doubled, largest_batch
+from digits_sweep.search import cost
+from digits_sweep.search.cost import MARGIN, Largest, Step, doubled, largest_batch
 from tests.workloads import settings
 
 # Bytes of a step: so many for the network, and for every example.
@@ -66,10 +66,10 @@ def test_an_engine_takes_the_steps_and_nothing_of_them_is_kept(monkeypatch):
     before = torch.random.get_rng_state()
     assert largest_batch(config, digits, "eager", 1) == Largest(600, is_everything=True)
     assert torch.equal(before, torch.random.get_rng_state())
-    monkeypatch.setattr(fits, "free_memory", lambda: 10_000)
+    monkeypatch.setattr(cost, "free_memory", lambda: 10_000)
     few = largest_batch(config, digits, "eager", 1)
     assert few is None or few.batch_size < 600
-    monkeypatch.setattr(fits, "free_memory", lambda: 2**40)
+    monkeypatch.setattr(cost, "free_memory", lambda: 2**40)
     assert largest_batch(config, noise(), "eager", 1) is None
 
 
@@ -82,11 +82,11 @@ def test_a_step_without_memory_is_an_end_and_another_error_one_too(monkeypatch):
 
         return build
 
-    fits_as_built = fits.build_engine
+    fits_as_built = cost.build_engine
     config = replace(settings("device=cpu"))
-    monkeypatch.setattr(fits, "build_engine", fails(torch.OutOfMemoryError("CUDA out of memory")))
+    monkeypatch.setattr(cost, "build_engine", fails(torch.OutOfMemoryError("CUDA out of memory")))
     assert largest_batch(config, noise(), "closed_form", 1) == Largest(128)
-    monkeypatch.setattr(fits, "build_engine", fails(RuntimeError("another")))
+    monkeypatch.setattr(cost, "build_engine", fails(RuntimeError("another")))
     with pytest.raises(RuntimeError, match="another"):
         largest_batch(config, noise(), "closed_form", 1)
     gc.collect()
