@@ -7,7 +7,28 @@ import pytest
 from digits_sweep.report.ranking import combine, contrast, with_sweep_names
 from digits_sweep.report.sentences import differences
 from digits_sweep.report.tables import comparison_table
-from tests.studies import add_run, finished, losses_reaching
+
+
+@pytest.fixture
+def two_sweeps(recorded):
+    """Combine sweeps `a` and `b`, each of so many runs as there are seconds and epochs, one a seed."""
+
+    def made(seconds=((1.0,), (1.0,)), epochs=((2,), (2,)), **columns):
+        return combine(
+            [
+                recorded(
+                    *(
+                        {"reached": epoch, "seconds": each, "seed": seed}
+                        | {name: values[number] for name, values in columns.items()}
+                        for seed, (each, epoch) in enumerate(zip(seconds[number], epochs[number], strict=True))
+                    ),
+                    folder="ab"[number],
+                )
+                for number in (0, 1)
+            ]
+        )
+
+    return made
 
 
 @pytest.mark.parametrize(
@@ -27,67 +48,55 @@ def test_a_contrast_is_a_ratio_of_medians_with_a_p_value_if_there_are_enough_run
     assert found.p_value == (None if p_value is None else pytest.approx(p_value, abs=0.005))
 
 
-def two_sweeps(folder, seconds, epochs, **columns):
-    """Sweeps `a` and `b` with as many runs as seconds and epochs are given for each."""
-    studies = []
-    for name in ("a", "b"):
-        for seed, (each, epoch) in enumerate(zip(seconds[name], epochs[name], strict=True)):
-            own = {column: values[name] for column, values in columns.items()}
-            add_run(folder / name, f"seed={seed}", losses_reaching(epoch), each, seed=seed, **own)
-        studies.append(finished(folder / name))
-    return combine(studies)
-
-
-ONE = {"a": [1.0], "b": [1.0]}
-
-
 @pytest.mark.parametrize(
     ("seconds", "epochs", "to_goal", "examples"),
     [
         (
-            {"a": [1.23], "b": [1.0]}, {"a": [2], "b": [2]},
-            "1.23 times as fast (too few runs to tell from noise)", "the same (in 1 seed)",
+            ([1.23], [1.0]), ([2], [2]), "1.23 times as fast (too few runs to tell from noise)",
+            "the same (in 1 seed)",
         ),
         (
-            {"a": [2.0, 2.02, 2.04, 2.06], "b": [1.0, 1.01, 1.02, 1.03]}, {"a": [2] * 4, "b": [2] * 4},
+            ([2.0, 2.02, 2.04, 2.06], [1.0, 1.01, 1.02, 1.03]), ([2] * 4, [2] * 4),
             "2 times as fast (more than the noise, p = 0.029)", "the same (in 4 seeds)",
         ),
-        (ONE, {"a": [None], "b": [None]}, "neither reaches it", "the same (in 1 seed)"),
-        (ONE, {"a": [None], "b": [2]}, "reached; not in A", "reached; not in A (fewer in 1 of 1 seeds, undecided)"),
-        (ONE, {"a": [2], "b": [None]}, "not reached", "not reached (fewer in 0 of 1 seeds, undecided)"),
-        (ONE, {"a": [2], "b": [4]}, "0.5 times as fast (too few runs to tell from noise)",
-         "2 times as many (fewer in 0 of 1 seeds, undecided)"),
+        (([1.0], [1.0]), ([None], [None]), "neither reaches it", "the same (in 1 seed)"),
+        (
+            ([1.0], [1.0]), ([None], [2]), "reached; not in A",
+            "reached; not in A (fewer in 1 of 1 seeds, undecided)",
+        ),
+        (([1.0], [1.0]), ([2], [None]), "not reached", "not reached (fewer in 0 of 1 seeds, undecided)"),
+        (
+            ([1.0], [1.0]), ([2], [4]), "0.5 times as fast (too few runs to tell from noise)",
+            "2 times as many (fewer in 0 of 1 seeds, undecided)",
+        ),
     ],
 )  # fmt: skip
-def test_a_difference_is_written_with_whether_it_is_more_than_the_noise(tmp_path, seconds, epochs, to_goal, examples):
-    rows = comparison_table(two_sweeps(tmp_path, seconds, epochs)).rows
+def test_a_difference_is_written_with_whether_it_is_more_than_the_noise(two_sweeps, seconds, epochs, to_goal, examples):
+    rows = comparison_table(two_sweeps(seconds, epochs)).rows
     assert [str(row[5]) for row in rows] == ["", to_goal]
     assert [str(row[7]) for row in rows] == ["", examples]
 
 
-def test_two_thresholds_are_never_compared_in_one_ratio(tmp_path):
-    combined = two_sweeps(tmp_path, ONE, {"a": [2], "b": [2]}, loss_threshold={"a": 1.6, "b": 1.55})
-    second = comparison_table(combined).rows[1]
+def test_two_thresholds_are_never_compared_in_one_ratio(two_sweeps):
+    second = comparison_table(two_sweeps(loss_threshold=(1.6, 1.55))).rows[1]
     assert [str(cell) for cell in (second[5], second[7])] == ["another goal", "another goal"]
     assert str(second[3]).startswith("1 times as fast")
 
 
-def test_seconds_that_were_timed_unsteadily_are_marked_where_they_are_compared(tmp_path):
-    combined = two_sweeps(tmp_path, ONE, {"a": [2], "b": [2]})
+def test_seconds_that_were_timed_unsteadily_are_marked_where_they_are_compared(two_sweeps):
+    combined = two_sweeps()
     combined.history["seconds"] *= [1, *[1.0, 1.5, 2.0] * 3] * 2
     rows = comparison_table(combined).rows
     assert str(rows[1][3]) == "1 times as fast (timed unsteadily; too few runs to tell from noise)"
 
 
-def test_sweeps_that_differ_in_their_engine_are_compared_batch_size_by_batch_size(tmp_path):
-    studies = []
-    for engine, seconds in (("lesson", 8.0), ("closed_form", 1.0)):
-        for batch_size in (100, 20):
-            losses = losses_reaching(2)
-            add_run(tmp_path / engine, f"{batch_size}", losses, seconds, batch_size=batch_size, engine=engine)
-        studies.append(finished(tmp_path / engine))
-    combined = combine(studies)
-    assert differences(combined) == ["engine: lesson in A, closed_form in B"]
+def test_sweeps_are_compared_configuration_by_configuration(recorded):
+    combined = combine(
+        [
+            recorded(*({"batch_size": size, "seconds": each, "engine": engine} for size in (100, 20)), folder=engine)
+            for engine, each in (("lesson", 8.0), ("closed_form", 1.0))
+        ]
+    )
     assert [[str(cell) for cell in row[:4]] for row in comparison_table(combined).rows] == [
         ["batch size 100", "A", "8 s", ""],
         ["batch size 100", "B", "1 s", "8 times as fast (too few runs to tell from noise)"],
@@ -102,28 +111,28 @@ def test_sweeps_that_differ_in_their_engine_are_compared_batch_size_by_batch_siz
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"lr": {"a": 1e-4, "b": 1e-6}}, "lr: 1e-4 in A, 1e-6 in B"),
-        ({"torch_version": {"a": "2.14.0", "b": "2.15.0"}}, "torch version: 2.14.0 in A, 2.15.0 in B"),
-        ({"config": {"a": {"data.scale": "raw"}, "b": {}}}, "scale: raw in A, unit in B"),
+        ({"engine": ("lesson", "closed_form")}, "engine: lesson in A, closed_form in B"),
+        ({"lr": (1e-4, 1e-6)}, "lr: 1e-4 in A, 1e-6 in B"),
+        ({"torch_version": ("2.14.0", "2.15.0")}, "torch version: 2.14.0 in A, 2.15.0 in B"),
+        ({"config": ({"data.scale": "raw"}, {})}, "scale: raw in A, unit in B"),
     ],
 )
-def test_what_differs_between_sweeps_is_written_once_and_not_in_every_name(tmp_path, columns, sentence):
-    combined = two_sweeps(tmp_path, ONE, {"a": [2], "b": [2]}, **columns)
+def test_what_differs_between_sweeps_is_written_once_and_not_in_every_name(two_sweeps, columns, sentence):
+    combined = two_sweeps(**columns)
     assert differences(combined) == [sentence]
     assert set(combined.runs["configuration"]) == {"batch size 20"}
 
 
-def test_the_differences_of_a_table_are_judged_together(tmp_path):
+def test_the_differences_of_a_table_are_judged_together(recorded):
     studies = []
     for name, seconds in (("a", 2.0), ("b", 1.0)):
+        runs = []
         for size in (5, 20, 100):
             for seed in range(6):
                 examples = 60_000 * (2 if name == "a" and size == 5 else 1 + seed % 2)
-                add_run(
-                    tmp_path / name, f"{size}_{seed}", losses_reaching(2), seconds + seed / 100, batch_size=size,
-                    seed=seed, examples_to_threshold=examples, iterations_to_threshold=examples // size,
-                )  # fmt: skip
-        studies.append(finished(tmp_path / name))
+                reached = {"examples_to_threshold": examples, "iterations_to_threshold": examples // size}
+                runs.append({"seconds": seconds + seed / 100, "batch_size": size, "seed": seed, **reached})
+        studies.append(recorded(*runs, folder=name))
     rows = [row for row in comparison_table(combine(studies)).rows if str(row[1]) == "B"]
     # Six runs against six have p = 0.0022; there are three of them.
     assert all(str(row[3]).endswith("(more than the noise, p = 0.0065)") for row in rows)
