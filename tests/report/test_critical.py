@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from digits_sweep.errors import UnreadableRecord
-from digits_sweep.report.critical import headline
+from digits_sweep.report.critical import branch_sentence, branches_of, headline
 from digits_sweep.report.critical_figures import critical_figures
 from digits_sweep.report.page import page
 from digits_sweep.report.study import load_study
@@ -63,10 +63,15 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def tables(folder):
-    """The table of every figure by its name."""
+def figures(folder):
+    """Every figure by its name."""
     study = load_study(folder)
-    return {figure.name.removeprefix("critical-"): figure.table for figure in critical_figures(study, study.critical)}
+    return {figure.name.removeprefix("critical-"): figure for figure in critical_figures(study, study.critical)}
+
+
+@pytest.fixture
+def tables(figures):
+    return {name: figure.table for name, figure in figures.items()}
 
 
 def of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -74,15 +79,17 @@ def of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def test_the_page_answers_which_batch_size_pays(folder):
-    text = page([load_study(folder)], folder)
-    assert "<h1>Which batch size pays, and which is soonest?</h1>" in text
-    headline = "Use about 60 (31 to 110 cost at most 10 % more time here, for train error &lt; 0.1)."
-    assert headline in re.sub("</?span.*?>", "", text)
-    assert "the critical batch size is 240 [204, 292]; 80 [60, 110] costs 20 % more" in re.sub("</?span.*?>", "", text)
-    assert "cannot be told (2 batch sizes reached the goal, and a fit needs 4)" in text
-    assert "batch size 50, which is in no fit, takes 95 steps [90, 99]" in text
-    for name in ("steps", "examples", "seconds", "rates", "response-0", "response-1", "noise"):
-        assert f'<figure id="critical-{name}"' in text
+    text = re.sub("</?span.*?>", "", page([load_study(folder)], folder))
+    for part in (
+        "<h1>Which batch size pays, and which is soonest?</h1>",
+        "Use about 60 (31 to 110 cost at most 10 % more time here, for train error &lt; 0.1).",
+        "the critical batch size is 240 [204, 292]; 80 [60, 110] costs 20 % more",
+        "cannot be told (2 batch sizes reached the goal, and a fit needs 4)",
+        "batch size 50, which is in no fit, takes 95 steps [90, 99]",
+        *(f'<figure id="critical-{name}"' for name in ("steps", "examples", "seconds", "rates", "noise")),
+        *(f'<figure id="critical-response-{number}"' for number in (0, 1)),
+    ):
+        assert part in text
 
 
 def test_a_quick_answer_is_said_with_its_factor_and_never_with_an_interval(folder):
@@ -116,14 +123,11 @@ def test_a_sweep_without_one_has_the_page_of_a_sweep(tmp_path):
         (STEPS, "a,b\n1,2\n"),
         (STEPS, HEADER),
         (STEPS, f"{HEADER}train_error,0.1,-5,1,1,1,1,1,1,1\n"),
-        (STEPS, f"{HEADER}train_error,0.1,5,nan,1,1,1,1,1,1\n"),
         (STEPS, f"{HEADER}x,0.1,5,1,1,1,1,1,1,1\n"),
         (STEPS, f"{HEADER}train_error,0.5,5,1,1,1,1,1,1,1\n"),
         (TUNING, ""),
         (BRANCHES, "batch_size,lr,seed,examples,train_loss,tolerance\n5,1,0,1,1,-inf\n"),
         (ANSWERS, "[]"),
-        (ANSWERS, '[{"target": "train_error", "threshold": 0}]'),
-        (ANSWERS, '[{"target": "=1+1", "threshold": 0.1}]'),
     ],
 )
 def test_a_file_of_somebody_else_is_refused_in_one_line(folder, name, content):
@@ -142,11 +146,9 @@ def test_what_missed_is_an_open_mark_above_the_others(tables):
     assert runs.loc[runs["missed"], "steps"].min() > runs.loc[~runs["missed"], "steps"].max()
 
 
-def test_the_noise_scale_is_drawn_beside_the_critical_batch_size(folder, tables):
-    assert list(of_kind(tables["noise"], "seed")["noise_scale"]) == [10, 100, 1000]
-    study = load_study(folder)
-    (figure,) = (each for each in critical_figures(study, study.critical) if each.name == "critical-noise")
-    assert "train error < 0.1" in figure.svg().replace("&lt;", "<")
+def test_the_noise_scale_is_drawn_beside_the_critical_batch_size(figures):
+    assert list(of_kind(figures["noise"].table, "seed")["noise_scale"]) == [10, 100, 1000]
+    assert "train error < 0.1" in figures["noise"].svg().replace("&lt;", "<")
 
 
 def test_curves_follow_the_fit_and_the_costs(tables):
@@ -175,19 +177,15 @@ def test_if_nothing_is_reached_every_figure_is_drawn_all_the_same(folder, rows):
     assert all(figure.svg().startswith("<svg") for figure in critical_figures(study, alone))
 
 
-def test_a_study_from_before_real_batch_sizes_is_shown_as_it_was(folder):
+def test_a_smaller_last_batch_counts_as_what_it_is_and_a_study_from_before_it_is_shown_as_it_was(folder):
     table = pd.read_csv(folder / STEPS)
+    table.assign(real_batch_size=table["batch_size"].replace(1000, 718.5)).to_csv(folder / STEPS, index=False)
+    rows = critical_table(load_study(folder).critical).rows
+    (last,) = (row for row in rows if row[1].value == 1000 and "0.1" in row[0].text)
+    assert last[6].value == pytest.approx(21 * 718.5)
     table.drop(columns="real_batch_size").to_csv(folder / STEPS, index=False)
     steps = load_study(folder).critical.steps
     assert (steps["real_batch_size"] == steps["batch_size"]).all()
-
-
-def test_a_smaller_last_batch_counts_as_what_it_is(folder):
-    table = pd.read_csv(folder / STEPS)
-    table.assign(real_batch_size=table["batch_size"].replace(1000, 718.5)).to_csv(folder / STEPS, index=False)
-    study = load_study(folder)
-    (last,) = (row for row in critical_table(study.critical).rows if row[1].value == 1000 and "0.1" in row[0].text)
-    assert last[6].value == pytest.approx(21 * 718.5)
 
 
 def test_both_critical_batch_sizes_and_what_the_fit_leaves_over_stand_in_the_tables(folder):
@@ -197,3 +195,33 @@ def test_both_critical_batch_sizes_and_what_the_fit_leaves_over_stand_in_the_tab
     assert second[1:] == ["-"] * 6
     five = next(row for row in critical_table(study).rows if row[1].value == 5)
     assert five[4].value == pytest.approx(math.exp(0.1))
+
+
+def branches_table(losses: dict[int, list[float]], tolerance: float = 0.05) -> pd.DataFrame:
+    rows = [(size, seed, loss) for size, values in losses.items() for seed, loss in enumerate(values)]
+    table = pd.DataFrame(rows, columns=["batch_size", "seed", "train_loss"])
+    return table.assign(lr=1e-3, examples=20_000, tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("losses", "limit", "sentence"),
+    [
+        (
+            {5: [0.4, 0.5], 10: [0.4, 0.51], 20: [0.41, 0.52], 40: [0.5, 0.6], 80: [0.4, 0.5]}, 20,
+            "up to batch size 20 what the loss exceeds its floor by after 20,000 more examples is at most 5% above",
+        ),
+        # Each seed has an order of its own, and so a loss of its own, that both batch sizes share.
+        ({5: [0.2, 0.8], 10: [0.204, 0.816]}, 10, "up to batch size 10, the largest that was tried, what the"),
+        ({5: [0.4], 10: [0.4]}, 10, "up to batch size 10, the largest that was tried, what the"),
+    ],
+)  # fmt: skip
+def test_the_limit_is_the_last_batch_size_before_the_loss_rises_beyond_the_tolerance(losses, limit, sentence):
+    found = branches_of(branches_table(losses))
+    assert (found.limit, found.ratios[0].median) == (limit, 1)
+    assert sentence in branch_sentence(found)
+
+
+def test_a_tolerance_is_a_share_of_what_the_loss_exceeds_its_floor_by():
+    table = branches_table({5: [1.59], 10: [1.593], 20: [1.6]})
+    assert (branches_of(table).limit, branches_of(table, floor=1.4612).limit) == (20, 10)
+    assert branches_of(table.head(0)) is None

@@ -1,10 +1,8 @@
 """Sweeps side by side: what they differ in, and which differences between them are more than the noise."""
 
-import math
-
 import pytest
 
-from digits_sweep.report.ranking import combine, contrast, with_sweep_names
+from digits_sweep.report.ranking import combine, with_sweep_names
 from digits_sweep.report.sentences import differences
 from digits_sweep.report.tables import comparison_table
 
@@ -32,23 +30,6 @@ def two_sweeps(recorded):
 
 
 @pytest.mark.parametrize(
-    ("values", "base", "ratio", "p_value"),
-    [
-        ([1.0], [1.23], 1.23, None),
-        ([1.0, 1.01, 1.02, 1.03], [2.0, 2.02, 2.04, 2.06], 2.0, 0.029),
-        ([1.0, 3.0, 5.0, 7.0], [2.0, 4.0, 6.0, 8.0], 1.25, 0.69),
-        ([1.0] * 3, [math.inf] * 3, math.inf, None),
-        ([math.inf] * 3, [1.0] * 3, 0, None),
-        ([math.inf] * 3, [math.inf] * 3, math.nan, None),
-    ],
-)
-def test_a_contrast_is_a_ratio_of_medians_with_a_p_value_if_there_are_enough_runs(values, base, ratio, p_value):
-    found = contrast(values, base)
-    assert found.ratio == pytest.approx(ratio, rel=0.01, nan_ok=True)
-    assert found.p_value == (None if p_value is None else pytest.approx(p_value, abs=0.005))
-
-
-@pytest.mark.parametrize(
     ("seconds", "epochs", "to_goal", "examples"),
     [
         (
@@ -58,6 +39,10 @@ def test_a_contrast_is_a_ratio_of_medians_with_a_p_value_if_there_are_enough_run
         (
             ([2.0, 2.02, 2.04, 2.06], [1.0, 1.01, 1.02, 1.03]), ([2] * 4, [2] * 4),
             "2 times as fast (more than the noise, p = 0.029)", "the same (in 4 seeds)",
+        ),
+        (
+            ([2, 4, 6, 8], [1, 3, 5, 7]), ([2] * 4, [2] * 4), "1.25 times as fast (within the noise, p = 0.69)",
+            "the same (in 4 seeds)",
         ),
         (([1.0], [1.0]), ([None], [None]), "neither reaches it", "the same (in 1 seed)"),
         (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.study import load_study, with_configurations
-from tests.studies import add_run, finished, losses_reaching
+from tests.studies import add_run, losses_reaching
 
 RUN = dict[str, object]
 NAMES: dict[str, tuple[list[RUN], list[str]]] = {
@@ -41,10 +41,8 @@ NAMES: dict[str, tuple[list[RUN], list[str]]] = {
 
 
 @pytest.mark.parametrize(("columns", "names"), NAMES.values(), ids=NAMES)
-def test_a_configuration_is_named_by_what_it_differs_in(tmp_path, columns, names):
-    for number, each in enumerate(columns):
-        add_run(tmp_path, f"{number}", losses_reaching(2), **each)
-    assert list(dict.fromkeys(finished(tmp_path).runs["configuration"])) == names
+def test_a_configuration_is_named_by_what_it_differs_in(recorded, columns, names):
+    assert list(dict.fromkeys(recorded(*columns).runs["configuration"])) == names
 
 
 runs = st.fixed_dictionaries(
@@ -66,11 +64,10 @@ def test_names_are_unique(rows):
     assert named["configuration"].nunique() == len({tuple(sorted(row.items())) for row in rows})
 
 
-def test_a_run_whose_record_cannot_be_read_has_a_row_with_the_reason(tmp_path):
-    add_run(tmp_path, "a", losses_reaching(2))
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "record.json").write_text("{")
-    study = finished(tmp_path)
+def test_a_run_whose_record_cannot_be_read_has_a_row_with_the_reason(recorded):
+    folder = recorded({}, {}).folder
+    (folder / "b" / "record.json").write_text("{")
+    study = load_study(folder)
     assert list(study.runs["configuration"]) == ["batch size 20", "unreadable"]
     assert study.runs["error"][1].startswith("record.json: ")
     assert list(study.records) == ["a"]
