@@ -178,6 +178,7 @@ go.set()
 hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)"""
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere a wakeup descriptor is no pipe")
 def test_in_a_long_call_of_a_library_it_is_said_that_a_signal_has_come_and_a_second_one_ends_all():
     """A step of a large network is such a call; this one would take long."""

@@ -73,6 +73,7 @@ def test_jax_takes_part_if_it_is_installed(bench, program, monkeypatch):
     assert "jax" in table(program).engine.tolist()
 
 
+@pytest.mark.full
 def test_a_network_without_a_floor_is_timed_without_it(bench, program):
     finished = bench("model.hidden_layers=1", "model.activation=tanh", "data.batch_size=100")
     assert finished.returncode == 0, finished.stderr

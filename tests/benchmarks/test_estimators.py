@@ -109,6 +109,7 @@ def runs(tmp_path_factory):
     return list(RecordedSweep(newest_sweep(program.outputs)).runs.values())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("estimator", [plain_noise, run_average, optimizer_noise, susceptibility, micro_batches])
 def test_a_single_run_gives_an_estimate_at_its_goal_for_the_examples_up_to_there(estimator, runs):
     answer = replace(ANSWER, threshold=0.3)
@@ -198,6 +199,7 @@ def test_the_table_is_put_between_the_marks_of_the_page_and_nothing_else_changes
         write_section(page, "text")
 
 
+@pytest.mark.full
 def test_every_setting_is_a_study_that_can_be_planned_and_four_are_held_out():
     assert len(SETTINGS) >= 8
     assert set(HELD_OUT) < set(SETTINGS)

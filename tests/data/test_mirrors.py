@@ -98,6 +98,7 @@ def test_when_every_mirror_fails_each_has_a_line_with_its_reason(raw, load):
     ]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("fault", [mirror.not_found, mirror.stalled, mirror.truncated, mirror.flipped])
 def test_the_next_mirror_gives_what_the_one_before_did_not(fault, load, reported, serve, digest):
     first, second = serve({LABELS: fault}), serve()

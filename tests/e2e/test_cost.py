@@ -13,6 +13,7 @@ def quick(monkeypatch):
     monkeypatch.setattr("digits_sweep.search.cost.SECONDS", 0.2)
 
 
+@pytest.mark.full
 def test_eight_batch_sizes_are_measured_shown_and_written(program, quick):
     finished = program(*SMALL, module=MODULE)
     assert finished.returncode == 0, finished.stderr
@@ -28,6 +29,7 @@ def test_eight_batch_sizes_are_measured_shown_and_written(program, quick):
     assert "critical.cost=outputs/cost.json answers for this machine" in finished.stdout
 
 
+@pytest.mark.full
 def test_batch_sizes_larger_than_the_data_are_left_out_unless_they_are_typed(program, quick):
     assert program("data=optdigits", "model.hidden_size=16", module=MODULE).returncode == 0
     sizes = [step.batch_size for step in read_cost(program.outputs / "cost.json").steps]

@@ -157,7 +157,7 @@ def test_four_batch_sizes_give_an_answer_that_is_checked_and_other_machines_get_
 FEW = (*QUICK, "data.batch_size=400", "trainer.num_epochs=1", "critical.confirm=1")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize(
     "typed",
     [("evaluation.targets.train_error=[0.001]",), ("optimizer=sgd", "critical.lr=1e30")],
@@ -172,6 +172,7 @@ def test_a_goal_that_no_rate_reaches_is_a_result(program, typed):
     assert not pd.read_csv(folder_of(program) / "tuning.csv")["reached"].any()
 
 
+@pytest.mark.full
 def test_a_run_that_fails_is_made_again_then_left_out_and_said(program, monkeypatch):
     measured = Evaluator.measure
 

@@ -138,6 +138,7 @@ def test_a_damaged_file_gives_way_to_the_one_before_and_the_run_ends_with_the_sa
     assert f"batch_size=500: {name}: " in finished.stdout
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("names", [["checkpoint.safetensors", "checkpoint.safetensors.previous"], ["history.csv"]])
 def test_with_nothing_usable_left_all_is_set_aside_the_run_starts_again_and_the_exit_code_says_so(
     half_done, undisturbed, names

@@ -67,6 +67,7 @@ def test_a_run_that_was_stopped_within_an_epoch_has_the_same_evaluations_when_it
     pd.testing.assert_frame_equal(found[DETERMINISTIC], expected[DETERMINISTIC])
 
 
+@pytest.mark.full
 def test_a_run_ends_when_all_its_targets_are_reached_and_is_not_trained_further(program):
     finished = program(*SWEEP, "evaluation.stop=true", "evaluation.targets.train_loss=[2.0]")
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -104,7 +104,7 @@ def before(request, tmp_path_factory):
     signal.signal(signal.SIGTERM, handler)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize("overrides", [("data.batch_size=500",), ("data.batch_size=0",), ("data.batch_size=4001",)])
 def test_everything_is_as_before_when_it_returns_or_raises(before, overrides):
     with suppress(InvalidConfig):

@@ -212,6 +212,7 @@ def test_code_that_cannot_be_used_is_refused_in_a_line_while_planning(override, 
     assert left == (["own-code.log"] if "Error: " in right else [])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("failing", ["model", "optimizer"])
 def test_the_traceback_of_code_that_fails_while_planning_is_in_the_file_that_its_line_names(failing, module, program):
     for _ in range(2):
@@ -296,6 +297,7 @@ def test_a_network_that_ends_the_process_or_says_too_much_fails_and_the_next_run
     assert len(done.stdout) < 10_000
 
 
+@pytest.mark.full
 def test_what_cannot_be_measured_is_said_and_changes_no_outcome(module, program, monkeypatch):
     def no_memory(self):
         raise OSError("nobody counts it here")

@@ -60,7 +60,7 @@ def test_the_sweep_of_the_torture_is_one_that_a_user_could_type(program):
     assert program(*SWEEP, "dry_run=true").returncode == 0
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("is_extension", "stop", "code", "rows"),
     [

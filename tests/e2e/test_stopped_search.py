@@ -80,7 +80,7 @@ def test_it_ends_the_same_if_it_is_stopped_after_every_run(undisturbed, program,
     assert_same(program, expected)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "sent", "code"),
     [("rates", signal.SIGTERM, 143), ("losses", signal.SIGINT, 130), ("study", signal.SIGINT, 130)],
@@ -107,6 +107,7 @@ def test_a_stopped_one_goes_on_in_the_very_run_by_the_line_that_it_prints(progra
     assert table["resumes"].iloc[0] <= 1
 
 
+@pytest.mark.full
 def test_a_second_process_is_refused_as_in_the_folder_of_a_sweep(program):
     (program.outputs / "tune" / "s").mkdir(parents=True)
     with only_writer(program.outputs / "tune" / "s"):

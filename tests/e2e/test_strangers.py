@@ -203,6 +203,7 @@ def test_a_threshold_is_asked_for_with_the_loss_at_the_start(program):
     assert program(*WINE, "evaluation=fine", "evaluation.targets.test_error=[0.1]", "dry_run=true").returncode == 0
 
 
+@pytest.mark.full
 def test_batch_sizes_that_were_not_typed_fit_the_data(program, tmp_path):
     (tmp_path / "few.py").write_text("import torch\ndef few():\n    return torch.rand(10, 3), torch.arange(10) % 2\n")
     finished = program("data=own", "data.target=few:few", "trainer.loss_threshold=null", "trainer.num_epochs=1")

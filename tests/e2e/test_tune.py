@@ -77,6 +77,7 @@ def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_
     assert "  epoch " not in again.stdout
 
 
+@pytest.mark.full
 def test_a_run_that_fails_ends_the_search_and_is_trained_again_by_the_same_command(tune, found, program, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr("digits_sweep.sweep.run.train", lambda *arguments, **options: 1 / 0)
@@ -170,6 +171,7 @@ def test_help_lists_the_keys_of_a_search_and_trains_nothing(tune, tmp_path):
 # The export for optuna-dashboard
 
 
+@pytest.mark.full
 def test_all_trials_are_exported_at_the_end_and_anew_when_the_study_has_gone_on(tune, found, tmp_path):
     address = f"sqlite:///{tmp_path}/trials.db"
     for number in (2, 3):

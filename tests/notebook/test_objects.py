@@ -91,6 +91,7 @@ def test_the_same_process_resumes_with_the_same_objects_and_no_others(capsys):
         run(resume="latest", model=small, data=data, **KEYS | {"num_epochs": 3})
 
 
+@pytest.mark.full
 def test_another_process_says_what_to_pass_again():
     run(model=Network, data=(rows(200), rows(100)), **KEYS)
     for command in (["-c", SCRIPT], ["-m", "digits_sweep", "resume=latest"]):

@@ -61,6 +61,7 @@ def noise(count: int = 600) -> Digits:
     return Digits.of("noise", images, torch.arange(count) % 10, images[:100], torch.arange(100) % 10)
 
 
+@pytest.mark.full
 def test_an_engine_takes_the_steps_and_nothing_of_them_is_kept(monkeypatch):
     config, digits = settings("model=cnn", "device=cpu"), noise()
     before = torch.random.get_rng_state()
@@ -73,6 +74,7 @@ def test_an_engine_takes_the_steps_and_nothing_of_them_is_kept(monkeypatch):
     assert largest_batch(config, noise(), "eager", 1) is None
 
 
+@pytest.mark.full
 def test_a_step_without_memory_is_an_end_and_another_error_one_too(monkeypatch):
     def fails(error):
         def build(config, digits):

@@ -110,6 +110,7 @@ def test_the_goal_is_the_late_one_of_pilot_runs_at_the_second_batch_size():
     assert Critical(quick(TYPED)).study.pilot is None
 
 
+@pytest.mark.full
 def test_a_full_study_goes_on_with_the_pilot_runs_of_the_quick_one(tmp_path):
     before = study_file(quick())
     write_study(tmp_path, before)

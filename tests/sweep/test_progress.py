@@ -62,6 +62,7 @@ def test_the_last_lines_say_what_to_do_next(program):
     assert finished.stdout.splitlines()[-1] == "page with:   python -m digits_sweep.report"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "start"),
     [(("data.batch_size=1000", *QUICK), "page with:   "), ((*FAILS_THEN_COMPLETES, QUICK[1]), "resume with: ")],

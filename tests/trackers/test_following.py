@@ -289,6 +289,7 @@ def test_what_is_sent_of_a_folder_are_results_neither_locks_nor_what_stood_there
     assert not sent & {".lock", "owner.json", "trackers.json", "record.json.previous"}
 
 
+@pytest.mark.full
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow is not installed")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_mlflow_gets_a_backlog_at_once_and_the_last_figures_of_a_run_that_goes_on_replace_those_before(

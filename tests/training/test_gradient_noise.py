@@ -101,6 +101,7 @@ def test_the_metric_of_sgd_is_plain_and_three_gradients_are_too_few_for_another(
     assert gradient_sums(model, images[:3], labels[:3]).noise_in_metric(8) is None
 
 
+@pytest.mark.full
 def test_the_scale_in_the_metric_does_not_hang_on_the_number_of_examples():
     """Half of the coordinates are noise alone, whose mean over a few examples would pass for a gradient."""
     torch.manual_seed(0)
@@ -185,6 +186,7 @@ class LooksAtValues(Frozen):
         return super().forward(images) * (2 if images.mean().item() > -1 else 1)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("kind", [Recurrent, WithOwnFunction, LooksAtValues])
 def test_micro_batches_stand_for_examples_whose_gradients_cannot_be_had_one_by_one(kind, monkeypatch):
     torch.manual_seed(0)

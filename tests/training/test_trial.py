@@ -120,6 +120,7 @@ def test_what_cannot_be_tried_leaves_the_likeliest(monkeypatch):
     assert fastest(config, noise(), build_workload(config), given) == (given[0], reason)
 
 
+@pytest.mark.full
 def test_every_engine_of_the_cpu_can_be_tried():
     config = settings("device=cpu", "data.batch_size=50", "model.hidden_size=20")
     names = [name for name, engine in ENGINES.items() if engine.refusal(build_workload(config)) is None]
