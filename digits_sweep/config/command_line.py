@@ -18,7 +18,7 @@ from digits_sweep.errors import InvalidConfig
 
 @dataclass(frozen=True)
 class CommandLine:
-    """`overrides` as typed; whether they are a sweep (`-m`); folders with configuration of the user's."""
+    """The overrides as typed, whether they are a sweep (`-m`), and the user's own configuration folders."""
 
     overrides: list[str]
     multirun: bool = False
@@ -31,7 +31,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read_command_line(arguments: Sequence[str]) -> CommandLine:
-    """Separate flags, wherever they stand, from overrides. Raises `InvalidConfig` for a flag that there is not."""
+    """Separate flags, wherever they stand, from overrides. Raises `InvalidConfig` for an unknown flag."""
     parser = _Parser(prog="python -m digits_sweep", add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("-m", "--multirun", action="store_true")
@@ -51,7 +51,7 @@ def check_working_folder() -> None:
 
 
 def leave_unusable_folder() -> None:
-    """Leave a folder that Hydra cannot stand in: no answer about the program depends on it."""
+    """Leave a working folder that Hydra cannot use: no answer about the program depends on it."""
     try:
         check_working_folder()
     except InvalidConfig:
@@ -62,7 +62,7 @@ Settings = TypeVar("Settings")
 
 
 def settings_of(schema: type[Settings], file: str, prefix: str, overrides: Sequence[str]) -> Settings:
-    """Return the keys of a command of its own, such as a search, as its dataclass `schema`.
+    """Return the keys of another command, such as a search, as its dataclass `schema`.
 
     Their values are those of the YAML `file` in `conf/`, changed by those `overrides` that begin with `prefix`. Raises
     `InvalidConfig` for an unknown key, a value of another type, and every value that breaks the rule of its key.
@@ -113,7 +113,7 @@ def help_text(arguments: Sequence[str]) -> str:
 
 
 def _groups(folders: Sequence[Path]) -> Iterator[str]:
-    """Yield a line a group. Read from the folders: Hydra composes anew for each group that it is asked for."""
+    """Yield a line for every group, read from the folders: Hydra would compose anew for each."""
     choices: dict[str, set[str]] = {}
     for folder in folders:
         for file in folder.glob("[!.]*/**/*.yaml"):

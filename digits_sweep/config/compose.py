@@ -79,7 +79,7 @@ ONE_AT_A_TIME = threading.RLock()
 
 @contextmanager
 def own_hydra() -> Iterator[ConfigLoader]:
-    """Initialize Hydra with `conf/` for the block; then it is as another program had it.
+    """Initialize Hydra with `conf/` for the block, then restore it as another program had it.
 
     If no other program has chosen the version that Hydra behaves like, it stays the one that Hydra's launchers need.
     """

@@ -65,7 +65,7 @@ def _declared_in(kind: type, prefix: str) -> Iterator[Key]:
 
 
 def role_of(key: str) -> Role:
-    """Return the role of `key`; of a key below a declared one (`tracker.mlflow.uri`), that one's.
+    """Return the role of `key`; a key below a declared one (`tracker.mlflow.uri`) has the role of that one.
 
     A key that nobody declared may change a result.
     """
@@ -133,12 +133,12 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
 
 
 def _does_nothing(key: str, value: Any) -> bool:
-    """Return whether a key with this value means what it meant that there was no such key."""
+    """Return whether a key with this value changes nothing for a run that was recorded before the key existed."""
     return not value or value == default_of(key)
 
 
 def default_of(key: str) -> Any:
-    """Return the value that a key has where it is missing, None if it has none."""
+    """Return the default of a key, which a record without the key stands for; None if it has none."""
     return declared()[key].default if key in declared() else None
 
 

@@ -98,7 +98,7 @@ def imported(group: str, target: str) -> Callable[..., Any]:
 
 
 def called(group: str, target: str, arguments: Mapping[str, Any], *first: Any, **offered: Any) -> Any:
-    """Call what `target` names with `first`, with `arguments`, and with what of `offered` it has a parameter for.
+    """Call what `target` names with `first`, `arguments`, and those of `offered` that it has parameters for.
 
     A function that takes any keyword gets `num_classes` if that is offered: so do the builders of torchvision and timm.
 
@@ -161,10 +161,9 @@ def _where(error: BaseException) -> str:
 def sources(config: Config) -> dict[str, str]:
     """Return the SHA-256 of every file with code of the user's that `config` needs.
 
-    That is the file of what it names, by its key (`model.target`), and those of the user's modules which that imports,
-    by their names, all as they were when this process read them. Of an object it is that of its source. Files of
-    installed packages are left out: their versions are in the record. Raises `InvalidConfig` if the code cannot be
-    imported.
+    These are the file of everything that it names, by its key (`model.target`), and the user's modules that those files
+    import, by module, as this process read them. An object has the digest of its source. Files of installed packages
+    are left out: their versions are in the record. Raises `InvalidConfig` if the code cannot be imported.
     """
     digests = {}
     for group in GROUPS:
@@ -232,7 +231,8 @@ def read_module(name: str) -> ModuleType:
         _read.pop(name, None)
         importlib.invalidate_caches()
         for each, module in loaded.items():
-            # Python takes its compiled file for current if the other has the same size and was written in that second.
+            # Python takes its compiled file for current if the source has the same size and was written in the same
+            # second.
             with suppress(OSError, NotImplementedError):
                 Path(importlib.util.cache_from_source(str(files[each]))).unlink(missing_ok=True)
             importlib.reload(module)
@@ -250,7 +250,7 @@ def digests_of(name: str) -> dict[str, str]:
 def files_of(name: str) -> dict[str, Path]:
     """Return the user's file of a module and of all modules of the user's that it imports, those it needs first.
 
-    What a program imports by a name that it makes up is not among them.
+    Imports by a computed name are not found.
     """
     files: dict[str, Path] = {}
     _collect(name, files, set())
@@ -311,7 +311,7 @@ def _digest(file: Path) -> str:
 def _has_code_of(module: ModuleType, file: Path) -> bool:
     """Return whether the functions of a module that somebody else imported are those that its file has now.
 
-    Of one that a loader of its own has changed while importing it, nobody can tell.
+    This cannot be told of a module that its own loader has changed while importing it.
     """
     if type(getattr(module.__spec__, "loader", None)) is not SourceFileLoader:
         return True
@@ -341,7 +341,7 @@ _taken_back: list[str] = []
 
 @contextmanager
 def changes_taken_back(who: str) -> Iterator[None]:
-    """Run code of the user's, `who`; what it changes of the process for whatever runs later is as before.
+    """Run code of the user's, called `who`, in the block, and take back what it changes of the process.
 
     `what_was_taken_back` then returns a line for that, and for threads that it has left running.
     """

@@ -53,8 +53,8 @@ class PlannedRun:
 class Plan:
     """A command line, its runs in order, and Hydra's own configuration, which holds its launcher's.
 
-    `typed` are the keys and groups that a user has named: what does not fit the data is refused there, and fitted
-    elsewhere.
+    `typed` are the keys and groups that a user has named: a value that does not fit the data is refused if it was
+    typed, and fitted if it was not.
     """
 
     command: tuple[str, ...]
@@ -64,7 +64,7 @@ class Plan:
 
     @property
     def settings(self) -> Config:
-        """The configuration to read what holds for the whole sweep from, such as `outputs`."""
+        """The configuration that has what holds for the whole sweep, such as `outputs`."""
         return self.runs[0].config
 
     @property
@@ -195,7 +195,7 @@ def _count(override: Override) -> int:
 
 
 def _of_experiment(composer: Composer, overrides: Sequence[Override], base: Composed) -> list[Override]:
-    """Return the overrides of an experiment's own sweep, unless its file is one of several: then it is of its runs."""
+    """Return the overrides of an experiment's own sweep; of several experiments, each has its own."""
     params = base.hydra.sweeper.params or {}
     if params and any(override.is_sweep_override() for override in overrides):
         common = [each for each in overrides if not each.is_sweep_override() and not is_by_batch_size(each)]
@@ -248,7 +248,7 @@ def _folder(composed: Composed, numbers: Mapping[str, float], swept: Sequence[st
 
 
 def _refuse_differing_settings(runs: Sequence[PlannedRun]) -> None:
-    """Raise `InvalidConfig` if a sweep has two folders of outputs, of data and so on, whatever text makes them."""
+    """Raise `InvalidConfig` if a sweep has two folders of outputs, of data and so on, however they are typed."""
     first = dict(flat(asdict(runs[0].config)))
     for run in runs[1:]:
         for key, value in flat(asdict(run.config)):

@@ -99,7 +99,8 @@ RULES: dict[str, Mapping[str, Callable[[Any, float], Any]]] = {
 def scaled(rule: str | None, name: str, value: Any, batch_size: int, reference: int | None) -> Any:
     """Return the number `name` as a rule has it at `batch_size`, where `value` is that of the batch size `reference`.
 
-    It is nan if there is nothing to scale by. What a rule does not scale stays, and everything without a known rule.
+    It is nan if there is nothing to scale by. A number that the rule does not scale stays as it is, and so does every
+    number without a known rule.
     """
     formula = RULES.get(rule or "", {}).get(name)
     if formula is None or batch_size == reference:

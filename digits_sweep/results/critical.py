@@ -279,7 +279,7 @@ def read_study(folder: Path) -> StudyFile:
 
 
 def studies_in(parent: Path) -> list[Path]:
-    """Return the folder of every study in a folder, the one that was started first first."""
+    """Return the folder of every study in a folder, oldest first."""
     return by_start(parent, read_study)
 
 

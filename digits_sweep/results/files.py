@@ -275,7 +275,7 @@ def check_plain(folder: Path, unused: str = "") -> None:
 
 
 def _is_ours(path: Path, found: os.stat_result) -> bool:
-    """Return whether all names of a file are those that this program gives one while it keeps the content before."""
+    """Return whether a file has only the names that this program gives it while it keeps the previous content."""
     first = path.with_name(re.sub(r"^\.(.+)\.link$|^(.+)\.previous$", r"\1\2", path.name))
     names = (first, previous(first), first.with_name(f".{first.name}.link"))
     return sum(each.exists() and each.lstat().st_ino == found.st_ino for each in names) == found.st_nlink
@@ -296,7 +296,7 @@ class _Started(Protocol):
 
 
 def by_start(parent: Path, read: Callable[[Path], _Started]) -> list[Path]:
-    """Return the folders in `parent` that `read` finds readable, the one that was started first first.
+    """Return the folders in `parent` that `read` can read, oldest first.
 
     They are ordered by the counter in what it returns, then by the start in UTC: the name of a folder and the clock of
     a machine may be changed.

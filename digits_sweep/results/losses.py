@@ -125,9 +125,9 @@ class RunningLoss:
     """
 
     def __init__(self, batch_size: int, num_samples: int | None, threshold: float, window: int | None = None) -> None:
-        """Follow the losses of a run, over another `window` than `window_of` its training set if that is given.
+        """Follow the losses of a run over `window` examples, by default `window_of` its training set.
 
-        Without `num_samples` it is needed, and so are the examples of every iteration.
+        Without `num_samples`, both `window` and the examples of every iteration are needed.
         """
         self.batch_size, self.num_samples = batch_size, num_samples or batch_size
         self.window = window or window_of(self.num_samples)

@@ -216,7 +216,7 @@ class EvaluationRow:
 class MeasureRow:
     """One row of `measures.csv`: what a loop of the user's measured at frozen weights besides, such as `f1`.
 
-    Several rows may have one number of `iterations`, at which `evaluations.csv` has the others.
+    Several rows may have the same number of `iterations`; losses and errors there are in `evaluations.csv`.
     """
 
     iterations: Count

@@ -71,7 +71,7 @@ class RecordedRun:
 
     @property
     def status(self) -> Status:
-        """How the run stands: unknown if it has ended, and what it resulted in cannot be read."""
+        """The run's status; unknown if it has ended and its results cannot be read."""
         return Status.UNKNOWN if self.record.status.has_ended and self.misfits else self.record.status
 
     def number(self, key: str) -> Any:

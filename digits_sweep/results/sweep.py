@@ -57,7 +57,7 @@ UNFITTING = (ValueError, TypeError, OverflowError)
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """The data set that runs use which ask for `requested`, the digest of its content, and why it differs, if so."""
+    """The data set for runs that ask for `requested`, the digest of its content, and why it is another one if so."""
 
     requested: str
     used: str
@@ -163,7 +163,7 @@ def configs_of_format_3(sweep_dir: Path) -> dict[str, dict[str, Any]]:
 
 
 def sweeps_in(outputs: Path) -> list[Path]:
-    """Return the folders of the sweeps in `outputs`, the one that was started first first."""
+    """Return the folders of the sweeps in `outputs`, oldest first."""
     return by_start(outputs / "sweeps", read_manifest)
 
 

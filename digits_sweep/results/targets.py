@@ -50,7 +50,7 @@ class Crossing:
 def crossing(points: Sequence[Point], threshold: float, direction: str = BELOW, on_balance: bool = False) -> Crossing:
     """Find where the values of `points`, which are in rising order, first meet `threshold` as `direction` says.
 
-    `on_balance` that is where values that do not meet it give way to values that do. Between two evaluations the
+    With `on_balance`, that is where values that miss it give way to values that meet it. Between two evaluations the
     logarithm of a value that is to fall is taken to be linear in the iterations, a value that is to rise itself;
     examples and seconds are shared out over these evenly. A value that is NaN meets nothing.
     """

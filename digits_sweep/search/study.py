@@ -21,7 +21,8 @@ from digits_sweep.results.sweep import DatasetChoice, RecordedSweep, new_manifes
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.launch import launch
 from digits_sweep.sweep.resume import is_finished
-from digits_sweep.sweep.session import Launch, claim_folder, datasets, write_plan, writing
+from digits_sweep.sweep.seeds import Launch
+from digits_sweep.sweep.session import claim_folder, datasets, write_plan, writing
 
 # So often a run is made that fails: the reason may have been the disk's or the network's.
 ATTEMPTS = 2
@@ -93,7 +94,7 @@ class Study:
     def train(
         self, runs: Sequence[PlannedRun], announce: Callable[[Sequence[PlannedRun]], str], launch: Launch = launch
     ) -> None:
-        """Train those of `runs` to their end that have not ended; `announce` returns the line that says so.
+        """Train those of `runs` that have not ended to their end; `announce` returns the line that says so.
 
         Raises `Stopped` if that is stopped, `CannotSearch` if a run fails that cannot be left out, or all did so far,
         `CannotResume` if another run was recorded in the place of one.

@@ -37,7 +37,7 @@ THRESHOLDS = "evaluation.targets.train_loss"
 
 
 def fitted(planned: Plan, say: Callable[[str], None]) -> Plan:
-    """Return `planned` as it fits the user's own data, which are loaded; what was typed stays as it is.
+    """Load the user's own data and return `planned` fitted to them; what was typed stays as it is.
 
     `say` gets a line for every data set: what was seen in it, and one for everything that was converted. A command has
     data of its own. Raises `InvalidConfig` if the data cannot be had, or if labels fit no loss.
@@ -86,7 +86,7 @@ def train_examples(config: Config) -> int:
 
 
 def with_fixed_decay(config: Config) -> Config:
-    """Return a configuration whose rate falls as in `config`, where its run is ended sooner too."""
+    """Return `config` with the end of its decay written out: the rate falls the same if the run is ended sooner."""
     schedule, trainer = config.schedule, config.trainer
     if schedule.decay is None or schedule.decay_examples is not None or config.command is not None:
         return config
@@ -160,7 +160,7 @@ def settle(
 
 
 def _of_records(records: Iterable[Record]) -> dict[str, Settled]:
-    """Return what runs were settled on whose engine and number of threads are recorded, by what they are alike in."""
+    """Return what recorded runs were settled on, engine and number of threads, by what runs are alike in."""
     settled: dict[str, Settled] = {}
     for record in records:
         if record.engine in ENGINES and record.num_threads:

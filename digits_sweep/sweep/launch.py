@@ -274,7 +274,7 @@ def _through_jobs(
     jobs: dict[str, slurm.Job],
     screen: Screen,
 ) -> bool:
-    """Submit jobs for the runs called `names`, and wait until none of `jobs`, which get the new ones, is left.
+    """Submit jobs for the runs called `names`, add them to `jobs`, and wait until none of these is left.
 
     Return False if Slurm takes none. What it takes no more of, or what waits until it is known how long runs take, is
     submitted later. Runs in `alone` share no job.
@@ -312,7 +312,7 @@ def _packed(
     alone: Collection[str],
     tried: Collection[str] | None,
 ) -> tuple[list[list[PlannedRun]], list[PlannedRun]]:
-    """Return runs job by job, and those that wait for one like them that is being `tried`; if that is None, none do."""
+    """Return runs job by job, and those that wait for a run like them that is being `tried`; with None, none wait."""
     single, shared = ([run for run in runs if (run.folder in alone) is each] for each in (True, False))
     packs = [[run] for run in single]
     if planned.runs_per_job is not None:

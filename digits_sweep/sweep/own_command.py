@@ -57,7 +57,7 @@ ENDED_BEFORE = "the command has ended, but its run has not: leave the block of t
 
 
 def new_attempt(config: Config, run_dir: Path, number: int, say: Callable[[str], None]) -> Record:
-    """Bring the record in `run_dir` to how a run stands whose command is about to start; return it.
+    """Prepare the record in `run_dir` of a run whose command is about to start, and return it.
 
     What an earlier attempt recorded stays until the command records. Raises `CannotResume` if a run with another
     configuration is recorded there, OSError if it cannot be written.

@@ -21,7 +21,7 @@ HARDLY = ("seed", "optimizer.lr", "optimizer.weight_decay", "scaling.reference_l
 
 
 def alike(config: Mapping[str, Any]) -> str:
-    """Return what runs of this configuration, as a record has it, have in common that take equally long."""
+    """Return what this configuration, as a record has it, has in common with those whose runs take equally long."""
     return repr(sorted((key, value) for key, value in results_of(dict(config)).items() if key not in HARDLY))
 
 
@@ -60,7 +60,7 @@ def _most_epochs(run: RecordedRun) -> float:
 def expected(
     runs: Iterable[RecordedRun], seconds: Callable[[RecordedRun], float | None] = seconds_of
 ) -> dict[str, float]:
-    """Return how many `seconds` runs take that are `alike` one of these: the median of those that are."""
+    """Return how many seconds runs take, the median of those that are `alike`, by what they have in common."""
     taken: dict[str, list[float]] = {}
     for run in runs:
         if (value := seconds(run)) is not None:
@@ -76,7 +76,8 @@ def in_jobs_of(count: int, runs: Sequence[PlannedRun]) -> list[list[PlannedRun]]
 def by_seconds(
     runs: Sequence[PlannedRun], seconds: Mapping[str, float], limit_seconds: float, tried: Collection[str] = ()
 ) -> tuple[list[list[PlannedRun]], list[PlannedRun]]:
-    """Return runs job by job, as many as are worth one, and those that wait: one like them has to show what they take.
+    """Return runs job by job, as many as are worth one, and those that wait until one like them shows how long it
+    takes.
 
     `seconds` has what is known, by what is `alike`; `limit_seconds` is a job's time limit. The first run of a kind of
     which nothing is known gets a job of its own, unless one of that kind is being `tried`.

@@ -30,7 +30,7 @@ from digits_sweep.training.parts import refuse_other_gradients
 
 
 def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None:
-    """Refuse a plan that names what there is not, or what cannot be trained on this machine.
+    """Refuse a plan that names something unknown, or that cannot be trained on this machine.
 
     The user's own data are loaded for that, and networks of the user's tried; `say` gets a line for what takes long,
     and for what the user's code has changed of this process.
@@ -81,7 +81,7 @@ def _try_networks(configs: Collection[Config]) -> None:
 
 @contextmanager
 def beyond_this_machine() -> Iterator[None]:
-    """Leave out of the block what needs more memory than there is: a run may have more where it trains, or says so."""
+    """End the block where it needs more memory than there is: a run may have more where it trains, or says so."""
     try:
         yield
     except (RuntimeError, MemoryError, OwnCodeFailed) as error:
@@ -90,7 +90,7 @@ def beyond_this_machine() -> Iterator[None]:
 
 
 def refuse_thresholds(planned: Plan, data: DataConfig, digits: Digits) -> None:
-    """Refuse thresholds that the untrained network has passed already, of runs on `data`, which are `digits`.
+    """Refuse thresholds of runs on `data`, loaded as `digits`, that the untrained network has passed already.
 
     With data of the user's no threshold fits unasked: one is asked for, unless there are other targets. Raises
     `InvalidConfig` with a line for every mistake.

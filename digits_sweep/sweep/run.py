@@ -183,7 +183,7 @@ def _attempt(request: RunRequest, state: RunState) -> None:
 
 
 def _begin(request: RunRequest, recorded: RecordedRun) -> None:
-    """Bring the record to how a run stands that is about to train: until it ends it reads `interrupted`."""
+    """Prepare the record of a run that is about to train: until the run ends, it says `interrupted`."""
     record, done = recorded.record, len(recorded.history)
     if record.status is not Status.PLANNED:
         record.resumed_after.append(done)
@@ -237,7 +237,7 @@ def _evaluate(config: Config, record: Record, built: BuiltEngine, digits: Digits
 
 @contextmanager
 def observing(record: Record, column: str) -> Iterator[None]:
-    """Note why what the block measures cannot be measured, in place of failing the run that it observes."""
+    """Note in the record why the block cannot measure `column`; the run that it observes goes on."""
     try:
         yield
     # A network in evaluation mode is the user's code in another state, and the device may be out of memory.
@@ -432,7 +432,7 @@ class _RecordedTraining:
         log.info("epoch %d: loss %.6f in %.3f s", epoch.number, epoch.loss_mean, epoch.seconds)
 
     def _note_concurrent_runs(self) -> None:
-        """Note how many runs train side by side, unless that was looked at just now: of thousands it takes a while."""
+        """Note how many runs train side by side, unless that was looked at just now: of thousands it takes long."""
         started = time.monotonic()
         if started < self._next_look:
             return

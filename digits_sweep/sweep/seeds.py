@@ -3,9 +3,8 @@
 Which runs come next is a pure function of what is recorded, so that a sweep which is resumed makes the same runs.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
 
 from digits_sweep.config.keys import results_of
 from digits_sweep.config.plan import Plan, PlannedRun
@@ -17,11 +16,11 @@ from digits_sweep.results.sweep import RecordedSweep
 from digits_sweep.shell import Screen
 from digits_sweep.sweep.resume import is_finished
 
-if TYPE_CHECKING:
-    from digits_sweep.sweep.session import Launch
+# Launches the runs of a plan in a sweep's folder; returns the exit code.
+Launch = Callable[[Plan, RecordedSweep, Screen], int]
 
 
-def launch_due(planned: Plan, sweep: RecordedSweep, screen: Screen, launch: "Launch") -> int:
+def launch_due(planned: Plan, sweep: RecordedSweep, screen: Screen, launch: Launch) -> int:
     """Launch the runs of a plan in its sweep, with `seeds=until_decided` wave after wave as long as some are due.
 
     Returns the exit code of the launch that was stopped, 1 if one has not ended its runs, else 0.

@@ -39,12 +39,9 @@ from digits_sweep.sweep import preflight
 from digits_sweep.sweep.fitting import Settled, fitted, settle, traceback_in_file
 from digits_sweep.sweep.resume import is_finished, not_repeated, resume_call, resume_line, resumed
 from digits_sweep.sweep.run_files import FILES
-from digits_sweep.sweep.seeds import due, launch_due
+from digits_sweep.sweep.seeds import Launch, due, launch_due
 from digits_sweep.trackers.following import report_to_trackers
 from digits_sweep.training.device import flush_denormals_from_now_on
-
-# Launches the runs of a plan in a sweep's folder; returns the exit code.
-Launch = Callable[[Plan, RecordedSweep, Screen], int]
 
 
 def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | None]:

@@ -224,7 +224,7 @@ def _largest_array() -> int:
 def wait_for(
     jobs: Mapping[str, Job], say: Callable[[str], None], is_enough: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Wait until none of `jobs` waits or runs any more; return whether that is so, and not `is_enough` before.
+    """Wait until none of `jobs` waits or runs any more, which returns True, or until `is_enough`.
 
     `say` gets a line whenever their states are others, but no more than one a minute if only their numbers are. A job
     is gone if two answers in a row lack it: between two states it may be in no list.
@@ -261,7 +261,7 @@ class _Shown:
 
 
 def lost(jobs: Mapping[str, Job], runs: Iterable[str], sweep_dir: Path, say: Callable[[str], None]) -> list[str]:
-    """Return those of `runs`, whose jobs have ended before them, that are to be launched again; say why the others not.
+    """Return those of `runs` to launch again, whose jobs have ended before them; say why the others are not.
 
     A cancelled job is somebody's decision, and nothing is known of one that Slurm has forgotten.
     """
@@ -282,7 +282,7 @@ def lost(jobs: Mapping[str, Job], runs: Iterable[str], sweep_dir: Path, say: Cal
 
 
 def cause_of(logs: Path) -> list[str]:
-    """Return what a job has left of why it ended: the last lines of standard error, or a hint if it has printed none.
+    """Return what a job left that says why it ended: the last lines of standard error, or a hint if there are none.
 
     A job's logs are made on its node, in the sweep's folder.
     """
