@@ -25,8 +25,8 @@ SCALES: dict[str, Callable[[Tensor], Tensor]] = {
 class Digits:
     """A data set on the CPU: images and labels, to train on and to test with.
 
-    Images are (n, height, width), which have one channel, or (n, ...) as a network sees them; uint8, float32, or int64
-    if they are tokens. Labels are classes, (n,) or one for every position, (n, ...), int64; or float32. `class_names`
+    Images are (n, ...) as a network sees them: uint8, of which (n, height, width) get one channel, float32, or int64 if
+    they are tokens. Labels are classes, (n,) or one for every position, (n, ...), int64; or float32. `class_names`
     are those of the user, if classes have names, and `notes` what a user ought to know of how the data were taken.
     """
 
@@ -64,7 +64,7 @@ class Digits:
 
 
 def scale(images: Tensor, how: str) -> Tensor:
-    """Convert images (n, height, width) or (n, ...) to what a network sees, (n, 1, height, width) or (n, ...) float32.
+    """Convert images (n, ...) to what a network sees: float32, the same shape, uint8 (n, height, width) with a channel.
 
     `how` is `unit` (0 to 1), `standard` (`unit` minus `MEAN`, divided by `STD`) or `raw` (0 to 255). Images that are
     not uint8 keep their values, tokens their type too. The result is contiguous. Raises ValueError for another `how`.
@@ -81,7 +81,7 @@ def scale_of(images: Tensor, how: str) -> str:
 
 
 def _with_channel(images: Tensor) -> Tensor:
-    return images.unsqueeze(1) if images.dim() == 3 and images.dtype is not torch.int64 else images
+    return images.unsqueeze(1) if images.dim() == 3 and images.dtype is torch.uint8 else images
 
 
 def scale_in_place(images: Tensor, how: str) -> Tensor:

@@ -182,7 +182,7 @@ def description(digits: Digits) -> str:
     elif len(shape) == 1:
         what = f"rows of {shape[0]} {kind} feature{'s' if shape[0] != 1 else ''}"
     else:
-        what = f"images {in_words(shape)} {kind}"
+        what = f"{'images' if inputs.dtype is torch.uint8 or len(shape) > 2 else 'inputs'} {in_words(shape)} {kind}"
     parts = [f"{len(inputs):,} + {len(digits.test_images):,} {what}", *_of_labels(digits, labels)]
     return f"{digits.name}: {', '.join(parts)}"
 

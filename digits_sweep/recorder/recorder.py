@@ -3,7 +3,6 @@
 import math
 import os
 import time
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -55,7 +54,7 @@ from digits_sweep.results.record import (
 )
 from digits_sweep.results.targets import all_reached
 from digits_sweep.results.writing import RunWriter, read_committed
-from digits_sweep.training.device import PeakMemory, is_out_of_memory
+from digits_sweep.training.device import PeakMemory, traceback_of
 from digits_sweep.training.epochs import Stopwatch
 
 # A loop without epochs is recorded as often, so that a process that is killed loses no more.
@@ -265,9 +264,7 @@ class Recorder:
             record.status = Status.COMPLETED if math.isfinite(history[-1].loss_mean) else Status.DIVERGED
             record.ended = why or (WITHIN_AN_EPOCH if self._has_epochs and not history[-1].complete else None)
         elif isinstance(error, Exception):
-            record.status, record.error = Status.FAILED, "".join(traceback.format_exception(error))
-            if is_out_of_memory(error):
-                record.error += f"out of memory at batch size {self.batch_size}"
+            record.status, record.error = Status.FAILED, traceback_of(error, self.batch_size)
         if not self._records:
             return
         for name, peak in self._memory.peaks().items():

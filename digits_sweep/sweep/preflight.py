@@ -65,12 +65,13 @@ def _check(planned: Plan, say: Callable[[str], None]) -> None:
 
 
 def _try_networks(configs: Collection[Config]) -> None:
-    """Try every network and loss of the user's, once for runs that are alike but for their batch sizes."""
+    """Try every network, loss and optimizer of the user's, once for runs that are alike but for sizes and rates."""
     alike: dict[str, list[Config]] = {}
     for config in configs:
-        if "own" in (config.model.name, config.loss.name):
-            data = config.data
-            key = repr((name_of(data), data.last, data.micro_batch, config.model, config.loss))
+        data, optimizer = config.data, config.optimizer
+        if "own" in (config.model.name, config.loss.name, optimizer.name):
+            steps = (optimizer.name, getattr(optimizer, "target", None), getattr(optimizer, "arguments", None))
+            key = repr((name_of(data), data.last, data.micro_batch, config.model, config.loss, *steps))
             alike.setdefault(key, []).append(config)
     for those in alike.values():
         with beyond_this_machine():

@@ -4,7 +4,6 @@ import logging
 import math
 import shlex
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -64,8 +63,9 @@ from digits_sweep.training.device import (
     PeakMemory,
     arithmetic_of,
     flush_denormals_from_now_on,
-    is_out_of_memory,
+    named,
     resolve_device,
+    traceback_of,
 )
 from digits_sweep.training.engines import AUTO_PICKS
 from digits_sweep.training.epochs import Epoch, Stopwatch, is_last, train
@@ -209,13 +209,10 @@ def _say_other_torch(request: RunRequest, record: Record) -> None:
 
 def _note_failure(request: RunRequest, record: Record, error: BaseException) -> None:
     """Record an error inside the run, log it and say it."""
-    record.status, record.error = Status.FAILED, traceback.format_exc()
+    batch_size = request.config.data.batch_size
+    record.status, record.error = Status.FAILED, traceback_of(error, batch_size)
     log.error("%s", record.error)
-    what = f"{type(error).__name__}: {error}"
-    if is_out_of_memory(error):
-        what = f"out of memory at batch size {request.config.data.batch_size}"
-        record.error += what
-    request.screen.say(f"  failed: {shortened(what.splitlines()[0], LONGEST_REASON)}")
+    request.screen.say(f"  failed: {shortened(named(error, batch_size), LONGEST_REASON)}")
     request.screen.say(f"  its traceback: {request.run_dir / RECORD_FILE}")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from digits_sweep.config.own_code import changes_taken_back, errors_as_a_line
 from digits_sweep.config.scaling import sizes_of
-from digits_sweep.config.schema import Config, OwnDataConfig, OwnLossConfig
+from digits_sweep.config.schema import Config, OwnDataConfig, OwnLossConfig, OwnOptimizerConfig
 from digits_sweep.data.digits import Digits, scale
 from digits_sweep.data.loading import DATASETS, for_run, known_of, load, name_of
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed
@@ -195,6 +195,17 @@ def _step(config: Config, size: int) -> None:
             _check_scores(config, outputs, labels)
         with errors_as_a_line(*criterion, what):
             loss(outputs, labels).backward()
+        _try_optimizer(config, model)
+
+
+def _try_optimizer(config: Config, model: nn.Module) -> None:
+    """Step once with an optimizer of the user's. Raises `InvalidConfig` if that fails, or another takes no gradient."""
+    name = config.optimizer.name
+    if isinstance(config.optimizer, OwnOptimizerConfig):
+        with errors_as_a_line("optimizer", str(config.optimizer.target), "fails at its first step"):
+            build_optimizer(config.optimizer, model.parameters(), fused=False).step()
+    elif sparse := [key for key, each in model.named_parameters() if each.grad is not None and each.grad.is_sparse]:
+        raise InvalidConfig(f"optimizer={name}: takes no sparse gradient, as {sparse[0]} has; leave out sparse=True")
 
 
 def _check_scores(config: Config, outputs: Tensor, labels: Tensor) -> None:

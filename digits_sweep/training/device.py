@@ -2,6 +2,7 @@
 
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -221,3 +222,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OF_THE_ALLOCATOR)
+
+
+def named(error: BaseException, batch_size: int) -> str:
+    """Return the line that names an error inside a run: its kind and the first line of what it says."""
+    if is_out_of_memory(error):
+        return f"out of memory at batch size {batch_size}"
+    first_line = str(error).strip().partition("\n")[0]
+    return ": ".join(filter(None, [type(error).__name__, first_line]))
+
+
+def traceback_of(error: BaseException, batch_size: int) -> str:
+    """Return the traceback of an error inside a run; its last line names it, however many lines PyTorch says."""
+    text, line = "".join(traceback.format_exception(error)), named(error, batch_size)
+    return text if text.rstrip().endswith(line) else text + line

@@ -72,9 +72,9 @@ class CNN(nn.Module):
         """Raise `InvalidConfig` if there is nothing left of an image after the last convolution."""
         super().__init__()
         size, halvings = " x ".join(map(str, image_shape)), len(config.channels)
-        if len(image_shape) != 3:
+        if len(image_shape) not in (2, 3):
             raise InvalidConfig(f"model=cnn: needs images of channels x height x width, not {size}")
-        colors, height, width = image_shape
+        self.image_shape = colors, height, width = (1, *image_shape)[-3:]
         most = min(height, width).bit_length() - 1
         if halvings > most:
             right = f"must be at most {most}, because each halves images of {size}"
@@ -90,8 +90,9 @@ class CNN(nn.Module):
         self.head = build_head(config.head)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map `images` (batch, channels, height, width) float32 to scores (batch, num_classes)."""
-        return self.head(self.output(self.hidden(self.features(images).flatten(1))))
+        """Map `images` (batch, [channels,] height, width) float32 to scores (batch, num_classes)."""
+        features = self.features(images.reshape(-1, *self.image_shape))
+        return self.head(self.output(self.hidden(features.flatten(1))))
 
 
 def _linear(config: ModelConfig, image_shape: tuple[int, ...]) -> nn.Module:
@@ -112,7 +113,8 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...], images: torch.dty
     network = called("model", target, config.arguments, num_classes=config.num_classes, image_shape=image_shape)
     if not isinstance(network, nn.Module):
         raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
-    what = f"{'sequences' if images is torch.int64 else 'images'} of {' x '.join(map(str, image_shape))}"
+    kind = "sequences" if images is torch.int64 else "images" if len(image_shape) == 3 else "inputs"
+    what = f"{kind} of {' x '.join(map(str, image_shape))}"
     taken_back = changes_taken_back(f"model.target={target}")
     with errors_as_a_line("model", target, f"fails on {what}"), taken_back, torch.no_grad():
         tensor_of(network.eval()(torch.zeros(2, *image_shape, dtype=seen_as(images))))

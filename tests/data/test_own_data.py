@@ -76,6 +76,7 @@ def load(load_from):
         (IMAGES, (3, 4, 4)),
         (IMAGES[:, 0], (1, 4, 4)),
         (FLOATS, (3, 4, 4)),
+        (FLOATS[:, 0], (4, 4)),
         (FLOATS.flatten(1), (48,)),
         (FLOATS.double(), (3, 4, 4)),
         (IMAGES.numpy(), (3, 4, 4)),
@@ -100,6 +101,7 @@ def test_inputs_have_any_shape_and_kind(load, images, shape):
 
 def test_only_uint8_images_are_scaled_and_tokens_stay_whole():
     assert torch.equal(scale(FLOATS, "standard"), FLOATS)
+    assert torch.equal(scale(FLOATS[:, 0], "unit"), FLOATS[:, 0])
     assert torch.equal(scale(IMAGES, "unit"), IMAGES.float() / 255)
     assert torch.equal(scale(IMAGES[:, 0], "raw"), IMAGES[:, :1].float())
     assert scale(IMAGES[:, 0].long(), "unit").dtype is torch.int64

@@ -39,6 +39,17 @@ def sequences(next_token=False):
     inputs = tokens[:, :-1] if next_token else tokens
     return (inputs[:40], labels[:40]), (inputs[40:], labels[40:])
 
+def waves():
+    wave = torch.arange(80.0).div(5).sin()
+    return torch.stack([wave[start : start + 20] for start in range(60)]).unsqueeze(2), wave[20:]
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.output = nn.LSTM(1, 4, batch_first=True), nn.Linear(4, 1)
+    def forward(self, waves):
+        return self.output(self.cells(waves)[0][:, -1])
+
 def linear(num_classes): return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
 def builder(**keywords): return linear(keywords["num_classes"])
 def normalized(num_classes):
@@ -72,6 +83,7 @@ class Words(nn.Module):
         words = self.embedding(tokens)
         return self.output(words if self.at_every_place else words.mean(1))
 
+def sparse(num_classes): return nn.EmbeddingBag(9, num_classes, sparse=True)
 def compiled(num_classes): return torch.compile(linear(num_classes), backend="eager")
 def distance(outputs, labels, power=2): return (outputs.squeeze(1) - labels).abs().pow(power).mean()
 """
@@ -102,6 +114,7 @@ TRAINS = {
     "more classes than occur": ("far_apart", "linear", "data.num_classes=6"),
     "tokens": ("sequences", "Words"),
     "next tokens": ("sequences", "Words", "data.arguments={next_token:true}", "model.arguments={at_every_place:true}"),
+    "series of numbers": ("waves", "Recurrent", "loss=mse"),
     "masks": ("places", "mask", "loss.class_weights=balanced"),
     "soft labels": ("soft", "linear"),
     "smoothing and weights": ("three", "linear", "loss.label_smoothing=0.1", "loss.class_weights=balanced"),
@@ -158,6 +171,9 @@ REFUSED = {
     ("three", "linear", "loss=own", "loss.target=MINE:distance"):
         "loss.target=MINE:distance: fails when it is trained on 20 examples (RuntimeError: The size of tensor a",
     ("three", "linear", "data.last=drop", "data.batch_size=41"): "data.batch_size=41: must be at most 40",
+    ("sequences", "sparse"): "optimizer=adamw: takes no sparse gradient, as weight has; leave out sparse=True",
+    ("three", "linear", "optimizer=own", "optimizer.target=torch.optim:LBFGS"):
+        "optimizer.target=torch.optim:LBFGS: fails at its first step (TypeError: LBFGS.step() missing 1 required",
 }  # fmt: skip
 
 

@@ -186,6 +186,7 @@ def test_an_epoch_after_one_that_was_shorter_than_announced_is_refused_with_the_
     ("error", "status", "line"),
     [
         (ValueError("no such luck"), Status.FAILED, "ValueError: no such luck"),
+        (RuntimeError("no kernel\n\nregistered at:\n  there"), Status.FAILED, "RuntimeError: no kernel"),
         (torch.OutOfMemoryError("CUDA out of memory"), Status.FAILED, "out of memory at batch size 20"),
         (KeyboardInterrupt(), Status.INTERRUPTED, None),
     ],
