@@ -245,7 +245,10 @@ def target_figures(study: Study) -> Iterator[Figure]:
     layout, others = layout_of(study), other_goals(study)
     goals = {str(goal): to_another_goal(study, goal) for goal in others}
     if others and not study.goal.problem:
-        goals = {str(study.goal): {each.configuration: each.examples_to_goal for each in groups_of(study)}, **goals}
+        goals = {
+            str(study.goal): {each.configuration: each.of("examples_to_goal") for each in groups_of(study)},
+            **goals,
+        }
     rows = [
         {"configuration": name, "kind": "median", "target": goal, "value": found.median, "low": found.low,
          "high": found.high if math.isfinite(found.high) else found.median}
@@ -291,7 +294,9 @@ def map_figures(study: Study) -> Iterator[Figure]:
     things = capitalized(up_to(noun_of(runs), study.goal))
     for index, name in enumerate(wanted[:2] if len(groups) >= FEWEST_IN_A_MAP else ()):
         levels = factors[name]
-        rows = [(group.batch_size, levels[group.configuration], group.examples_to_goal.median) for group in groups]
+        rows = [
+            (group.batch_size, levels[group.configuration], group.of("examples_to_goal").median) for group in groups
+        ]
         table = pd.DataFrame(rows, columns=["batch_size", "level", "examples"])
         table = table.groupby(["batch_size", "level"], sort=False)["examples"].median().reset_index()
         if not np.isfinite(table["examples"]).any():

@@ -35,30 +35,32 @@ SIGNIFICANT = 0.05
 # --- Seeds: the runs of one configuration, together. A study's own are asked for by every sentence, table and figure.
 
 
-@dataclass(frozen=True)
 class Replicates:
-    """The runs of one configuration together.
+    """The runs of one configuration together, a dictionary of cells each; one that is missing is None.
 
-    Of the `runs`, `known` are those of which one can tell if they reached the goal. `seconds_to_goal` are the
-    iterations at their measured cost. In `dead` of the runs that reached the goal there is a class that is never
-    predicted; `stopped` of the runs ended before their last epoch because they were asked to.
+    Of the `runs`, `known` are those of which one can tell if they reached the goal. In `dead` of those that reached it
+    there is a class that is never predicted; `stopped` of the runs ended before their last of `epochs` because they
+    were asked to.
     """
 
-    configuration: str
-    batch_size: int
-    runs: int
-    known: int
-    reached: int
-    examples_to_goal: Estimate
-    iterations_to_goal: Estimate
-    seconds_to_goal: Estimate
-    epochs_to_threshold: Estimate
-    seconds_per_epoch: Estimate
-    final_loss: Estimate
-    test_accuracy: Estimate
-    dead: int
-    stopped: int
-    epochs: int
+    def __init__(self, configuration: str, runs: list[dict[Any, Any]]) -> None:
+        self.configuration, self.batch_size = configuration, int(runs[0]["batch_size"])
+        self._runs, self._known = runs, [run for run in runs if run["reached"] is not None]
+        reached = [run for run in self._known if run["reached"]]
+        self.runs, self.known, self.reached = len(runs), len(self._known), len(reached)
+        self.dead = sum((run["never_predicted"] or 0) > 0 for run in reached)
+        self.stopped = sum(run["ended"] is not None for run in runs)
+        self.epochs = int(max((run["epochs"] for run in runs if run["epochs"] is not None), default=0))
+
+    def of(self, column: str) -> Estimate:
+        """Return the median of a column. That a run did not get to the goal, or below the threshold, is infinity."""
+        if column.endswith("_to_goal"):
+            return estimate(or_infinity(run[column] for run in self._known))
+        if column == "first_epoch_below_threshold":
+            # A loop of the user's may have no epochs, or no threshold.
+            could = [run for run in self._runs if None not in (run["epochs"], run["loss_threshold"])]
+            return estimate(or_infinity(run[column] for run in could))
+        return estimate([float(run[column]) for run in self._runs if run[column] is not None])
 
     @property
     def reached_share(self) -> tuple[float, float]:
@@ -73,42 +75,7 @@ def groups_of(study: Study) -> list[Replicates]:
     groups: dict[str, list[dict[Any, Any]]] = {}
     for run in runs.where(runs.notna(), None).to_dict("records"):
         groups.setdefault(str(run["configuration"]), []).append(run)
-    return [_replicates(configuration, own) for configuration, own in groups.items()]
-
-
-def _replicates(configuration: str, runs: list[dict[Any, Any]]) -> Replicates:
-    known = [run for run in runs if run["reached"] is not None]
-    reached = [run for run in known if run["reached"]]
-
-    def to_goal(name: str) -> Estimate:
-        return estimate(or_infinity(run[name] for run in known))
-
-    def measured(name: str) -> Estimate:
-        return estimate([float(run[name]) for run in runs if run[name] is not None])
-
-    # A loop of the user's may have no epochs, or no threshold.
-    first_epochs = [
-        run["first_epoch_below_threshold"]
-        for run in runs
-        if run["first_epoch_below_threshold"] is not None or None not in (run["epochs"], run["loss_threshold"])
-    ]
-    return Replicates(
-        configuration=configuration,
-        batch_size=int(runs[0]["batch_size"]),
-        runs=len(runs),
-        known=len(known),
-        reached=len(reached),
-        examples_to_goal=to_goal("examples_to_goal"),
-        iterations_to_goal=to_goal("iterations_to_goal"),
-        seconds_to_goal=to_goal("seconds_to_goal"),
-        epochs_to_threshold=estimate(or_infinity(first_epochs)),
-        seconds_per_epoch=measured("seconds_per_epoch"),
-        final_loss=measured("final_loss"),
-        test_accuracy=measured("test_accuracy"),
-        dead=sum((run["never_predicted"] or 0) > 0 for run in reached),
-        stopped=sum(run["ended"] is not None for run in runs),
-        epochs=int(max((run["epochs"] for run in runs if run["epochs"] is not None), default=0)),
-    )
+    return [Replicates(configuration, own) for configuration, own in groups.items()]
 
 
 def has_seeds(study: Study) -> bool:
@@ -151,7 +118,8 @@ def is_timed(study: Study) -> bool:
 
 def to_goal(group: Replicates, timed: bool) -> Estimate:
     """Return what a configuration is ranked by: seconds to the goal if they count, else examples."""
-    return group.seconds_to_goal if timed and not math.isnan(group.seconds_to_goal.median) else group.examples_to_goal
+    taken = group.of("seconds_to_goal")
+    return taken if timed and not math.isnan(taken.median) else group.of("examples_to_goal")
 
 
 def ranked(study: Study) -> list[Replicates]:
@@ -159,7 +127,7 @@ def ranked(study: Study) -> list[Replicates]:
     timed = is_timed(study)
 
     def key(group: Replicates) -> list[float]:
-        return or_infinity([to_goal(group, timed).median, group.final_loss.median])
+        return or_infinity([to_goal(group, timed).median, group.of("final_loss").median])
 
     return sorted(groups_of(study), key=key)
 
@@ -335,7 +303,7 @@ def contrast(values: Sequence[float], base: Sequence[float]) -> Contrast:
 
 @dataclass
 class Compared:
-    """One configuration in one sweep: its medians, and how they compare with the first sweep's.
+    """One configuration in one sweep: its runs, and how their medians compare with the first sweep's.
 
     Examples are compared seed by seed, seconds by all runs, because their noise is that of the machine. There is no
     contrast in the first sweep itself, for a configuration that it does not have, and to goals that are not the same.
@@ -344,14 +312,16 @@ class Compared:
 
     configuration: str
     sweep: str
-    seconds_per_epoch: Estimate
-    examples_to_goal: Estimate
-    seconds_to_goal: Estimate
+    runs: pd.DataFrame
     per_epoch: Contrast | None = None
     examples: Paired | None = None
     examples_decided: bool = False
     to_goal: Contrast | None = None
     is_unsteady: bool = False
+
+    def median(self, column: str) -> float:
+        """Return the median of a column over the runs of which one can tell if they reached the goal."""
+        return estimate(or_infinity(self.runs.loc[self.runs["reached"].notna(), column])).median
 
 
 def compare(combined: Study) -> list[Compared]:
@@ -377,10 +347,7 @@ def _compared(combined: Study) -> Iterator[Compared]:
     for configuration, runs in finished(combined).groupby("configuration", sort=False):
         base = runs[runs["sweep"] == "A"]
         for sweep, own in runs.groupby("sweep"):
-            row = Compared(
-                str(configuration), str(sweep), _known(own, "seconds_per_epoch"), _known(own, "examples_to_goal"),
-                _known(own, "own_seconds_to_goal"),
-            )  # fmt: skip
+            row = Compared(str(configuration), str(sweep), own)
             if sweep != "A" and len(base):
                 row.per_epoch = _contrast(own, base, "seconds_per_epoch")
                 row.is_unsteady = not restless.isdisjoint([*own["run_dir"], *base["run_dir"]])
@@ -388,11 +355,6 @@ def _compared(combined: Study) -> Iterator[Compared]:
                     row.examples = paired(base, own, "examples_to_goal")
                     row.to_goal = _contrast(own, base, "own_seconds_to_goal")
             yield row
-
-
-def _known(runs: pd.DataFrame, column: str) -> Estimate:
-    """Summarize a column of the runs of which one can tell if they reached the goal."""
-    return estimate(or_infinity(runs.loc[runs["reached"].notna(), column]))
 
 
 def _contrast(own: pd.DataFrame, base: pd.DataFrame, column: str) -> Contrast:

@@ -109,9 +109,9 @@ class _Ranking:
     def amount(self) -> str:
         """Return what the best took: `46,600 digits (0.373 s)`."""
         best = self.order[0]
-        iterations = rounded(best.iterations_to_goal.median)
-        took = seconds(best.seconds_to_goal.median) if self.timed else _("{count} iterations", count=iterations)
-        return f"{rounded(best.examples_to_goal.median)} {noun_of(self.runs)} ({took})"
+        iterations = rounded(best.of("iterations_to_goal").median)
+        took = seconds(best.of("seconds_to_goal").median) if self.timed else _("{count} iterations", count=iterations)
+        return f"{rounded(best.of('examples_to_goal').median)} {noun_of(self.runs)} ({took})"
 
     def middle(self, group: Replicates) -> float:
         """Return the median that a configuration is ranked by."""
@@ -148,20 +148,27 @@ def _first_sentences(ranking: _Ranking) -> list[str]:
 def _how_sure(ranking: _Ranking) -> str:
     """Say if the lead of the first is more than the noise between seeds, by pairs of runs with the same seed."""
     runs, (best, *others) = ranking.runs, ranking.order
-    if ranking.goal.measure in OF_TRAINING and (near := _unresolved(ranking)):
+    every = leads(ranking.study)
+    # So near the best one, in every seed, that none can be said to be first.
+    near = [
+        ranking.name(lead.over)
+        for lead in every
+        if lead.pairs and not lead.pairs.smaller and not lead.pairs.larger and math.isfinite(ranking.middle(lead.over))
+    ]
+    if near and ranking.goal.measure in OF_TRAINING:
         window = (runs["lateness"] * runs["examples_to_goal"]).max()
         return _(
             "Its lead over {names} is undecided: {measure} cannot tell less than {count} {noun} apart (evaluation=fine "
             "can).",
-            names=listed(map(ranking.name, near)), count=rounded(window), noun=noun_of(runs),
+            names=listed(near), count=rounded(window), noun=noun_of(runs),
             measure=_("the running loss" if ranking.goal.measure == RUNNING_LOSS else "the mean loss of an epoch"),
         )  # fmt: skip
     if max(group.runs for group in ranking.order) == 1:
         return _("One run each: add seeds ({seeds})." if others else "One run: add seeds ({seeds}).", seeds=MORE_SEEDS)
     if not others:
-        low, high = (rounded(end) for end in (best.examples_to_goal.low, best.examples_to_goal.high))
+        examples = best.of("examples_to_goal")
+        low, high = rounded(examples.low), rounded(examples.high)
         return _("The median of {seeds}, from {low} to {high}.", seeds=counted(best.runs, "seed"), low=low, high=high)
-    every = leads(ranking.study)
     undecided = [lead for lead in every if not lead.is_decided]
     if not undecided:
         weakest = min((lead.pairs for lead in every if lead.pairs), key=lambda pairs: pairs.smaller / pairs.pairs)
@@ -186,15 +193,6 @@ def _how_sure(ranking: _Ranking) -> str:
         "Its lead over {names} is undecided: {share} seeds agree; more may decide ({how}).",
         names=names, share=agree, how=how,
     )  # fmt: skip
-
-
-def _unresolved(ranking: _Ranking) -> list[Replicates]:
-    """Return the configurations that crossed so near the best one, in every seed, that none can be said to be first."""
-    return [
-        lead.over
-        for lead in leads(ranking.study)
-        if math.isfinite(ranking.middle(lead.over)) and lead.pairs and not lead.pairs.smaller and not lead.pairs.larger
-    ]
 
 
 def _of_many(ranking: _Ranking) -> str:
@@ -247,23 +245,23 @@ def _none_arrived(ranking: _Ranking) -> str:
         if pd.isna(lr := runs["lr"].min()):
             return _("Every run diverged.")
         return _("Every run diverged. A learning rate below {lr} may help.", lr=cell(lr))
-    courses = {str(name): course_of(ranking.study, str(name)) for name in runs["run_dir"]}
-    gaps = {name: float(course["gap"].min()) for name, course in courses.items() if len(course)}
-    if threshold is None or not gaps:
+    gaps = _gaps(ranking.study)
+    gaps = gaps[gaps["run_dir"].isin(runs["run_dir"])]
+    if threshold is None or gaps.empty:
         return _("No run passed {goal}.", goal=goal)
-    nearest = min(gaps, key=lambda name: gaps[name])
-    (configuration,) = runs.loc[runs["run_dir"] == nearest, "configuration"]
-    group = next(group for group in ranking.order if group.configuration == configuration)
-    gap, value = gaps[nearest], threshold + gaps[nearest] * (-1 if goal.rises else 1)
+    nearest = gaps.loc[gaps["gap"].idxmin()]
+    course = gaps[gaps["run_dir"] == nearest["run_dir"]]
+    group = next(group for group in ranking.order if group.configuration == nearest["configuration"])
+    gap, value = nearest["gap"], threshold + nearest["gap"] * (-1 if goal.rises else 1)
     form = f".{max(2, 1 - math.floor(math.log10(gap or 1)))}f"
     first = _(
         "No run passed {goal} within {epochs}: {best} came nearest, with {value} ({gap} away).",
         goal=goal, epochs=trained_for(runs), best=ranking.name(group, short=False), value=cell(value, form),
         gap=cell(gap, form),
     )  # fmt: skip
-    if courses[nearest]["epoch"].isna().any():
+    if course["epoch"].isna().any():
         return first
-    return f"{first} {_what_helps(courses[nearest], is_own_loop=bool((runs['engine'] == OWN_LOOP).all()))}"
+    return f"{first} {_what_helps(course, is_own_loop=bool((runs['engine'] == OWN_LOOP).all()))}"
 
 
 def trained_for(runs: pd.DataFrame) -> str:
@@ -273,18 +271,19 @@ def trained_for(runs: pd.DataFrame) -> str:
     return counted(int(runs["iterations"].max()), "iteration")
 
 
-def course_of(study: Study, run: str) -> pd.DataFrame:
-    """Return `epoch, gap` of a run: how far what its goal measures is from it, after so many epochs."""
+def _gaps(study: Study) -> pd.DataFrame:
+    """Return `run_dir, configuration, epoch, gap`: how far what the goal measures is from it, after so many epochs."""
     goal = study.goal
     if goal.measure in OF_TRAINING:
-        history = study.history[(study.history["run_dir"] == run) & study.history["complete"]]
-        epoch, value = history["epoch"].astype(float), history["loss_mean"].astype(float)
+        rows = study.history[study.history["complete"]]
+        epoch, value = rows["epoch"], rows["loss_mean"]
     else:
-        rows = study.evaluations[study.evaluations["run_dir"] == run]
-        samples = float(study.runs.loc[study.runs["run_dir"] == run, "train_samples"].iloc[0])
-        epoch, value = rows["examples"] / samples, rows[goal.measure]
+        rows = study.evaluations
+        samples = study.runs.set_index("run_dir")["train_samples"]
+        epoch, value = rows["examples"] / rows["run_dir"].map(samples), rows[goal.measure]
     gap = (value - (goal.threshold or 0.0)) * (-1 if goal.rises else 1)
-    return pd.DataFrame({"epoch": epoch, "gap": gap})[np.isfinite(gap)]
+    rows = rows[["run_dir", "configuration"]].assign(epoch=epoch.astype(float), gap=gap.astype(float))
+    return rows[np.isfinite(rows["gap"])]
 
 
 def _what_helps(course: pd.DataFrame, is_own_loop: bool) -> str:
@@ -394,26 +393,20 @@ def provenance(study: Study) -> list[tuple[str, str]]:
         typed = f"python -m digits_sweep {shlex.join(study.manifest.command)}".rstrip()
         rows.append((_("command"), _("a program of its own, recorded by digits_sweep.Recorder") if own else typed))
         rows += [(_("data"), f"{choice.used}, SHA-256 {choice.digest}") for choice in study.manifest.datasets]
-    environments = [environment for record in study.records.values() for environment in record.environments]
-    for name, describe in (("machine", machine), ("system", _system), ("versions", _versions), ("commit", _commit)):
-        rows += [(_(name), text) for text in dict.fromkeys(map(describe, environments))]
+    described = [_described(each) for record in study.records.values() for each in record.environments]
+    for name in ("machine", "system", "versions", "commit"):
+        rows += [(_(name), text) for text in dict.fromkeys(each[name] for each in described)]
     return rows
 
 
-def machine(environment: Environment) -> str:
-    """Describe the machine of a record's `environment`: host, processor and number of cores."""
+def _described(environment: Environment) -> dict[str, str]:
+    """Describe the machine of a record's `environment`, its software, and the commit of the program."""
     host, cpu, cores = (environment.get(name) for name in ("host", "cpu", "cpu_cores"))
-    return _("{host}: {cpu}, {cores} cores", host=host, cpu=cpu, cores=cores)
-
-
-def _system(environment: Environment) -> str:
-    return f"{environment.get('platform')}, Python {environment.get('python')}"
-
-
-def _versions(environment: Environment) -> str:
-    return ", ".join(f"{name} {version}" for name, version in dict(environment.get("packages") or {}).items())
-
-
-def _commit(environment: Environment) -> str:
+    packages = dict(environment.get("packages") or {})
     commit = str(environment.get("git_commit") or _("unknown: the program did not run from a checkout"))
-    return commit.replace("-dirty", _(", with uncommitted changes"))
+    return {
+        "machine": _("{host}: {cpu}, {cores} cores", host=host, cpu=cpu, cores=cores),
+        "system": f"{environment.get('platform')}, Python {environment.get('python')}",
+        "versions": ", ".join(f"{name} {version}" for name, version in packages.items()),
+        "commit": commit.replace("-dirty", _(", with uncommitted changes")),
+    }

@@ -58,6 +58,8 @@ from digits_sweep.results.record import Status
 
 # What a run of this program's own always has.
 OF_SOME = ("first_epoch_below_threshold", "seconds_per_epoch", "test_accuracy")
+# What is measured at the end of a run, which may end before its last epoch.
+AT_THE_STOP = ("final_loss", "test_accuracy")
 # The settings that every table of runs has a column for.
 FIXED = ("batch_size", "lr", "weight_decay")
 
@@ -146,20 +148,49 @@ def table_of_study(study: Study) -> Table:
 
 def configuration_table(study: Study) -> Table:
     """Make a row for every configuration: what differs between them, and what was measured."""
-    runs, groups = study.runs, in_order(study)
-    first = first_runs(runs)
+    runs, groups, noun = study.runs, groups_of(study), noun_of(study.runs)
+    if len(groups) > MOST_NAMED or not any(group.reached for group in groups):
+        # Of many, or if all missed, the soonest or nearest first.
+        groups = ranked(study)
+    first, (below, below_short) = first_runs(runs), _below(runs)
 
-    def of(name: str) -> Callable[[Replicates], Cell]:
-        return lambda group: _setting(name, first.at[group.configuration, name])
+    def setting_of(name: str) -> Callable[[Replicates], Cell]:
+        def make(group: Replicates) -> Cell:
+            short = shortened(group.configuration) if name == "batch_size" else ""
+            return replace(_setting(name, first.at[group.configuration, name]), short=short)
 
-    def size(group: Replicates) -> Cell:
-        return replace(of("batch_size")(group), short=shortened(group.configuration))
+        return make
 
+    def measured(title: str, name: str, write: Callable[[float], str], short: str) -> Column:
+        def make(group: Replicates) -> Cell:
+            missed = f">{group.epochs}" if name == "first_epoch_below_threshold" else "-"
+            cell = _estimate(group.of(name), write, missed)
+            if not group.stopped or name not in AT_THE_STOP:
+                return cell
+            stopped = _("at the stop of {share}", share=share(group.stopped, group.runs))
+            return replace(cell, note="; ".join(filter(None, [cell.note, stopped])))
+
+        return Column(title, name, make, short)
+
+    def to(goal: Goal) -> Column:
+        estimates, name = to_another_goal(study, goal), f"examples_to_{goal.measure}_{goal.threshold:g}"
+        return Column(
+            up_to(noun, goal), name, lambda group: _estimate(estimates.get(group.configuration, estimate([])), rounded)
+        )
+
+    iterations, took, reached, per_epoch = map(_, ("iterations", "seconds", "reached", "s/epoch"))
     columns = [
-        Column(title, name, size if name == "batch_size" else of(name), title)
-        for name, title in setting_columns(runs).items()
+        *(Column(title, name, setting_of(name), title) for name, title in _setting_columns(runs).items()),
+        measured(up_to(noun, study.goal), "examples_to_goal", rounded, noun),
+        measured(iterations, "iterations_to_goal", rounded, iterations),
+        measured(took, "seconds_to_goal", seconds, took),
+        Column(reached, "reached", _reached, reached),
+        *(to(goal) for goal in other_goals(study)),
+        measured(below, "first_epoch_below_threshold", number, below_short),
+        measured(per_epoch, "seconds_per_epoch", significant, per_epoch),
+        measured(_("final loss"), "final_loss", lambda loss: number(loss, ".4f"), _("loss")),
+        measured(_("test accuracy"), "test_accuracy", lambda accuracy: number(accuracy, ".2%"), _("test")),
     ]
-    columns += _measured(study)
     if (runs["engine"] == OWN_LOOP).all():
         # It may have no epochs, no threshold and no classes.
         columns = [
@@ -168,54 +199,14 @@ def configuration_table(study: Study) -> Table:
     return table_of(columns, groups, lambda group: group.configuration)
 
 
-def _measured(study: Study) -> list[Column]:
-    noun, (below, below_short) = noun_of(study.runs), _below(study.runs)
-
-    def of(name: str, write: Callable[[float], str]) -> Callable[[Replicates], Cell]:
-        return lambda group: _estimate(getattr(group, name), write)
-
-    def to(goal: Goal) -> Column:
-        estimates, name = to_another_goal(study, goal), f"examples_to_{goal.measure}_{goal.threshold:g}"
-        return Column(
-            up_to(noun, goal), name, lambda group: _estimate(estimates.get(group.configuration, estimate([])), rounded)
-        )
-
-    def epochs(group: Replicates) -> Cell:
-        return _estimate(group.epochs_to_threshold, number, f">{group.epochs}")
-
-    def at_the_stop(name: str, form: str) -> Callable[[Replicates], Cell]:
-        return lambda group: _at_the_stop(group, of(name, lambda value: number(value, form))(group))
-
-    iterations, took, reached, per_epoch = map(_, ("iterations", "seconds", "reached", "s/epoch"))
-    return [
-        Column(up_to(noun, study.goal), "examples_to_goal", of("examples_to_goal", rounded), noun),
-        Column(iterations, "iterations_to_goal", of("iterations_to_goal", rounded), iterations),
-        Column(took, "seconds_to_goal", of("seconds_to_goal", seconds), took),
-        Column(reached, "reached", _reached, reached),
-        *(to(goal) for goal in other_goals(study)),
-        Column(below, "first_epoch_below_threshold", epochs, below_short),
-        Column(per_epoch, "seconds_per_epoch", of("seconds_per_epoch", significant), per_epoch),
-        Column(_("final loss"), "final_loss", at_the_stop("final_loss", ".4f"), _("loss")),
-        Column(_("test accuracy"), "test_accuracy", at_the_stop("test_accuracy", ".2%"), _("test")),
-    ]
-
-
-def in_order(study: Study) -> list[Replicates]:
-    """Return the configurations in the order of the runs; of many, or if all missed, the soonest or nearest first."""
-    groups = groups_of(study)
-    if len(groups) > MOST_NAMED or not any(group.reached for group in groups):
-        return ranked(study)
-    return groups
-
-
-def setting_columns(runs: pd.DataFrame) -> dict[str, str]:
+def _setting_columns(runs: pd.DataFrame) -> dict[str, str]:
     """Return the columns that tell configurations apart, with their titles: batch size, and what else differs."""
     known = runs[runs["batch_size"].notna()]
     several = [name for name in settings(known) if known[name].nunique() > 1]
     others = list(dict.fromkeys([*telling_apart(known), *several]))
     others += ["rule"] if known["rule"].nunique(dropna=False) > 1 else []
-    sweep = ["sweep"] if "sweep" in runs else []
-    return {**{name: _(name) for name in sweep}, "batch_size": _("batch size"), **labels(others)}
+    sweep = {"sweep": _("sweep")} if "sweep" in runs else {}
+    return {**sweep, "batch_size": _("batch size"), **labels(others)}
 
 
 def other_goals(study: Study) -> list[Goal]:
@@ -254,12 +245,6 @@ def _estimate(figure: Estimate, write: Callable[[float], str], missed: str = "-"
     return replace(number_cell(figure.median, write, note, figure.low, figure.high), short=short, ends=ends)
 
 
-def _at_the_stop(group: Replicates, usual: Cell) -> Cell:
-    """Say of a figure of the end of the runs that they ended before their last epoch, if they did."""
-    stopped = _("at the stop of {share}", share=share(group.stopped, group.runs)) if group.stopped else ""
-    return replace(usual, note="; ".join(filter(None, [usual.note, stopped])))
-
-
 def _reached(group: Replicates) -> Cell:
     if not group.known:
         return Cell(_("unknown"), _("{count} unknown", count=group.runs))
@@ -289,7 +274,7 @@ def comparison_table(combined: Study) -> Table:
     goal, against = combined.goal, _("against A")
 
     def median(name: str, write: Callable[[float], str]) -> Callable[[Compared], Cell]:
-        return lambda row: number_cell(getattr(row, name).median, write)
+        return lambda row: number_cell(row.median(name), write)
 
     def of_goal(row: Compared, figure: Cell) -> Cell:
         return Cell(_("another goal")) if goal.problem and row.per_epoch else figure
@@ -299,7 +284,7 @@ def comparison_table(combined: Study) -> Table:
         Column(_("sweep"), "sweep", lambda row: Cell(row.sweep, value=row.sweep)),
         Column(_("s/epoch"), "seconds_per_epoch", median("seconds_per_epoch", seconds)),
         Column(against, "per_epoch_against_a", lambda row: _contrast(row, "per_epoch")),
-        Column(up_to(_("seconds"), goal), "seconds_to_goal", median("seconds_to_goal", seconds)),
+        Column(up_to(_("seconds"), goal), "seconds_to_goal", median("own_seconds_to_goal", seconds)),
         Column(against, "seconds_against_a", lambda row: of_goal(row, _contrast(row, "to_goal"))),
         Column(up_to(noun_of(combined.runs), goal), "examples_to_goal", median("examples_to_goal", rounded)),
         Column(against, "examples_against_a", lambda row: of_goal(row, _paired(row))),
@@ -574,7 +559,7 @@ def for_terminal(study: Study) -> ForTerminal:
     if not has_seeds(study):
         return runs_for_terminal(study.runs)
     groups, notes = groups_of(study), [_("second lines: the interval that contains the median, see the page")]
-    if any(math.isinf(group.epochs_to_threshold.high) for group in groups):
+    if any(math.isinf(group.of("first_epoch_below_threshold").high) for group in groups):
         notes.insert(0, _(">30: not reached in 30 epochs, and so on"))
     optional = ["iterations_to_goal", "test_accuracy", "final_loss", "seconds_per_epoch", "reached", "seconds_to_goal"]
     # The name of a configuration has what tells it apart.

@@ -61,7 +61,7 @@ def test_the_range_of_a_few_runs_covers_the_median_as_often_as_it_says(runs, cov
 )
 def test_a_run_that_did_not_reach_the_threshold_counts_as_infinite(recorded, epochs, median):
     (group,) = groups_of(recorded(*({"reached": epoch, "seed": seed} for seed, epoch in enumerate(epochs))))
-    assert group.epochs_to_threshold.median == median
+    assert group.of("first_epoch_below_threshold").median == median
     assert (group.reached, group.runs) == (sum(epoch is not None for epoch in epochs), len(epochs))
 
 
@@ -79,7 +79,7 @@ def test_a_run_whose_evaluations_cannot_be_read_has_neither_reached_nor_missed(r
     study = load_study(folder)
     assert [None if pd.isna(each) else bool(each) for each in study.runs["reached"]] == [True, None, True]
     (group,) = groups_of(study)
-    assert (group.runs, group.known, group.reached, group.examples_to_goal.runs) == (3, 2, 2, 2)
+    assert (group.runs, group.known, group.reached, group.of("examples_to_goal").runs) == (3, 2, 2, 2)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
