@@ -12,7 +12,6 @@ from digits_sweep.report.ranking import trained
 from digits_sweep.report.study import Study
 from digits_sweep.report.vega import (
     INK,
-    SERIES,
     Figure,
     Spec,
     amount,
@@ -22,6 +21,7 @@ from digits_sweep.report.vega import (
     layout_of,
     line_figure,
     marks,
+    series,
     size_axis,
     spec_of,
 )
@@ -56,9 +56,7 @@ def critical_figures(study: Study, critical: Critical) -> list[Figure]:
 
 def _goal_color(critical: Critical) -> Spec:
     goals = [goal_text(answer) for answer in critical.answers]
-    scale = {"domain": goals, "range": [SERIES[number % len(SERIES)] for number in range(len(goals))]}
-    keys = {"title": None, "symbolType": "circle"} if len(goals) > 1 else None
-    return {"field": "goal", "type": "nominal", "scale": scale, "legend": keys}
+    return series("goal", goals, legend={"title": None, "symbolType": "circle"} if len(goals) > 1 else None)
 
 
 def _sizes(critical: Critical) -> list[int]:

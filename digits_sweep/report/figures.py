@@ -31,6 +31,7 @@ from digits_sweep.report.vega import (
     line_figure,
     marks,
     plain,
+    series,
     size_axis,
     size_bands,
     spec_of,
@@ -138,14 +139,15 @@ def against_batch_size(study: Study, measure: Measure) -> Figure:
         y["axis"] |= whole_numbers(float(table["value"].max() - table["value"].min()))
     both = {"x": x, "y": y, "color": color(layout.sizes), **told_apart(layout, "shape", SHAPES)}
     layers = [marks("run", both, size=22 if several else 70, opacity=0.6 if several else 1)]
-    layers += [bars("median", both), marks("median", both, size=80)] if several else []
+    signs = [caption]
+    if several:
+        layers += [bars("median", both), marks("median", both, size=80)]
     if (table["note"].fillna("") != "").any():
         # On the side that has room.
         is_right = f"datum.place > {math.sqrt(layout.sizes[0] * layout.sizes[-1]):g}"
         beside = {"align": {"expr": f"{is_right} ? 'right' : 'left'"}, "dx": {"expr": f"{is_right} ? -10 : 10"}}
         words = {"x": x, "y": y, "text": {"field": "note"}}
         layers.append(layer("text", "median" if several else "run", words, **beside))
-    signs = [caption]
     if perfect:
         layers.append(layer("line", "perfect", {"x": x, "y": y}, strokeDash=[2, 3], color=QUIET, strokeWidth=1.2))
         signs.append(
@@ -201,11 +203,10 @@ def time_figures(study: Study) -> Iterator[Figure]:
     iteration, example, parts = costs
     words = {"examples": _("for its examples"), "iterations": _("for its iterations"), "measured": _("measured")}
     table = parts.rename(columns=words).reset_index().melt("batch_size", var_name="part", value_name="seconds")
-    table["kind"] = np.where(table["part"] == words.pop("measured"), "measured", "part")
+    table["kind"] = np.where(table["part"] == words["measured"], "measured", "part")
     x = size_bands()
     y = {"field": "seconds", "type": "quantitative", "title": label, "axis": {"tickCount": 5}}
-    scale = {"domain": list(words.values()), "range": SERIES[:2]}
-    shades = {"field": "part", "type": "nominal", "title": None, "scale": scale, "legend": {"symbolType": "square"}}
+    shades = series("part", [words["examples"], words["iterations"]], legend={"symbolType": "square"})
     layers = [
         layer("bar", "part", {"x": x, "y": {**y, "stack": "zero"}, "color": shades}),
         layer("tick", "measured", {"x": x, "y": y}, color=INK, thickness=2),
@@ -245,10 +246,8 @@ def target_figures(study: Study) -> Iterator[Figure]:
     layout, others = layout_of(study), other_goals(study)
     goals = {str(goal): to_another_goal(study, goal) for goal in others}
     if others and not study.goal.problem:
-        goals = {
-            str(study.goal): {each.configuration: each.of("examples_to_goal") for each in groups_of(study)},
-            **goals,
-        }
+        own = {each.configuration: each.of("examples_to_goal") for each in groups_of(study)}
+        goals = {str(study.goal): own, **goals}
     rows = [
         {"configuration": name, "kind": "median", "target": goal, "value": found.median, "low": found.low,
          "high": found.high if math.isfinite(found.high) else found.median}
@@ -258,9 +257,7 @@ def target_figures(study: Study) -> Iterator[Figure]:
         return
     noun, table = noun_of(study.runs), layout.join(pd.DataFrame(rows))
     x, y = size_axis(layout.sizes), amount("value", _("{noun} trained on", noun=noun), table["value"], "~s")
-    scale = {"domain": list(goals), "range": SERIES[: len(goals)]}
-    shades = {"field": "target", "type": "nominal", "title": None, "scale": scale}
-    both = {"x": x, "y": y, "color": shades}
+    both = {"x": x, "y": y, "color": series("target", list(goals))}
     mark = layer("point", "median", {**both, **told_apart(layout, "shape", SHAPES)}, size=80, filled=True)
     title = _("{things} to every target", things=capitalized(noun))
     caption = _("Medians over the seeds with their intervals; a target that was not reached has no mark.")

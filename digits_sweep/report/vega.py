@@ -349,11 +349,17 @@ def told_apart(layout: Layout, channel: str, values: list[Any], **options: Any) 
 SHAPES, DASHES = ["circle", "square", "triangle-up"], [[1, 0], [6, 3], [2, 3]]
 
 
-def size_axis(sizes: Sequence[int], field: str = "place") -> Spec:
+def series(field: str, names: Sequence[str], **options: Any) -> Spec:
+    """Give every name in a field a color of its own."""
+    scale = {"domain": list(names), "range": [SERIES[number % len(SERIES)] for number in range(len(names))]}
+    return {"field": field, "type": "nominal", "title": None, "scale": scale, **options}
+
+
+def size_axis(sizes: Sequence[int]) -> Spec:
     """Return the axis of batch sizes, with a tick for each."""
     axis = {"values": list(sizes), "format": ",d", "labelOverlap": "greedy", "grid": False}
     scale = {"type": "log", "nice": False, "padding": 22}
-    return {"field": field, "type": "quantitative", "title": _("batch size"), "axis": axis, "scale": scale}
+    return {"field": "place", "type": "quantitative", "title": _("batch size"), "axis": axis, "scale": scale}
 
 
 def size_bands() -> Spec:

@@ -33,8 +33,7 @@ OF_A_RUN = {
 
 def cautions(study: Study) -> list[str]:
     """Return a sentence for every kind of thing that bears on what the verdict says, to stand beside it."""
-    seeds = filter(None, [seeds_so_far(study)])
-    return [*seeds, *_timing(study), *_machines(study), *_data(study), *_dead_at_the_goal(study), *_unknown(study)]
+    return [*filter(None, [seeds_so_far(study)]), *_on_seconds(study), *_on_the_goal(study)]
 
 
 def warnings(study: Study) -> list[str]:
@@ -82,7 +81,7 @@ def _by(pairs: Iterable[tuple[Any, str]]) -> dict[Any, list[str]]:
     return names
 
 
-def _timing(study: Study) -> Iterator[str]:
+def _on_seconds(study: Study) -> Iterator[str]:
     together = study.runs[study.runs["concurrent_runs"].fillna(1) > 1]
     if len(together):
         yield _(
@@ -97,9 +96,6 @@ def _timing(study: Study) -> Iterator[str]:
             runs=counted(len(restless), "run"), all=len(study.runs), limit=UNSTEADY, name=restless.idxmax(),
             most=restless.max(),
         )  # fmt: skip
-
-
-def _machines(study: Study) -> Iterator[str]:
     environments = (each for record in study.records.values() for each in record.environments)
     machines = {f"{environment.get('host')} ({environment.get('cpu')})" for environment in environments}
     if len(machines) > 1:
@@ -109,28 +105,23 @@ def _machines(study: Study) -> Iterator[str]:
         )  # fmt: skip
 
 
-def _data(study: Study) -> Iterator[str]:
+def _on_the_goal(study: Study) -> Iterator[str]:
     for choice in study.manifest.datasets if study.manifest else ():
         if choice.note:
             yield _(
                 "Trained on {used} instead of {requested}: {note}.",
                 used=choice.used, requested=choice.requested, note=choice.note,
             )  # fmt: skip
-
-
-def _dead_at_the_goal(study: Study) -> Iterator[str]:
+    if study.goal.problem:
+        return
     best = next(iter(ranked(study)), None)
-    if best and best.dead and not study.goal.problem:
+    if best and best.dead:
         yield _(
             "{best}: in {share} of its runs that passed {goal}, a class is never predicted.",
             best=capitalized(best.configuration), share=share(best.dead, best.reached), goal=study.goal,
         )  # fmt: skip
-
-
-def _unknown(study: Study) -> Iterator[str]:
     runs = finished(study)
-    names = list(runs.loc[runs["reached"].isna(), "run_dir"])
-    if names and not study.goal.problem:
+    if names := list(runs.loc[runs["reached"].isna(), "run_dir"]):
         yield _("It is unknown if {names} passed {goal}.", names=listed(names), goal=study.goal)
 
 
