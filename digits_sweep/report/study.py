@@ -174,15 +174,15 @@ def _in_history(record: Record, epochs: pd.DataFrame | None) -> Iterator[str]:
 
 
 def _in_row(run: dict[Any, Any]) -> Iterator[str]:
+    for name, rule in LIMITS.items():
+        if not pd.isna(run[name]) and not rule.holds(run[name]):
+            yield f"record.json: {name} is {to_text(run[name])}"
     # Of a loop of the user's the batch size alone is known to be there.
     needed = ["batch_size"] if run["engine"] == OWN_LOOP else ["batch_size", "lr", "weight_decay"]
     if run["engine"] != OWN_LOOP and pd.isna(run["batch_schedule"]):
         needed.append("iterations_per_epoch")
     if not pd.isna(run["epochs"]) and run["epochs"] > 0:
         yield from (f"record.json: {name} is missing" for name in needed if pd.isna(run[name]))
-    for name, rule in LIMITS.items():
-        if not pd.isna(run[name]) and not rule.holds(run[name]):
-            yield f"record.json: {name} is {to_text(run[name])}"
 
 
 # --- Configurations: the same name for the seeds of one configuration, and for nothing else.
