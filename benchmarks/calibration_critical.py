@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.calibration import Check, Section, studies
+from benchmarks.calibration_section import Check, Section, studies
 from digits_sweep.report.critical import REJECTED
 from digits_sweep.results.critical import Law
 from digits_sweep.search.answers import MORE_EXAMPLES, soonest

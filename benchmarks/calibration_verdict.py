@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.calibration import Check, Section, studies
+from benchmarks.calibration_section import Check, Section, studies
 from digits_sweep import run
 from digits_sweep.config.plan import plan
 from digits_sweep.report.ranking import leads

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.calibration import Check, main
+from benchmarks.calibration import main
+from benchmarks.calibration_section import Check
 
 
 @pytest.mark.parametrize(
