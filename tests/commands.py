@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,11 @@ class Program:
         output = self.folder / f"process_{next(self._numbers)}.out"
         with running(sys.executable, "-m", module, *arguments, output=output, environment=environment) as started:
             yield started
+
+    def copy(self, folder: Path) -> "Program":
+        """Return the program in another folder, with a copy of what this one has put out."""
+        shutil.copytree(self.outputs, folder / "outputs")
+        return Program(folder)
 
     def table(self) -> pd.DataFrame:
         """Return `summary.csv` of its outputs."""

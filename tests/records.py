@@ -26,6 +26,12 @@ def interrupt(run_dir: Path) -> None:
     change_record(run_dir, lambda content: content.update(status="interrupted", files={}))
 
 
+def undo_the_last_epoch(run_dir: Path) -> None:
+    """Leave a run as a process that is killed in its last epoch does: the checkpoint before, more in other files."""
+    (run_dir / "checkpoint.safetensors.previous").replace(run_dir / "checkpoint.safetensors")
+    interrupt(run_dir)
+
+
 def unstart(run_dir: Path) -> None:
     """Put a run back to before it started: it is planned, and nothing more."""
     record = read_record(run_dir)

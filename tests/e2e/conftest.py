@@ -1,6 +1,9 @@
 """A quick search in the folder of a test, with runs one after the other unless a launcher is typed."""
 
+import sys
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,18 @@ def one_at_a_time() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "workers_here", lambda num_threads: 1)
         yield
+
+
+NUMBERS = count(1)
+
+
+@pytest.fixture
+def module(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The name of a file with the test's `CODE` in the working folder: another each time, as it is imported once."""
+    name = f"mine_{next(NUMBERS)}"
+    (tmp_path / f"{name}.py").write_text(request.module.CODE)
+    yield name
+    sys.modules.pop(name, None)
 
 
 @pytest.fixture

@@ -30,9 +30,7 @@ def study(tmp_path_factory) -> Program:
 
 @pytest.fixture
 def copied(study, tmp_path) -> Program:
-    program = Program(tmp_path)
-    shutil.copytree(study.outputs, program.outputs)
-    return program
+    return study.copy(tmp_path)
 
 
 def steps(program: Program) -> bytes:
@@ -41,20 +39,8 @@ def steps(program: Program) -> bytes:
 
 def test_every_batch_size_has_a_rate_and_its_steps_on_fresh_seeds(study):
     table = pd.read_csv(folder_of(study) / "steps_to_target.csv")
-    assert list(table) == [
-        *(
-            "target",
-            "threshold",
-            "batch_size",
-            "lr",
-            "seeds",
-            "median",
-            "low",
-            "high",
-            "tuned_median",
-            "real_batch_size",
-        )
-    ]
+    names = "target threshold batch_size lr seeds median low high tuned_median real_batch_size"
+    assert list(table) == names.split()
     assert list(table["batch_size"]) == [100, 400]
     assert list(table["seeds"]) == [2, 2]
     assert (table["low"] <= table["median"]).all()

@@ -1,14 +1,12 @@
 """Sweeps that are evaluated at frozen weights between their iterations."""
 
-import shutil
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.commands import Program
 from tests.killing import assert_same_results, losses
-from tests.records import interrupt
+from tests.records import undo_the_last_epoch
 
 SWEEP = (
     "-m", "data=mnist_sample", "data.batch_size=100,40", "optimizer.lr=1e-2", "trainer.num_epochs=2", "evaluation=fine",
@@ -54,12 +52,9 @@ def test_a_target_is_a_row_whether_it_is_reached_or_not(evaluated):
 
 
 def test_a_run_that_was_stopped_within_an_epoch_has_the_same_evaluations_when_it_is_resumed(evaluated, tmp_path):
-    program = Program(tmp_path)
-    shutil.copytree(evaluated.outputs, program.outputs)
+    program = evaluated.copy(tmp_path)
     run_dir = program.sweep() / "batch_size=100"
-    # As a process leaves it that is killed in epoch 2: the checkpoint of epoch 1, and more than that in other files.
-    (run_dir / "checkpoint.safetensors.previous").replace(run_dir / "checkpoint.safetensors")
-    interrupt(run_dir)
+    undo_the_last_epoch(run_dir)
     finished = program("resume=latest")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert losses(run_dir) == losses(evaluated.sweep() / "batch_size=100")
@@ -94,8 +89,7 @@ def test_a_run_ends_with_the_first_iteration_that_reaches_max_examples(program):
 
 
 def test_evaluations_that_were_edited_are_left_out_and_said_in_the_row(evaluated, tmp_path):
-    program = Program(tmp_path)
-    shutil.copytree(evaluated.outputs, program.outputs)
+    program = evaluated.copy(tmp_path)
     path = program.sweep() / "batch_size=40" / "evaluations.csv"
     path.write_text(path.read_text().replace(",0.", ",0.0", 1))
     from digits_sweep import load_sweep

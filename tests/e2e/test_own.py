@@ -2,8 +2,6 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
-from itertools import count
 
 import pytest
 
@@ -98,16 +96,6 @@ class WithoutGradient(Network):
         scores = super().forward(images)
         return scores if self.training or scores.sum().item() > 1e9 else scores.detach()
 """
-NUMBERS = count(1)
-
-
-@pytest.fixture
-def module(tmp_path) -> Iterator[str]:
-    """The name of a file with the code in the working folder: another one for every test, as it is imported once."""
-    name = f"mine_{next(NUMBERS)}"
-    (tmp_path / f"{name}.py").write_text(CODE)
-    yield name
-    sys.modules.pop(name, None)
 
 
 def sweep(module: str, *more: str, epochs: int = 2) -> list[str]:

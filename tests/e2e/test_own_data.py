@@ -1,8 +1,6 @@
 """Data of the user's own in whole commands: any shape, every engine that can, and what a resume compares."""
 
 import sys
-from collections.abc import Iterator
-from itertools import count
 
 import pandas as pd
 import pytest
@@ -39,16 +37,6 @@ class CNN(nn.Sequential):
         layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten()
         super().__init__(*layers, nn.Linear(144, num_classes))
 """
-NUMBERS = count(1)
-
-
-@pytest.fixture
-def module(tmp_path) -> Iterator[str]:
-    """The name of a file with the code in the working folder: another one for every test, as it is imported once."""
-    name = f"my_data_{next(NUMBERS)}"
-    (tmp_path / f"{name}.py").write_text(CODE)
-    yield name
-    sys.modules.pop(name, None)
 
 
 def base(module: str, *more: str, target: str = "shapes") -> list[str]:

@@ -37,6 +37,11 @@ def report(tmp_path, monkeypatch, capsys):
     return called
 
 
+def small_sweep(folder: Path) -> None:
+    add_run(folder, "run", losses_reaching(2))
+    finished(folder)
+
+
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory) -> tuple[Path, Page]:
     """A sweep with odd names, a record that holds more than is known and one that cannot be read; and its page."""
@@ -70,8 +75,7 @@ def test_a_record_that_cannot_be_read_is_a_row_with_the_reason_and_one_that_hold
 
 def test_the_report_of_the_newest_sweep_has_the_numbers_of_its_summary(report, tmp_path):
     sweeps = tmp_path / "outputs" / "sweeps"
-    add_run(sweeps / "2025-12-31_23-59-59", "run", losses_reaching(2))
-    finished(sweeps / "2025-12-31_23-59-59")
+    small_sweep(sweeps / "2025-12-31_23-59-59")
     sixty_runs(sweeps / "2026-01-01_00-00-00")
     code, printed, complaints = report()
     assert (code, complaints) == (0, "")
@@ -133,8 +137,7 @@ def test_two_sweeps_without_a_run_have_a_page(tmp_path):
     ],
 )
 def test_a_file_that_cannot_be_written_is_named_and_the_table_is_printed(report, tmp_path, option, path, reason):
-    add_run(tmp_path / "outputs" / "sweeps" / "x", "run", losses_reaching(2))
-    finished(tmp_path / "outputs" / "sweeps" / "x")
+    small_sweep(tmp_path / "outputs" / "sweeps" / "x")
     (tmp_path / "file").touch()
     code, printed, complaints = report(option, path)
     assert (code, complaints.startswith(reason)) == (1, True)
@@ -142,8 +145,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_table_is_printed(report,
 
 
 def test_every_figure_of_a_page_can_be_a_file(report, tmp_path):
-    add_run(tmp_path / "outputs" / "sweeps" / "x", "run", losses_reaching(2))
-    finished(tmp_path / "outputs" / "sweeps" / "x")
+    small_sweep(tmp_path / "outputs" / "sweeps" / "x")
     assert report("--figure", "seconds-epoch=a=b.svg")[0] == 0
     assert "seconds per epoch" in (tmp_path / "a=b.svg").read_text()
 
@@ -169,8 +171,7 @@ def test_a_mistake_is_one_line_before_anything_is_read(report, tmp_path, argumen
 
 def test_the_home_folder_can_be_named_where_a_shell_does_not(report, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    add_run(tmp_path / "home" / "x" / "sweeps" / "y", "run", losses_reaching(2))
-    finished(tmp_path / "home" / "x" / "sweeps" / "y")
+    small_sweep(tmp_path / "home" / "x" / "sweeps" / "y")
     code, _, complaints = report("--outputs=~/x", "--page=~/page.html")
     assert (code, complaints) == (0, "")
     assert (tmp_path / "home" / "page.html").exists()
@@ -179,8 +180,7 @@ def test_the_home_folder_can_be_named_where_a_shell_does_not(report, tmp_path, m
 
 @pytest.mark.full
 def test_a_reader_that_has_seen_enough_is_no_error_and_the_page_is_written(tmp_path):
-    add_run(tmp_path / "outputs" / "sweeps" / "x", "run", losses_reaching(2))
-    finished(tmp_path / "outputs" / "sweeps" / "x")
+    small_sweep(tmp_path / "outputs" / "sweeps" / "x")
     reading, writing = os.pipe()
     os.close(reading)
     command = [sys.executable, "-m", "digits_sweep.report"]
@@ -195,8 +195,7 @@ def test_outputs_without_a_sweep_are_refused(report):
 
 
 def test_a_folder_that_is_no_sweep_is_refused_in_a_line_and_no_page_is_written(report, tmp_path):
-    add_run(tmp_path / "sweep", "run", losses_reaching(2))
-    finished(tmp_path / "sweep")
+    small_sweep(tmp_path / "sweep")
     (tmp_path / "notes").mkdir()
     reason = "notes: not a sweep: it has neither a sweep.json nor a run with a record.json"
     assert report("sweep", "notes") == (1, "", reason)

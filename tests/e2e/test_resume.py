@@ -33,8 +33,7 @@ def completed(tmp_path_factory: pytest.TempPathFactory) -> Program:
 @pytest.fixture
 def copy(completed: Program, tmp_path: Path) -> Program:
     """The same sweep in a folder of this test's own."""
-    shutil.copytree(completed.outputs, tmp_path / "outputs")
-    return Program(tmp_path)
+    return completed.copy(tmp_path)
 
 
 # Sweeps that are stopped
@@ -72,7 +71,7 @@ def test_a_running_sweep_lets_nobody_else_in_and_if_stopped_shows_the_table_what
     program, completed, is_extension, stop, code, rows
 ):
     if is_extension:
-        shutil.copytree(completed.outputs, program.outputs)
+        completed.copy(program.folder)
     arguments = ("resume=latest", *ENDLESS[-1:]) if is_extension else ENDLESS
     with program.running(*arguments) as started:
         started.says("  epoch ", times=3)

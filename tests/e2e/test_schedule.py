@@ -1,12 +1,10 @@
 """Sweeps whose learning rate changes: resumed to the same bits, and what a resume may not change."""
 
-import shutil
-
 import pytest
 
 from tests.commands import Program
 from tests.killing import assert_same_results
-from tests.records import interrupt
+from tests.records import undo_the_last_epoch
 
 SWEEP = (
     "-m", "data=mnist_sample", "data.batch_size=500", "model.hidden_size=16", "scaling=none",
@@ -25,17 +23,13 @@ def completed(tmp_path_factory) -> Program:
 
 @pytest.fixture
 def copy(completed, tmp_path) -> Program:
-    shutil.copytree(completed.outputs, tmp_path / "outputs")
-    return Program(tmp_path)
+    return completed.copy(tmp_path)
 
 
 @pytest.mark.full
 def test_a_run_with_a_schedule_is_resumed_to_the_same_bits(completed, copy):
-    """As a process leaves it that is killed in epoch 2: the checkpoint of epoch 1."""
     for folder in (DECAYS, STAYS):
-        run_dir = copy.sweep() / folder
-        (run_dir / "checkpoint.safetensors.previous").replace(run_dir / "checkpoint.safetensors")
-        interrupt(run_dir)
+        undo_the_last_epoch(copy.sweep() / folder)
     resumed = copy("resume=latest")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert_same_results(copy.sweep(), completed.sweep())

@@ -1,9 +1,6 @@
 """What strangers bring, in whole commands: it trains, or is refused in a line that says what would be right."""
 
 import re
-import sys
-from collections.abc import Iterator
-from itertools import count
 
 import pandas as pd
 import pytest
@@ -87,22 +84,18 @@ def sparse(num_classes): return nn.EmbeddingBag(9, num_classes, sparse=True)
 def compiled(num_classes): return torch.compile(linear(num_classes), backend="eager")
 def distance(outputs, labels, power=2): return (outputs.squeeze(1) - labels).abs().pow(power).mean()
 """
-NUMBERS = count(1)
 
 
 @pytest.fixture
-def command(tmp_path, program) -> Iterator:
+def command(module, program):
     """Run a command with the code above in the working folder."""
-    name = f"strangers_{next(NUMBERS)}"
-    (tmp_path / f"{name}.py").write_text(CODE)
 
     def run(data, model, *more, threshold="null"):
-        typed = [f"data.target={name}:{data}", f"model.target={name}:{model}", f"trainer.loss_threshold={threshold}"]
-        texts = [text.replace("MINE", name) for text in more]
-        return program("-m", "data=own", "model=own", "optimizer=adamw", "trainer.num_epochs=1", *typed, *texts)
+        own = [f"data.target={module}:{data}", f"model.target={module}:{model}", f"trainer.loss_threshold={threshold}"]
+        texts = [text.replace("MINE", module) for text in more]
+        return program("-m", "data=own", "model=own", "optimizer=adamw", "trainer.num_epochs=1", *own, *texts)
 
-    yield run
-    sys.modules.pop(name, None)
+    return run
 
 
 TRAINS = {
@@ -179,12 +172,11 @@ REFUSED = {
 
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("typed", REFUSED, ids=list(REFUSED.values()))
-def test_it_is_refused_in_a_line_while_planning(typed, command, program, tmp_path):
+def test_it_is_refused_in_a_line_while_planning(typed, command, module, program):
     refused = command(*typed)
-    (name,) = (path.stem for path in tmp_path.glob("strangers_*.py"))
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
-    assert line.startswith(REFUSED[typed].replace("MINE", name))
+    assert line.startswith(REFUSED[typed].replace("MINE", module))
     assert program.sweeps() == []
 
 
@@ -230,10 +222,8 @@ def test_batch_sizes_that_were_not_typed_fit_the_data(program, tmp_path):
     preflight.check(fitted(read_critical(["data=optdigits", "model=cnn"]).planned, lambda line: None))
 
 
-def test_tokens_need_a_network_that_takes_them(command, program):
-    command("sequences", "Words")
-    (name,) = (path.stem for path in program.folder.glob("strangers_*.py"))
-    refused = program("data=own", f"data.target={name}:sequences", "trainer.loss_threshold=null")
+def test_tokens_need_a_network_that_takes_them(module, program):
+    refused = program("data=own", f"data.target={module}:sequences", "trainer.loss_threshold=null")
     assert refused.stderr.splitlines() == ["model=mlp: takes images, not tokens; model=own can embed them"]
 
 

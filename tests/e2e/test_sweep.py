@@ -173,12 +173,6 @@ def test_a_failed_run_keeps_its_traceback_and_its_row_and_the_others_are_trained
     assert "Traceback" in (failed / "digits_sweep.log").read_text()
 
 
-def test_the_report_says_where_it_looked_if_there_is_no_sweep(program):
-    printed = program(module="digits_sweep.report")
-    assert printed.returncode == 1
-    assert "no sweep here yet" in printed.stderr
-
-
 def test_offline_every_run_trains_on_the_sample_and_everything_says_so(program):
     root = f"data.root={program.folder / 'data'}"
     finished = program("-m", "data.batch_size=100,20", "trainer.num_epochs=1", root, NO_MIRROR)
