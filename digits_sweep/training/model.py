@@ -115,6 +115,8 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...], images: torch.dty
         raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
     kind = "sequences" if images is torch.int64 else "images" if len(image_shape) == 3 else "inputs"
     what = f"{kind} of {' x '.join(map(str, image_shape))}"
+    if kind == "inputs" and len(image_shape) == 2:
+        what += f" without a channel, (n, 1, {image_shape[0]}, {image_shape[1]}) has one"
     taken_back = changes_taken_back(f"model.target={target}")
     with errors_as_a_line("model", target, f"fails on {what}"), taken_back, torch.no_grad():
         tensor_of(network.eval()(torch.zeros(2, *image_shape, dtype=seen_as(images))))

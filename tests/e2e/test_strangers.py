@@ -164,6 +164,8 @@ REFUSED = {
     ("three", "linear", "loss=own", "loss.target=MINE:distance"):
         "loss.target=MINE:distance: fails when it is trained on 20 examples (RuntimeError: The size of tensor a",
     ("three", "linear", "data.last=drop", "data.batch_size=41"): "data.batch_size=41: must be at most 40",
+    ("waves", "mask", "loss=mse"):
+        "model.target=MINE:mask: fails on inputs of 20 x 1 without a channel, (n, 1, 20, 1) has one (RuntimeError: Gi",
     ("sequences", "sparse"): "optimizer=adamw: takes no sparse gradient, as weight has; leave out sparse=True",
     ("three", "linear", "optimizer=own", "optimizer.target=torch.optim:LBFGS"):
         "optimizer.target=torch.optim:LBFGS: fails at its first step (TypeError: LBFGS.step() missing 1 required",
