@@ -123,11 +123,14 @@ def test_a_sweep_without_one_has_the_page_of_a_sweep(tmp_path):
         (STEPS, "a,b\n1,2\n"),
         (STEPS, HEADER),
         (STEPS, f"{HEADER}train_error,0.1,-5,1,1,1,1,1,1,1\n"),
+        (STEPS, f"{HEADER}train_error,0.1,5,nan,1,1,1,1,1,1\n"),
         (STEPS, f"{HEADER}x,0.1,5,1,1,1,1,1,1,1\n"),
         (STEPS, f"{HEADER}train_error,0.5,5,1,1,1,1,1,1,1\n"),
         (TUNING, ""),
         (BRANCHES, "batch_size,lr,seed,examples,train_loss,tolerance\n5,1,0,1,1,-inf\n"),
         (ANSWERS, "[]"),
+        (ANSWERS, '[{"target": "train_error", "threshold": 0}]'),
+        (ANSWERS, '[{"target": "=1+1", "threshold": 0.1}]'),
     ],
 )
 def test_a_file_of_somebody_else_is_refused_in_one_line(folder, name, content):
