@@ -70,8 +70,8 @@ def _try_networks(configs: Collection[Config]) -> None:
     for config in configs:
         data, optimizer = config.data, config.optimizer
         if "own" in (config.model.name, config.loss.name, optimizer.name):
-            steps = (optimizer.name, getattr(optimizer, "target", None), getattr(optimizer, "arguments", None))
-            key = repr((name_of(data), data.last, data.micro_batch, config.model, config.loss, *steps))
+            stepped_by = (optimizer.name, getattr(optimizer, "target", None), getattr(optimizer, "arguments", None))
+            key = repr((name_of(data), data.last, data.micro_batch, config.model, config.loss, *stepped_by))
             alike.setdefault(key, []).append(config)
     for those in alike.values():
         with beyond_this_machine():

@@ -62,8 +62,8 @@ from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.device import (
     PeakMemory,
     arithmetic_of,
+    error_line,
     flush_denormals_from_now_on,
-    named,
     resolve_device,
     traceback_of,
 )
@@ -212,7 +212,7 @@ def _note_failure(request: RunRequest, record: Record, error: BaseException) -> 
     batch_size = request.config.data.batch_size
     record.status, record.error = Status.FAILED, traceback_of(error, batch_size)
     log.error("%s", record.error)
-    request.screen.say(f"  failed: {shortened(named(error, batch_size), LONGEST_REASON)}")
+    request.screen.say(f"  failed: {shortened(error_line(error, batch_size), LONGEST_REASON)}")
     request.screen.say(f"  its traceback: {request.run_dir / RECORD_FILE}")
 
 

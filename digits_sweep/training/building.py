@@ -138,14 +138,15 @@ def workload_of(config: Config, images: Tensor, labels: Tensor, model: nn.Module
 def try_network(configs: Sequence[Config]) -> None:
     """Train a step of a network of the user's, at the smallest of the batch sizes that runs of `configs` have.
 
-    They are alike but for these. Of their last batches, which hold what is left of an epoch, the smallest is tried too,
-    as far as it is known where a batch grows. Nothing of it stays. Raises `InvalidConfig` with one line if the network
-    fails, or gives no score for every class, or only if the last batch of an epoch is too small for it.
+    They are alike but for these and their rates, and an optimizer of the user's takes the step. Of their last batches,
+    which hold what is left of an epoch, the smallest is tried too, as far as it is known where a batch grows. Nothing
+    of it stays. Raises `InvalidConfig` with one line if the network or its optimizer fails, or gives no score for every
+    class, or only if the last batch of an epoch is too small for it.
     """
     count, part = _count(configs[0]), configs[0].data.micro_batch
     sizes = [size for config in configs for _, size in sizes_of(config)]
     smallest = min(sizes if part is None else [*sizes, part])
-    _step(configs[0], smallest)
+    _try_optimizer(configs[0], _gradients(configs[0], smallest))
     keeping = [config for config in configs if count and config.data.last == "keep"]
     rests = {rest: config for config in keeping for rest in _last_batches(config, count or 0)}
     if rests and (rest := min(rests)) < smallest:
@@ -154,7 +155,7 @@ def try_network(configs: Sequence[Config]) -> None:
         if config.schedule.batch is not None:
             key, right = f"schedule.batch={config.schedule.batch}", "choose other sizes or examples"
         try:
-            _step(config, rest)
+            _gradients(config, rest)
         except OwnCodeFailed as failed:
             has = f"the last batch of an epoch has {rest} of {count:,} examples"
             why = f"{str(failed.__cause__).strip().splitlines()[0]}; {right}"
@@ -182,7 +183,8 @@ def _count(config: Config) -> int | None:
     return DATASETS[config.data.name].train_samples
 
 
-def _step(config: Config, size: int) -> None:
+def _gradients(config: Config, size: int) -> nn.Module:
+    """Return the network of `config` with the gradients of a batch of so many examples."""
     images, labels = examples_of(config, size)
     model = build_model(config.model, config.seed, *known_of(config.data))
     loss = build_loss(config.loss, labels, config.model.num_classes)
@@ -195,14 +197,20 @@ def _step(config: Config, size: int) -> None:
             _check_scores(config, outputs, labels)
         with errors_as_a_line(*criterion, what):
             loss(outputs, labels).backward()
-        _try_optimizer(config, model)
+    return model
 
 
 def _try_optimizer(config: Config, model: nn.Module) -> None:
-    """Step once with an optimizer of the user's. Raises `InvalidConfig` if that fails, or another takes no gradient."""
+    """Step once with an optimizer of the user's, by the gradients that `model` has.
+
+    Raises `InvalidConfig` with one line if that fails, or if a gradient is sparse and the optimizer is another one.
+    """
     name = config.optimizer.name
     if isinstance(config.optimizer, OwnOptimizerConfig):
-        with errors_as_a_line("optimizer", str(config.optimizer.target), "fails at its first step"):
+        target = str(config.optimizer.target)
+        taken_back = changes_taken_back(f"optimizer.target={target}")
+        tried = errors_as_a_line("optimizer", target, "fails at its first step")
+        with torch.random.fork_rng(devices=[]), taken_back, tried:
             build_optimizer(config.optimizer, model.parameters(), fused=False).step()
     elif sparse := [key for key, each in model.named_parameters() if each.grad is not None and each.grad.is_sparse]:
         raise InvalidConfig(f"optimizer={name}: takes no sparse gradient, as {sparse[0]} has; leave out sparse=True")

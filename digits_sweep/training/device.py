@@ -224,7 +224,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OF_THE_ALLOCATOR)
 
 
-def named(error: BaseException, batch_size: int) -> str:
+def error_line(error: BaseException, batch_size: int) -> str:
     """Return the line that names an error inside a run: its kind and the first line of what it says."""
     if is_out_of_memory(error):
         return f"out of memory at batch size {batch_size}"
@@ -234,5 +234,5 @@ def named(error: BaseException, batch_size: int) -> str:
 
 def traceback_of(error: BaseException, batch_size: int) -> str:
     """Return the traceback of an error inside a run; its last line names it, however many lines PyTorch says."""
-    text, line = "".join(traceback.format_exception(error)), named(error, batch_size)
+    text, line = "".join(traceback.format_exception(error)), error_line(error, batch_size)
     return text if text.rstrip().endswith(line) else text + line
