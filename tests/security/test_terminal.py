@@ -9,6 +9,7 @@ import pytest
 from digits_sweep.shell import Screen
 
 CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\x07"
+END = "end of the output"
 WRITTEN_OUT = "\\x1b]52;c;cm0gLXJmIH4=\\x07"
 
 
@@ -17,12 +18,15 @@ def standard_output(kind: str, monkeypatch: pytest.MonkeyPatch):
     """Standard output is a terminal or a pipe in the block; yields what returns the text that was written to it."""
     reading, writing = pty.openpty() if kind == "terminal" else os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as ours, os.fdopen(writing, "w", encoding="utf-8") as stream:
-        os.set_blocking(reading, False)
         monkeypatch.setattr("sys.stdout", stream)
 
         def text() -> str:
-            stream.flush()
-            return ours.read(2**16).decode().replace("\r\n", "\n")
+            # A terminal passes on what is written a moment later, in pieces on a busy machine.
+            print(END, end="", file=stream, flush=True)
+            received = b""
+            while not received.endswith(END.encode()):
+                received += ours.read(2**16)
+            return received.decode().removesuffix(END).replace("\r\n", "\n")
 
         yield text
         monkeypatch.undo()
