@@ -1,7 +1,8 @@
 """Composition by Hydra: from the overrides of one run to its `Config`, every number resolved and checked.
 
-Hydra takes about 0.15 s to compose a configuration. Runs nearly always differ in plain values only, so a `Composer`
-lets Hydra compose once for every set of group choices, and puts plain values in with OmegaConf, as Hydra does.
+Hydra takes about 0.15 s to compose a configuration. Runs nearly always differ in plain values only, so Hydra composes
+once for every set of group choices, and a `Composer` puts plain values in with OmegaConf, as Hydra does. A process that
+plans again, such as a notebook, composes anew only what it has not composed since the last change of a file in `conf/`.
 """
 
 import copy
@@ -11,7 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -25,7 +26,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.version import VersionBase
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from packaging.version import Version
 
@@ -128,6 +129,35 @@ class Composed:
     numbers: Mapping[str, tuple[str, Any]]
 
 
+# The files of `conf/`: their paths, times of change and sizes.
+ConfState = frozenset[tuple[Path, int, int]]
+
+
+def _conf_state() -> ConfState:
+    files = ((path, path.stat()) for path in CONF.rglob("*"))
+    return frozenset((path, status.st_mtime_ns, status.st_size) for path, status in files)
+
+
+def _by_hydra(overrides: Sequence[str]) -> Composed:
+    """Let Hydra compose, in the block of `own_hydra`."""
+    config = compose("config", list(overrides), return_hydra_config=True)
+    hydra = config.hydra
+    with open_dict(config):
+        del config["hydra"]
+    return Composed(config, hydra, _own_numbers(config.optimizer))
+
+
+@lru_cache
+def _of_conf(overrides: tuple[str, ...], conf: ConfState) -> Composed:
+    return _by_hydra(overrides)
+
+
+@lru_cache
+def _groups_of_conf(conf: ConfState) -> list[str]:
+    # Hydra copies everything it knows for each such question.
+    return GlobalHydra.instance().config_loader().list_groups("")
+
+
 class Composer:
     """Composes configurations with Hydra's `loader`, which also looks into the folders of `searchpath`."""
 
@@ -202,11 +232,15 @@ class Composer:
 
     def _with_choices(self, choices: tuple[str, ...]) -> Composed:
         if choices not in self._composed:
-            config = compose("config", self._with_searchpath(choices), return_hydra_config=True)
-            hydra = config.hydra
-            with open_dict(config):
-                del config["hydra"]
-            self._composed[choices] = Composed(config, hydra, _own_numbers(config.optimizer))
+            if self._searchpath or any(choice.startswith("hydra.searchpath=") for choice in choices):
+                self._composed[choices] = _by_hydra(self._with_searchpath(choices))
+            else:
+                kept = _of_conf(choices, self._conf)
+                # A plan may change what its launcher is given, and stand in another folder.
+                hydra = copy.deepcopy(kept.hydra)
+                with read_write(hydra):
+                    hydra.runtime.cwd = str(Path.cwd())
+                self._composed[choices] = replace(kept, hydra=hydra)
         return self._composed[choices]
 
     def _with_searchpath(self, choices: tuple[str, ...]) -> list[str]:
@@ -221,10 +255,13 @@ class Composer:
         """Return the config groups that a command line may choose from."""
         return [group for group in self._all_groups if group not in ("hydra", "schema")]
 
-    @cached_property
+    @property
     def _all_groups(self) -> list[str]:
-        # Hydra copies everything it knows for each such question.
-        return self._loader.list_groups("")
+        return _groups_of_conf(self._conf)
+
+    @cached_property
+    def _conf(self) -> ConfState:
+        return _conf_state()
 
     def options(self, group: str) -> list[str]:
         """Return the choices of a config group; none if there is no such group."""

@@ -1,6 +1,7 @@
 """What a command line would run, and what is refused before anything runs."""
 
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -83,8 +84,7 @@ def test_a_configuration_folder_of_the_users_is_found(tmp_path):
     assert plan([f"hydra.searchpath=[file://{tmp_path}]", "model=wide"]).settings.model.hidden_size == 512
 
 
-@pytest.mark.full
-def test_hydra_composes_once_for_every_set_of_choices(monkeypatch):
+def test_hydra_composes_once_for_every_set_of_choices_and_again_if_a_file_has_changed(monkeypatch, tmp_path):
     composed = []
     compose_by_hydra = compose.compose
 
@@ -93,9 +93,16 @@ def test_hydra_composes_once_for_every_set_of_choices(monkeypatch):
         return compose_by_hydra(*arguments, **options)
 
     monkeypatch.setattr(compose, "compose", counted)
-    assert len(plan(["-m", "seed=range(50)", "model=mlp,mlp_logits"]).runs) == 100
+    monkeypatch.setattr(compose, "CONF", copytree(compose.CONF, tmp_path / "conf"))
+    command = ["-m", "outputs='o/${now:%H-%M-%S-%f}'", "seed=range(50)", "model=mlp,mlp_logits"]
+    first, second = plan(command), plan(command)
+    assert len(first.runs) == len(second.runs) == 100
     # The two models.
     assert len(composed) == 2
+    assert first.outputs != second.outputs
+    edited = tmp_path / "conf" / "model" / "mlp.yaml"
+    edited.write_text(edited.read_text().replace("hidden_size: 128", "hidden_size: 7"))
+    assert plan(["model=mlp"]).settings.model.hidden_size == 7
 
 
 def test_a_range_is_counted_without_being_made():
