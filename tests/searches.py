@@ -1,6 +1,6 @@
 """A quick search and a quick study."""
 
-TUNE, CRITICAL = "digits_sweep.tune", "digits_sweep.critical_batch_size"
+TUNE, CRITICAL, COST = (f"digits_sweep.{name}" for name in ("tune", "critical_batch_size", "cost"))
 QUICK = (
     "data=mnist_sample",
     "data.batch_size=100",

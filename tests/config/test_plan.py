@@ -9,6 +9,8 @@ from digits_sweep.config import compose
 from digits_sweep.config.plan import plan
 from digits_sweep.errors import InvalidConfig
 
+OPTIMIZERS = sorted(path.stem for path in (compose.CONF / "optimizer").glob("*.yaml"))
+
 
 def folders(*arguments: str) -> list[str]:
     return [run.folder for run in plan(arguments).runs]
@@ -120,12 +122,17 @@ def test_a_range_is_counted_without_being_made():
         (["lr=1e-3"], "lr=1e-3: there is no such key; did you mean optimizer.lr?"),
         (["batch_size=5"], "batch_size=5: there is no such key; did you mean data.batch_size?"),
         (["epochs=3"], "epochs=3: there is no such key; did you mean trainer.num_epochs?"),
-        (["data.batchsize=3"], "data.batchsize=3: there is no such key; did you mean data.batch_size?"),
-        (["model=mlpp"], "model=mlpp: there is no such choice; choose cnn or linear or mlp or mlp_logits or own"),
         (["optimizer.momentum=0.9"], "optimizer.momentum=0.9: there is no such key with this optimizer"),
         (["tracker.mlflow.uri=x"], "tracker.mlflow.uri=x: add tracker=mlflow"),
         (["data.batch_size=0"], "data.batch_size=0: must be a whole number from 1 up"),
+        (["data.batch_size=2.5"], "data.batch_size=2.5: must be a whole number"),
+        (["data.mirrors=3"], "data.mirrors=3: must be a list [a,b] or null"),
         (["optimizer.lr=fast"], "optimizer.lr=fast: must be a number"),
+        (["optimizer.lr=nan"], "optimizer.lr=nan: must be a number above 0"),
+        (["optimizer=null"], f"optimizer=null: there is no such choice; choose {' or '.join(OPTIMIZERS)}"),
+        (["model=cnn", "model.channels=3"], "model.channels=3: must be a list of whole numbers [a,b]"),
+        (["trainer.stop_at_threshold=maybe"], "trainer.stop_at_threshold=maybe: must be true or false"),
+        (["device=gpu"], "device=gpu: choose auto, cpu, cuda, cuda:N or mps"),
         (["num_threads=20000"], "num_threads=20000: must be auto or a whole number from 1 to 1,024"),
         (
             ["trainer.loss_threshold=1.4"],
@@ -137,6 +144,8 @@ def test_a_range_is_counted_without_being_made():
             "trainer.loss_threshold=2.2: behind a softmax of 47 classes the loss cannot fall below 2.8861; "
             "choose a larger one, or model.head=logits",
         ),
+        (["-m", "model=mlp,rnn"],
+         "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits or own"),
         (["-m", "seed=1,1"], "seed=1: 2 runs of this sweep are the same; name every value once"),
         (["-m", "seed=range(0)"], "this command has 0 runs: must be at least 1"),
         (["-m", "seed=interval(1,2)"], "seed=interval(1,2): has no list of values; use range(...), or tune"),

@@ -3,8 +3,8 @@
 import pytest
 
 from digits_sweep.results.critical import read_cost
+from tests.searches import COST
 
-MODULE = "digits_sweep.cost"
 SMALL = ("data=mnist_sample", "model.hidden_size=16")
 
 
@@ -15,7 +15,7 @@ def quick(monkeypatch):
 
 @pytest.mark.full
 def test_eight_batch_sizes_are_measured_shown_and_written(program, quick):
-    finished = program(*SMALL, module=MODULE)
+    finished = program(*SMALL, module=COST)
     assert finished.returncode == 0, finished.stderr
     cost = read_cost(program.outputs / "cost.json")
     assert [step.batch_size for step in cost.steps] == [5, 20, 50, 100, 300, 1000, 2000, 4000]
@@ -31,32 +31,6 @@ def test_eight_batch_sizes_are_measured_shown_and_written(program, quick):
 
 @pytest.mark.full
 def test_batch_sizes_larger_than_the_data_are_left_out_unless_they_are_typed(program, quick):
-    assert program("data=optdigits", "model.hidden_size=16", module=MODULE).returncode == 0
+    assert program("data=optdigits", "model.hidden_size=16", module=COST).returncode == 0
     sizes = [step.batch_size for step in read_cost(program.outputs / "cost.json").steps]
     assert sizes == [5, 20, 50, 100, 300, 1000]
-
-
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        ("data.batch_size=5", "data.batch_size: give two or more"),
-        ("resume=latest", "resume=latest: there is nothing to resume"),
-        ("data.batch_size=5,5000", "data.batch_size=5000: "),
-        ("model=nothing", "model=nothing"),
-    ],
-)
-def test_a_mistake_is_one_line_and_nothing_is_written(program, typed, says):
-    refused = program(*SMALL, typed, module=MODULE)
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert refused.stderr.startswith(says)
-    assert not program.outputs.exists()
-
-
-def test_a_command_is_refused(program):
-    refused = program("command=true", "evaluation.targets.train_error=[0.1]", module=MODULE)
-    assert refused.stderr.startswith("command=...: its steps are not this program's")
-
-
-def test_help_says_how_the_file_is_used_and_measures_nothing(program):
-    assert "critical.cost=cost.json critical.price=2.5" in program("--help", module=MODULE).stdout
-    assert not program.outputs.exists()

@@ -10,7 +10,7 @@ from digits_sweep.results.critical import read_answers
 from digits_sweep.results.sweep import load_sweep
 from digits_sweep.training.evaluation import Evaluator
 from tests.commands import Program
-from tests.searches import CRITICAL, STUDY
+from tests.searches import COST, CRITICAL, STUDY
 
 MODULE, QUICK = CRITICAL, STUDY
 
@@ -125,7 +125,7 @@ def test_four_batch_sizes_give_an_answer_that_is_checked_and_other_machines_get_
     assert (given.b_crit, given.cost_is_given) == (answer.b_crit, True)
     # On a third machine every step takes as long as every other one.
     monkeypatch.setattr("digits_sweep.search.cost.SECONDS", 0.2)
-    assert program(*QUICK[:1], "data.batch_size=10,1000", QUICK[2], module="digits_sweep.cost").returncode == 0
+    assert program(*QUICK[:1], "data.batch_size=10,1000", QUICK[2], module=COST).returncode == 0
     path = program.outputs / "cost.json"
     content = json.loads(path.read_text())
     content |= {"machine": "a vast one", "steps": [step | {"seconds": 1.0} for step in content["steps"]]}
@@ -188,22 +188,6 @@ def test_a_study_of_which_every_run_fails_ends_with_the_reason(program, monkeypa
     assert finished.returncode == 1
     assert "every run failed; " in finished.stderr
     assert "ZeroDivisionError" in finished.stderr
-
-
-def test_a_mistake_is_refused_before_anything_is_written(program):
-    too_large = ["data=mnist_sample", "data.batch_size=5000"]
-    for arguments in (["data.batch_size=0"], too_large, ["resume=latest"], ["--cost", "iteration=1us", "example=1us"]):
-        refused = program(*arguments, module=MODULE)
-        assert refused.returncode == 1
-        assert refused.stderr.count("\n") == 1
-    assert not program.outputs.exists()
-
-
-def test_help_lists_its_keys_and_trains_nothing(program):
-    printed = program("--help", module=MODULE)
-    assert printed.returncode == 0
-    assert "give_up: 4" in printed.stdout
-    assert not program.outputs.exists()
 
 
 @pytest.mark.full

@@ -1,50 +1,16 @@
-"""What is refused before any training, and in which words."""
+"""What is refused before any training: a line on standard error, and nothing on the disk."""
 
 import pytest
 import torch
 
-from digits_sweep.config.compose import CONF
 from digits_sweep.data.loading import DATASETS
+from tests.searches import COST, CRITICAL, TUNE
 from tests.workloads import GPU_ENGINES
-
-CHOOSE_OPTIMIZER = "choose " + " or ".join(sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
 
 REFUSED = {
     "data.batch_size=0": "data.batch_size=0: must be a whole number from 1 up",
-    "data.batch_size=abc": "data.batch_size=abc: must be a whole number",
-    "data.batch_size=2.5": "data.batch_size=2.5: must be a whole number",
-    "data.num_workers=-1": "data.num_workers=-1: must be a whole number from 0 to 1,024",
-    "data.scale=big": "data.scale=big: choose unit or standard or raw",
-    "data.mirrors=3": "data.mirrors=3: must be a list [a,b] or null",
-    "data.batchsize=5": "data.batchsize=5: there is no such key; did you mean data.batch_size?",
-    "modle=mlp": "modle=mlp: there is no such key; did you mean model?",
-    "model=rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits or own",
-    "optimizer=null": f"optimizer=null: there is no such choice; {CHOOSE_OPTIMIZER}",
-    "optimizer.momentum=0.5": "optimizer.momentum=0.5: there is no such key with this optimizer",
-    "optimizer.lr=-1": "optimizer.lr=-1: must be a number above 0",
-    "optimizer.lr=nan": "optimizer.lr=nan: must be a number above 0",
-    "optimizer.weight_decay=-0.1": "optimizer.weight_decay=-0.1: must be 0 or a number above it",
-    "model=cnn model.channels=3": "model.channels=3: must be a list of whole numbers [a,b]",
-    "model=cnn model.kernel_size=4": "model.kernel_size=4: must be an odd number from 1 to 99",
-    "model.hidden_size=0": "model.hidden_size=0: must be a whole number from 1 to 1,000,000,000",
-    "trainer.num_epochs=0": "trainer.num_epochs=0: must be a whole number from 1 up",
-    "trainer.stop_at_threshold=maybe": "trainer.stop_at_threshold=maybe: must be true or false",
-    "seed=-1": "seed=-1: must be a whole number from 0 up to 2**63 - 1",
-    "device=gpu": "device=gpu: choose auto, cpu, cuda, cuda:N or mps",
-    "num_threads=0": "num_threads=0: must be auto or a whole number from 1 to 1,024",
-    "engine=warp": (
-        "engine=warp: there is no such choice; "
-        "choose auto or closed_form or cuda_graph or cuda_kernel or eager or lesson or native"
-    ),
-    "+foo=1": "+foo=1: no key can be added; leave out the +",
-    "~seed": "~seed: no key can be removed; give it another value",
-    "data.batch_size=[1": "data.batch_size=[1: cannot be read as key=value",
-    "data.batch_size=1,2": "data.batch_size=1,2: several values are a sweep; add -m",
     "-m data.batch_size=100,20,-5": "data.batch_size=-5: must be a whole number from 1 up",
-    "-m data.batch_size=10,abc": "data.batch_size=10,abc: must be a whole number",
-    "-m model=mlp,rnn": "model=rnn: there is no such choice; choose cnn or linear or mlp or mlp_logits or own",
-    "-m data.batch_size=5,5": "batch_size=5: 2 runs of this sweep are the same; name every value once",
-    "-m experiment=thesis": "experiment=thesis: there is no such choice; choose lesson",
+    "modle=mlp": "modle=mlp: there is no such key; did you mean model?",
 }
 # Known to the data sets, devices and engines alone.
 REFUSED_BY_THE_PARTS = {
@@ -58,7 +24,6 @@ REFUSED_BY_THE_PARTS = {
 REFUSED |= REFUSED_BY_THE_PARTS
 
 
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize("command", [*REFUSED, *(f"{command} dry_run=true" for command in REFUSED_BY_THE_PARTS)])
 def test_a_mistake_is_refused_in_a_line_and_leaves_nothing_behind(program, command):
     refused = program(*command.split())
@@ -71,7 +36,34 @@ def test_a_mistake_is_refused_in_a_line_and_leaves_nothing_behind(program, comma
 
 def test_every_mistake_has_its_line(program):
     refused = program("data.batch_size=0", "trainer.num_epochs=0")
-    assert refused.stderr.splitlines() == [REFUSED["data.batch_size=0"], REFUSED["trainer.num_epochs=0"]]
+    lines = [f"{key}=0: must be a whole number from 1 up" for key in ("data.batch_size", "trainer.num_epochs")]
+    assert refused.stderr.splitlines() == lines
+
+
+SAMPLE = "data=mnist_sample "
+OF_OTHER_COMMANDS = [
+    (TUNE, "tune.seeds=2", "tune.seeds=2: must be an odd whole number"),
+    (TUNE, "data.batch_size=0", "data.batch_size=0: must be"),
+    (TUNE, SAMPLE + "data.batch_size=5000", "data.batch_size=5000: must be at most 4000"),
+    (TUNE, "device=cuda:99", "device=cuda:99: "),
+    (TUNE, "data.batch_size=5,20", "data.batch_size=5,20: is a sweep of 2 runs"),
+    (TUNE, "-m", "-m: not for a search"),
+    (CRITICAL, SAMPLE + "data.batch_size=5000", "data.batch_size=5000: "),
+    (CRITICAL, "resume=latest", "resume=latest: "),
+    (CRITICAL, "--cost iteration=1us example=1us", ""),
+    (COST, "data.batch_size=5", "data.batch_size: give two or more"),
+    (COST, "resume=latest", "resume=latest: there is nothing to resume"),
+    (COST, SAMPLE + "data.batch_size=5,5000", "data.batch_size=5000: "),
+    (COST, "command=true evaluation.targets.train_error=[0.1]", "command=...: its steps are not this program's"),
+]
+
+
+@pytest.mark.parametrize(("module", "command", "line"), OF_OTHER_COMMANDS)
+def test_a_search_refuses_a_mistake_as_a_sweep_does(program, module, command, line):
+    refused = program(*command.split(), module=module)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith(line)
+    assert not program.outputs.exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is an NVIDIA GPU here")

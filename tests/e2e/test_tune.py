@@ -133,39 +133,12 @@ def test_what_a_search_has_recorded_is_a_sweep_with_its_tables_and_a_page(study)
     assert "| completed" in reported.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["tune.seeds=2"], "tune.seeds=2: must be an odd whole number"),
-        (["data.batch_size=0"], "data.batch_size=0: must be"),
-        (["data.batch_size=5000"], "data.batch_size=5000: must be at most 4000"),
-        (["engine=closed_form", "model.activation=tanh"], "engine=closed_form: "),
-        (["device=cuda:99"], "device=cuda:99: "),
-        (["data.batch_size=5,20"], "data.batch_size=100 data.batch_size=5,20: is a sweep of 2 runs"),
-        (["-m"], "-m: not for a search"),
-    ],
-)
-def test_a_mistake_is_refused_as_in_a_sweep_before_anything_is_trained(tune, program, arguments, line):
-    refused = tune(*arguments)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith(line)
-    assert refused.stderr.count("\n") == 1
-    assert not program.outputs.exists()
-
-
 def test_without_optuna_a_search_is_refused_with_what_installs_it(tune, program, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     refused = tune()
     assert refused.returncode == 1
     assert refused.stderr == "optuna is not installed; in the checkout, .venv/bin/pip install -e '.[optuna]'\n"
     assert not program.outputs.exists()
-
-
-def test_help_lists_the_keys_of_a_search_and_trains_nothing(tune, tmp_path):
-    printed = tune("--help")
-    assert printed.returncode == 0
-    assert "objective: examples_to_threshold" in printed.stdout
-    assert list(tmp_path.iterdir()) == []
 
 
 # The export for optuna-dashboard
