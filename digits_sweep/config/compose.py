@@ -129,13 +129,14 @@ class Composed:
     numbers: Mapping[str, tuple[str, Any]]
 
 
-# The files of `conf/`: their paths, times of change and sizes.
-ConfState = frozenset[tuple[Path, int, int]]
+# What Hydra composes from: the files of `conf/` with their times of change and sizes, and what a program has stored.
+ConfState = tuple[frozenset[tuple[Path, int, int]], str]
 
 
 def _conf_state() -> ConfState:
     files = ((path, path.stat()) for path in CONF.rglob("*"))
-    return frozenset((path, status.st_mtime_ns, status.st_size) for path, status in files)
+    state = frozenset((path, status.st_mtime_ns, status.st_size) for path, status in files)
+    return state, repr(ConfigStore.instance().repo)
 
 
 def _by_hydra(overrides: Sequence[str]) -> Composed:

@@ -4,6 +4,7 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from digits_sweep.config import compose
 from digits_sweep.config.plan import plan
@@ -86,7 +87,7 @@ def test_a_configuration_folder_of_the_users_is_found(tmp_path):
     assert plan([f"hydra.searchpath=[file://{tmp_path}]", "model=wide"]).settings.model.hidden_size == 512
 
 
-def test_hydra_composes_once_for_every_set_of_choices_and_again_if_a_file_has_changed(monkeypatch, tmp_path):
+def test_hydra_composes_once_for_every_set_of_choices_and_again_if_one_has_changed(monkeypatch, tmp_path):
     composed = []
     compose_by_hydra = compose.compose
 
@@ -105,6 +106,11 @@ def test_hydra_composes_once_for_every_set_of_choices_and_again_if_a_file_has_ch
     edited = tmp_path / "conf" / "model" / "mlp.yaml"
     edited.write_text(edited.read_text().replace("hidden_size: 128", "hidden_size: 7"))
     assert plan(["model=mlp"]).settings.model.hidden_size == 7
+    for size in (8, 9):
+        stored = {"defaults": ["mlp", "_self_"], "hidden_size": size}
+        ConfigStore.instance().store(group="model", name="stored", node=stored)
+        assert plan(["model=stored"]).settings.model.hidden_size == size
+    del ConfigStore.instance().repo["model"]
 
 
 def test_a_range_is_counted_without_being_made():
