@@ -23,11 +23,11 @@ from collections.abc import Sequence
 class DigitsSweepError(Exception):
     """Base of all errors below. The text is meant for the user: what is wrong, and what would be right.
 
-    It may quote what a file holds: control characters are written out.
+    It may quote what a file holds: control characters are written out, and lines that nobody would read are shortened.
     """
 
     def __str__(self) -> str:
-        return escape_controls(super().__str__())
+        return "\n".join(shortened(line, LONGEST_LINE) for line in escape_controls(super().__str__()).split("\n"))
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows of it, in a notebook for example, in the place of a traceback."""
@@ -95,8 +95,8 @@ def not_installed(name: str, extra: str) -> str:
 _CONTROL = re.compile("[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 # The most lines of one kind that a message has.
 MOST_LINES = 3
-# The most characters of an error that a line quotes, and that a record keeps with its traceback.
-LONGEST_REASON, LONGEST_ERROR = 300, 20_000
+# The most characters of an error that a line quotes, that a line has, and that a record keeps with its traceback.
+LONGEST_REASON, LONGEST_LINE, LONGEST_ERROR = 300, 2_000, 20_000
 
 
 def escape_controls(text: str) -> str:

@@ -14,7 +14,7 @@ from digits_sweep.config.schema import DataConfig, OwnDataConfig
 from digits_sweep.config.text import as_argument
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
-from digits_sweep.errors import DataUnavailable, FolderInUse, InvalidConfig
+from digits_sweep.errors import LONGEST_REASON, DataUnavailable, FolderInUse, InvalidConfig, shortened
 from digits_sweep.report.sentences import hint_sentences
 from digits_sweep.report.study import study_of
 from digits_sweep.report.tables import run_table, runs_for_terminal
@@ -57,7 +57,8 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
         with traceback_in_file(planned.outputs):
             planned, earlier = resumed(planned)
         if planned.command != typed and (left_out := not_repeated(planned.command, typed)):
-            screen.say(f"not repeated from sweep.json, type again what is still wanted: {shlex.join(left_out)}")
+            texts = shlex.join(shortened(each, LONGEST_REASON) for each in left_out)
+            screen.say(f"not repeated from sweep.json, type again what is still wanted: {texts}")
     preflight.check(planned, screen.say)
     if planned.settings.dry_run:
         screen.table(preflight.HEADER, preflight.preview(planned, earlier))
@@ -142,7 +143,8 @@ def _ready(planned: Plan, data: DataConfig, before: list[DatasetChoice], screen:
     if not isinstance(data, OwnDataConfig):
         preflight.refuse_thresholds(planned, data, digits)
     if note:
-        screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {note}")
+        why = shortened(note, LONGEST_REASON)
+        screen.say(f"WARNING: every run trains on {digits.name}, not on {data.name}. {why}")
     return DatasetChoice(name_of(data), digits.name, digits.digest, note)
 
 

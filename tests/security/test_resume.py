@@ -159,6 +159,22 @@ def test_what_is_not_repeated_is_said_without_its_control_characters(program, re
     assert not set(done.stdout + done.stderr) & {"\x1b", "\x07"}
 
 
+LONG = "x" * 100_000
+LONG_TEXTS = {
+    "data set": in_manifest(lambda manifest: manifest["datasets"][0].update(used=LONG)),
+    "note": in_manifest(lambda manifest: manifest["datasets"][0].update(note=LONG)),
+    "command": typed(f"data.root={LONG}"),
+    "folder": replaced("runs", [LONG]),
+}
+
+
+@pytest.mark.parametrize("place", LONG_TEXTS)
+def test_nothing_floods_the_terminal(program, received, place):
+    LONG_TEXTS[place](received)
+    done = program(*RESUME)
+    assert len(done.stdout + done.stderr) < 5_000
+
+
 @pytest.mark.parametrize("number", ["100000", "-100000", "abc", "1.5"])
 def test_no_more_processes_are_started_than_the_machine_has_cores(number):
     from digits_sweep.sweep.resume import _launcher
