@@ -6,7 +6,7 @@ Knows neither Hydra nor OmegaConf.
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from difflib import SequenceMatcher
 from functools import cache
 from typing import Any, get_type_hints
@@ -225,6 +225,18 @@ def checked(config: Config) -> Config:
     if lines := [*mistakes(config), *fitting]:
         raise InvalidConfig("\n".join(lines))
     return config
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return `config` with other values of some keys. Raises `InvalidConfig` as `checked` does."""
+    for key, value in values.items():
+        config = _with(config, key, value)
+    return checked(config)
+
+
+def _with(part: Any, key: str, value: Any) -> Any:
+    name, _, rest = key.partition(".")
+    return replace(part, **{name: _with(getattr(part, name), rest, value) if rest else value})
 
 
 def _targets(config: Config) -> Iterator[str]:

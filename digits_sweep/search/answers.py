@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from digits_sweep.config.keys import checked
+from digits_sweep.config.keys import changed
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
@@ -137,8 +137,9 @@ def steps_of(sizes: Sizes, goal: int) -> list[Steps]:
     steps = []
     for size, at in sizes.items():
         fresh = at.fresh(goal)
+        longest = max((outcome.trained for outcomes in at.results.values() for outcome in outcomes), default=0)
         misses = [outcome.trained for outcome in fresh if math.isinf(outcome.iterations)]
-        more_than = median(misses) if misses else 0 if fresh else at.most_trained()
+        more_than = median(misses) if misses else 0 if fresh else longest
         steps.append(Steps(size, tuple(outcome.iterations for outcome in fresh), more_than, at.real_size(goal)))
     return steps
 
@@ -337,17 +338,12 @@ def branches(study: Study, start: PlannedRun, largest: int, rules: CriticalConfi
 
 def _configs(start: Config, largest: int, seeds: int) -> Iterator[Config]:
     """Yield the configuration of every branch: the batch size doubled again and again, each with several orders."""
-    for doublings in range(int(math.log2(largest / start.data.batch_size)) + 1):
+    size, lr = start.data.batch_size, start.optimizer.lr
+    for doublings in range(int(math.log2(largest / size)) + 1):
         factor = 2**doublings
+        rates = {"data.batch_size": size * factor, "optimizer.lr": lr * math.sqrt(factor)}
         for order in range(1, seeds + 1):
-            yield checked(
-                replace(
-                    start,
-                    seed=start.seed + order,
-                    data=replace(start.data, batch_size=start.data.batch_size * factor),
-                    optimizer=replace(start.optimizer, lr=start.optimizer.lr * math.sqrt(factor)),
-                )
-            )
+            yield changed(start, {"seed": start.seed + order, **rates})
 
 
 def _loss_after(examples: int, config: Config, digits: Digits, checkpoint: Checkpoint) -> float:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from digits_sweep.config.keys import checked, flat, results_of
+from digits_sweep.config.keys import changed, flat, results_of
 from digits_sweep.config.plan import PlannedRun, plan
-from digits_sweep.config.schema import Config, EvaluationConfig, TargetsConfig, softmax_floor
+from digits_sweep.config.schema import TargetsConfig, softmax_floor
 from digits_sweep.config.text import as_override, key_of, to_text
 from digits_sweep.errors import CannotResume, CannotSearch, InvalidConfig, UnreadableRecord
 from digits_sweep.report.critical import branch_sentence, branches_of, details, headline
@@ -41,8 +42,7 @@ from digits_sweep.search.answers import (
     tuning_table,
 )
 from digits_sweep.search.fit import LEAST_SIZES
-from digits_sweep.search.grid import Grid, Key, Outcome, Sizes, Trial
-from digits_sweep.search.pilot import MOST_EPOCHS, Pilots, farthest, round_up
+from digits_sweep.search.grid import MOST_EPOCHS, Grid, Key, Outcome, Pilots, Sizes, Trial, farthest, round_up
 from digits_sweep.search.settings import (
     QUICK,
     SIZE,
@@ -199,9 +199,7 @@ class Critical:
         if not examples:
             return grid
         size = self._reference_size()
-        run = grid.run(size, Trial(0, 0, examples / size))
-        config = replace(run.config, evaluation=replace(run.config.evaluation, stop=False))
-        pilot = PlannedRun(f"pilot_{run.folder}", checked(config), run.overrides)
+        pilot = Pilots(grid.rules, grid.bases[size]).run(0)
         line = f"a pilot run of {examples:,} examples at batch size {size}: the best that it reaches is a goal too"
         study.train([pilot], lambda left: line)
         recorded, target = study.ended(pilot), goals[-1].target
@@ -230,16 +228,17 @@ class Critical:
         base = grid.bases[pilot.batch_size]
         base = with_epochs(base, MOST_EPOCHS) if fits_epochs else base
         study.screen.say(f"pilot runs at batch size {base.config.data.batch_size} say which goals can be reached")
-        reached = farthest(study.search(Pilots(replace(grid.rules, pilot_examples=pilot.examples), base)))
-        if reached is None or not reached.has_learned:
+        found = farthest(study.search(Pilots(replace(grid.rules, pilot_examples=pilot.examples), base)))
+        if found is None or not found[1].has_learned:
             raise CannotSearch(f"{NO_GOALS}: type one, such as evaluation.targets.train_error=[0.1], or critical.lr")
-        lr = grid.rules.learning_rate(grid.rules.reference_batch_size, reached.exponent)
+        exponent, reached = found
+        lr = grid.rules.learning_rate(grid.rules.reference_batch_size, exponent)
         rules = grid.rules if "critical.lr" in typed else replace(grid.rules, lr=lr)
         stops = all(text.lower().endswith("=true") for text in self.request.command if key_of(text) == STOP)
         goals = reached.goals[-1:] if self.study.pilot else reached.goals
         study.screen.say(f"the goal by the pilot runs: {goals[0]}" if self.study.pilot else str(reached))
         grid = replace(grid, rules=rules, goals=goals, reached=reached)
-        bases = {size: with_goals(run, grid.goals, stops) for size, run in grid.bases.items()}
+        bases = {size: with_goals(run, grid.goals, stop=stops) for size, run in grid.bases.items()}
         if fits_epochs and reached.train_samples:
             epochs = math.ceil(max(map(grid.most_examples, bases)) / reached.train_samples)
             bases = {size: with_epochs(run, epochs) for size, run in bases.items()}
@@ -299,13 +298,15 @@ class Critical:
 
     def _cost_runs(self) -> Iterator[PlannedRun]:
         """Yield runs that train and are not evaluated, seed by seed: what slows the machine slows all sizes alike."""
+        never = {"every_examples": None, "per_doubling": None, "noise_scale": False, "stop": False}
+        targets = TargetsConfig(train_loss=[], train_error=[], test_loss=[], test_error=[])
+        unevaluated = {f"evaluation.{name}": value for name, value in {**never, "targets": targets}.items()}
         for replicate in range(1 if self.study.is_quick else COST_SEEDS):
             for size, base in self.grid.bases.items():
-                config = replace(base.config, seed=base.config.seed + replicate, evaluation=_never(base.config))
-                examples = max(COST_EXAMPLES, COST_ITERATIONS * size)
-                trainer = replace(config.trainer, max_examples=examples, stop_at_threshold=False)
-                name = f"cost_batch_size={size}_seed={config.seed}"
-                yield PlannedRun(name, checked(replace(config, trainer=trainer)), base.overrides)
+                seed, examples = base.config.seed + replicate, max(COST_EXAMPLES, COST_ITERATIONS * size)
+                values = {"seed": seed, "trainer.max_examples": examples, "trainer.stop_at_threshold": False}
+                name = f"cost_batch_size={size}_seed={seed}"
+                yield PlannedRun(name, changed(base.config, values | unevaluated), base.overrides)
 
     def _branch(self, study: Study, sizes: Sizes) -> None:
         """Train branches of the first fresh seed at the smallest batch size, where it reached the last goal."""
@@ -327,20 +328,18 @@ class Critical:
 NO_GOALS = "the pilot runs learn nothing, so that no goal follows from them"
 
 
-def with_goals(run: PlannedRun, goals: Sequence[Goal], stops: bool | None = None) -> PlannedRun:
-    """Return a run with more goals; `stops` says if it ends with them, None leaves that as it is."""
-    evaluation = run.config.evaluation
-    targets = asdict(evaluation.targets)
+def with_goals(run: PlannedRun, goals: Sequence[Goal], **others: Any) -> PlannedRun:
+    """Return a run with more goals, and other values of some keys of its evaluation."""
+    targets = asdict(run.config.evaluation.targets)
     for goal in goals:
         targets[goal.target] = list(dict.fromkeys([*targets[goal.target], goal.threshold]))
-    stop = evaluation.stop if stops is None else stops
-    evaluation = replace(evaluation, targets=TargetsConfig(**targets), stop=stop)
-    return replace(run, config=checked(replace(run.config, evaluation=evaluation)))
+    values = {f"evaluation.{name}": value for name, value in others.items()}
+    return replace(run, config=changed(run.config, {"evaluation.targets": TargetsConfig(**targets), **values}))
 
 
 def with_epochs(run: PlannedRun, epochs: int) -> PlannedRun:
     """Return a run of so many epochs."""
-    return replace(run, config=replace(run.config, trainer=replace(run.config.trainer, num_epochs=epochs)))
+    return replace(run, config=changed(run.config, {"trainer.num_epochs": epochs}))
 
 
 def fitted_to_data(request: Request[CriticalConfig], say: Callable[[str], None]) -> Request[CriticalConfig]:
@@ -386,10 +385,3 @@ def spread_sizes(examples: int) -> list[int]:
     largest = max(2, examples // 2)
     exact = (2 * (largest / 2) ** (number / (SIZES - 1)) for number in range(SIZES))
     return sorted({int(float(f"{size:.1g}")) for size in exact})
-
-
-def _never(config: Config) -> EvaluationConfig:
-    none = TargetsConfig(train_loss=[], train_error=[], test_loss=[], test_error=[])
-    return replace(
-        config.evaluation, every_examples=None, per_doubling=None, noise_scale=False, stop=False, targets=none
-    )

@@ -1,14 +1,15 @@
 """A study: the runs of a search in a folder, which is that of a sweep, trained wave after wave."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from digits_sweep.config.keys import differing
+from digits_sweep.config.keys import changed, differing, value_of
 from digits_sweep.config.launchers import SUBMITIT_FOLDER
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.text import to_text
@@ -19,6 +20,7 @@ from digits_sweep.results.record import Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import DatasetChoice, RecordedSweep, new_manifest, publish_summary
 from digits_sweep.shell import Screen
+from digits_sweep.sweep.fitting import with_fixed_decay
 from digits_sweep.sweep.launch import launch
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.sweep.seeds import Launch
@@ -44,6 +46,26 @@ class Search(Protocol[Key, Value]):
 
     def least_left(self, known: Collection[Key]) -> int:
         """Return how many runs come at least after those that are known."""
+
+
+def run_of(
+    base: PlannedRun,
+    name: str,
+    values: Mapping[str, Any],
+    most_examples: float = math.inf,
+    recorded: dict[str, Any] | None = None,
+) -> PlannedRun:
+    """Return a run like `base` with other values of some keys, which ends after `most_examples` at the latest.
+
+    One that was made before, with the `recorded` configuration, keeps its limit. Raises `InvalidConfig` if a value
+    breaks the rule of its key.
+    """
+    config = with_fixed_decay(base.config)
+    most = min(most_examples, config.trainer.max_examples or math.inf)
+    limit = math.ceil(most) if math.isfinite(most) else None
+    if recorded:
+        limit = value_of(recorded, "trainer.max_examples")
+    return PlannedRun(name, changed(config, {"trainer.max_examples": limit, **values}), base.overrides)
 
 
 class Stopped(SystemExit):

@@ -21,14 +21,12 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from digits_sweep.config.keys import checked
 from digits_sweep.config.plan import PlannedRun
 from digits_sweep.config.text import as_argument, to_text
 from digits_sweep.errors import CannotSearch
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.search.settings import OBJECTIVES, SEARCHED, Request, TuneConfig, lesson_rates
-from digits_sweep.search.study import Study, opened
-from digits_sweep.sweep.fitting import with_fixed_decay
+from digits_sweep.search.study import Study, opened, run_of
 
 # So many trials are tried side by side, whatever the number of workers: the answer must not depend on that.
 AT_ONCE = 4
@@ -152,21 +150,18 @@ class Rates:
         self, trial: Trial, replicate: int, most_examples: float = math.inf, num_epochs: int | None = None
     ) -> PlannedRun:
         """Return a run of a trial. What comes after the threshold counts for the last loss only: others end there."""
-        config = with_fixed_decay(self.base.config)
-        trainer, seed, rates = config.trainer, config.seed + replicate, dict(trial.rates)
+        config, rates = self.base.config, trial.rates
+        trainer, seed = config.trainer, config.seed + replicate
         first, own = (self.started(f"trial_{trial.number:04d}_seed={number}") for number in (config.seed, seed))
         if first:
-            rates = {name: first["optimizer"][name] for name in SEARCHED}
-        limit = min(most_examples, trainer.max_examples or math.inf)
-        trainer = replace(
-            trainer,
-            num_epochs=num_epochs or trainer.num_epochs,
-            max_examples=own["trainer"]["max_examples"] if own else math.ceil(limit) if math.isfinite(limit) else None,
-            stop_at_threshold=trainer.stop_at_threshold or self.rules.objective != "final_loss",
-        )
-        optimizer = replace(config.optimizer, **rates)  # type: ignore[arg-type]
-        config = checked(replace(config, seed=seed, optimizer=optimizer, trainer=trainer))
-        return PlannedRun(f"trial_{trial.number:04d}_seed={seed}", config, self.base.overrides)
+            rates = first["optimizer"]
+        values = {
+            "seed": seed,
+            "trainer.num_epochs": num_epochs or trainer.num_epochs,
+            "trainer.stop_at_threshold": trainer.stop_at_threshold or self.rules.objective != "final_loss",
+            **{f"optimizer.{name}": rates[name] for name in SEARCHED},
+        }
+        return run_of(self.base, f"trial_{trial.number:04d}_seed={seed}", values, most_examples, own)
 
     def _further(self, trial: Trial) -> dict[Key, PlannedRun]:
         """Return the fewest runs that can decide whether a trial's median is below the best one."""

@@ -8,22 +8,20 @@ from digits_sweep.config.keys import checked
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.results.record import EvaluationRow
 from digits_sweep.search.critical import spread_sizes, with_goals
-from digits_sweep.search.grid import Grid, Trial
-from digits_sweep.search.pilot import Course, Pilots, Reached, farthest, round_up
+from digits_sweep.search.grid import Grid, Pilots, Reached, Trial, farthest, reached_by, round_up
 from digits_sweep.search.settings import Goal, goals_of, read_critical
 
 
-def course(errors, losses=(), samples=1_000) -> Course:
+def course(errors, losses=(), samples=1_000):
     """A run that is evaluated after 0, 10, 20 and so on iterations of 100 examples."""
     losses = losses or [2 * error for error in errors]
     pairs = enumerate(zip(errors, losses, strict=True))
-    return Course(
-        [EvaluationRow(10 * n, 1_000 * n, 0.0, loss, error, None, None, None) for n, (error, loss) in pairs], samples
-    )
+    rows = [EvaluationRow(10 * n, 1_000 * n, 0.0, loss, error, None, None, None) for n, (error, loss) in pairs]
+    return reached_by(rows, samples)
 
 
 def test_goals_lie_at_equal_ratios_between_the_untrained_network_and_the_best():
-    reached = farthest({0: course([0.9, 0.5, 0.09])})
+    _, reached = farthest({0: course([0.9, 0.5, 0.09])})
     assert (reached.start, reached.best, reached.iterations, reached.examples) == (0.9, 0.09, 20, 2_000)
     assert reached.goals == [Goal("train_error", value) for value in (0.23, 0.15, 0.09)]
     assert str(reached) == (
@@ -47,15 +45,16 @@ def test_goals_lie_at_equal_ratios_between_the_untrained_network_and_the_best():
     ],
 )
 def test_the_best_of_all_runs_is_the_late_goal(several, target, best, exponent):
-    reached = farthest(several)
-    assert (reached.target, reached.exponent, reached.has_learned) == (target, exponent, True)
+    found, reached = farthest(several)
+    assert (reached.target, found, reached.has_learned) == (target, exponent, True)
     assert reached.best == pytest.approx(best)
     assert reached.goals[-1] == Goal(target, best)
 
 
 def test_runs_that_learn_nothing_have_no_goal():
-    assert not farthest({0: course([0.9, 0.9], [2.3, 2.3])}).has_learned
-    assert farthest({0: Course([], 100), 2: course([0.9])}) is None
+    _, reached = farthest({0: course([0.9, 0.9], [2.3, 2.3])})
+    assert not reached.has_learned
+    assert farthest({0: course([]), 2: course([0.9])}) is None
 
 
 @pytest.mark.parametrize(
@@ -78,13 +77,13 @@ def test_pilot_runs_climb_to_the_best_rate():
     by_exponent = {-2: course([0.9, 0.3]), 0: course([0.9, 0.2]), 2: course([0.9, 0.1])}
     assert list(pilots.next_runs(by_exponent)) == [4]
     assert pilots.next_runs(by_exponent | {4: course([0.9, 0.2])}) == {}
-    assert len(pilots.next_runs(by_exponent | {4: Course([], 100)})) == 0
+    assert len(pilots.next_runs(by_exponent | {4: course([])})) == 0
 
 
 def test_a_pilot_says_after_how_many_examples_a_run_is_given_up():
     request = read_critical(STUDY)
-    reached = Reached("train_error", 0.9, 0.1, iterations=20, examples=2_000, exponent=0)
-    bases = {run.config.data.batch_size: with_goals(run, reached.goals, True) for run in request.planned.runs}
+    reached = Reached("train_error", 0.9, 0.1, iterations=20, examples=2_000)
+    bases = {run.config.data.batch_size: with_goals(run, reached.goals, stop=True) for run in request.planned.runs}
     grid = Grid(request.settings, reached.goals, bases, reached)
     most = [grid.run(size, Trial(0, 0)).config.trainer.max_examples for size in bases]
     assert most == [8_000, 8_000]
