@@ -1,7 +1,7 @@
 """A data set as tensors, and the scales in which a network can see its images."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -89,3 +89,8 @@ def scale_in_place(images: Tensor, how: str) -> Tensor:
     if how not in SCALES:
         raise ValueError(f"scale={how}: choose {' or '.join(SCALES)}")
     return SCALES[how](images)
+
+
+def in_words(shape: Iterable[int]) -> str:
+    """Return a shape as text: 3 x 32 x 32."""
+    return " x ".join(map(str, shape))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor
 
 from digits_sweep.config.text import to_text
-from digits_sweep.data.columns import in_words, refused
-from digits_sweep.data.digits import IGNORED, Digits
+from digits_sweep.data.digits import IGNORED, Digits, in_words
 from digits_sweep.errors import InvalidConfig
 
 # So many names are listed in a line; rows of soft labels sum to 1 this exactly.
 MOST_NAMES, TOLERANCE = 12, 1e-3
-MISSING = "has labels that are missing; leave their examples out"
+
+
+def refused(target: str, reason: str) -> InvalidConfig:
+    """Return the error for data that cannot be trained on."""
+    return InvalidConfig(f"data.target={target}: {reason}")
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,15 @@ def joint_labels(target: str, columns: Sequence[Any]) -> Labels:
     with one line if they are neither numbers nor text.
     """
     columns = [_plain(target, column) for column in columns]
+    categories = [column.categories for column in columns if isinstance(column, pd.Categorical)]
     names: tuple[str, ...] = ()
     notes: list[str] = []
-    if any(isinstance(column, pd.Series) for column in columns):
-        known = [list(column.cat.categories) for column in columns if isinstance(column, pd.Series)]
-        classes = list(dict.fromkeys(name for categories in known for name in categories))
+    if categories:
+        classes = list(dict.fromkeys(chain(*categories)))
         names = tuple(map(str, classes))
-        columns = [_codes(target, column, classes) for column in columns]
+        columns = [pd.Categorical(column, categories=classes).codes.astype(np.int64) for column in columns]
         notes.append("labels from pandas categories")
-    elif any(column.dtype.kind in "UO" for column in columns if isinstance(column, np.ndarray)):
+    elif any(column.dtype.kind == "U" for column in columns if isinstance(column, np.ndarray)):
         names = tuple(sorted({str(name) for column in columns for name in np.asarray(column).ravel()}))
         columns = [np.searchsorted(np.asarray(names), np.asarray(column).astype(str)) for column in columns]
         notes.append("labels from text")
@@ -59,25 +63,15 @@ def joint_labels(target: str, columns: Sequence[Any]) -> Labels:
 
 
 def _plain(target: str, column: Any) -> Any:
-    """Return a column as a tensor, an array, or a `Series` of categories."""
-    if isinstance(column, pd.Categorical):
-        column = pd.Series(column)
-    if isinstance(column, pd.Series) and isinstance(column.dtype, pd.CategoricalDtype):
-        return column
+    """Return a column as a tensor, an array, or categories."""
     if isinstance(column, Tensor):
         return column
-    values = column.to_numpy() if isinstance(column, pd.Series | pd.DataFrame | pd.Index) else np.asarray(column)
-    if values.dtype == object and pd.isna(values).any():
-        raise refused(target, MISSING)
-    # A column of objects may hold numbers only.
-    return np.asarray(values.tolist()) if values.dtype == object else np.array(values)
-
-
-def _codes(target: str, column: Any, classes: list[Any]) -> Any:
-    values = pd.Series(column)
-    if values.isna().any():
-        raise refused(target, MISSING)
-    return pd.Categorical(values, categories=classes).codes.astype(np.int64)
+    is_categorical = isinstance(getattr(column, "dtype", None), pd.CategoricalDtype)
+    values: Any = pd.Categorical(column) if is_categorical else np.array(column)
+    if pd.isna(values).any():
+        raise refused(target, "has labels that are missing; leave their examples out")
+    # A column of objects may hold text or numbers only.
+    return np.array(values.tolist()) if values.dtype == object else values
 
 
 def _number(target: str, column: Any) -> Tensor:

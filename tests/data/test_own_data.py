@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from digits_sweep.config.schema import OwnDataConfig
-from digits_sweep.data import columns
+from digits_sweep.data import own
 from digits_sweep.data.digits import scale
 from digits_sweep.data.labels import description, for_loss
 from digits_sweep.data.own import load_own
@@ -338,7 +338,7 @@ def test_more_labels_than_typed_are_refused(load):
 
 
 def test_an_iterable_that_does_not_end_is_refused_before_memory_is_full(load, monkeypatch):
-    monkeypatch.setattr(columns, "free_memory", lambda: 100_000_000)
+    monkeypatch.setattr(own, "free_memory", lambda: 100_000_000)
     with pytest.raises(InvalidConfig, match="which do not fit into memory: it must end before"):
         load(Endless(), PAIR)
 
@@ -366,8 +366,8 @@ def test_a_function_returns_one_or_two_sets(load_from, returned):
 
 
 def test_data_that_do_not_fit_into_the_memory_that_is_free_are_refused(load, monkeypatch):
-    monkeypatch.setattr(columns, "free_memory", lambda: 4 * IMAGES.numel())
+    monkeypatch.setattr(own, "free_memory", lambda: 4 * IMAGES.numel())
     assert load((IMAGES, LABELS)).train_images.dtype is torch.uint8
-    monkeypatch.setattr(columns, "free_memory", lambda: 4 * IMAGES.numel() - 1)
+    monkeypatch.setattr(own, "free_memory", lambda: 4 * IMAGES.numel() - 1)
     with pytest.raises(InvalidConfig, match=r"6 inputs of 3 x 4 x 4 needs .* GB are free"):
         load((IMAGES, LABELS))
