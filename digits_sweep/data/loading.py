@@ -118,6 +118,14 @@ def known_of(data: DataConfig) -> tuple[tuple[int, ...], torch.dtype]:
     return digits.image_shape, digits.train_images.dtype
 
 
+def train_samples_of(data: DataConfig) -> int | None:
+    """Return how many examples there are to train on, None if that is not known; load the user's own data only."""
+    if isinstance(data, OwnDataConfig):
+        return len(load(data, name_of(data), lambda line: None).train_images)
+    known = DATASETS.get(data.name)
+    return known.train_samples if known else None
+
+
 def for_run(digits: Digits, config: Config) -> Digits:
     """Return a data set with its labels as the loss of a run takes them.
 

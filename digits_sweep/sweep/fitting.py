@@ -20,7 +20,7 @@ from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import Config, EngineConfig, OwnDataConfig, config_from
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.labels import description
-from digits_sweep.data.loading import DATASETS, for_run, load, name_of
+from digits_sweep.data.loading import for_run, load, name_of, train_samples_of
 from digits_sweep.errors import DeviceUnavailable, OwnCodeFailed, escape_controls
 from digits_sweep.machine import usable_cores
 from digits_sweep.results.files import make_folder, replace_file
@@ -79,10 +79,7 @@ def _of_batch_sizes_that_fit(runs: Sequence[PlannedRun], typed: Collection[str])
 
 def train_examples(config: Config) -> int:
     """Return how many examples there are to train on; of a data set that says so, without loading it."""
-    if isinstance(config.data, OwnDataConfig):
-        return len(load(config.data, name_of(config.data), lambda line: None).train_labels)
-    known = DATASETS.get(config.data.name)
-    return known.train_samples or MANY if known else MANY
+    return train_samples_of(config.data) or MANY
 
 
 def with_fixed_decay(config: Config) -> Config:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from digits_sweep.config.own_code import changes_taken_back, errors_as_a_line
 from digits_sweep.config.scaling import sizes_of
 from digits_sweep.config.schema import Config, OwnDataConfig, OwnLossConfig, OwnOptimizerConfig
-from digits_sweep.data.digits import Digits, scale
-from digits_sweep.data.loading import DATASETS, for_run, known_of, load, name_of
+from digits_sweep.data.digits import Digits, in_words, scale
+from digits_sweep.data.loading import for_run, known_of, load, name_of, train_samples_of
 from digits_sweep.errors import InvalidConfig, OwnCodeFailed
 from digits_sweep.machine import usable_cores
 from digits_sweep.training.device import gpus_here, resolve_device
@@ -143,7 +143,7 @@ def try_network(configs: Sequence[Config]) -> None:
     of it stays. Raises `InvalidConfig` with one line if the network or its optimizer fails, or gives no score for every
     class, or only if the last batch of an epoch is too small for it.
     """
-    count, part = _count(configs[0]), configs[0].data.micro_batch
+    count, part = train_samples_of(configs[0].data), configs[0].data.micro_batch
     sizes = [size for config in configs for _, size in sizes_of(config)]
     smallest = min(sizes if part is None else [*sizes, part])
     _try_optimizer(configs[0], _gradients(configs[0], smallest))
@@ -174,13 +174,6 @@ def _last_batches(config: Config, count: int) -> set[int]:
     ends = [schedule.iteration_at(epoch * count) for epoch in range(1, epochs + 1)]
     part = config.data.micro_batch or count
     return {(size - 1) % part + 1 for end in ends for size in schedule.sizes(end - 1, end)}
-
-
-def _count(config: Config) -> int | None:
-    """Return how many examples there are to train on, None if that is not known before they are loaded."""
-    if isinstance(config.data, OwnDataConfig):
-        return len(load(config.data, name_of(config.data), lambda line: None).train_images)
-    return DATASETS[config.data.name].train_samples
 
 
 def _gradients(config: Config, size: int) -> nn.Module:
@@ -221,8 +214,7 @@ def _check_scores(config: Config, outputs: Tensor, labels: Tensor) -> None:
     classes, size = config.model.num_classes, len(labels)
     is_rows = config.loss.name == "cross_entropy" and (labels.dim() == 1 or labels.is_floating_point())
     if is_rows and outputs.shape != (size, classes):
-        scores = " x ".join(map(str, outputs.shape))
-        right = f"gives {scores} scores for {size} images, must be {size} x {classes}"
+        right = f"gives {in_words(outputs.shape)} scores for {size} images, must be {size} x {classes}"
         raise InvalidConfig(f"model.target={getattr(config.model, 'target', None)}: {right}")
 
 

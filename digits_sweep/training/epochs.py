@@ -152,9 +152,9 @@ def train(
         schedule = replace(schedule, every_examples=evaluation.every_examples, per_doubling=evaluation.per_doubling)
     stopwatch.seconds = seconds_before
     loop = _Loop(engine, seed, stopwatch, schedule, pause, learning_rate, of_samples or num_samples, batch_sizes)
+    loop.look_at_sizes()
     total = trainer.num_epochs * num_samples
-    if trainer.max_examples is not None:
-        total = min(total, trainer.max_examples)
+    total = min(total, trainer.max_examples or total)
     if first_epoch == 1 and schedule.pauses and loop.pauses_at(0):
         return
     for number in range(first_epoch, math.ceil(total / num_samples) + 1):
@@ -182,10 +182,7 @@ class _Loop:
     batch_sizes: Callable[[], Sizes] | None
     ended: bool = False
 
-    def __post_init__(self) -> None:
-        self._look_at_sizes()
-
-    def _look_at_sizes(self) -> bool:
+    def look_at_sizes(self) -> bool:
         """Take over the batch sizes as they are now; return whether they have changed."""
         if self.batch_sizes is None:
             return False
@@ -210,7 +207,7 @@ class _Loop:
                 rates = self.learning_rate.of_steps(self.schedule, done, until) if self.learning_rate else None
                 losses.append(self.engine.train(order[part], rates))
             done = until
-            if pauses and not self.pauses_at(until) and self._look_at_sizes():
+            if pauses and not self.pauses_at(until) and self.look_at_sizes():
                 stops = self._stops(done, total)
         seconds = self.stopwatch.seconds - seconds_before
         examples = self.schedule.examples_after(done) - first
@@ -220,12 +217,8 @@ class _Loop:
     def _stops(self, done: int, total: int) -> list[tuple[int, bool]]:
         """Return the iterations up to example `total` that end a part, and whether the run pauses there."""
         last = self.schedule.iteration_at(total)
-        pauses = self.schedule.between(done, last)
-        if not self.schedule.growth:
-            # Rising already, and the last one may be the end.
-            return [(each, True) for each in pauses] + [(last, False)] * (done < last and last not in pauses[-1:])
         stops = dict.fromkeys([*self.schedule.changes(done, last), *([last] if done < last else [])], False)
-        return sorted((stops | dict.fromkeys(pauses, True)).items())
+        return sorted((stops | dict.fromkeys(self.schedule.between(done, last), True)).items())
 
     def _resize(self, done: int, end: int) -> None:
         """Let a batch that grows have its size after so many iterations; its epoch ends with example `end`."""

@@ -137,10 +137,6 @@ def balanced(labels: Tensor, num_classes: int) -> Tensor:
     return torch.where(counts > 0, counts.sum() / (occurring * counts.clamp(min=1)), torch.zeros(()))
 
 
-def _mse(config: LossConfig, labels: Tensor, num_classes: int) -> Loss:
-    return Loss(_like_labels(functional.mse_loss))
-
-
 def _bce(config: LossConfig, labels: Tensor, num_classes: int) -> Loss:
     def classify(outputs: Tensor, labels: Tensor) -> Classes:
         return (_as(outputs, labels) > 0).long().flatten(), (labels > 0.5).long().flatten(), 2
@@ -187,7 +183,7 @@ def _own(config: LossConfig, labels: Tensor, num_classes: int) -> Loss:
 # From the configuration, the training labels and the number of classes.
 LOSSES: dict[str, Callable[[Any, Tensor, int], Loss]] = {
     "cross_entropy": _cross_entropy,
-    "mse": _mse,
+    "mse": lambda *_: Loss(_like_labels(functional.mse_loss)),
     "bce": _bce,
     "own": _own,
 }

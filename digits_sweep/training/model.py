@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from digits_sweep.config.own_code import called, changes_taken_back, errors_as_a_line
 from digits_sweep.config.schema import CNNConfig, MLPConfig, ModelConfig, OwnModelConfig
 from digits_sweep.config.text import to_text
+from digits_sweep.data.digits import in_words
 from digits_sweep.errors import InvalidConfig
 from digits_sweep.training.losses import tensor_of
 
@@ -71,7 +72,7 @@ class CNN(nn.Module):
     def __init__(self, config: CNNConfig, image_shape: tuple[int, ...]) -> None:
         """Raise `InvalidConfig` if there is nothing left of an image after the last convolution."""
         super().__init__()
-        size, halvings = " x ".join(map(str, image_shape)), len(config.channels)
+        size, halvings = in_words(image_shape), len(config.channels)
         if len(image_shape) not in (2, 3):
             raise InvalidConfig(f"model=cnn: needs images of channels x height x width, not {size}")
         self.image_shape = colors, height, width = (1, *image_shape)[-3:]
@@ -114,7 +115,7 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...], images: torch.dty
     if not isinstance(network, nn.Module):
         raise InvalidConfig(f"model.target={target}: makes {type(network).__name__}, must make a torch.nn.Module")
     kind = "sequences" if images is torch.int64 else "images" if len(image_shape) == 3 else "inputs"
-    what = f"{kind} of {' x '.join(map(str, image_shape))}"
+    what = f"{kind} of {in_words(image_shape)}"
     if kind == "inputs" and len(image_shape) == 2:
         what += f" without a channel, (n, 1, {image_shape[0]}, {image_shape[1]}) has one"
     taken_back = changes_taken_back(f"model.target={target}")

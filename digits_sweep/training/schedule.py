@@ -68,25 +68,23 @@ class Schedule:
 
     def examples_after(self, iterations: int) -> int:
         """Return how many examples have been trained on after so many iterations of the run."""
-        if not self.growth:
-            return self._examples(iterations, self.batch_size)
         before, examples, size = self._stretch_after(iterations)
         return examples + self._examples(iterations - before, size)
 
     def iteration_at(self, examples: int) -> int:
         """Return the first iteration of the run after which at least so many examples have been trained on."""
-        if not self.growth:
-            return self._steps(examples, self.batch_size)
         index = max(1, bisect_left(self._stretches, examples, key=lambda stretch: stretch[1]))
         iterations, before, size = self._stretches[index - 1]
         return iterations + self._steps(examples - before, size)
 
     def size_after(self, iterations: int) -> int:
         """Return the batch size of the iteration that follows so many, but for an epoch's smaller last batch."""
-        return self._stretch_after(iterations)[2] if self.growth else self.batch_size
+        return self._stretch_after(iterations)[2]
 
     def _stretch_after(self, iterations: int) -> tuple[int, int, int]:
         """The stretch of the iteration that follows so many."""
+        if not self.growth:
+            return 0, 0, self.batch_size
         return self._stretches[bisect_right(self._stretches, iterations, key=lambda stretch: stretch[0]) - 1]
 
     def sizes(self, after: int, until: int) -> list[int]:
@@ -96,8 +94,7 @@ class Schedule:
 
     def changes(self, after: int, until: int) -> list[int]:
         """Return, in rising order, the iterations within the range after which batches have another size."""
-        starts = {number for number, _, _ in self._stretches} if self.growth else set()
-        return sorted(number for number in starts if after < number < until)
+        return sorted({number for number, _, _ in self._stretches if after < number < until})
 
     def between(self, after: int, until: int) -> list[int]:
         """Return, in rising order, every pause that is later than iteration `after` and not later than `until`."""

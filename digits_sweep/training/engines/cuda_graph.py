@@ -17,6 +17,7 @@ from digits_sweep.data.digits import scale, scale_of
 from digits_sweep.training.engines.closed_form import PORTION, FlatParameters, FusedUpdate, Portion
 from digits_sweep.training.engines.protocol import (
     Engine,
+    Only,
     Workload,
     cuda_only,
     mlp_only,
@@ -38,7 +39,7 @@ class CudaGraphEngine(Engine):
         cuda_only,
         one_batch_size_only,
         # Whether another model can be captured shows only when it is tried, and not always by an error.
-        partial(mlp_only, does="captures the step"),
+        Only(mlp_only.trains, "it captures the step of model=mlp only"),
         plain_loss_only,
         # Warming up is undone by setting the optimizer's state to zero, which is where these start.
         partial(plain_steps_only, does="captures"),

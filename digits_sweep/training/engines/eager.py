@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from digits_sweep.data.digits import scale
+from digits_sweep.data.digits import MEAN, STD, scale
 from digits_sweep.errors import MismatchedTorchvision
 from digits_sweep.training.engines.fused_steps import DirectStep
 from digits_sweep.training.engines.protocol import Engine, Workload
@@ -91,7 +91,7 @@ class TransformedDigits(Dataset):
         transforms = import_transforms()
         self.transform = {
             "unit": transforms.ToTensor(),
-            "standard": transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]),
+            "standard": transforms.Compose([transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))]),
             "raw": transforms.PILToTensor(),
         }[scale]
 

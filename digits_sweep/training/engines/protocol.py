@@ -49,51 +49,33 @@ class Workload:
 Limit = Callable[[Workload], str | None]
 
 
-def cpu_only(workload: Workload) -> str | None:
-    """Refuse every device but the CPU."""
-    return None if workload.device.type == "cpu" else "it computes on the CPU only"
+@dataclass(frozen=True)
+class Only:
+    """Refuses a workload with `reason`, unless it `trains` it."""
+
+    trains: Callable[[Workload], bool]
+    reason: str
+
+    def __call__(self, workload: Workload) -> str | None:
+        return None if self.trains(workload) else self.reason
 
 
-def cuda_only(workload: Workload) -> str | None:
-    """Refuse every device but an NVIDIA GPU."""
-    return None if workload.device.type == "cuda" else "it needs an NVIDIA GPU"
-
-
-def uint8_only(workload: Workload) -> str | None:
-    """Refuse images of another type than uint8."""
-    return None if workload.images.dtype is torch.uint8 else "it reads uint8 images only"
-
-
-def float32_only(workload: Workload) -> str | None:
-    """Refuse an MLP whose weights are not float32."""
-    return None if workload.mlp.output.weight.dtype is torch.float32 else "it computes in float32 only"
-
-
-def constant_rate_only(workload: Workload) -> str | None:
-    """Refuse every schedule that changes the learning rate."""
-    return None if is_constant(workload.schedule) else "it trains with schedule=constant only"
-
-
-def one_batch_size_only(workload: Workload) -> str | None:
-    """Refuse a batch that grows."""
-    return None if workload.schedule.batch is None else "it trains batches of one size only, without schedule.batch"
-
-
-def mlp_only(workload: Workload, does: str = "knows the gradient") -> str | None:
-    """Refuse every model but an MLP; a subclass too, because it may compute something else."""
-    return None if type(workload.model) is MLP else f"it {does} of model=mlp only"
-
-
-def plain_loss_only(workload: Workload) -> str | None:
-    """Refuse every loss but the cross-entropy of classes, without smoothing and weights."""
-    return None if workload.loss.is_plain else "it knows the gradient of loss=cross_entropy only"
-
-
-def relu_only(workload: Workload) -> str | None:
-    """Refuse an MLP with another activation than ReLU."""
-    if all(type(activation) is nn.ReLU for activation in workload.mlp.activations):
-        return None
-    return "it knows the gradient of model.activation=relu only"
+cpu_only = Only(lambda workload: workload.device.type == "cpu", "it computes on the CPU only")
+cuda_only = Only(lambda workload: workload.device.type == "cuda", "it needs an NVIDIA GPU")
+uint8_only = Only(lambda workload: workload.images.dtype is torch.uint8, "it reads uint8 images only")
+float32_only = Only(lambda workload: workload.mlp.output.weight.dtype is torch.float32, "it computes in float32 only")
+constant_rate_only = Only(lambda workload: is_constant(workload.schedule), "it trains with schedule=constant only")
+one_batch_size_only = Only(
+    lambda workload: workload.schedule.batch is None, "it trains batches of one size only, without schedule.batch"
+)
+# A subclass too may compute something else.
+mlp_only = Only(lambda workload: type(workload.model) is MLP, "it knows the gradient of model=mlp only")
+# Neither smoothed nor weighted.
+plain_loss_only = Only(lambda workload: workload.loss.is_plain, "it knows the gradient of loss=cross_entropy only")
+relu_only = Only(
+    lambda workload: all(type(activation) is nn.ReLU for activation in workload.mlp.activations),
+    "it knows the gradient of model.activation=relu only",
+)
 
 
 def plain_steps_only(

@@ -6,7 +6,7 @@ from ctypes import Structure, byref, c_char_p, c_float, c_int, c_size_t, c_uint,
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from digits_sweep.errors import EngineRefused
 from digits_sweep.training.engines.fused_steps import set_state
 from digits_sweep.training.engines.protocol import (
     Engine,
+    Only,
     Workload,
     cuda_only,
     float32_only,
@@ -162,16 +163,13 @@ class Task(Structure):
     ]
 
 
-def _two_layers_only(workload: Workload) -> str | None:
-    """Refuse an MLP with another number of hidden layers."""
-    return None if len(workload.mlp.hidden_layers) == 2 else "it knows the gradient of model.hidden_layers=2 only"
-
-
-def _divides_well(workload: Workload) -> str | None:
-    """Refuse an Adam whose epsilon would be 0 in float32."""
-    adam = workload.optimizer
-    assert isinstance(adam, AdamConfig), "every other optimizer is refused"
-    return None if adam.eps >= LEAST_EPS else f"it knows Adam from optimizer.eps={LEAST_EPS} up only"
+_two_layers_only = Only(
+    lambda workload: len(workload.mlp.hidden_layers) == 2, "it knows the gradient of model.hidden_layers=2 only"
+)
+_divides_well = Only(
+    lambda workload: cast(AdamConfig, workload.optimizer).eps >= LEAST_EPS,
+    f"it knows Adam from optimizer.eps={LEAST_EPS} up only",
+)
 
 
 def _fits(workload: Workload) -> str | None:
