@@ -7,7 +7,6 @@ loss stays.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -100,11 +99,11 @@ def shown(goal: Goal, steps: pd.DataFrame, is_quick: bool = False) -> tuple[list
     If the study is quick there is one seed, and no interval.
     """
     own = steps[(steps["target"] == goal.target) & (steps["threshold"] == goal.threshold)]
+    rows, first = [_row(row) for _, row in own.iterrows()], f"batch size ({goal})"
     if is_quick:
-        header = [f"batch size ({goal})", "lr", "steps (one seed)", "examples"]
-        return header, [_quick_row(row) for _, row in own.iterrows()]
-    header = [f"batch size ({goal})", "lr", "steps", "fresh seeds", "examples", "while tuning"]
-    return header, [_row(row) for _, row in own.iterrows()]
+        short = [[size, lr, steps if lr == "-" else tuned, examples] for size, lr, steps, _, examples, tuned in rows]
+        return [first, "lr", "steps (one seed)", "examples"], short
+    return [first, "lr", "steps", "fresh seeds", "examples", "while tuning"], rows
 
 
 def _row(row: pd.Series) -> list[str]:
@@ -118,11 +117,6 @@ def _row(row: pd.Series) -> list[str]:
         rounded(row["median"] * row["real_batch_size"]),
         _count(row["tuned_median"]),
     ]
-
-
-def _quick_row(row: pd.Series) -> list[str]:
-    size, lr, steps, _, examples, tuned = _row(row)
-    return [size, lr, steps if pd.isna(row["lr"]) else tuned, examples]
 
 
 def _count(steps: float) -> str:
@@ -217,24 +211,16 @@ def answers(
     several = []
     for index, goal in enumerate(goals):
         fit, reason = fit_steps(steps_of(sizes, index), least_sizes)
-        known = Answer(
-            goal.target,
-            goal.threshold,
-            reason=reason or None,
-            cost_is_given=elsewhere is not None,
-            missing_seeds=sum(at.missing_seeds(index) for at in sizes.values()),
-            price=price,
-            **_of_a_step(cost),
-            **_noise_scale(sizes, index),
-        )
+        missing = sum(at.missing_seeds(index) for at in sizes.values())
+        known: dict[str, Any] = {"reason": reason or None, "missing_seeds": missing, "price": price}
+        known |= {"cost_is_given": elsewhere is not None, **_of_a_step(cost), **_noise_scale(sizes, index)}
         if fit is not None:
-            of_cost = _of_cost(fit, cost, list(sizes))
+            known |= _of_fit(fit) | _of_cost(fit, cost, list(sizes))
             if elsewhere and here:
                 own = _of_cost(fit, here, list(sizes))
-                of_cost |= {f"{name}_here": own[name] for name in ("within_low", "within_high")}
-                of_cost["soonest_here"] = own["soonest_batch_size"]
-            known = replace(known, **_of_fit(fit), **of_cost)
-        several.append(known)
+                known |= {f"{name}_here": own[name] for name in ("within_low", "within_high")}
+                known["soonest_here"] = own["soonest_batch_size"]
+        several.append(Answer(goal.target, goal.threshold, **known))
     return several
 
 

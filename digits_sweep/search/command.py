@@ -59,12 +59,11 @@ def _read(name: str, arguments: Sequence[str], screen: Screen) -> "Critical | Tu
 
     if name == "critical_batch_size":
         study = read_critical(arguments)
-        from digits_sweep.search.critical import Critical, fitted_to_data, takes_quick_goals, with_few_sizes
+        from digits_sweep.search.critical import Critical, fitted_to_data, takes_quick_goals
 
         if takes_quick_goals(study):
             study = read_critical(arguments, goals_follow=True)
-        study = fitted_to_data(study, screen.say)
-        return Critical(with_few_sizes(study) if study.settings.quick else study)
+        return Critical(fitted_to_data(study, screen.say))
     search = read_tune(arguments)
     if find_spec("optuna") is None:
         raise CannotSearch(not_installed("optuna", "optuna"))
@@ -115,14 +114,14 @@ def side_by_side(search: "Critical | Tune", screen: Screen) -> "Plan":
     settings = planned.settings
     workers = workers_here(threads_for(settings.num_threads))
     is_on_cpu = resolve_device(settings.device).type == "cpu"
-    if search.is_timed or search.request.names("hydra/launcher") or workers < 2 or not is_on_cpu:
+    if search.is_timed or "hydra/launcher" in planned.typed or workers < 2 or not is_on_cpu:
         return planned
-    if find_spec("hydra_plugins") is None or find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+    try:
+        from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
+    except ImportError:
         missing = not_installed("hydra-joblib-launcher", "joblib")
         screen.say(f"one run after the other; {workers} at a time need a package: {missing}")
         return planned
-    from hydra_plugins.hydra_joblib_launcher.config import JobLibLauncherConf
-
     with open_dict(planned.hydra):
         planned.hydra.launcher = JobLibLauncherConf(n_jobs=workers)
         planned.hydra.runtime.choices["hydra/launcher"] = "joblib"

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from digits_sweep.config.keys import changed
 from digits_sweep.config.schema import Config, EngineConfig, config_from
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import for_run, make_ready
@@ -44,7 +46,7 @@ from digits_sweep.search.settings import CriticalConfig, Request, read_critical
 from digits_sweep.shell import Screen, write_line
 from digits_sweep.sweep import preflight
 from digits_sweep.sweep.fitting import fitted
-from digits_sweep.training.building import build_engine
+from digits_sweep.training.building import BuiltEngine, build_engine
 from digits_sweep.training.device import (
     PeakMemory,
     flush_denormals_from_now_on,
@@ -94,7 +96,7 @@ def largest_batch(config: Config, digits: Digits, engine: str, num_threads: int)
     def step(size: int) -> Step | None:
         held.forget()
         try:
-            seconds = _seconds_of_a_step(replace(config, data=replace(config.data, batch_size=size)), digits)
+            seconds = _seconds(build_engine(changed(config, {"data.batch_size": size}), digits), torch.arange(size))
             return Step(held.taken(), seconds)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -142,12 +144,12 @@ def _reckoned(tried: dict[int, Step], room: float, most: int) -> Largest:
     return Largest(largest, is_everything=largest == most, is_tried=largest == size)
 
 
-def _seconds_of_a_step(config: Config, digits: Digits) -> float:
-    built = build_engine(config, digits)
+def _seconds(built: BuiltEngine, order: Tensor) -> float:
+    """Return how long an engine trains on the examples in `order`."""
     built.configure_threads()
     stopwatch = Stopwatch(built.device)
     with stopwatch.running():
-        built.engine.train(torch.arange(config.data.batch_size))
+        built.engine.train(order)
     return stopwatch.seconds
 
 
@@ -298,11 +300,7 @@ def measured_steps(configs: Mapping[int, Config], digits: Digits) -> list[StepCo
     steps = dict.fromkeys(configs, 1)
 
     def turn(size: int) -> float:
-        built[size].configure_threads()
-        stopwatch = Stopwatch(built[size].device)
-        with stopwatch.running():
-            built[size].engine.train(orders[size][: steps[size] * size])
-        return stopwatch.seconds / steps[size]
+        return _seconds(built[size], orders[size][: steps[size] * size]) / steps[size]
 
     with random_numbers_kept(resolve_device(next(iter(configs.values())).device)):
         for size in configs:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ from digits_sweep.sweep.launch import launch_in_process
 
 # What an iteration costs is measured on so many seeds, over so many examples, or iterations if that is more.
 COST_SEEDS, COST_EXAMPLES, COST_ITERATIONS = 3, 10_000, 20
+NEVER_EVALUATED: Mapping[str, Any] = {
+    **{"evaluation.every_examples": None, "evaluation.per_doubling": None},
+    **{"evaluation.noise_scale": False, "evaluation.stop": False},
+    **{f"evaluation.targets.{target.name}": [] for target in fields(TargetsConfig)},
+}
 # Batch sizes that were not typed and fit the data are taken if there are so many; else so many others are.
 FEWEST_SIZES, SIZES = 5, 6
 # How far the answers of quick studies lay from those of full ones, on other seeds: ten settings of data, network and
@@ -298,15 +303,12 @@ class Critical:
 
     def _cost_runs(self) -> Iterator[PlannedRun]:
         """Yield runs that train and are not evaluated, seed by seed: what slows the machine slows all sizes alike."""
-        never = {"every_examples": None, "per_doubling": None, "noise_scale": False, "stop": False}
-        targets = TargetsConfig(train_loss=[], train_error=[], test_loss=[], test_error=[])
-        unevaluated = {f"evaluation.{name}": value for name, value in {**never, "targets": targets}.items()}
         for replicate in range(1 if self.study.is_quick else COST_SEEDS):
             for size, base in self.grid.bases.items():
                 seed, examples = base.config.seed + replicate, max(COST_EXAMPLES, COST_ITERATIONS * size)
                 values = {"seed": seed, "trainer.max_examples": examples, "trainer.stop_at_threshold": False}
                 name = f"cost_batch_size={size}_seed={seed}"
-                yield PlannedRun(name, changed(base.config, values | unevaluated), base.overrides)
+                yield PlannedRun(name, changed(base.config, {**values, **NEVER_EVALUATED}), base.overrides)
 
     def _branch(self, study: Study, sizes: Sizes) -> None:
         """Train branches of the first fresh seed at the smallest batch size, where it reached the last goal."""
@@ -345,17 +347,17 @@ def with_epochs(run: PlannedRun, epochs: int) -> PlannedRun:
 def fitted_to_data(request: Request[CriticalConfig], say: Callable[[str], None]) -> Request[CriticalConfig]:
     """Return a request as it fits the data, which are loaded; what was typed stays as it is.
 
-    If too few batch sizes fit that were not typed, others do, up to half of the training set. Raises `InvalidConfig` as
-    `fitted` does.
+    If too few batch sizes fit that were not typed, others do, up to half of the training set; a quick study has three
+    of them. Raises `InvalidConfig` as `fitted` does.
     """
-    request = replace(request, planned=fitted(request.planned, say))
-    planned = request.planned
-    if SIZE in planned.typed or len(planned.runs) >= FEWEST_SIZES or planned.settings.command is not None:
-        return request
-    sizes = spread_sizes(train_examples(planned.settings))
-    arguments = [*(text for text in request.arguments if key_of(text) != SIZE), f"{SIZE}={','.join(map(str, sizes))}"]
-    again = replace(plan(arguments), command=planned.command, typed=planned.typed)
-    return replace(request, arguments=arguments, planned=fitted(again, lambda line: None))
+    planned, arguments = fitted(request.planned, say), request.arguments
+    if not (SIZE in planned.typed or len(planned.runs) >= FEWEST_SIZES or planned.settings.command is not None):
+        sizes = ",".join(map(str, spread_sizes(train_examples(planned.settings))))
+        arguments = [*(text for text in arguments if key_of(text) != SIZE), f"{SIZE}={sizes}"]
+        again = replace(plan(arguments), command=planned.command, typed=planned.typed)
+        planned = fitted(again, lambda line: None)
+    request = replace(request, arguments=arguments, planned=planned)
+    return with_few_sizes(request) if request.settings.quick else request
 
 
 def with_few_sizes(request: Request[CriticalConfig]) -> Request[CriticalConfig]:

@@ -113,10 +113,6 @@ class Request(Generic[Settings]):
     planned: Plan
     cost: "Cost | None" = None
 
-    def names(self, group: str) -> bool:
-        """Return whether the command line chooses from a group, or sets a key."""
-        return any(key_of(override) == group for override in self.command)
-
 
 def read_critical(
     arguments: Sequence[str], batch_sizes: str | None = None, goals_follow: bool = False
@@ -127,11 +123,13 @@ def read_critical(
     pilot runs if `goals_follow`, as they do in a quick study. Raises `InvalidConfig` with
     key, value and what would be right.
     """
-    _refuse_split_cost(arguments)
-    settings, resume, command, overrides = _read(arguments, CriticalConfig, "critical_batch_size.yaml", "critical.")
-    for override in overrides:
-        if (right := REFUSED_BY_A_STUDY.get(key_of(override))) is not None:
-            raise InvalidConfig(f"{override}: {right}")
+    for argument in arguments:
+        # A shell that expands braces makes two words of one cost.
+        if argument == "--cost" or re.match(r"critical\.cost=\w+:", argument):
+            raise InvalidConfig(f"{argument}: {RIGHT_COST}")
+    settings, resume, command, overrides = _read(
+        arguments, CriticalConfig, "critical_batch_size.yaml", "critical.", REFUSED_BY_A_STUDY
+    )
     if settings.quick:
         _make_quick(settings, command)
     if settings.branch and "command" in map(key_of, overrides):
@@ -153,13 +151,6 @@ def read_critical(
     runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
     planned = replace(planned, runs=runs, typed=typed)
     return Request(settings, resume, command, arguments, planned, cost_of(settings, planned.settings))
-
-
-def _refuse_split_cost(arguments: Sequence[str]) -> None:
-    """Raise `InvalidConfig` if a shell that expands braces has made two words of one cost."""
-    for argument in arguments:
-        if argument == "--cost" or re.match(r"critical\.cost=\w+:", argument):
-            raise InvalidConfig(f"{argument}: {RIGHT_COST}")
 
 
 def _make_quick(settings: CriticalConfig, command: Sequence[str]) -> None:
@@ -188,13 +179,7 @@ def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
     """Read and plan the command line of a search with Optuna. Raises `InvalidConfig` as `read_critical` does."""
     if flag := next((argument for argument in arguments if argument in ("-m", "--multirun")), None):
         raise InvalidConfig(f"{flag}: not for a search; its keys are tune.... of conf/tune.yaml and those of a run")
-    settings, resume, command, overrides = _read(arguments, TuneConfig, "tune.yaml", "tune.")
-    for override in overrides:
-        group, _, name = key_of(override).partition(".")
-        if group == "optimizer" and name in SEARCHED:
-            raise InvalidConfig(f"{override}: this is what is searched; tune.{name}=[low,high] sets between what")
-    if resume is not None:
-        raise InvalidConfig(f"resume={resume}: not for a search; the same command resumes it")
+    settings, _, command, overrides = _read(arguments, TuneConfig, "tune.yaml", "tune.", REFUSED_BY_TUNE)
     # How runs are started and watched makes no other study.
     named = sorted(text for text in overrides if not text.startswith(("-", "hydra", "tracker", "quiet=")))
     settings.study = safe_name(settings.study or "_".join([settings.objective, *named]))
@@ -247,29 +232,34 @@ def lesson_rates() -> tuple[dict[str, float], ...]:
 REFUSED = {
     "dry_run": "which runs there are depends on what the first of them result in; leave it out",
     "fail_fast": "a search says itself what a run that fails means; leave it out",
-    "seeds": "a search says itself which seeds it needs; leave it out",
-    "max_seeds": "a search says itself which seeds it needs; leave it out",
+    **dict.fromkeys(("seeds", "max_seeds"), "a search says itself which seeds it needs; leave it out"),
 }
-REFUSED_BY_A_STUDY = {
+REFUSED_BY_A_STUDY = REFUSED | {
     "optimizer.lr": "this is what is searched; critical.lr=LR is the middle of the grid",
     "schedule.batch": "a study compares batches of one size; leave it out",
+}
+REFUSED_BY_TUNE = REFUSED | {
+    "resume": "not for a search; the same command resumes it",
+    **{f"optimizer.{name}": f"this is what is searched; tune.{name}=[low,high] sets between what" for name in SEARCHED},
 }
 
 
 def _read(
-    arguments: Sequence[str], schema: type[Settings], file: str, prefix: str
+    arguments: Sequence[str], schema: type[Settings], file: str, prefix: str, refused: Mapping[str, str]
 ) -> tuple[Settings, str | None, list[str], list[str]]:
     """Return the settings, what is resumed, the command line without that, and the overrides of the runs."""
     line = read_command_line(arguments)
-    overrides = [text for text in line.overrides if not text.startswith(prefix) and key_of(text) != "resume"]
-    for override in overrides:
-        if (right := REFUSED.get(key_of(override))) is not None:
+    command = [f"--config-dir={folder}" for folder in line.config_dirs]
+    resume = None
+    for override in line.overrides:
+        if right := refused.get(key_of(override)):
             raise InvalidConfig(f"{override}: {right}")
+        if key_of(override) == "resume":
+            resume = override.partition("=")[2].strip("'\"")
+        else:
+            command.append(override)
     settings = settings_of(schema, file, prefix, line.overrides)
-    resumes = [text.partition("=")[2].strip("'\"") for text in line.overrides if key_of(text) == "resume"]
-    folders = [f"--config-dir={folder}" for folder in line.config_dirs]
-    command = [*folders, *(text for text in line.overrides if key_of(text) != "resume")]
-    return settings, resumes[-1] if resumes else None, command, [*folders, *overrides]
+    return settings, resume, command, [text for text in command if not text.startswith(prefix)]
 
 
 def _defaults(runs: Iterable[str], overrides: Sequence[str], goals_follow: bool) -> list[str]:
@@ -323,15 +313,15 @@ def cost_of(settings: CriticalConfig, config: Config) -> Cost | None:
 
     Raises `InvalidConfig` if something else is typed, or if the file is none, or of another network than `config` has.
     """
-    if settings.cost is None:
+    typed = settings.cost
+    if typed is None:
         return None
-    override = f"critical.cost={to_text(settings.cost)}"
-    if isinstance(settings.cost, str):
-        return _cost_in_file(override, Path(expand_home(settings.cost)), config)
-    if not isinstance(settings.cost, dict):
-        raise InvalidConfig(f"{override}: {RIGHT_COST}")
+    override = f"critical.cost={to_text(typed)}"
+    if isinstance(typed, str):
+        return _cost_in_file(override, Path(expand_home(typed)), config)
     # YAML takes a colon without a space behind it for a part of the name.
-    parts = dict(f"{name}:{value}".split(":")[:2] for name, value in settings.cost.items())
+    pairs = typed.items() if isinstance(typed, dict) else ()
+    parts = dict(f"{name}:{value}".split(":")[:2] for name, value in pairs)
     if parts.keys() != {"iteration", "example"}:
         raise InvalidConfig(f"{override}: {RIGHT_COST}")
     cost = Cost(_seconds(parts["iteration"]), _seconds(parts["example"]))

@@ -14,6 +14,6 @@ from digits_sweep.search.command import side_by_side
 )
 def test_runs_share_jobs_unless_a_number_is_typed_or_seconds_are_compared(typed, is_timed, runs_per_job):
     pytest.importorskip("submitit")
-    request = SimpleNamespace(planned=plan(["hydra/launcher=slurm", *typed]), names=lambda key: True)
+    request = SimpleNamespace(planned=plan(["hydra/launcher=slurm", *typed]))
     search = SimpleNamespace(request=request, is_timed=is_timed)
     assert side_by_side(search, SimpleNamespace(say=pytest.fail)).runs_per_job == runs_per_job
