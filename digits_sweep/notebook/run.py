@@ -82,9 +82,7 @@ def as_overrides(arguments: Mapping[str, Any], beside: Iterable[str] = ()) -> li
 
 def _is_by_name(value: Any) -> bool:
     """Return whether a group's choice is its name, several, or one for every batch size, and no code or data."""
-    parts = (
-        value if isinstance(value, list | tuple) else list(value.values()) if isinstance(value, Mapping) else [value]
-    )
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else [value]
     return all(isinstance(part, str) for part in parts)
 
 
