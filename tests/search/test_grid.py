@@ -82,6 +82,14 @@ def test_the_grid_is_extended_as_far_as_the_best_rate_asks_for(surface, asked, e
     assert len(found.fresh(0)) == len(fresh) == (0 if winner is None else asked.confirm)
 
 
+def test_a_quick_study_climbs_with_one_seed_given_up_at_twice_the_best_which_counts_without_fresh_ones():
+    found, trials = search([Surface(best=2, noise=0)], rules(seeds=1, confirm=0, give_up=2))
+    assert found.winner(0) == 2
+    assert {trial.replicate for trial in trials} == {0}
+    assert trials[-1].most_iterations == 200
+    assert [outcome.iterations for outcome in found.fresh(0)] == [100]
+
+
 def test_a_third_seed_is_not_run_if_two_have_decided_a_rate():
     _, trials = search([Surface(best=0, slope=3, noise=0)])
     tuning = [(0, 0), (0, 1), (0, 2), (-1, 0), (-1, 1), (1, 0), (1, 1)]

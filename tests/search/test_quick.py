@@ -1,6 +1,5 @@
 """A quick study: its batch sizes, its goal, and what a full study takes over from it."""
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -70,29 +69,6 @@ def test_its_rates_and_seeds_are_those_of_the_full_study():
     assert (first.exponent, first.replicate) == (0, 0)
 
 
-def climbed(steps, size=20):
-    """Search at one batch size with these steps by the exponent of the rate; a run is given up as planned."""
-    rules, results, limits = read_critical(["critical.quick=true", TYPED]).settings, {}, []
-    while trials := BatchSize(rules, size, 1, results).next_trials():
-        for trial in trials:
-            needed = steps(trial.exponent)
-            limits.append(trial.most_iterations)
-            given_up = needed > trial.most_iterations
-            results[trial.exponent, trial.replicate] = [
-                Outcome(math.inf if given_up else needed, 0.1, 100, float(size))
-            ]
-    return BatchSize(rules, size, 1, results), limits
-
-
-def test_the_best_rate_is_climbed_to_with_one_seed_given_up_at_twice_the_best_and_counts_without_fresh_seeds():
-    at, limits = climbed(lambda exponent: 100 * 1.5 ** abs(exponent - 2))
-    assert at.winner(0) == 2
-    assert {replicate for _, replicate in at.results} == {0}
-    assert limits[-1] == 200
-    assert [outcome.iterations for outcome in at.fresh(0)] == [100]
-    assert at.real_size(0) == 20
-
-
 @pytest.mark.parametrize("exponent", [1, 1.45, 2])
 def test_three_batch_sizes_with_one_seed_give_a_critical_batch_size_and_no_interval(exponent):
     steps = [17 * (1 + (300 / size) ** exponent) ** (1 / exponent) for size in (5, 20, 1_000)]
@@ -145,8 +121,10 @@ def test_a_run_that_the_quick_study_gave_up_is_taken_as_it_is():
 
 
 def test_answers_of_three_batch_sizes_have_no_interval():
-    needed = {5: 1_000, 20: 260, 1_000: 20}
-    at = {size: climbed(lambda exponent, least=needed[size]: least * 2 ** abs(exponent), size)[0] for size in needed}
+    rules, at = read_critical(["critical.quick=true", TYPED]).settings, {}
+    for size, needed in {5: 1_000, 20: 260, 1_000: 20}.items():
+        results = {(k, 0): [Outcome(needed * 2 ** abs(k), 0.1, 100, float(size))] for k in (-1, 0, 1)}
+        at[size] = BatchSize(rules, size, 1, results)
     (answer,) = answers(at, [Goal("train_error", 0.3)], None, least_sizes=QUICK_SIZES)
     assert answer.b_crit
     assert (answer.b_crit_low, answer.residuals, answer.p_value) == (None, None, None)
