@@ -129,7 +129,8 @@ class Maker:
         runs = list(RecordedSweep(there[-1]).runs.values()) if there else []
         if len(runs) < len(sizes) * len(RUN_SEEDS) or not all(run.status.has_ended for run in runs):
             print(f"{self.name}: single runs", flush=True)
-            own = [text for text in read_critical(self.arguments()).arguments if key_of(text) not in (SIZE, TARGET)]
+            words = read_critical(self.arguments()).planned.command
+            own = [text for text in words if key_of(text) not in (SIZE, TARGET)]
             lr = ",".join(f"{size}:{to_text(float(rates[size]))}" for size in sizes)
             sweep([
                 *own, f"{SIZE}={','.join(map(str, sizes))}", f"seed={','.join(map(str, RUN_SEEDS))}",

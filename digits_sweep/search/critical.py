@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from digits_sweep.config.keys import changed, flat, results_of
-from digits_sweep.config.plan import PlannedRun, plan
+from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import TargetsConfig, softmax_floor
 from digits_sweep.config.text import as_override, key_of, to_text
 from digits_sweep.errors import CannotResume, CannotSearch, InvalidConfig, UnreadableRecord
@@ -52,7 +52,7 @@ from digits_sweep.search.settings import (
     Goal,
     Request,
     goals_of,
-    plan_batch_size,
+    plan_batch_sizes,
 )
 from digits_sweep.search.study import Study
 from digits_sweep.shell import Screen, as_typed
@@ -260,7 +260,7 @@ class Critical:
             return [replace(answer, factor=FACTOR) if answer.law else answer for answer in unchecked]
         checks = {} if elsewhere else self._to_check(study, unchecked)
         new, like = sorted({*checks.values()} - {*sizes}), next(iter(self.grid.bases.values()))
-        bases = {size: fitted_run(plan_batch_size(self.request.arguments, size), like) for size in new}
+        bases = _fitted_runs(self.request.planned, new, like)
         others = replace(self.grid, bases=bases)
         tried = {**sizes, **others.sizes(study.search(others))}
         return [
@@ -350,13 +350,11 @@ def fitted_to_data(request: Request[CriticalConfig], say: Callable[[str], None])
     If too few batch sizes fit that were not typed, others do, up to half of the training set; a quick study has three
     of them. Raises `InvalidConfig` as `fitted` does.
     """
-    planned, arguments = fitted(request.planned, say), request.arguments
+    planned = fitted(request.planned, say)
     if not (SIZE in planned.typed or len(planned.runs) >= FEWEST_SIZES or planned.settings.command is not None):
-        sizes = ",".join(map(str, spread_sizes(train_examples(planned.settings))))
-        arguments = [*(text for text in arguments if key_of(text) != SIZE), f"{SIZE}={sizes}"]
-        again = replace(plan(arguments), command=planned.command, typed=planned.typed)
+        again = plan_batch_sizes(planned, *spread_sizes(train_examples(planned.settings)))
         planned = fitted(again, lambda line: None)
-    request = replace(request, arguments=arguments, planned=planned)
+    request = replace(request, planned=planned)
     return with_few_sizes(request) if request.settings.quick else request
 
 
@@ -378,8 +376,13 @@ def with_few_sizes(request: Request[CriticalConfig]) -> Request[CriticalConfig]:
     if len(chosen) < QUICK_SIZES or not 0 < chosen[0] < chosen[1] < chosen[2]:
         raise InvalidConfig(f"{SIZE}={','.join(map(str, chosen))}: a quick study needs {QUICK_SIZES} or more")
     others = [size for size in chosen if size not in runs]
-    runs |= {size: fitted_run(plan_batch_size(request.arguments, size), planned.runs[0]) for size in others}
+    runs |= _fitted_runs(planned, others, planned.runs[0])
     return replace(request, planned=replace(planned, runs=tuple(runs[size] for size in chosen)))
+
+
+def _fitted_runs(planned: Plan, batch_sizes: Sequence[int], like: PlannedRun) -> dict[int, PlannedRun]:
+    """Return the runs of further batch sizes, with what the data have decided for another run."""
+    return {size: fitted_run(run, like) for size in batch_sizes for run in plan_batch_sizes(planned, size).runs}
 
 
 def spread_sizes(examples: int) -> list[int]:

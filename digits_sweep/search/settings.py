@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from digits_sweep.config.command_line import read_command_line, settings_of
-from digits_sweep.config.plan import Plan, PlannedRun, plan
+from digits_sweep.config.plan import Plan, plan
 from digits_sweep.config.schema import (
     INFINITY,
     MOST_SEEDS,
@@ -102,14 +102,13 @@ Settings = TypeVar("Settings")
 class Request(Generic[Settings]):
     """What a command line asks for: its settings, what it resumes, and a plan with a run for every batch size.
 
-    `command` is the command line without `resume`, which is the folder, `latest` or None; `arguments` plan the runs.
-    `cost` is that of another machine, if it was typed.
+    `command` is the command line without `resume`, which is the folder, `latest` or None. `cost` is that of another
+    machine, if it was typed.
     """
 
     settings: Settings
     resume: str | None
     command: list[str]
-    arguments: list[str]
     planned: Plan
     cost: "Cost | None" = None
 
@@ -142,15 +141,14 @@ def read_critical(
         overrides = [text for text in overrides if text.lower() != f"{STOP}=true"]
         typed |= {"trainer.loss_threshold"}
     defaults = [f"{SIZE}={batch_sizes}" if batch_sizes and key_of(text) == SIZE else text for text in settings.runs]
-    arguments = ["-m", *_defaults(defaults, overrides, goals_follow), *overrides]
-    planned = plan(arguments)
+    planned = plan(["-m", *_defaults(defaults, overrides, goals_follow), *overrides])
     if texts := _swept(planned, overrides, SIZE):
         raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
     if not goals_of(planned.settings) and not (goals_follow and settings.pilot_examples):
         raise InvalidConfig("evaluation.targets: name a goal, such as evaluation.targets.train_error=[0.1]")
     runs = tuple(sorted(planned.runs, key=lambda run: run.config.data.batch_size))
     planned = replace(planned, runs=runs, typed=typed)
-    return Request(settings, resume, command, arguments, planned, cost_of(settings, planned.settings))
+    return Request(settings, resume, command, planned, cost_of(settings, planned.settings))
 
 
 def _make_quick(settings: CriticalConfig, command: Sequence[str]) -> None:
@@ -186,7 +184,7 @@ def read_tune(arguments: Sequence[str]) -> Request[TuneConfig]:
     planned = plan(["-m", *overrides])
     if texts := _swept(planned, overrides):
         raise InvalidConfig(f"{texts}: is a sweep of {len(planned.runs)} runs; a search needs one value of every key")
-    return Request(settings, None, command, ["-m", *overrides], planned)
+    return Request(settings, None, command, planned)
 
 
 def _swept(planned: Plan, overrides: Sequence[str], *allowed: str) -> str:
@@ -197,10 +195,11 @@ def _swept(planned: Plan, overrides: Sequence[str], *allowed: str) -> str:
     return " ".join([text for text in overrides if key_of(text) in swept] or overrides) if swept else ""
 
 
-def plan_batch_size(arguments: Sequence[str], batch_size: int) -> PlannedRun:
-    """Return the run of another batch size than those of the command line. Raises `InvalidConfig` as `plan` does."""
-    (run,) = plan([*(argument for argument in arguments if key_of(argument) != SIZE), f"{SIZE}={batch_size}"]).runs
-    return run
+def plan_batch_sizes(planned: Plan, *batch_sizes: int) -> Plan:
+    """Return the plan of other batch sizes than those of a command line. Raises `InvalidConfig` as `plan` does."""
+    arguments = (argument for argument in planned.command if key_of(argument) != SIZE)
+    again = plan([*arguments, f"{SIZE}={','.join(map(str, batch_sizes))}"])
+    return replace(again, command=planned.command, typed=planned.typed)
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as far as its runs have come, in the order of their seeds; `seeds` is how many it may have."""
+    """A trial as far as its runs have come, in the order of their seeds."""
 
     number: int
     rates: Mapping[str, float]
-    seeds: int
     outcomes: Sequence[Outcome] = ()
 
     @cached_property
@@ -71,11 +70,6 @@ class Trial:
         """The examples that the median took."""
         return sorted(outcome.examples for outcome in self.outcomes)[len(self.outcomes) // 2]
 
-    @property
-    def has_reached(self) -> bool:
-        """Whether all of its runs were made and their median is finite."""
-        return len(self.values) == self.seeds and math.isfinite(self.value)
-
 
 # A run, by the numbers of its trial and its replicate.
 Key = tuple[int, int]
@@ -85,14 +79,14 @@ Key = tuple[int, int]
 class Rates:
     """The search for rates as far as `results` go; `base` is every run but for them, `first` are tried unasked.
 
-    `started` returns the configuration of a run that has started, by its folder: it keeps its rates and its limit,
+    `recorded` returns the configuration of a run that has started, by its folder: it keeps its rates and its limit,
     whatever is typed, and whichever version of Optuna is installed, now.
     """
 
     rules: TuneConfig
     base: PlannedRun
     first: Sequence[Mapping[str, float]]
-    started: Callable[[str], dict[str, Any] | None]
+    recorded: Callable[[str], dict[str, Any] | None]
     results: Mapping[Key, Outcome] = field(default_factory=dict)
 
     @cached_property
@@ -101,16 +95,20 @@ class Rates:
         outcomes: dict[int, list[Outcome]] = {}
         for number, replicate in sorted(self.results):
             outcomes.setdefault(number, []).append(self.results[number, replicate])
-        return [Trial(number, runs[0].rates, self.rules.seeds, runs) for number, runs in outcomes.items()]
+        return [Trial(number, runs[0].rates, runs) for number, runs in outcomes.items()]
 
     @cached_property
     def best(self) -> Trial | None:
         """The trial with the least median, of equal ones the first; None if there is none that is finite."""
-        return min((trial for trial in self.trials if trial.has_reached), key=lambda trial: trial.value, default=None)
+        return min(filter(self._has_reached, self.trials), key=lambda trial: trial.value, default=None)
+
+    def _has_reached(self, trial: Trial) -> bool:
+        """Return whether all runs of a trial were made and their median is finite."""
+        return len(trial.values) == self.rules.seeds and math.isfinite(trial.value)
 
     def is_given_up(self, trial: Trial) -> bool:
         """Return whether a trial of a search that is done has no median because another one is better."""
-        return self.rules.prune and self.best is not None and not trial.has_reached
+        return self.rules.prune and self.best is not None and not self._has_reached(trial)
 
     def next_runs(self, results: Mapping[Key, Outcome]) -> dict[Key, PlannedRun]:
         """Return the runs to make next, which do not depend on one another; none if the search is done."""
@@ -122,7 +120,7 @@ class Rates:
         count = min(at_once - len(runs), self.rules.trials - number)
         lesson = self.first[number : number + max(0, count)]
         rates = [*lesson, *now._proposed(count - len(lesson))]
-        runs += [now._further(Trial(number + index, pair, self.rules.seeds)) for index, pair in enumerate(rates)]
+        runs += [now._further(Trial(number + index, pair)) for index, pair in enumerate(rates)]
         return {key: run for further in runs for key, run in further.items()}
 
     def outcome(self, run: PlannedRun, recorded: RecordedRun) -> Outcome:
@@ -152,7 +150,7 @@ class Rates:
         """Return a run of a trial. What comes after the threshold counts for the last loss only: others end there."""
         config, rates = self.base.config, trial.rates
         trainer, seed = config.trainer, config.seed + replicate
-        first, own = (self.started(f"trial_{trial.number:04d}_seed={number}") for number in (config.seed, seed))
+        first, own = (self.recorded(f"trial_{trial.number:04d}_seed={number}") for number in (config.seed, seed))
         if first:
             rates = first["optimizer"]
         values = {

@@ -128,3 +128,4 @@ def test_answers_of_three_batch_sizes_have_no_interval():
     (answer,) = answers(at, [Goal("train_error", 0.3)], None, least_sizes=QUICK_SIZES)
     assert answer.b_crit
     assert (answer.b_crit_low, answer.residuals, answer.p_value) == (None, None, None)
+    assert at[20].real_size(0) == 20

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.errors import InvalidConfig
-from digits_sweep.search.settings import Cost, Goal, goals_of, plan_batch_size, read_critical, read_tune
+from digits_sweep.search.settings import Cost, Goal, goals_of, plan_batch_sizes, read_critical, read_tune
 
 RIGHT = "type 'critical.cost={iteration:20us,example:0.5us}'"
 
@@ -96,7 +96,8 @@ def test_a_default_gives_way_to_what_is_typed_and_a_target_to_those_typed():
 
 def test_a_batch_size_that_was_not_typed_is_planned_like_the_others():
     typed = read_critical(["data.batch_size=5,100", "optimizer=adam"])
-    assert plan_batch_size(typed.arguments, 50).config.data.batch_size == 50
+    (run,) = plan_batch_sizes(typed.planned, 50).runs
+    assert (run.config.data.batch_size, run.config.optimizer.name) == (50, "adam")
 
 
 def test_what_follows_from_the_batch_size_may_differ():
