@@ -27,7 +27,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 from packaging.version import Version
 
 from digits_sweep.config.keys import checked, closest, declared
@@ -477,6 +483,8 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
         return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return f"{typed}: there is no such key with this {key.partition('.')[0]}"
+    if isinstance(cause, InterpolationResolutionError) and not isinstance(cause, ValidationError):
+        return f"{typed}: {_first_line(cause).rpartition('raised while resolving interpolation: ')[2]}"
     kind = known[key].kind
     kinds = [kind] if kind in KINDS else get_args(kind)
     return f"{typed}: must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"

@@ -138,6 +138,10 @@ def test_a_range_is_counted_without_being_made():
         (["optimizer=null"], f"optimizer=null: there is no such choice; choose {' or '.join(OPTIMIZERS)}"),
         (["model=cnn", "model.channels=3"], "model.channels=3: must be a list of whole numbers [a,b]"),
         (["trainer.stop_at_threshold=maybe"], "trainer.stop_at_threshold=maybe: must be true or false"),
+        (["data.root=${oc.env:NOT_THERE}"],
+         "data.root=${oc.env:NOT_THERE}: \"Environment variable 'NOT_THERE' not found\""),
+        (["seed=${nowhere}"], "seed=${nowhere}: Interpolation key 'nowhere' not found"),
+        (["seed=${model.name}"], "seed=${model.name}: must be a whole number"),
         (["device=gpu"], "device=gpu: choose auto, cpu, cuda, cuda:N or mps"),
         (["num_threads=20000"], "num_threads=20000: must be auto or a whole number from 1 to 1,024"),
         (
