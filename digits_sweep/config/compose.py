@@ -487,6 +487,9 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
         return f"{typed}: {_first_line(cause).rpartition('raised while resolving interpolation: ')[2]}"
     kind = known[key].kind
     kinds = [kind] if kind in KINDS else get_args(kind)
+    if len(kinds) > 1 and str in kinds:
+        # Of texts a rule takes one or two, such as auto.
+        return f"{typed}: {known[key].rule.right}"
     return f"{typed}: must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"
 
 

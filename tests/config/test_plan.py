@@ -143,6 +143,7 @@ def test_a_range_is_counted_without_being_made():
         (["seed=${nowhere}"], "seed=${nowhere}: Interpolation key 'nowhere' not found"),
         (["seed=${model.name}"], "seed=${model.name}: must be a whole number"),
         (["device=gpu"], "device=gpu: choose auto, cpu, cuda, cuda:N or mps"),
+        (["num_threads=1.5"], "num_threads=1.5: must be auto or a whole number from 1 to 1,024"),
         (["num_threads=20000"], "num_threads=20000: must be auto or a whole number from 1 to 1,024"),
         (
             ["trainer.loss_threshold=1.4"],
