@@ -13,6 +13,8 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         write_line(f"{__doc__}\n\n{ABOUT}")
         return 0
+    if arguments:
+        sys.exit(f"unrecognized arguments: {' '.join(arguments)}; what is recorded comes from standard input")
     with stoppable():
         record_lines(sys.stdin)
     return 0

@@ -3,6 +3,7 @@
 Every command imports this first, so rich is imported by the functions that draw.
 """
 
+import argparse
 import atexit
 import math
 import os
@@ -141,6 +142,14 @@ def _answer(main: Callable[[list[str]], int | None], arguments: list[str]) -> No
         sys.exit(str(error))
     if code:
         sys.exit(code)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the arguments of a command, and refuses others in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line, without the usage, which `--help` shows."""
+        self.exit(2, f"{message}\n")
 
 
 @contextmanager

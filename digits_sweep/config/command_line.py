@@ -3,16 +3,17 @@
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from digits_sweep.config.compose import CONF, composing, explained
-from digits_sweep.config.keys import mistakes
+from digits_sweep.config.compose import CONF, composing, explained, right_kind
+from digits_sweep.config.keys import closest, mistakes
+from digits_sweep.config.text import key_of
 from digits_sweep.errors import InvalidConfig
 
 
@@ -74,11 +75,20 @@ def settings_of(schema: type[Settings], file: str, prefix: str, overrides: Seque
             try:
                 merged = OmegaConf.merge(merged, OmegaConf.from_dotlist([override.removeprefix(prefix)]))
             except (OmegaConfBaseException, YAMLError) as error:
-                raise InvalidConfig(f"{override}: {str(error).splitlines()[0]}") from error
+                raise InvalidConfig(f"{override}: {_right(key_of(override), schema, prefix)}") from error
     settings: Settings = OmegaConf.to_object(merged)  # type: ignore[assignment]
     if lines := list(mistakes(settings, prefix)):
         raise InvalidConfig("\n".join(lines))
     return settings
+
+
+def _right(key: str, schema: Any, prefix: str) -> str:
+    """Say what would be right in place of an override that OmegaConf does not take."""
+    known = {f"{prefix}{each.name}": each for each in fields(schema)}
+    if key in known:
+        return right_kind(known[key].type, known[key].metadata["rule"])
+    close = closest(key, known)
+    return "there is no such key" + (f"; did you mean {close}?" if close else "")
 
 
 TEXT = """\

@@ -39,7 +39,7 @@ from packaging.version import Version
 from digits_sweep.config.keys import checked, closest, declared
 from digits_sweep.config.launchers import SITE_OPTIONS, as_added, launcher_called
 from digits_sweep.config.scaling import GROW, as_text, scaled, sizes_in
-from digits_sweep.config.schema import FOLDER, RATES, Config, ScheduleConfig, groups, kinds_of
+from digits_sweep.config.schema import FOLDER, RATES, Config, Rule, ScheduleConfig, groups, kinds_of
 from digits_sweep.config.text import expand_home, quoted
 from digits_sweep.errors import InvalidConfig, not_installed
 
@@ -485,12 +485,16 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
         return f"{typed}: there is no such key with this {key.partition('.')[0]}"
     if isinstance(cause, InterpolationResolutionError) and not isinstance(cause, ValidationError):
         return f"{typed}: {_first_line(cause).rpartition('raised while resolving interpolation: ')[2]}"
-    kind = known[key].kind
+    return f"{typed}: {right_kind(known[key].kind, known[key].rule)}"
+
+
+def right_kind(kind: Any, rule: Rule) -> str:
+    """Say of which type a value must be."""
     kinds = [kind] if kind in KINDS else get_args(kind)
     if len(kinds) > 1 and str in kinds:
         # Of texts a rule takes one or two, such as auto.
-        return f"{typed}: {known[key].rule.right}"
-    return f"{typed}: must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"
+        return rule.right
+    return f"must be {' or '.join(KINDS.get(each, 'of another type') for each in kinds)}"
 
 
 def _wrong_group(overrides: Sequence[str], composer: Composer) -> str | None:

@@ -3,13 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from digits_sweep import __version__
 from digits_sweep.config.text import expand_home
 from digits_sweep.errors import escape_controls
 from digits_sweep.report import ENGLISH, LANGUAGES
-from digits_sweep.shell import console_on, entry_point, print_table, stoppable, without_room, write_line
+from digits_sweep.shell import Parser, console_on, entry_point, print_table, stoppable, without_room, write_line
 
 if TYPE_CHECKING:
     from digits_sweep.report.study import Study
@@ -48,14 +48,8 @@ def main(arguments: list[str]) -> None:
         write_line(f"{_('page')}: {path}")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Exit with one line, without the usage, which `--help` shows."""
-        self.exit(2, f"{message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m digits_sweep.report", description=ABOUT, epilog=COMPARING)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m digits_sweep.report", description=ABOUT, epilog=COMPARING)
     add = parser.add_argument
     add("--version", action="version", version=f"digits_sweep {__version__}")
     add("sweeps", nargs="*", type=_sweep, metavar="SWEEP", help="folders of sweeps; the newest sweep if not given")

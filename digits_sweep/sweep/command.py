@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from digits_sweep.config.text import expand_home
 from digits_sweep.errors import FolderInUse
-from digits_sweep.shell import Screen, stoppable
+from digits_sweep.shell import Parser, Screen, stoppable
 
 if TYPE_CHECKING:
     from digits_sweep.results.sweep import RecordedSweep
@@ -58,8 +58,8 @@ def cancel_sweep(about: str, arguments: Sequence[str]) -> int:
     return 1
 
 
-def _parser(name: str, about: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m digits_sweep.{name}", description=about)
+def _parser(name: str, about: str) -> Parser:
+    parser = Parser(prog=f"python -m digits_sweep.{name}", description=about)
     parser.add_argument("sweep", nargs="?", help="the sweep's folder; your newest sweep if not given")
     parser.add_argument("--outputs", default="outputs", help="the folder of all results (%(default)s)")
     return parser

@@ -48,6 +48,10 @@ OF_OTHER_COMMANDS = [
     (TUNE, "device=cuda:99", "device=cuda:99: "),
     (TUNE, "data.batch_size=5,20", "data.batch_size=5,20: is a sweep of 2 runs"),
     (TUNE, "-m", "-m: not for a search"),
+    (TUNE, "tune.trials=x", "tune.trials=x: must be a whole number"),
+    (TUNE, "tune.lr=0.1", "tune.lr=0.1: must be a list of numbers [a,b]"),
+    (TUNE, "tune.trails=3", "tune.trails=3: there is no such key; did you mean tune.trials?"),
+    (CRITICAL, "critical.quick=maybe", "critical.quick=maybe: must be true or false"),
     (CRITICAL, SAMPLE + "data.batch_size=5000", "data.batch_size=5000: "),
     (CRITICAL, "resume=latest", "resume=latest: "),
     (CRITICAL, "--cost iteration=1us example=1us", ""),
@@ -55,15 +59,22 @@ OF_OTHER_COMMANDS = [
     (COST, "resume=latest", "resume=latest: there is nothing to resume"),
     (COST, SAMPLE + "data.batch_size=5,5000", "data.batch_size=5000: "),
     (COST, "command=true evaluation.targets.train_error=[0.1]", "command=...: its steps are not this program's"),
+    ("digits_sweep.record", "here", "unrecognized arguments: here; what is recorded comes from standard input"),
 ]
 
 
 @pytest.mark.parametrize(("module", "command", "line"), OF_OTHER_COMMANDS)
-def test_a_search_refuses_a_mistake_as_a_sweep_does(program, module, command, line):
+def test_other_commands_refuse_a_mistake_as_a_sweep_does(program, module, command, line):
     refused = program(*command.split(), module=module)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert refused.stderr.startswith(line)
     assert not program.outputs.exists()
+
+
+@pytest.mark.parametrize("module", ["report", "status", "cancel"])
+def test_an_argument_that_a_command_does_not_know_is_one_line(program, module):
+    refused = program("--nothing", module=f"digits_sweep.{module}")
+    assert (refused.returncode, refused.stderr) == (2, "unrecognized arguments: --nothing\n")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is an NVIDIA GPU here")
