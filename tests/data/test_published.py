@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import DataConfig
 from digits_sweep.data import published as module
 from digits_sweep.data.loading import make_ready
@@ -246,9 +245,3 @@ def test_what_a_killed_process_left_is_removed(raw, load, archives):
     (raw / ".digits_sweep_download_x" / "half").write_bytes(b"")
     load(archives.as_uri())
     assert everything_in(raw).keys() == {*MNIST.md5, *MNIST.sha256}
-
-
-@pytest.mark.full
-def test_data_sets_of_several_mirrors_are_one_sweep():
-    planned = plan(["-m", "data=mnist,mnist_sample,optdigits,fashion_mnist,emnist_letters", "model.head=logits"])
-    assert [run.config.model.num_classes for run in planned.runs] == [10, 10, 10, 10, 26]
