@@ -198,11 +198,6 @@ def test_the_last_example_is_that_of_the_last_epoch_or_the_most_that_a_run_train
     assert learning_rate_of(ScheduleConfig(), trainer, 100) is None
 
 
-def test_a_constant_rate_has_neither_decay_nor_warm_up():
-    assert is_constant(ScheduleConfig())
-    assert not is_constant(ScheduleConfig(warmup_examples=1))
-
-
 def test_rates_are_shares_of_the_first_ones_even_after_a_state_was_loaded():
     optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.ones(1))]}, {"params": [], "lr": 0.5}], lr=0.1)
     rates = ScaledRates(optimizer)
