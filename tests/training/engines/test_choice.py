@@ -10,7 +10,7 @@ from torch.optim import AdamW
 
 from digits_sweep.config.schema import ScheduleConfig
 from digits_sweep.data.digits import Digits
-from digits_sweep.errors import DeviceUnavailable, EngineRefused
+from digits_sweep.errors import EngineRefused
 from digits_sweep.training import engines
 from digits_sweep.training.building import build_engine, model_on_meta
 from digits_sweep.training.engines import ENGINES
@@ -55,29 +55,10 @@ def test_auto_takes_the_cuda_kernel_for_small_batches(batch_size):
     assert choose_engine("auto", given) == ("cuda_kernel", "the fastest that can train this")
 
 
-PLAIN = "the plain steps of Adam, AdamW and SGD only, not optimizer=rmsprop"
-
-
-@pytest.mark.parametrize(
-    ("described", "reason"),
-    [
-        ({"model": small_convolution(), "device": "cpu"}, "not closed_form: it knows the gradient of model=mlp only"),
-        ({"model": small_convolution(), "device": "cuda"}, "not cuda_graph: it captures the step of model=mlp only"),
-        ({"activation": "tanh"}, "not closed_form: it knows the gradient of model.activation=relu only"),
-        ({"optimizer": optimizer_called("rmsprop"), "device": "cpu"}, f"not closed_form: it knows {PLAIN}"),
-        ({"optimizer": optimizer_called("rmsprop"), "device": "cuda"}, f"not cuda_graph: it captures {PLAIN}"),
-    ],
-)
-def test_auto_takes_eager_for_what_no_faster_engine_knows_and_says_why(described, reason):
-    name, reasons = choose_engine("auto", workload(**described))
+def test_auto_takes_eager_for_what_no_faster_engine_knows_and_says_why():
+    name, reasons = choose_engine("auto", workload(model=small_convolution()))
     assert name == "eager"
-    assert reason in reasons
-
-
-def test_auto_takes_the_closed_form_for_images_that_are_not_uint8():
-    name, reason = choose_engine("auto", workload(floats=True))
-    assert name == "closed_form"
-    assert "not native: it reads uint8 images only" in reason
+    assert reasons.endswith("; not closed_form: it knows the gradient of model=mlp only")
 
 
 class OnlyByName(EagerEngine):
@@ -193,24 +174,7 @@ def test_the_engine_of_a_run_is_known_before_its_data_is_loaded():
     assert {parameter.device.type for parameter in model_on_meta(config).parameters()} == {"meta"}
     built = build_engine(config, Digits.of("noise", images, labels, images, labels))
     assert engine_for(config) == (built.name, built.reason)
-
-
-@pytest.mark.parametrize("name", ["cnn", "linear"])
-def test_auto_plans_eager_for_every_network_but_the_mlp(name):
-    assert engine_for(settings(f"model={name}", "device=cpu"))[0] == "eager"
-
-
-@pytest.mark.parametrize(
-    ("overrides", "error", "text"),
-    [
-        (("engine=closed_form", "model.activation=tanh", "device=cpu"), EngineRefused, "relu only"),
-        (("engine=cuda_graph", "device=cpu"), EngineRefused, f"engine=cuda_graph: {NO_GPU}"),
-        (("device=cuda:99",), DeviceUnavailable, r"^device=cuda:99: PyTorch sees \d+ CUDA devices here; choose auto"),
-    ],
-)
-def test_an_engine_or_device_that_a_run_cannot_have_is_known_before_its_data_is_loaded(overrides, error, text):
-    with pytest.raises(error, match=text):
-        engine_for(settings(*overrides))
+    assert built.seconds_setup > 0
 
 
 def test_a_model_that_needs_numbers_to_be_built_is_built_with_them(monkeypatch):
