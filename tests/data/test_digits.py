@@ -64,8 +64,3 @@ def test_a_value_changed_or_two_digits_swapped_change_the_digest(changed, change
     others = tensors()
     change(others[changed])
     assert Digits.of("mnist", **others).digest != Digits.of("mnist", **tensors()).digest
-
-
-def test_a_data_set_cannot_be_changed_under_a_run_that_uses_it():
-    with pytest.raises(AttributeError):
-        Digits.of("mnist", **tensors()).train_labels = torch.zeros(6)

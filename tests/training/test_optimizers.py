@@ -15,7 +15,6 @@ from digits_sweep.training.engines.fused_steps import unknown_step
 from digits_sweep.training.optimizers import (
     DECORATED,
     KEPT_UNDER,
-    OPTIMIZERS,
     build_optimizer,
     plain_kind,
     without_compiler,
@@ -51,34 +50,11 @@ def test_an_optimizer_has_every_key_of_its_configuration_and_is_fused_if_asked_t
     assert group.get("fused") == (None if kind is RMSprop else fused or None), "None leaves the choice to PyTorch"
 
 
-@pytest.mark.parametrize(
-    ("name", "weight_decay", "weight"),
-    [
-        # A step of the size of the rate in the direction of the gradient, which is that of the decay alone.
-        ("adam", 5e-4, 0.9),
-        # A step takes away lr x weight_decay of every weight.
-        ("adamw", 0.5, 0.95),
-    ],
-)
-def test_weight_decay_is_added_to_the_gradient_by_adam_and_decoupled_by_adamw(name, weight_decay, weight, parameters):
-    config = AdamConfig(name, 0.1, weight_decay, betas=[0.9, 0.999], eps=1e-12)
-    optimizer = build_optimizer(config, parameters, fused=True)
-    parameters[0].grad = torch.zeros(3)
-    optimizer.step()
-    torch.testing.assert_close(parameters[0].data, torch.full((3,), weight))
-
-
 @pytest.mark.parametrize("name", KNOWN_OPTIMIZERS)
 def test_what_planning_takes_for_a_plain_step_is_one(name, parameters):
     config = optimizer_called(name)
     optimizer = build_optimizer(config, parameters, fused=False)
     assert plain_kind(config) is (type(optimizer) if unknown_step(optimizer) is None else None)
-
-
-def test_an_optimizer_is_a_function_and_a_line_in_the_registry(parameters, monkeypatch):
-    monkeypatch.setitem(OPTIMIZERS, "rprop", lambda config, params, **_: torch.optim.Rprop(params, lr=config.lr))
-    optimizer = build_optimizer(OptimizerConfig(name="rprop", lr=0.1, weight_decay=0.0), parameters, fused=True)
-    assert unknown_step(optimizer) == "Rprop"
 
 
 # Muon

@@ -100,6 +100,7 @@ def build_workload(config):
 def test_a_trial_changes_nothing_of_the_run(overrides, monkeypatch):
     config = settings("device=cpu", "data.batch_size=60", *overrides)
     monkeypatch.setattr("digits_sweep.training.building.usable_cores", lambda: 2)
+    monkeypatch.setattr(trial, "TURN_SECONDS", 1e-3)
     built = build_engine(config, noise())
     named = build_engine(replace(config, engine=EngineConfig(built.name), num_threads=built.num_threads), noise())
     for engine in (built, named):

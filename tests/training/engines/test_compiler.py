@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import stat
 import subprocess
@@ -49,6 +50,14 @@ def loaded_by_another_process(source: Path) -> int:
     return load_library(source).seven()
 
 
+@pytest.fixture
+def library(source, tmp_path) -> Path:
+    """What another process has compiled and kept."""
+    loaded_by_another_process(source)
+    (kept,) = libraries(tmp_path)
+    return kept
+
+
 def libraries(tmp_path: Path) -> list[Path]:
     return list((tmp_path / "cache" / "digits_sweep" / "native").glob("*.so"))
 
@@ -60,9 +69,7 @@ def command(path: Path, text: str) -> str:
 
 
 @needs_cc
-def test_it_is_compiled_once_and_kept_in_the_cache_folder(source, tmp_path, monkeypatch):
-    assert loaded_by_another_process(source) == 7
-    (library,) = libraries(tmp_path)
+def test_it_is_compiled_once_and_kept_in_the_cache_folder(library, source, monkeypatch):
     assert library.suffix == ".so"
     monkeypatch.setattr(compiler, "_compile", lambda *_: pytest.fail("compiled again"))
     assert loaded_by_another_process(source) == 7
@@ -95,10 +102,8 @@ def test_another_text_compiler_or_processor_is_compiled_for_anew(source, tmp_pat
     ],
     ids=["not written", "half written", "zeros", "a byte"],
 )
-def test_a_damaged_library_is_never_loaded_and_compiled_anew(damage, source, tmp_path):
+def test_a_damaged_library_is_never_loaded_and_compiled_anew(damage, library, source):
     """Loaded, one that ends early kills the process, and one with another byte computes something else."""
-    loaded_by_another_process(source)
-    (library,) = libraries(tmp_path)
     content = library.read_bytes()
     library.unlink()  # It is mapped into this process.
     library.write_bytes(damage(content))
@@ -162,9 +167,9 @@ def test_processes_that_start_together_all_get_it_and_leave_one_file(source, tmp
 @needs_cc
 @needs_posix
 @pytest.mark.parametrize("open_to_others", ["cache", "cache/digits_sweep", "cache/digits_sweep/native"])
-def test_a_folder_that_others_may_write_in_is_neither_loaded_from_nor_written_to(open_to_others, source, tmp_path):
-    loaded_by_another_process(source)
-    (library,) = libraries(tmp_path)
+def test_a_folder_that_others_may_write_in_is_neither_loaded_from_nor_written_to(
+    open_to_others, library, source, tmp_path
+):
     library.unlink()
     library.write_bytes(b"from somebody else")
     (tmp_path / open_to_others).chmod(0o777)
@@ -174,9 +179,7 @@ def test_a_folder_that_others_may_write_in_is_neither_loaded_from_nor_written_to
 
 @needs_cc
 @needs_posix
-def test_a_library_that_others_may_write_is_compiled_anew(source, tmp_path):
-    loaded_by_another_process(source)
-    (library,) = libraries(tmp_path)
+def test_a_library_that_others_may_write_is_compiled_anew(library, source):
     library.chmod(0o770)
     before = library.stat().st_ino
     assert loaded_by_another_process(source) == 7
@@ -201,13 +204,18 @@ def test_others_may_not_write_what_is_kept(umask, source, tmp_path):
 # Without a compiler
 
 
-def test_without_a_compiler_the_closed_form_is_taken_and_the_reason_is_recorded(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    name, reason = choose_engine("auto", workload())
+@pytest.mark.parametrize("is_planned", [False, True])
+@pytest.mark.parametrize("typed", [None, "no_such_compiler -O1"])
+def test_without_a_compiler_the_closed_form_is_taken_and_the_reason_is_recorded(
+    typed, is_planned, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(*("CC", typed) if typed else ("PATH", str(tmp_path)))
+    given, reason = planned() if is_planned else workload(), f"no C compiler ({typed or 'cc'}) on this machine"
+    name, reasons = choose_engine("auto", given)
     assert name == "closed_form"
-    assert "not native: no C compiler (cc) on this machine" in reason
-    with pytest.raises(EngineRefused, match=r"^engine=native: no C compiler \(cc\) on this machine; engine=auto picks"):
-        choose_engine("native", workload())
+    assert f"not native: {reason}" in reasons
+    with pytest.raises(EngineRefused, match=f"^engine=native: {re.escape(reason)}; engine=auto picks"):
+        choose_engine("native", given)
 
 
 @needs_cc
@@ -252,13 +260,6 @@ def test_planning_runs_no_compiler_and_a_process_asks_it_once(monkeypatch):
     assert NativeEngine.refusal(workload()) is None
     monkeypatch.setattr(subprocess, "run", fail)
     assert NativeEngine.refusal(workload()) is None
-
-
-def test_planning_knows_that_there_is_no_compiler(monkeypatch):
-    monkeypatch.setenv("CC", "no_such_compiler -O1")
-    name, reason = choose_engine("auto", planned())
-    assert name == "closed_form"
-    assert "not native: no C compiler (no_such_compiler -O1) on this machine" in reason
 
 
 def planned():
