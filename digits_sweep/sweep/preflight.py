@@ -20,13 +20,13 @@ from digits_sweep.results.sweep import RecordedSweep, check_size
 from digits_sweep.sweep.fitting import recorded_engine, traceback_in_file
 from digits_sweep.sweep.resume import is_finished
 from digits_sweep.trackers.registry import check as check_trackers
-from digits_sweep.training.building import loss_at_start, options_here, try_network
+from digits_sweep.training.building import options_here
 from digits_sweep.training.device import flush_denormals_from_now_on, is_out_of_memory, resolve_device
 from digits_sweep.training.engines import ENGINES
+from digits_sweep.training.first_step import loss_at_start, try_network
 from digits_sweep.training.losses import LOSSES
 from digits_sweep.training.model import MODELS
 from digits_sweep.training.optimizers import OPTIMIZERS
-from digits_sweep.training.parts import refuse_other_gradients
 
 
 def check(planned: Plan, say: Callable[[str], None] = lambda line: None) -> None:
@@ -76,8 +76,6 @@ def _try_networks(configs: Collection[Config]) -> None:
     for those in alike.values():
         with beyond_this_machine():
             try_network(those)
-            if those[0].data.micro_batch is not None:
-                refuse_other_gradients(those[0])
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from digits_sweep.config.schema import CrossEntropyConfig, LossConfig, ScheduleC
 from digits_sweep.data.digits import IGNORED
 from digits_sweep.training.engines import ENGINES, engines_for
 from digits_sweep.training.engines.eager import EagerEngine
+from digits_sweep.training.first_step import difference
 from digits_sweep.training.losses import PLAIN, Loss, build_loss
 from digits_sweep.training.model import build_model
-from digits_sweep.training.parts import difference
 from tests.workloads import KNOWN_MODELS, PLAIN_SGD, model_called, workload
 
 
