@@ -25,13 +25,6 @@ from tests.servers import running, wait_for
 MOST_BYTES = 2**25
 
 
-def test_each_archive_is_fetched_once_from_the_first_mirror(load, reported, serve, digest, raw):
-    first, second = serve(), serve()
-    assert load(first.address, second.address, "ftp://mirror").digest == digest
-    assert (first.downloads, second.downloads) == (dict.fromkeys(ARCHIVES, 1), {})
-    assert reported == [f"fetching {first.address}{archive} to {raw}" for archive in ARCHIVES]
-
-
 @pytest.mark.parametrize("ending", ["", "/"])
 def test_a_folder_can_be_a_mirror_with_and_without_a_slash_at_its_end(ending, load, digest, archives):
     assert load(archives.as_uri() + ending).digest == digest

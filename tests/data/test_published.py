@@ -84,12 +84,15 @@ def test_both_splits_of_emnist_are_read_from_one_archive(load, tmp_path):
 
 
 @every
-def test_a_data_set_is_fetched_once_into_a_folder_of_its_own_and_read_from_there(data, load, serve, root, tmp_path):
-    data, serving = publish(data, tmp_path / "small"), serve({}, tmp_path / "small")
-    digits = load(serving.address, data=data)
+def test_a_data_set_is_fetched_once_from_the_first_mirror_into_a_folder_of_its_own_and_read_from_there(
+    data, load, reported, serve, root, tmp_path
+):
+    data, serving, raw = publish(data, tmp_path / "small"), serve({}, tmp_path / "small"), root / data.title / "raw"
+    digits = load(serving.address, "ftp://mirror", data=data)
+    assert reported == [f"fetching {serving.address}{archive} to {raw}" for archive in data.md5]
     assert load(data=data).digest == digits.digest
     assert serving.downloads == dict.fromkeys(data.md5, 1)
-    assert everything_in(root / data.title / "raw").keys() == {*data.md5, *data.sha256}
+    assert everything_in(raw).keys() == {*data.md5, *data.sha256}
 
 
 def test_a_data_set_comes_from_its_own_mirrors_unless_others_are_typed(published, archives, root, digest):
@@ -119,19 +122,12 @@ def test_a_root_that_is_a_file_is_refused_by_name(root, load):
     assert str(refusal.value) == f"data.root={root}: {reason}"
 
 
-@every
-def test_no_digits_of_mnist_take_the_place_of_another_data_set(data, tmp_path):
-    config = DataConfig(data.name, 10, 20, 0, "unit", str(tmp_path), ["ftp://mirror"], 1.0, "mnist_sample")
-    if data is MNIST:
-        digits, note = make_ready(config, lambda line: None)
-        assert digits.name == "mnist_sample"
-    else:
-        with pytest.raises(DataUnavailable) as unavailable:
-            make_ready(config, lambda line: None)
-        note = str(unavailable.value)
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist", "qmnist", "emnist_digits", "emnist_letters"])
+def test_no_digits_of_mnist_take_the_place_of_another_data_set(name, tmp_path):
+    config = DataConfig(name, 10, 20, 0, "unit", str(tmp_path), ["ftp://mirror"], 1.0, "mnist_sample")
     # The folder and the mirrors are those of the configuration.
-    assert f"{data.title} is not in {tmp_path}" in note
-    assert "ftp://mirror: not an address" in note
+    with pytest.raises(DataUnavailable, match=rf"MNIST is not in {tmp_path}.*\n  ftp://mirror: not an address"):
+        make_ready(config, lambda line: None)
 
 
 # What happens to a corrupt file, and to one of somebody else's: nothing is deleted or replaced
