@@ -63,83 +63,59 @@ def test_the_goal_that_takes_the_most_examples_is_answered_first_and_the_answers
     assert moves_sentence([ANSWER, UNKNOWN]) is None
 
 
-def test_an_answer_has_both_usual_definitions_with_their_intervals():
-    assert answer_sentence(ANSWER) == (
-        "train error < 0.1: the critical batch size is 240 [204, 292]; 100 [70, 140] costs 20 % more examples than the "
-        "fewest."
-    )
-    few = replace(ANSWER, b_crit_low=None, b_crit_high=None, b_20_low=None, b_20_high=None)
-    assert "is 240 (no interval: fewer than 3 seeds); 100 (no interval" in answer_sentence(few)
-    missing = replace(ANSWER, missing_seeds=2)
-    assert answer_sentence(missing).endswith(" Fresh seeds that failed and count nowhere: 2.")
-
-
-def test_where_the_fit_refuses_the_noise_scale_is_offered():
-    assert answer_sentence(UNKNOWN) == (
-        "train error < 0.1: the critical batch size cannot be told (the curve is flat). A rough guess is the gradient "
-        "noise scale on the way there: 61 (25 to 150)."
-    )
-    unmeasured = replace(UNKNOWN, noise_scale_at_target=None)
-    assert answer_sentence(unmeasured).endswith("cannot be told (the curve is flat).")
-
-
-def test_a_law_that_the_steps_reject_is_said_to_be_rejected():
-    assert law_sentence(ANSWER) is None
-    sharp = replace(ANSWER, exponent=1.7, exponent_low=1.2, p_value=0.0002)
-    assert law_sentence(sharp) == (
-        "train error < 0.1: the law S = S_min + E_min / B is rejected; the exponent is 1.7 [1.2, 2.1] in place of 1. "
-        "train error < 0.1: no law of this form fits (p = 0.0002); batch size 5 takes 0.83 times the steps of the "
-        "curve."
-    )
-
-
-def test_the_soonest_batch_size_has_its_costs_and_its_interval():
-    assert soonest_sentence(ANSWER) == (
-        "train error < 0.1: soonest is about 59 [45, 75], at 119 µs an iteration and 8.4 µs an example; it needs 24% "
-        "more examples than the fewest."
-    )
-    assert soonest_sentence(UNKNOWN) is None
-
-
+SHARP = replace(ANSWER, exponent=1.7, exponent_low=1.2, p_value=0.0002)
+NO_INTERVALS = replace(ANSWER, b_crit_low=None, b_crit_high=None, b_20_low=None, b_20_high=None)
 ELSEWHERE = replace(
     ANSWER, cost_is_given=True, seconds_per_iteration=None, seconds_per_example=None, machine="1 H200", price=3.0,
     seconds_per_step={5: 1e-4, 1000: 2e-3}, soonest_batch_size=900.0, within_low=500.0, within_high=2000.0,
     soonest_here=60.0, within_low_here=31.0, within_high_here=110.0,
 )  # fmt: skip
+SLOW = replace(ELSEWHERE, seconds_per_step={5: 10.0, 1000: 10.0})
+MONEY = float(Law(14.16, 242.5, 1.5).steps(900)) * 10 / 3600 * 3
 
 
-def test_another_machine_has_its_own_seconds_and_where_its_answer_is_another_one_that_is_said():
-    assert soonest_sentence(ELSEWHERE) == (
-        "train error < 0.1: soonest is about 900 [45, 75], at 100 µs a step of 5 up to 2 ms a step of 1,000 on 1 H200; "
-        "it needs 24% more examples than the fewest."
-    )
-    assert elsewhere_sentence(ELSEWHERE) == (
-        "train error < 0.1: the answer flips: about 900 (500 to 2,000) is soonest at these costs, about 60 (31 to 110) "
-        "here."
-    )
-    assert elsewhere_sentence(replace(ELSEWHERE, within_low=80.0)) == (
-        "train error < 0.1: 80 to 110 cost at most 10 % more time both at these costs and here."
-    )
-    assert elsewhere_sentence(ANSWER) is None
-
-
-def test_a_price_makes_money_of_the_seconds_at_the_soonest_batch_size():
-    law, slow = Law(14.16, 242.5, 1.5), replace(ELSEWHERE, seconds_per_step={5: 10.0, 1000: 10.0})
-    money = float(law.steps(900)) * 10 / 3600 * 3
-    assert price_sentence(slow) == (
-        f"train error < 0.1: batch size 900 takes 2 min 35 s, which is {money:.3g} in money, at 3 an hour."
-    )
-    assert price_sentence(replace(ELSEWHERE, price=None)) is None
-
-
-def test_the_check_stands_beside_what_was_expected_and_its_neighbours_in_steps_and_seconds():
-    assert check_sentence(ANSWER) == (
-        "train error < 0.1: batch size 50, which is in no fit, takes 75 steps [70, 80], 0.0404 s; expected: 82.8. Its "
-        "neighbours: 180 at 20, 0.0517 s; 41 at 100, 0.0393 s."
-    )
-    missed = replace(ANSWER, check=Check(50, None, 0, 82.8, None, None, None))
-    assert check_sentence(missed).endswith("in no fit, did not reach the goal; 82.8 steps were expected.")
-    assert check_sentence(replace(ANSWER, check=None)) is None
+@pytest.mark.parametrize(
+    ("sentence", "answer", "says"),
+    [
+        # Both usual definitions with their intervals, and the noise scale where the fit refuses.
+        (answer_sentence, ANSWER, "the critical batch size is 240 [204, 292]; 100 [70, 140] costs 20 % more examples "
+                                  "than the fewest."),
+        (answer_sentence, NO_INTERVALS, "the critical batch size is 240 (no interval: fewer than 3 seeds); 100 (no "
+                                        "interval: fewer than 3 seeds) costs 20 % more examples than the fewest."),
+        (answer_sentence, replace(UNKNOWN, missing_seeds=2),
+         "the critical batch size cannot be told (the curve is flat). A rough guess is the gradient noise scale on the "
+         "way there: 61 (25 to 150). Fresh seeds that failed and count nowhere: 2."),
+        (answer_sentence, replace(UNKNOWN, noise_scale_at_target=None),
+         "the critical batch size cannot be told (the curve is flat)."),
+        # A law that the steps reject.
+        (law_sentence, ANSWER, None),
+        (law_sentence, SHARP,
+         "the law S = S_min + E_min / B is rejected; the exponent is 1.7 [1.2, 2.1] in place of 1. train error < 0.1: "
+         "no law of this form fits (p = 0.0002); batch size 5 takes 0.83 times the steps of the curve."),
+        # The soonest batch size with its costs, which are of this machine or of another one.
+        (soonest_sentence, ANSWER, "soonest is about 59 [45, 75], at 119 µs an iteration and 8.4 µs an example; it "
+                                   "needs 24% more examples than the fewest."),
+        (soonest_sentence, ELSEWHERE, "soonest is about 900 [45, 75], at 100 µs a step of 5 up to 2 ms a step of 1,000 "
+                                      "on 1 H200; it needs 24% more examples than the fewest."),
+        (soonest_sentence, UNKNOWN, None),
+        (elsewhere_sentence, ELSEWHERE, "the answer flips: about 900 (500 to 2,000) is soonest at these costs, about "
+                                        "60 (31 to 110) here."),
+        (elsewhere_sentence, replace(ELSEWHERE, within_low=80.0),
+         "80 to 110 cost at most 10 % more time both at these costs and here."),
+        (elsewhere_sentence, ANSWER, None),
+        (price_sentence, SLOW, f"batch size 900 takes 2 min 35 s, which is {MONEY:.3g} in money, at 3 an hour."),
+        (price_sentence, replace(ELSEWHERE, price=None), None),
+        # The check beside what was expected and its neighbours.
+        (check_sentence, ANSWER,
+         "batch size 50, which is in no fit, takes 75 steps [70, 80], 0.0404 s; expected: 82.8. Its neighbours: 180 at "
+         "20, 0.0517 s; 41 at 100, 0.0393 s."),
+        (check_sentence, replace(ANSWER, check=Check(50, None, 0, 82.8, None, None, None)),
+         "batch size 50, which is in no fit, did not reach the goal; 82.8 steps were expected."),
+        (check_sentence, replace(ANSWER, check=None), None),
+    ],
+)  # fmt: skip
+def test_what_is_known_of_a_goal_is_said_and_what_is_not_known_is_not(sentence, answer, says):
+    assert sentence(answer) == (says and f"train error < 0.1: {says}")
 
 
 @pytest.mark.parametrize("exponent", [1.0, 1.66])
