@@ -181,17 +181,14 @@ class Critical:
         for line in [headline(checked_answers), *details(checked_answers)]:
             study.screen.say(line)
         if self.study.is_quick:
-            study.screen.say(f"with intervals, from these runs on: {self._full(folder)}")
+            full = [word for word in self.request.command if key_of(word) != "critical.quick"]
+            again = as_typed(self.module, *full, *self.resumed_by(folder))
+            study.screen.say(f"with intervals, from these runs on: {again}")
         if self.request.settings.branch:
             self._branch(study, sizes)
         page = folder / "index.html"
         write_page(page, [load_study(folder)])
         study.screen.say(f"page       {page}")
-
-    def _full(self, folder: Path) -> str:
-        """Return the command that goes on with the full study from the runs of a quick one."""
-        command = [word for word in self.request.command if key_of(word) != "critical.quick"]
-        return as_typed(self.module, *command, *self.resumed_by(folder))
 
     def _with_pilot(self, study: Study) -> Grid:
         """Return the grid with one more goal, the best that a run of `pilot_examples` reaches, if that is harder.
@@ -235,7 +232,8 @@ class Critical:
         study.screen.say(f"pilot runs at batch size {base.config.data.batch_size} say which goals can be reached")
         found = farthest(study.search(Pilots(replace(grid.rules, pilot_examples=pilot.examples), base)))
         if found is None or not found[1].has_learned:
-            raise CannotSearch(f"{NO_GOALS}: type one, such as evaluation.targets.train_error=[0.1], or critical.lr")
+            nothing = "the pilot runs learn nothing, so that no goal follows from them"
+            raise CannotSearch(f"{nothing}: type one, such as evaluation.targets.train_error=[0.1], or critical.lr")
         exponent, reached = found
         lr = grid.rules.learning_rate(grid.rules.reference_batch_size, exponent)
         rules = grid.rules if "critical.lr" in typed else replace(grid.rules, lr=lr)
@@ -259,9 +257,10 @@ class Critical:
         if self.study.is_quick:
             return [replace(answer, factor=FACTOR) if answer.law else answer for answer in unchecked]
         checks = {} if elsewhere else self._to_check(study, unchecked)
-        new, like = sorted({*checks.values()} - {*sizes}), next(iter(self.grid.bases.values()))
-        bases = _fitted_runs(self.request.planned, new, like)
-        others = replace(self.grid, bases=bases)
+        like = next(iter(self.grid.bases.values()))
+        others = replace(
+            self.grid, bases=_fitted_runs(self.request.planned, sorted({*checks.values()} - {*sizes}), like)
+        )
         tried = {**sizes, **others.sizes(study.search(others))}
         return [
             replace(answer, check=check_of(tried[checks[str(goal)]], index, answer.law, sizes))
@@ -325,9 +324,6 @@ class Critical:
         floor = softmax_floor(model.num_classes) if model.head == "softmax" and model.num_classes else 0.0
         if summary := branches_of(table, floor):
             study.screen.say(branch_sentence(summary))
-
-
-NO_GOALS = "the pilot runs learn nothing, so that no goal follows from them"
 
 
 def with_goals(run: PlannedRun, goals: Sequence[Goal], **others: Any) -> PlannedRun:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -105,7 +106,7 @@ class Study:
         results: dict[Key, Value] = {}
         while wave := search.next_runs(results):
             later = search.least_left({*results, *wave})
-            self.train(list(wave.values()), lambda left, later=later: self._announced(left, later))  # type: ignore[misc]
+            self.train(list(wave.values()), partial(self._announced, later=later))
             for key, run in wave.items():
                 recorded = self.ended(run)
                 assert recorded is not None, "a wave was trained to its end"
@@ -199,7 +200,13 @@ def opened(folder: Path | None, parent: Path, planned: Plan, screen: Screen) -> 
     Raises `CannotResume` if something there is no plain file, `FolderInUse` if another process has it,
     `DataUnavailable` or `UnusableRoot` if its data cannot be had or has changed, OSError if it cannot be written.
     """
-    earlier = RecordedSweep(folder) if folder and folder.exists() and _holds_runs(folder) else None
+    earlier = None
+    if folder and folder.exists():
+        try:
+            check_plain(folder, unused=SUBMITIT_FOLDER)
+        except UnreadableRecord as error:
+            raise CannotResume(f"{folder}: {error}") from error
+        earlier = RecordedSweep(folder) if run_folders(folder)[0] else None
     choices = datasets(planned, earlier, screen)
     folder = folder or claim_folder(parent)
     make_folder(folder)
@@ -211,22 +218,10 @@ def opened(folder: Path | None, parent: Path, planned: Plan, screen: Screen) -> 
             study.publish()
 
 
-def _holds_runs(folder: Path) -> bool:
-    """Return whether a study has runs. Raises `CannotResume` if something there is no plain file."""
-    try:
-        check_plain(folder, unused=SUBMITIT_FOLDER)
-    except UnreadableRecord as error:
-        raise CannotResume(f"{folder}: {error}") from error
-    return bool(run_folders(folder)[0])
-
-
 def _duration(value: float) -> str:
     return seconds(max(1, round(value))).replace(".0 s", " s")
 
 
 def _rates(size: int, runs: Sequence[PlannedRun]) -> str:
-    rates: dict[float, int] = {}
-    for run in runs:
-        if run.config.data.batch_size == size:
-            rates[run.config.optimizer.lr] = rates.get(run.config.optimizer.lr, 0) + 1
+    rates = Counter(run.config.optimizer.lr for run in runs if run.config.data.batch_size == size)
     return ", ".join(f"lr {to_text(float(f'{lr:.4g}'))} ({counted(seeds, 'seed')})" for lr, seeds in rates.items())
