@@ -4,17 +4,16 @@ Two of its columns are ratios that hold on other machines too: how much faster t
 how far above the floor. Keys are those of a sweep: `data.batch_size=100,5 num_threads=1`.
 """
 
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from benchmarks.contest import ROUNDS, contest
-from benchmarks.quiet import busy, calibration_seconds
+from benchmarks.quiet import warn_if_busy
+from digits_sweep.config.keys import changed
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
 from digits_sweep.data.loading import make_ready
@@ -45,9 +44,7 @@ def bench(overrides: Sequence[str]) -> None:
     digits, note = make_ready(configs[0].data, print)
     if note:
         raise DataUnavailable(note)
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    if why := busy(calibration_seconds(), load, os.cpu_count() or 1):
-        print(f"WARNING: this machine is too busy to believe what follows: {why}")
+    load = warn_if_busy()
     table = pd.DataFrame([row for config in configs for row in contest(config, digits)])
     # On a GPU nothing has a floor.
     shown = table.dropna(axis="columns", how="all")
@@ -71,10 +68,7 @@ def read_configs(overrides: Sequence[str]) -> list[Config]:
     if len({config.data.batch_size for config in configs}) < len(configs):
         raise InvalidConfig("only data.batch_size may have several values here")
     check(planned)
-    return [
-        replace(config, trainer=replace(config.trainer, num_epochs=ROUNDS, stop_at_threshold=False))
-        for config in configs
-    ]
+    return [changed(config, {"trainer.num_epochs": ROUNDS, "trainer.stop_at_threshold": False}) for config in configs]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ how many times as long that takes. At the end `model=cnn` beside a plain loop of
 threads. Values of a sweep's keys replace those that are measured: `model.hidden_size=128 data.batch_size=100`.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.quiet import busy, calibration_seconds
+from benchmarks.quiet import warn_if_busy
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import key_of
@@ -50,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure with these overrides, `sys.argv`'s if None; SystemExit has the reason if something cannot be used."""
     overrides = sys.argv[1:] if arguments is None else list(arguments)
     flush_denormals_from_now_on()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    if why := busy(calibration_seconds(), load, os.cpu_count() or 1):
-        print(f"WARNING: this machine is too busy to believe what follows: {why}")
+    warn_if_busy()
     try:
         for defaults, compare in ((MLPS, against_the_best), (CNNS, against_a_plain_loop)):
             typed = {key_of(each) for each in overrides}

@@ -1,5 +1,6 @@
 """Is this machine quiet enough to time anything? Its load, and a loop that takes the same time when it is alone."""
 
+import os
 import time
 from statistics import median
 
@@ -10,6 +11,14 @@ REPETITIONS, PRODUCTS, SIZE = 20, 200, 128
 MOST_SPREAD = 1.10
 # The share of the machine's cores that may be busy with something else before timing starts.
 MOST_LOAD = 0.25
+
+
+def warn_if_busy() -> float | None:
+    """Print why timings made now cannot be believed, if so; return the load, None if the system does not say."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    if why := busy(calibration_seconds(), load, os.cpu_count() or 1):
+        print(f"WARNING: this machine is too busy to believe what follows: {why}")
+    return load
 
 
 def calibration_seconds() -> list[float]:

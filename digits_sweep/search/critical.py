@@ -257,10 +257,8 @@ class Critical:
         if self.study.is_quick:
             return [replace(answer, factor=FACTOR) if answer.law else answer for answer in unchecked]
         checks = {} if elsewhere else self._to_check(study, unchecked)
-        like = next(iter(self.grid.bases.values()))
-        others = replace(
-            self.grid, bases=_fitted_runs(self.request.planned, sorted({*checks.values()} - {*sizes}), like)
-        )
+        new, like = sorted({*checks.values()} - {*sizes}), next(iter(self.grid.bases.values()))
+        others = replace(self.grid, bases=_fitted_runs(self.request.planned, new, like))
         tried = {**sizes, **others.sizes(study.search(others))}
         return [
             replace(answer, check=check_of(tried[checks[str(goal)]], index, answer.law, sizes))
