@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -91,13 +92,13 @@ def largest_batch(config: Config, digits: Digits, engine: str, num_threads: int)
     if device.type != "cuda" and free_memory() >= UNKNOWN_BYTES:
         return None
     config = replace(config, engine=EngineConfig(engine), num_threads=num_threads)
-    held = _Memory(device)
+    _forget(device)
+    held = _peak(device)
 
     def step(size: int) -> Step | None:
-        held.forget()
         try:
             seconds = _seconds(build_engine(changed(config, {"data.batch_size": size}), digits), torch.arange(size))
-            return Step(held.taken(), seconds)
+            return Step(_peak(device) - held, seconds)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -105,9 +106,9 @@ def largest_batch(config: Config, digits: Digits, engine: str, num_threads: int)
 
     try:
         with random_numbers_kept(device):
-            return doubled(step, held.free, len(digits.train_labels), may_fail=device.type == "cuda")
+            return doubled(step, partial(_free, device), len(digits.train_labels), may_fail=device.type == "cuda")
     finally:
-        held.forget()
+        _forget(device)
 
 
 def doubled(step: Callable[[int], Step | None], free: Callable[[], float], most: int, may_fail: bool) -> Largest | None:
@@ -153,37 +154,23 @@ def _seconds(built: BuiltEngine, order: Tensor) -> float:
     return stopwatch.seconds
 
 
-class _Memory:
-    """The memory of this process on a device: what is free, and what is taken beside what was held at the start."""
+def _forget(device: torch.device) -> None:
+    """Give back what no object holds any more, and count the most that is held anew."""
+    gc.collect()
+    # What the C library keeps of freed memory would hide what the next step takes; others than glibc keep little.
+    with suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    PeakMemory(device)
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.forget()
-        self._held = self._peak()
 
-    def forget(self) -> None:
-        """Give back what no object holds any more, and count the most that is held anew."""
-        gc.collect()
-        # What the C library keeps of freed memory would hide what the next step takes; others than glibc keep little.
-        with suppress(OSError, TypeError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
-        self._counter = PeakMemory(self.device)
+def _peak(device: torch.device) -> float:
+    return float(torch.cuda.max_memory_reserved(device) if device.type == "cuda" else resident_peak() or 0)
 
-    def _peak(self) -> float:
-        if self.device.type == "cuda":
-            return float(torch.cuda.max_memory_reserved(self.device))
-        return float(resident_peak() or 0)
 
-    def taken(self) -> float:
-        """Return the most bytes beside those at the start."""
-        return self._peak() - self._held
-
-    def free(self) -> float:
-        """Return how many bytes there are for a step."""
-        self.forget()
-        if self.device.type == "cuda":
-            return float(torch.cuda.mem_get_info(self.device)[0])
-        return float(free_memory())
+def _free(device: torch.device) -> float:
+    """Return how many bytes there are for a step, and count what it takes anew."""
+    _forget(device)
+    return float(torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory())
 
 
 # Those of a study, and some between them.

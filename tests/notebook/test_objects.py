@@ -33,67 +33,70 @@ def rows(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return drawn, (drawn[:, 0] > 0).long()
 
 
+DATA = rows(200), rows(100)
+
+
+def trained(**keys):
+    """A sweep of the network on the rows, but for what is given."""
+    return run(**{"model": Network, "data": DATA} | KEYS | keys)
+
+
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def as_arrays(pair):
-    return tuple(each.numpy() for each in pair)
-
-
 @pytest.mark.parametrize(
-    ("data", "dataset"),
+    "data",
     [
-        ((rows(200), rows(100)), "object:data"),
-        ([as_arrays(rows(200)), as_arrays(rows(100))], "object:data"),
-        (tuple(torch.utils.data.TensorDataset(*rows(count)) for count in (200, 100)), "object:data"),
-        (lambda: (rows(200), rows(100)), "object:data"),
+        DATA,
+        [tuple(each.numpy() for each in pair) for pair in DATA],
+        tuple(torch.utils.data.TensorDataset(*pair) for pair in DATA),
+        lambda: DATA,
     ],
     ids=["tensors", "arrays", "datasets", "function"],
 )
-def test_data_are_passed_as_tensors_arrays_datasets_or_a_function(data, dataset):
-    sweep = run(model=Network, data=data, **KEYS)
-    assert list(sweep.table[["status", "dataset", "train_samples"]].iloc[0]) == ["completed", dataset, 200]
+def test_data_are_passed_as_tensors_arrays_datasets_or_a_function(data):
+    sweep = trained(data=data)
+    assert list(sweep.table[["status", "dataset", "train_samples"]].iloc[0]) == ["completed", "object:data", 200]
 
 
 def test_other_data_of_the_same_name_are_other_data():
-    first, second = (run(model=Network, data=(rows(200, seed), rows(100)), **KEYS) for seed in (0, 1))
+    first, second = (trained(data=(rows(200, seed), rows(100))) for seed in (0, 1))
     assert first.table["final_loss"][0] != second.table["final_loss"][0]
 
 
 def test_what_other_processes_can_import_keeps_its_name_and_what_they_cannot_is_said(capsys):
-    def small(num_classes):
+    def local(num_classes):
         return nn.Linear(3, num_classes)
 
-    sweep = run(model=[Network, small], data=(rows(200), rows(100)), **KEYS | {"optimizer": torch.optim.NAdam})
-    assert list(sweep.table["model.target"]) == [f"{__name__}:Network", "object:small"]
+    sweep = trained(model=[Network, local], optimizer=torch.optim.NAdam)
+    assert list(sweep.table["model.target"]) == [f"{__name__}:Network", "object:local"]
     assert "data.target=object:data: no file, so that no other process can resume" in capsys.readouterr().out
 
 
-def test_the_same_process_resumes_with_the_same_objects_and_no_others(capsys):
-    def small(num_classes):
+def test_the_same_process_resumes_with_the_same_objects_and_no_others():
+    def local(num_classes):
         return nn.Linear(3, num_classes)
 
-    data = (rows(200), rows(100))
-    sweep = run(model=small, data=data, **KEYS)
-    assert run(resume="latest", model=small, data=data, **KEYS | {"num_epochs": 2}) == sweep
+    sweep = trained(model=local)
+    assert trained(resume="latest", model=local, num_epochs=2) == sweep
     assert list(sweep.table["epochs"]) == [2]
     with pytest.raises(CannotResume, match=r"object:\w+: was passed to run as an object"):
         run(resume="latest")
     with pytest.raises(DataUnavailable, match="gives other data than when this sweep started"):
-        run(resume="latest", model=small, data=(rows(200, seed=1), rows(100)), **KEYS | {"num_epochs": 3})
+        trained(resume="latest", model=local, data=(rows(200, seed=1), rows(100)), num_epochs=3)
 
-    def small(num_classes):
+    def local(num_classes):
         return nn.Sequential(nn.Linear(3, num_classes))
 
     with pytest.raises(CannotResume, match="has changed since the run started"):
-        run(resume="latest", model=small, data=data, **KEYS | {"num_epochs": 3})
+        trained(resume="latest", model=local, num_epochs=3)
 
 
 @pytest.mark.full
 def test_another_process_says_what_to_pass_again():
-    run(model=Network, data=(rows(200), rows(100)), **KEYS)
+    trained()
     for command in (["-c", SCRIPT], ["-m", "digits_sweep", "resume=latest"]):
         refused = subprocess.run([sys.executable, *command], capture_output=True, text=True)
         assert refused.returncode == 1
@@ -115,7 +118,7 @@ def test_a_stopped_sweep_says_the_call_that_resumes_it(capsys):
 
         return Failing(num_classes)
 
-    sweep = run(model=fails, data=(rows(200), rows(100)), engine="eager", **KEYS)
+    sweep = trained(model=fails, engine="eager")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("resume with: "))
     assert line.endswith(f"'resume={sweep.folder}', model=fails, data=data)")
     assert "object:" not in line
@@ -134,11 +137,11 @@ def test_a_stopped_sweep_says_the_call_that_resumes_it(capsys):
 )
 def test_what_makes_no_network_and_no_data_is_refused(keys, line):
     with pytest.raises(InvalidConfig, match=line):
-        run(**{"model": Network, "data": (rows(200), rows(100))} | KEYS | keys)
+        trained(**keys)
 
 
 def test_a_trained_network_is_loaded_with_what_made_it():
-    sweep = run(model=Network, data=(rows(200), rows(100)), **KEYS | {"num_epochs": 5, "lr": 0.1})
+    sweep = trained(num_epochs=5, lr=0.1)
     images, labels = rows(100)
     network = sweep.load_model(model=Network)
     with torch.no_grad():
