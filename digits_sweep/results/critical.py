@@ -38,7 +38,7 @@ from digits_sweep.results.record import Count, EvaluationRow, Size
 # Studies lie in this folder of the outputs.
 FOLDER = "critical_batch_size"
 TUNING, STEPS, ANSWERS = "tuning.csv", "steps_to_target.csv", "critical_batch_size.json"
-BRANCHES, STUDY_FILE, FORMAT = "branches.csv", "study.json", 1
+BRANCHES, STUDY_FILE, STUDY_FORMAT = "branches.csv", "study.json", 1
 
 Target = Annotated[str, Meta(pattern=f"^({'|'.join(each.name for each in fields(TargetsConfig))})$")]
 Number = Annotated[float, Meta(ge=0, le=1e15)]
@@ -252,7 +252,7 @@ class StudyFile:
     `pilot` says by which runs the goals of a quick study follow: a full one that goes on from it has the same.
     """
 
-    format: int = FORMAT
+    format: int = STUDY_FORMAT
     started_at: str
     counter: int = 0
     settings: dict[str, Any]
@@ -274,7 +274,7 @@ def write_study(folder: Path, study: StudyFile) -> None:
 def read_study(folder: Path) -> StudyFile:
     """Read `study.json`. Raises `UnreadableRecord` if that is not possible."""
     study = read_json(folder / STUDY_FILE, RECORD_BYTES, StudyFile)
-    check_format(STUDY_FILE, study.format, FORMAT)
+    check_format(STUDY_FILE, study.format, STUDY_FORMAT)
     return study
 
 
@@ -343,7 +343,7 @@ def hint_of(rows: Sequence[EvaluationRow]) -> float | None:
     return math.exp(math.fsum(logs) / len(logs)) if logs else None
 
 
-COST_FILE, FORMAT = "cost.json", 1
+COST_FILE, COST_FORMAT = "cost.json", 1
 # Throughput is flat from where it is within so much of the highest.
 FLAT = 0.1
 StepSeconds = Annotated[float, Meta(gt=0, le=1e6)]
@@ -377,7 +377,7 @@ class MachineCost:
     its memory; None if that is not known.
     """
 
-    format: int = FORMAT
+    format: int = COST_FORMAT
     machine: Annotated[str, Meta(min_length=1, max_length=200)]
     torch_version: Text
     measured_at: Text
@@ -405,7 +405,7 @@ def read_cost(path: Path) -> MachineCost:
     Raises `UnreadableRecord` if it holds something else, with the place and the reason.
     """
     cost = read_json(path, SMALL_BYTES, MachineCost)
-    check_format(path.name, cost.format, FORMAT)
+    check_format(path.name, cost.format, COST_FORMAT)
     if len({step.batch_size for step in cost.steps}) < len(cost.steps):
         raise UnreadableRecord(f"{path.name}: steps: a batch size is there twice")
     return cost
