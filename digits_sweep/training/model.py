@@ -119,22 +119,17 @@ def _own(config: OwnModelConfig, image_shape: tuple[int, ...], images: torch.dty
     if kind == "inputs" and len(image_shape) == 2:
         what += f" without a channel, (n, 1, {image_shape[0]}, {image_shape[1]}) has one"
     taken_back = changes_taken_back(f"model.target={target}")
+    # Only tokens are whole numbers for a network.
+    seen_as = torch.int64 if images is torch.int64 else torch.float32
     with errors_as_a_line("model", target, f"fails on {what}"), taken_back, torch.no_grad():
-        tensor_of(network.eval()(torch.zeros(2, *image_shape, dtype=seen_as(images))))
+        tensor_of(network.eval()(torch.zeros(2, *image_shape, dtype=seen_as)))
     network.train()
     return network if config.head == "logits" else nn.Sequential(network, Scores(), build_head(config.head))
 
 
-def seen_as(images: torch.dtype) -> torch.dtype:
-    """Return the type in which a network sees images: tokens are whole numbers, all others float32."""
-    return torch.int64 if images is torch.int64 else torch.float32
-
-
 # From the model's section of the configuration, each model with its own dataclass, and the shape of one image
 # (channels, height, width). Initial weights come from PyTorch's global random numbers, which are seeded before.
-ModelBuilder = Callable[..., nn.Module]
-
-MODELS: dict[str, ModelBuilder] = {"mlp": MLP, "cnn": CNN, "linear": _linear, "own": _own}
+MODELS: dict[str, Callable[..., nn.Module]] = {"mlp": MLP, "cnn": CNN, "linear": _linear, "own": _own}
 
 
 def build_model(

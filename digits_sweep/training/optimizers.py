@@ -2,10 +2,10 @@
 
 import inspect
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Muon, Optimizer, RMSprop
@@ -15,28 +15,14 @@ from digits_sweep.config.schema import OptimizerConfig, OwnOptimizerConfig
 from digits_sweep.errors import InvalidConfig
 
 
-class OptimizerBuilder(Protocol):
-    """Build an optimizer over `parameters` from its section of the configuration, each with its own dataclass.
-
-    `fused` asks for PyTorch's single-kernel step (True) or leaves the choice to PyTorch (None). `capturable` asks that
-    what the step counts lies on the device, for a CUDA graph. An optimizer without such an option ignores it.
-    """
-
-    def __call__(
-        self, config: Any, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
-    ) -> Optimizer: ...
-
-
 @dataclass(frozen=True)
 class FromConfig:
     """Builds an optimizer of a `kind` from those keys of its configuration that its constructor has as arguments."""
 
     kind: type[Optimizer]
 
-    def __call__(
-        self, config: Any, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
-    ) -> Optimizer:
-        values = {**vars(config), "fused": fused, "capturable": capturable}
+    def __call__(self, config: Any, parameters: Iterable[nn.Parameter], **options: bool | None) -> Optimizer:
+        values = vars(config) | options
         arguments = {name: values[name] for name in inspect.signature(self.kind).parameters if name in values}
         pairs = {name: tuple(value) for name, value in arguments.items() if isinstance(value, list)}
         return self.kind(parameters, **(arguments | pairs))
@@ -91,9 +77,7 @@ class MuonWithAdamW(Optimizer):
         return loss
 
 
-def _own(
-    config: OwnOptimizerConfig, parameters: Iterable[nn.Parameter], *, fused: bool | None, capturable: bool
-) -> Optimizer:
+def _own(config: OwnOptimizerConfig, parameters: Iterable[nn.Parameter], **_: bool | None) -> Optimizer:
     """Raise `InvalidConfig` if it makes no optimizer."""
     arguments = {"lr": config.lr} | ({"weight_decay": config.weight_decay} if config.weight_decay else {})
     optimizer = called("optimizer", str(config.target), arguments | config.arguments, parameters)
@@ -103,7 +87,10 @@ def _own(
     return optimizer
 
 
-OPTIMIZERS: dict[str, OptimizerBuilder] = {
+# From the optimizer's section of the configuration, each with its own dataclass, and the parameters. `fused` asks for
+# PyTorch's single-kernel step (True) or leaves the choice to PyTorch (None), `capturable` that what the step counts
+# lies on the device, for a CUDA graph. An optimizer without such an option ignores it.
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": FromConfig(Adam),
     "adamw": FromConfig(AdamW),
     "sgd": FromConfig(SGD),
