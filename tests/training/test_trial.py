@@ -96,7 +96,7 @@ def build_workload(config):
     return workload_of(config, digits.train_images, digits.train_labels, model_on_meta(config), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("overrides", [("model=cnn",), ("model.hidden_size=300",)])
+@pytest.mark.parametrize("overrides", [("model=linear",), ("model.hidden_size=300",)])
 def test_a_trial_changes_nothing_of_the_run(overrides, monkeypatch):
     config = settings("device=cpu", "data.batch_size=60", *overrides)
     monkeypatch.setattr("digits_sweep.training.building.usable_cores", lambda: 2)
