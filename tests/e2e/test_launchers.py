@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -269,10 +268,3 @@ def test_after_ctrl_c_the_jobs_go_on_and_a_resume_attaches_to_them_until_they_ar
     assert "2 jobs still there, not submitted again: seed=0 and seed=1" in said
     assert "cancelled by root: seed=0 and seed=1" in said
     assert "resume with:" in said
-
-
-@pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its extra is installed here")
-def test_a_launcher_that_is_not_installed_is_refused_with_what_installs_it(program):
-    refused = program("-m", "seed=0,1", "hydra/launcher=ray")
-    assert refused.returncode == 1
-    assert "pip install -e '.[ray]'" in refused.stderr

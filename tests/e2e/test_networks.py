@@ -37,15 +37,3 @@ def test_every_network_is_resumed_to_the_same_bits(completed, program):
     resumed = program("resume=latest", "trainer.num_epochs=2")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert_same_results(program.sweep(), completed.sweep())
-
-
-def test_a_network_without_an_output_for_every_label_is_refused_before_anything_is_written(program):
-    refused = program("data=mnist_sample", "data.num_classes=9")
-    assert refused.stderr.splitlines() == ["model.num_classes=9: must be at least 10, the classes of mnist_sample"]
-    assert not program.outputs.exists()
-
-
-def test_a_network_for_which_images_are_too_small_is_refused_while_planning(program):
-    refused = program("data=mnist_sample", "model=cnn", "model.channels=[2,2,2,2,2]", "dry_run=true")
-    right = "must be at most 4, because each halves images of 1 x 28 x 28"
-    assert refused.stderr.splitlines() == [f"model.channels=[2, 2, 2, 2, 2]: {right}"]

@@ -57,9 +57,3 @@ def test_a_run_whose_decay_has_an_end_of_its_own_may_be_made_longer(program):
     # From there on its rate is 0.
     assert program.table()["epochs"].tolist() == [3]
     assert program.table()["final_loss"].tolist() == pytest.approx(losses.tolist(), abs=0.01)
-
-
-@pytest.mark.parametrize("typed", ["schedule.final=0.1", "schedule.decay_examples=100"])
-def test_what_says_how_a_rate_decays_needs_a_decay(program, typed):
-    refused = program(typed, "data=mnist_sample")
-    assert refused.stderr.splitlines() == [f"{typed}: needs schedule=linear or schedule=cosine"]

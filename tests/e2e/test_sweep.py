@@ -3,13 +3,15 @@
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from digits_sweep.results.columns import COLUMNS
-from tests.commands import FAILS_THEN_COMPLETES, Finished, Program
+from tests.commands import Finished, Program
 
 QUICK = ("data=mnist_sample", "trainer.num_epochs=2")
 ONE_EPOCH = ("data=mnist_sample", "trainer.num_epochs=1")
@@ -28,30 +30,24 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Program, Finished]:
     return program, program.process("-m", "data.batch_size=100,20,5", *QUICK)
 
 
-def test_a_sweep_ends_well_and_writes_one_row_a_run_in_its_order(sweep):
+def test_a_sweep_ends_well_and_writes_one_row_a_run_in_its_order_with_every_column_of_the_contract(sweep):
     program, finished = sweep
     assert finished.returncode == 0, finished.stderr
     table = program.table()
+    assert list(table.columns) == [column.name for column in COLUMNS]
     assert list(table["batch_size"]) == [100, 20, 5]
     assert list(table["status"]) == ["completed"] * 3
+    assert list(table["lr"]) == [1e-4, 1e-4, 1e-6]
 
 
-def test_the_table_has_every_column_of_the_contract_in_order(sweep):
-    program, _ = sweep
-    assert list(program.table().columns) == [column.name for column in COLUMNS]
-
-
-def test_batch_size_5_gets_the_lower_rates(sweep):
-    program, _ = sweep
-    assert list(program.table()["lr"]) == [1e-4, 1e-4, 1e-6]
-    assert list(program.table()["weight_decay"]) == [5e-4, 5e-4, 5e-6]
-
-
-def test_a_threshold_that_was_not_reached_is_empty_in_the_file_and_words_on_the_terminal(sweep):
+def test_a_threshold_that_was_not_reached_is_empty_in_the_file_and_words_on_the_terminal_and_in_the_report(sweep):
     program, finished = sweep
     assert program.table()["first_epoch_below_threshold"].isna().all()
     assert program.table()["seconds_to_threshold"].isna().all()
     assert finished.stdout.count("not reached in 2 epochs") == 3
+    printed = program(module="digits_sweep.report")
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.count("| not reached in 2 epochs |") == 3
 
 
 def test_every_run_keeps_record_history_log_and_configuration(sweep):
@@ -59,6 +55,8 @@ def test_every_run_keeps_record_history_log_and_configuration(sweep):
     for run_dir in program.table()["run_dir"]:
         kept = {path.name for path in (program.outputs / run_dir).iterdir()}
         assert {"record.json", "history.csv", "digits_sweep.log", ".hydra"} <= kept
+        history = pd.read_csv(program.outputs / run_dir / "history.csv")
+        assert list(history["epoch"]) == [1, 2]
 
 
 def test_the_record_holds_the_resolved_numbers_and_where_they_were_made(sweep):
@@ -71,31 +69,12 @@ def test_the_record_holds_the_resolved_numbers_and_where_they_were_made(sweep):
     assert sum(record["test_answers"]) == 1_000
 
 
-def test_the_history_has_a_row_an_epoch(sweep):
-    program, _ = sweep
-    history = pd.read_csv(program.outputs / program.table()["run_dir"][0] / "history.csv")
-    columns = ["epoch", "loss_mean", "loss_std", "seconds", "examples_per_second", "complete", "iterations", "examples"]
-    assert list(history.columns) == columns
-    assert list(history["epoch"]) == [1, 2]
-
-
-def test_piped_output_is_plain_lines(sweep):
+def test_piped_output_is_plain_lines_that_say_where_the_files_are(sweep):
     _, finished = sweep
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", finished.stdout + finished.stderr)
     assert len(re.findall(r"epoch \d/2  loss \d\.\d{4} \+- \d\.\d{4}  \d+\.\d\d s", finished.stdout)) == 6
-
-
-def test_the_terminal_says_where_the_files_are(sweep):
-    _, finished = sweep
     assert "outputs/summary.csv" in finished.stdout
     assert "outputs/sweeps/" in finished.stdout
-
-
-def test_the_report_prints_the_newest_sweep_in_markdown(sweep):
-    program, _ = sweep
-    printed = program(module="digits_sweep.report")
-    assert printed.returncode == 0, printed.stderr
-    assert printed.stdout.count("| not reached in 2 epochs |") == 3
 
 
 def test_the_same_command_gives_the_same_losses_twice(program, sweep):
@@ -105,15 +84,10 @@ def test_the_same_command_gives_the_same_losses_twice(program, sweep):
         assert losses(program.sweep() / name / "history.csv") == losses(first.sweep() / name / "history.csv")
 
 
-def test_a_typed_rate_wins_over_the_lower_one(program):
-    program("data.batch_size=5", "optimizer.lr=3e-4", *ONE_EPOCH)
-    assert list(program.table()["lr"]) == [3e-4]
-
-
-def test_one_run_without_m_is_a_sweep_of_one(program):
-    finished = program(*ONE_EPOCH)
+def test_one_run_without_m_is_a_sweep_of_one_and_trains_on_a_smaller_last_batch(program):
+    finished = program("data.batch_size=7", *ONE_EPOCH)
     assert finished.returncode == 0, finished.stderr
-    assert len(program.table()) == 1
+    assert list(program.table()["iterations"]) == list(program.table()["iterations_per_epoch"]) == [572]
 
 
 @pytest.mark.full
@@ -129,31 +103,6 @@ def test_the_lesson_experiment_runs_its_four_rows_once_each(program):
     ]
 
 
-@pytest.mark.full
-def test_any_grid_can_be_swept_and_every_run_has_its_own_folder(program):
-    finished = program(
-        "-m", "data.batch_size=range(1000,3000,1000)", "model=mlp,mlp_logits", "model.hidden_size=8,16",
-        "optimizer=adam,sgd", *ONE_EPOCH,
-    )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
-    table = program.table()
-    assert len(table) == 16
-    assert table["run_dir"].nunique() == 16
-    assert set(table["model"]) == {"mlp", "mlp_logits"}
-
-
-def test_a_smaller_last_batch_is_trained_on(program):
-    program("data.batch_size=7", *ONE_EPOCH)
-    assert list(program.table()["iterations_per_epoch"]) == [572]
-
-
-def test_a_run_may_stop_at_the_threshold(program):
-    program("data=mnist_sample", "trainer.loss_threshold=2.1", "trainer.stop_at_threshold=true")
-    (row,) = program.table().itertuples()
-    assert row.epochs == row.first_epoch_below_threshold < 30
-    assert row.status == "completed"
-
-
 def test_a_diverged_run_says_so_the_others_are_trained_and_the_exit_code_is_not_zero(program):
     finished = program("-m", "optimizer=sgd", "model=mlp_logits", "data.scale=raw", "optimizer.lr=1e6,1e-6", *QUICK)
     assert list(program.table()["status"]) == ["diverged", "completed"]
@@ -161,13 +110,34 @@ def test_a_diverged_run_says_so_the_others_are_trained_and_the_exit_code_is_not_
     assert "diverged" in finished.stdout
 
 
-def test_a_failed_run_keeps_its_traceback_and_its_row_and_the_others_are_trained(program):
-    finished = program(*FAILS_THEN_COMPLETES, "trainer.num_epochs=2")
+# A stand-in for a device with room for 500 examples.
+SMALL_DEVICE = """
+import torch
+from torch import nn
+
+class Network(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(784, 10))
+
+    def forward(self, images):
+        if self.training and len(images) > 500:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(images)
+"""
+
+
+def test_a_run_without_memory_keeps_its_row_and_its_traceback_and_the_others_are_trained(program):
+    (program.folder / "small_device.py").write_text(SMALL_DEVICE)
+    own = ("model=own", "model.target=small_device:Network")
+    finished = program("-m", "data.batch_size=1000,500", *own, *ONE_EPOCH)
+    sys.modules.pop("small_device")
+    assert finished.returncode == 1
+    assert "  failed: out of memory at batch size 1000\n" in finished.stdout
     table = program.table()
     assert list(table["status"]) == ["failed", "completed"]
-    assert finished.returncode == 1
-    assert "failed: out of memory at batch size 20" in finished.stdout
-    assert table["error"][0] == "out of memory at batch size 20"
+    assert table["error"][0] == "out of memory at batch size 1000"
+    assert (table["peak_memory_mb"] > 10).all()
+    assert table["peak_cuda_memory_mb"].isna().all() != torch.cuda.is_available()
     failed = program.outputs / table["run_dir"][0]
     assert "Traceback" in json.loads((failed / "record.json").read_text())["error"]
     assert "Traceback" in (failed / "digits_sweep.log").read_text()
