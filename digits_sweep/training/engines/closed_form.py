@@ -23,7 +23,6 @@ from digits_sweep.training.engines.protocol import (
     relu_only,
 )
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizers import build_optimizer
 
 
 class FlatParameters:
@@ -121,8 +120,7 @@ class ClosedFormEngine(Engine):
     limits = (cpu_only, mlp_only, plain_loss_only, relu_only, plain_steps_only)
 
     def __init__(self, workload: Workload) -> None:
-        self.model = workload.mlp
-        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
+        super().__init__(workload)
         self.images, self.labels = workload.images.flatten(1), workload.labels
         flat = FlatParameters(workload.mlp)
         self.update = FusedUpdate(self.optimizer, flat)

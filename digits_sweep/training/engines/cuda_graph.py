@@ -25,7 +25,6 @@ from digits_sweep.training.engines.protocol import (
     plain_loss_only,
     plain_steps_only,
 )
-from digits_sweep.training.optimizers import build_optimizer
 
 # Train on the images at these places, (steps * batch,), with these shares of the learning rate, (steps,); return the
 # loss of every step, (steps,).
@@ -44,13 +43,13 @@ class CudaGraphEngine(Engine):
         # Warming up is undone by setting the optimizer's state to zero, which is where these start.
         partial(plain_steps_only, does="captures"),
     )
+    capturable = True
 
     def __init__(self, workload: Workload) -> None:
-        device = workload.device
-        self.model = self.mlp = workload.mlp.to(device)
-        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True, capturable=True)
+        super().__init__(workload)
+        self.mlp, device = workload.mlp, workload.device
         self.images, self.labels = workload.images.to(device), workload.labels.to(device)
-        self.scale, self.batch_size = scale_of(workload.images, workload.scale), workload.batch_size
+        self.scale = scale_of(workload.images, workload.scale)
         self.flat = FlatParameters(self.mlp)
         self.update = FusedUpdate(self.optimizer, self.flat)
         full_batches, ragged = divmod(len(self.images), self.batch_size)

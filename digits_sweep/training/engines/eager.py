@@ -13,7 +13,6 @@ from digits_sweep.data.digits import MEAN, STD, scale
 from digits_sweep.errors import MismatchedTorchvision
 from digits_sweep.training.engines.fused_steps import DirectStep
 from digits_sweep.training.engines.protocol import Engine, Workload
-from digits_sweep.training.optimizers import build_optimizer
 from digits_sweep.training.schedule import ScaledRates
 
 
@@ -23,13 +22,11 @@ class EagerEngine(Engine):
     accumulates = True
 
     def __init__(self, workload: Workload) -> None:
-        self.model = workload.model.to(workload.device)
-        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
+        super().__init__(workload)
         self.rates = ScaledRates(self.optimizer)
         self.images = scale(workload.images, workload.scale).to(workload.device)
         self.labels = workload.labels.to(workload.device)
-        self.batch_size, self.loss = workload.batch_size, workload.loss
-        self.micro_batch = workload.micro_batch
+        self.loss, self.micro_batch = workload.loss, workload.micro_batch
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         batches = order.to(self.images.device).split(self.batch_size)
@@ -114,16 +111,14 @@ class LessonEngine(Engine):
     """For every batch: to the device, forward, loss, loss kept on the CPU, zero_grad, backward, step."""
 
     automatic = False
-    flushes_denormals = False  # PyTorch's default
+    # PyTorch's defaults.
+    flushes_denormals = fused = False
 
     def __init__(self, workload: Workload) -> None:
-        self.device = workload.device
-        self.model = workload.model.to(workload.device)
-        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=False)
+        super().__init__(workload)
+        self.device, self.loss, self.num_workers = workload.device, workload.loss, workload.num_workers
         self.rates = ScaledRates(self.optimizer)
         self.dataset = TransformedDigits(workload.images, workload.labels, workload.scale)
-        self.batch_size, self.loss = workload.batch_size, workload.loss
-        self.num_workers = workload.num_workers
 
     def train(self, order: Tensor, rates: Sequence[float] | None = None) -> Tensor:
         with warnings.catch_warnings():

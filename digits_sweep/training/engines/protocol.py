@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from digits_sweep.config.schema import OptimizerConfig, ScheduleConfig
 from digits_sweep.training.losses import PLAIN, Loss
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizers import plain_kind
+from digits_sweep.training.optimizers import build_optimizer, plain_kind
 from digits_sweep.training.schedule import is_constant
 
 
@@ -98,12 +97,11 @@ class Engine(ABC):
     flushes_denormals: ClassVar[bool] = True
     # What it cannot train. The first limit with a reason is the one that a user reads.
     limits: ClassVar[tuple[Limit, ...]] = ()
+    # How its optimizer is built, see `build_optimizer`.
+    fused: ClassVar[bool] = True
+    capturable: ClassVar[bool] = False
     # Whether it can train a batch in parts of `micro_batch` examples, whose gradients it adds up.
     accumulates: ClassVar[bool] = False
-
-    model: nn.Module
-    optimizer: Optimizer
-    batch_size: int
 
     @classmethod
     def refusal(cls, workload: Workload) -> str | None:
@@ -115,12 +113,14 @@ class Engine(ABC):
         )
         return None if cls.accumulates or not in_parts else "it takes whole batches only, no data.micro_batch"
 
-    @abstractmethod
     def __init__(self, workload: Workload) -> None:
         """Prepare to train `workload`, which is not refused.
 
         What is needed once (moving the images, compiling, capturing) belongs here: it is timed apart from the epochs.
         """
+        self.model, self.batch_size = workload.model.to(workload.device), workload.batch_size
+        parameters = self.model.parameters()
+        self.optimizer = build_optimizer(workload.optimizer, parameters, self.fused, self.capturable)
 
     def resize(self, batch_size: int, num_samples: int) -> None:
         """Train on `batch_size` images at a time from now on; `num_samples` are left of the epoch.

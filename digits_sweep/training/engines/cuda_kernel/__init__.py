@@ -30,7 +30,6 @@ from digits_sweep.training.engines.protocol import (
     relu_only,
 )
 from digits_sweep.training.model import MLP
-from digits_sweep.training.optimizers import build_optimizer
 
 SOURCE = Path(__file__).parent / "epoch.cu"
 # In the padding of weights, 0 is divided by epsilon over the rate, which must not be 0 in float32.
@@ -199,10 +198,8 @@ class CudaKernelEngine(Engine):
     )
 
     def __init__(self, workload: Workload) -> None:
-        device = workload.device
-        self.model = model = workload.mlp.to(device)
-        self.batch_size = workload.batch_size
-        self.optimizer = build_optimizer(workload.optimizer, model.parameters(), fused=True)
+        super().__init__(workload)
+        model, device = workload.mlp, workload.device
         self.steps_done = torch.zeros(())
         self.layout = layout = Layout.of(model, self.batch_size, device)
         code = compiled(SOURCE, layout.capability, layout.options)

@@ -17,7 +17,6 @@ from digits_sweep.training.engines.closed_form import ClosedFormEngine, FlatPara
 from digits_sweep.training.engines.compiler import find_compiler, load_library
 from digits_sweep.training.engines.fused_steps import set_state
 from digits_sweep.training.engines.protocol import Engine, Workload, float32_only, uint8_only
-from digits_sweep.training.optimizers import build_optimizer
 
 
 def fields(kind: Any, *names: str) -> list[tuple[str, Any]]:
@@ -111,10 +110,9 @@ class NativeEngine(Engine):
 
     def __init__(self, workload: Workload) -> None:
         _check(workload)
+        super().__init__(workload)
         self.library = load_library(SOURCE)
         self.lanes: int = self.library.lanes()
-        self.model = workload.mlp
-        self.optimizer = build_optimizer(workload.optimizer, self.model.parameters(), fused=True)
         self.parameters = FlatParameters(workload.mlp, self.lanes, output_by_columns=False)
         self.memory = Memory()
         self.task = Task(
