@@ -27,7 +27,8 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import torch
 from torch import Tensor, nn
@@ -150,49 +151,32 @@ def gradient_sums(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss =
     """
     with frozen(model, images.device):
         if type(model) is MLP and loss.is_plain:
-            return _in_halves(_sums_of_mlp, 1, PORTION, model, images, labels)
+            return _in_halves(partial(_sums_of_mlp, model), 1, PORTION, images, labels)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         portion = max(1, MOST_NUMBERS // max(1, parameters))
         try:
-            return _in_halves(partial(_sums_of_any, loss), 1, portion, model, images, labels)
+            return _in_halves(partial(_sums_of_any, loss, model), 1, portion, images, labels)
         # Networks are the user's code too, and PyTorch has many errors for what `vmap` cannot do.
         except Exception as error:
             size = -(-len(images) // MICRO_BATCHES)
             log.info("gradient noise from micro-batches of %d, because torch.func failed: %s", size, error)
         # cuDNN computes no gradient of a recurrent layer in evaluation mode.
         with torch.backends.cudnn.flags(enabled=False):
-            return _in_halves(partial(_sums_of_batch, loss), size, size, model, images, labels)
-
-
-# The sums of squares and of gradients of a portion of the examples, a tensor for every parameter or layer.
-Squares = list[Tensor]
-Totals = list[Tensor]
-SumsOf = Callable[[nn.Module, Tensor, Tensor], tuple[Squares, Totals]]
+            return _in_halves(partial(_sums_of_batch, loss, model), size, size, images, labels)
 
 
 def _in_halves(
-    sums_of: SumsOf, size: int, portion: int, model: nn.Module, images: Tensor, labels: Tensor
+    sums_of: Callable[[Tensor, Tensor], Sums], size: int, portion: int, images: Tensor, labels: Tensor
 ) -> GradientSums:
     """Add the sums of all portions of either half, which are drawn: examples may lie in order of their classes."""
     count = len(images) // size
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED_OF_THE_HALVES))
-    first, second = order[: count * size].to(images.device).tensor_split([-(-count // 2) * size])
-    halves = []
-    for half in (first, second):
-        squares, totals = list[Tensor](), list[Tensor]()
-        for chosen in half.split(portion):
-            new_squares, new_totals = sums_of(model, images[chosen], labels[chosen])
-            squares = _added(squares, new_squares)
-            totals = _added(totals, new_totals)
-        halves.append(Sums(size, len(half) // size, squares, totals))
-    return GradientSums((halves[0], halves[1]))
+    halves = order[: count * size].to(images.device).tensor_split([-(-count // 2) * size])
+    one, two = (reduce(add, (sums_of(images[part], labels[part]) for part in half.split(portion))) for half in halves)
+    return GradientSums((one, two))
 
 
-def _added(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:
-    return [total.add_(each) for total, each in zip(sums, more, strict=True)] if sums else more
-
-
-def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Squares, Totals]:
+def _sums_of_mlp(model: MLP, images: Tensor, labels: Tensor) -> Sums:
     """Sum over the examples without forming their gradients.
 
     An example's gradient with respect to the weights of a Linear layer is the outer product of delta, the gradient with
@@ -200,7 +184,6 @@ def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Squa
     squares is one more product of two matrices, that of the squared deltas and the squared inputs (Dangel, Kunstner,
     Hennig 2020, "BackPACK: Packing more into Backprop", appendix A.1).
     """
-    assert isinstance(model, MLP)
     layers, steps = [*model.hidden_layers, model.output], [*model.activations, model.head]
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
@@ -218,10 +201,10 @@ def _sums_of_mlp(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Squa
         squared = delta.square()
         squares += [squared.t() @ values.square(), squared.sum(0)]
         totals += [delta.t() @ values, delta.sum(0)]
-    return squares, totals
+    return Sums(1, len(images), squares, totals)
 
 
-def _sums_of_any(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Squares, Totals]:
+def _sums_of_any(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     """Sum over the gradients of the examples, formed one by one, of any network that `torch.func` can differentiate."""
     parameters = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
     buffers = dict(model.named_buffers())
@@ -231,13 +214,14 @@ def _sums_of_any(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -
 
     gradients = vmap(grad(of_one), in_dims=(None, 0, 0), randomness="different")(parameters, images, labels)
     several = list(gradients.values())
-    return [gradient.square().sum(0) for gradient in several], [gradient.sum(0) for gradient in several]
+    squares = [gradient.square().sum(0) for gradient in several]
+    return Sums(1, len(images), squares, [gradient.sum(0) for gradient in several])
 
 
-def _sums_of_batch(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Squares, Totals]:
+def _sums_of_batch(loss: Loss, model: nn.Module, images: Tensor, labels: Tensor) -> Sums:
     """Return the squares of the gradient of the mean loss of one micro-batch, and that gradient."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with torch.enable_grad():
         mean = loss(model(images), labels)
         gradients = torch.autograd.grad(mean, parameters, allow_unused=True, materialize_grads=True)
-    return [gradient.square() for gradient in gradients], [*map(torch.clone, gradients)]
+    return Sums(len(images), 1, [gradient.square() for gradient in gradients], list(gradients))
