@@ -8,7 +8,7 @@ that made-up data are the same in every process.
 import hashlib
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,7 +90,7 @@ def load_own(data: OwnDataConfig, report: Report) -> Digits:
 def _sets(target: str, returned: Any) -> list[Any]:
     """Return the training and the test set that a function has returned, or the one set that there is."""
     if isinstance(returned, Mapping) and not set(returned) & {*INPUT_NAMES}:
-        train, test = (next((name for name in names if name in returned), None) for names in (TRAIN_NAMES, TEST_NAMES))
+        train, test = (_first_of(names, returned) for names in (TRAIN_NAMES, TEST_NAMES))
         if train is None:
             names = ", ".join(map(str, list(returned)[:5]))
             raise refused(target, f"returns {_kind_of(returned)} with {names or 'nothing'}: needs train and test")
@@ -167,7 +167,7 @@ class Reader:
     def _columns(self, content: Any) -> Pair:
         """Return inputs and labels of a set, each a column."""
         if isinstance(content, pd.DataFrame):
-            label = next((name for name in LABEL_NAMES if name in content.columns), None)
+            label = _first_of(LABEL_NAMES, content.columns)
             if label is None:
                 right = f"call the column of labels {LABEL_NAMES[0]}, or return (table, labels)"
                 raise self._refused(f"set is a table of {', '.join(map(str, content.columns[:9]))}: {right}")
@@ -195,7 +195,7 @@ class Reader:
             return value[0], value[1], ["the third value of an example is left out"] if len(value) == 3 else []
         pair = []
         for names in (INPUT_NAMES, LABEL_NAMES):
-            name = next((name for name in names if name in value), None)
+            name = _first_of(names, value)
             if name is None:
                 there = ", ".join(map(str, list(value)[:9])) or "nothing"
                 raise self._refused(f"{what} has {there}; must have one of {', '.join(names)}")
@@ -350,6 +350,10 @@ def _bytes_of(example: Any) -> int:
     """Return about how many bytes an example takes, 100 for whatever is no array."""
     values = example.values() if isinstance(example, Mapping) else example if isinstance(example, tuple | list) else ()
     return 100 + sum(value.nbytes for value in values if isinstance(value, Tensor | np.ndarray))
+
+
+def _first_of(names: Iterable[str], those: Container[Any]) -> str | None:
+    return next((name for name in names if name in those), None)
 
 
 def _length(values: Any) -> int:
