@@ -21,8 +21,9 @@ from digits_sweep.report.critical import (
 from digits_sweep.results.critical import ANSWERS, Answer, Check, Law, read_answers, write_answers
 from digits_sweep.results.record import EpochRow, Record
 from digits_sweep.results.run import RecordedRun
-from digits_sweep.search.answers import measured_cost, round_batch_size, soonest, soonest_at
-from digits_sweep.search.settings import Cost
+from digits_sweep.search.answers import answers, measured_cost, round_batch_size, soonest, soonest_at
+from digits_sweep.search.grid import BatchSize, Outcome
+from digits_sweep.search.settings import Cost, CriticalConfig, Goal
 
 ANSWER = Answer(
     "train_error", 0.1, 14.16, 3433.0, 242.5, 204.0, 292.0, {"5": 201.0, "4000": None}, {"5": -0.19}, None,
@@ -183,3 +184,25 @@ def test_the_cost_of_an_iteration_and_of_an_example_come_from_the_seconds_of_run
     assert (cost.iteration, cost.example) == pytest.approx((1e-4, 1e-6))
     assert cost.draws.min(axis=0) == pytest.approx((1e-4, 1e-6), rel=0.9)
     assert measured_cost(runs[:1]) is None
+
+
+@pytest.mark.parametrize(("sizes", "fresh"), [((5, 20, 1_000), 0), ((5, 20, 100, 1_000), 7)], ids=["quick", "full"])
+def test_an_answer_is_near_the_truth_and_has_intervals_only_with_fresh_seeds_at_four_batch_sizes(sizes, fresh):
+    rules = CriticalConfig(lr=1e-3, reference_batch_size=100, factor=2, seeds=1, confirm=fresh)
+    law, chance, at = Law(17.0, 240.0, 1.45), np.random.default_rng(0), {}
+    for size in sizes:
+        steps = law.steps(size) * np.exp(chance.normal(0, 0.05, fresh + 1))
+        results = {(0, replicate): [Outcome(each, 0.1, 100, size)] for replicate, each in enumerate(steps)}
+        at[size] = BatchSize(rules, size, 1, results)
+    costs = np.array([[1e-4, 1e-6], [2e-4, 1e-6]])
+    (answer,) = answers(at, [Goal("train_error", 0.3)], Cost(*costs[0], costs), least_sizes=3)
+    assert answer.b_crit == pytest.approx(240, rel=0.3)
+    assert answer.soonest_batch_size == pytest.approx(float(soonest(law, *costs[0], sizes)), rel=0.3)
+    if fresh:
+        assert answer.b_crit_low < 240 < answer.b_crit_high
+        assert answer.b_20_low < law.batch_size(0.2) < answer.b_20_high
+        assert answer.soonest_low < answer.soonest_batch_size < answer.soonest_high
+        assert set(answer.residuals) == {"5", "20", "100", "1000"}
+    else:
+        none = (answer.b_crit_low, answer.b_20_low, answer.soonest_low, answer.residuals, answer.p_value)
+        assert none == (None,) * 5

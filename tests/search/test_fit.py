@@ -107,15 +107,10 @@ def test_a_median_counts_its_misses():
         (measured(17, 240, (500, 1000, 2000, 4000)), "the curve is flat: no batch size is below the critical one"),
         (measured(17, 240, (1, 2, 5, 10)), "no batch size is above the critical one"),
         ([], "0 batch sizes reached the goal"),
+        (measured(17, 240, (50, 200, 400, 1000), noise=1.2, seeds=3), "the seeds differ too much"),
     ],
 )
 def test_what_the_runs_cannot_tell_is_refused_with_the_reason(found, reason):
     fit, why = fit_steps(found)
     assert fit is None
     assert why.startswith(reason)
-
-
-def test_seeds_that_differ_too_much_are_refused():
-    fit, why = fit_steps(measured(17, 240, (50, 200, 400, 1000), noise=2.5, seeds=3))
-    assert fit is None
-    assert why

@@ -6,7 +6,6 @@ import pytest
 
 from digits_sweep.errors import CannotResume, InvalidConfig
 from digits_sweep.results.critical import Pilot, write_study
-from digits_sweep.search.answers import answers
 from digits_sweep.search.critical import (
     QUICK_SIZES,
     Critical,
@@ -16,8 +15,8 @@ from digits_sweep.search.critical import (
     with_few_sizes,
 )
 from digits_sweep.search.fit import Steps, fit_steps
-from digits_sweep.search.grid import BatchSize, Outcome
-from digits_sweep.search.settings import Goal, read_critical
+from digits_sweep.search.grid import BatchSize
+from digits_sweep.search.settings import read_critical
 
 TYPED = "evaluation.targets.train_error=[0.3]"
 
@@ -118,14 +117,3 @@ def test_a_run_that_the_quick_study_gave_up_is_taken_as_it_is():
     )
     limits = {key: run.config.trainer.max_examples for key, run in recorded.next_runs({}).items() if key[0] == size}
     assert limits == {(size, 0, replicate): 77 if replicate == 0 else None for replicate in range(5)}
-
-
-def test_answers_of_three_batch_sizes_have_no_interval():
-    rules, at = read_critical(["critical.quick=true", TYPED]).settings, {}
-    for size, needed in {5: 1_000, 20: 260, 1_000: 20}.items():
-        results = {(k, 0): [Outcome(needed * 2 ** abs(k), 0.1, 100, float(size))] for k in (-1, 0, 1)}
-        at[size] = BatchSize(rules, size, 1, results)
-    (answer,) = answers(at, [Goal("train_error", 0.3)], None, least_sizes=QUICK_SIZES)
-    assert answer.b_crit
-    assert (answer.b_crit_low, answer.residuals, answer.p_value) == (None, None, None)
-    assert at[20].real_size(0) == 20
