@@ -4,7 +4,6 @@ That is `tuning.csv`, `steps_to_target.csv`, `branches.csv` and `critical_batch_
 run, and `cost.json`: what a step takes on a machine, measured there and read elsewhere.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -31,7 +30,7 @@ from digits_sweep.results.files import (
     read_csv,
     read_file,
     read_json,
-    replace_file,
+    write_json,
 )
 from digits_sweep.results.record import Count, EvaluationRow, Size
 
@@ -224,8 +223,7 @@ class Answer:
 
 def write_answers(folder: Path, answers: Sequence[Answer]) -> None:
     """Replace `critical_batch_size.json`. Raises OSError if it cannot be written."""
-    content = json.dumps([asdict(each) for each in answers], indent=2, allow_nan=False)
-    replace_file(folder / ANSWERS, content + "\n")
+    write_json(folder / ANSWERS, list(answers))
 
 
 def read_answers(folder: Path) -> list[Answer]:
@@ -268,7 +266,7 @@ class StudyFile:
 
 def write_study(folder: Path, study: StudyFile) -> None:
     """Write `study.json`. Raises OSError if it cannot be written."""
-    replace_file(folder / STUDY_FILE, json.dumps(asdict(study), indent=2) + "\n")
+    write_json(folder / STUDY_FILE, study)
 
 
 def read_study(folder: Path) -> StudyFile:
@@ -396,7 +394,7 @@ class MachineCost:
 
 def write_cost(path: Path, cost: MachineCost) -> None:
     """Replace the file. Raises OSError if it cannot be written."""
-    replace_file(path, json.dumps(asdict(cost), indent=2, allow_nan=False) + "\n")
+    write_json(path, cost)
 
 
 def read_cost(path: Path) -> MachineCost:

@@ -80,6 +80,16 @@ def replace_file(
         changes.flush_folder(path.parent)
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by a value, such as a dataclass, as JSON. Raises OSError if it cannot be written."""
+    replace_file(path, as_json(value))
+
+
+def as_json(value: Any) -> bytes:
+    """Return a value, such as a dataclass, as JSON that people can read. A number that JSON does not have is null."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
 def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Replace `path` by a table as CSV for people. Raises OSError if it cannot be written."""
     replace_file(path, as_csv(table))

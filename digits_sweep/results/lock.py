@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import msgspec
 from filelock import FileLock, Timeout
 
 from digits_sweep.errors import CannotRecord, FolderInUse, UnreadableRecord
 from digits_sweep.results.changes import open_own
-from digits_sweep.results.files import SMALL_BYTES, read_json, replace_file
+from digits_sweep.results.files import SMALL_BYTES, read_json, write_json
 
 # A worker of a killed process may outlive it for some seconds, and holds its lock as long.
 PATIENCE_SECONDS = 15.0
@@ -95,7 +94,7 @@ def only_writer(folder: Path, waits: Callable[[str], None] | None = None) -> Ite
             f"{folder / '.lock'}: cannot be locked ({reason}); choose outputs on another disk"
         ) from error
     try:
-        replace_file(owner_file, msgspec.json.encode(this_process()) + b"\n")
+        write_json(owner_file, this_process())
         yield
     finally:
         # What went wrong in the block is not hidden by what goes wrong here.

@@ -11,7 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
 
@@ -21,6 +20,7 @@ from digits_sweep.errors import InvalidConfig, UnreadableRecord, reason_of
 from digits_sweep.results.columns import COLUMNS, cell_of, swept_keys
 from digits_sweep.results.files import (
     MANIFEST_BYTES,
+    as_json,
     by_start,
     check_format,
     decode_json,
@@ -28,8 +28,8 @@ from digits_sweep.results.files import (
     previous,
     read_file,
     read_json,
-    replace_file,
     run_folders,
+    write_json,
     write_table,
 )
 from digits_sweep.results.record import (
@@ -104,16 +104,12 @@ def new_manifest(counter: int = 0) -> Manifest:
 
 def write_manifest(sweep_dir: Path, manifest: Manifest) -> None:
     """Write `sweep.json`. Raises OSError if it cannot be written."""
-    replace_file(sweep_dir / MANIFEST_FILE, _content_of(manifest))
-
-
-def _content_of(manifest: Manifest) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    write_json(sweep_dir / MANIFEST_FILE, manifest)
 
 
 def check_size(command: Sequence[str], runs: Sequence[str]) -> None:
     """Raise `InvalidConfig` if the `sweep.json` of these runs would be too large to be read back."""
-    size = len(_content_of(new_manifest().with_runs(list(command), list(runs), [])))
+    size = len(as_json(new_manifest().with_runs(list(command), list(runs), [])))
     if size > MANIFEST_BYTES:
         most = f"{MANIFEST_BYTES:,} that are read of one; make several sweeps"
         raise InvalidConfig(f"{len(runs):,} runs: {MANIFEST_FILE} would have {size:,} bytes, more than the {most}")

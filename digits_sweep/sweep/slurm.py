@@ -20,7 +20,7 @@ from hydra.core.singleton import Singleton
 from digits_sweep.config.launchers import SUBMITIT_FOLDER
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.report.words import counted, listed
-from digits_sweep.results.files import MANIFEST_BYTES, last_lines, read_json, replace_file
+from digits_sweep.results.files import MANIFEST_BYTES, last_lines, read_json, write_json
 
 JOBS_FILE = "jobs.json"
 # Slurm's controller serves a whole cluster: it is asked no more often than that.
@@ -65,8 +65,7 @@ def read_jobs(sweep_dir: Path) -> dict[str, Job]:
 
 def write_jobs(sweep_dir: Path, jobs: Mapping[str, Job]) -> None:
     """Write `jobs.json`. Raises OSError if it cannot be written."""
-    content = msgspec.json.format(msgspec.json.encode(Jobs(dict(jobs))), indent=2)
-    replace_file(sweep_dir / JOBS_FILE, content + b"\n")
+    write_json(sweep_dir / JOBS_FILE, Jobs(dict(jobs)))
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-import msgspec
-
 from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.columns import COLUMNS, ColumnRole
-from digits_sweep.results.files import SMALL_BYTES, check_plain, read_json, replace_file
+from digits_sweep.results.files import SMALL_BYTES, check_plain, read_json, write_json
 from digits_sweep.results.record import Count, Status
 from digits_sweep.results.run import RecordedRun
 from digits_sweep.results.sweep import RecordedSweep
@@ -129,7 +127,7 @@ def last_figures(row: Mapping[str, Any]) -> Figures:
 
 
 def _write(folder: Path, reported: dict[str, Reported]) -> None:
-    replace_file(folder / REPORTED, msgspec.json.encode(reported) + b"\n")
+    write_json(folder / REPORTED, reported)
 
 
 def _read(folder: Path) -> dict[str, Reported]:
