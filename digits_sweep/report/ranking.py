@@ -23,7 +23,7 @@ from digits_sweep.report.statistics import (
     share_interval,
     unsteady,
 )
-from digits_sweep.report.study import Study, goal_of, has_trained, settings, with_configurations, with_goal
+from digits_sweep.report.study import Study, as_dicts, goal_of, has_trained, settings, with_configurations, with_goal
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Status
 
@@ -43,7 +43,7 @@ class Replicates:
     were asked to.
     """
 
-    def __init__(self, configuration: str, runs: list[dict[Any, Any]]) -> None:
+    def __init__(self, configuration: str, runs: list[dict[str, Any]]) -> None:
         self.configuration, self.batch_size = configuration, int(runs[0]["batch_size"])
         self._runs, self._known = runs, [run for run in runs if run["reached"] is not None]
         reached = [run for run in self._known if run["reached"]]
@@ -71,9 +71,8 @@ class Replicates:
 @lru_cache(maxsize=4)
 def groups_of(study: Study) -> list[Replicates]:
     """Return one entry for every configuration of a study that has a run which ended, in the order of the runs."""
-    runs = finished(study).astype(object)
-    groups: dict[str, list[dict[Any, Any]]] = {}
-    for run in runs.where(runs.notna(), None).to_dict("records"):
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for run in as_dicts(finished(study)):
         groups.setdefault(str(run["configuration"]), []).append(run)
     return [Replicates(configuration, own) for configuration, own in groups.items()]
 

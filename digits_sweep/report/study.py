@@ -94,6 +94,12 @@ def study_of(sweep: RecordedSweep) -> Study:
     )
 
 
+def as_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table by the names of its columns; a missing cell, or a NaN, is None."""
+    plain = table.astype(object)
+    return plain.where(plain.notna(), None).to_dict("records")
+
+
 def _evaluations(sweep: RecordedSweep) -> pd.DataFrame:
     """Return the rows of `evaluations.csv`, with a column for every measure of the user's in `measures.csv`."""
     rows: dict[tuple[str, int], dict[str, Any]] = {}
@@ -140,7 +146,7 @@ def _with_other_keys(table: pd.DataFrame, records: dict[str, Record]) -> pd.Data
 def _implausible(table: pd.DataFrame, history: pd.DataFrame, sweep: RecordedSweep) -> dict[str, str]:
     """Return why, for every run that cannot be counted, by the name of its folder."""
     epochs = dict(iter(history.groupby("run_dir")))
-    cells = {run["run_dir"]: run for run in table.to_dict("records")}
+    cells = {run["run_dir"]: run for run in as_dicts(table)}
     doubts = {
         name: [*_in_record(run.record), *_in_history(run.record, epochs.get(name)), *_in_row(cells[name])]
         for name, run in sweep.runs.items()
@@ -173,16 +179,16 @@ def _in_history(record: Record, epochs: pd.DataFrame | None) -> Iterator[str]:
         yield "history.csv: a loss below 0"
 
 
-def _in_row(run: dict[Any, Any]) -> Iterator[str]:
+def _in_row(run: dict[str, Any]) -> Iterator[str]:
     for name, rule in LIMITS.items():
-        if not pd.isna(run[name]) and not rule.holds(run[name]):
+        if run[name] is not None and not rule.holds(run[name]):
             yield f"record.json: {name} is {to_text(run[name])}"
     # Of a loop of the user's the batch size alone is known to be there.
     needed = ["batch_size"] if run["engine"] == OWN_LOOP else ["batch_size", "lr", "weight_decay"]
-    if run["engine"] != OWN_LOOP and pd.isna(run["batch_schedule"]):
+    if run["engine"] != OWN_LOOP and run["batch_schedule"] is None:
         needed.append("iterations_per_epoch")
-    if not pd.isna(run["epochs"]) and run["epochs"] > 0:
-        yield from (f"record.json: {name} is missing" for name in needed if pd.isna(run[name]))
+    if run["epochs"]:
+        yield from (f"record.json: {name} is missing" for name in needed if run[name] is None)
 
 
 # --- Configurations: the same name for the seeds of one configuration, and for nothing else.
@@ -214,7 +220,7 @@ def with_configurations(runs: pd.DataFrame, leave_out: Sequence[str] = ()) -> pd
     # Rates that a rule has computed are written as 2.2361e-5, if that still tells them apart.
     rates = runs[[name for name in RATES if name in runs]].map(lambda rate: float(f"{rate:.5g}"), na_action="ignore")
     short = {name: rates[name] for name in rates if rates[name].nunique() == runs[name].nunique()}
-    rows = runs.assign(**short)[["batch_size", *words]].to_dict("records")
+    rows = as_dicts(runs.assign(**short)[["batch_size", *words]])
     return runs.assign(configuration=[_name(row, words) for row in rows])
 
 
@@ -291,10 +297,10 @@ def shortened(configuration: str) -> str:
     return configuration.removeprefix(_("batch size {size}", size=""))
 
 
-def _name(run: dict[Any, Any], words: dict[str, str]) -> str:
-    if pd.isna(run["batch_size"]):
+def _name(run: dict[str, Any], words: dict[str, str]) -> str:
+    if run["batch_size"] is None:
         return _("unreadable")
-    parts = [level(name, label, run[name]) for name, label in words.items() if not pd.isna(run[name])]
+    parts = [level(name, label, run[name]) for name, label in words.items() if run[name] is not None]
     return ", ".join([_("batch size {size}", size=run["batch_size"]), *parts])
 
 

@@ -28,6 +28,7 @@ from digits_sweep.report.study import (
     MOST_NAMED,
     Goal,
     Study,
+    as_dicts,
     first_runs,
     has_trained,
     labels,
@@ -348,11 +349,11 @@ def run_table(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> Table:
         "weight_decay": (_("weight decay"), _("decay")),
     }
 
-    def of(name: str) -> Callable[[dict[Any, Any]], Cell]:
+    def of(name: str) -> Callable[[dict[str, Any]], Cell]:
         return lambda run: _setting(name, run[name])
 
-    def figure(name: str, write: Callable[[Any], str]) -> Callable[[dict[Any, Any]], Cell]:
-        return lambda run: Cell("-") if pd.isna(run[name]) else Cell(write(run[name]), value=run[name])
+    def figure(name: str, write: Callable[[Any], str]) -> Callable[[dict[str, Any]], Cell]:
+        return lambda run: Cell("-") if run[name] is None else Cell(write(run[name]), value=run[name])
 
     first_epoch = Column(below, "first_epoch_below_threshold", _first_epoch, below_short)
     columns = [
@@ -366,7 +367,7 @@ def run_table(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> Table:
         *(Column(label, name, of(name), label) for name, label in {**hint, **varying}.items()),
         Column(_("status"), "status", _outcome, _("status")),
     ]
-    return table_of(columns, runs.to_dict("records"), lambda run: str(run["run_dir"]))
+    return table_of(columns, as_dicts(runs), lambda run: str(run["run_dir"]))
 
 
 def differing(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> list[str]:
@@ -379,40 +380,40 @@ def differing(runs: pd.DataFrame, fixed: Sequence[str] = FIXED) -> list[str]:
     ]
 
 
-def _seconds_per_epoch(run: dict[Any, Any]) -> Cell:
+def _seconds_per_epoch(run: dict[str, Any]) -> Cell:
     """Runs at the same time share cores and caches: their seconds are not those of a run alone."""
-    if pd.isna(took := run["seconds_per_epoch"]):
+    if (took := run["seconds_per_epoch"]) is None:
         return Cell("-")
     together = _(" ({count} at once)", count=run["concurrent_runs"]) if _is_together(run) else ""
     text = significant(float(took))
     return Cell(f"{text}{together}", value=took, short=f"{text}*" if together else "")
 
 
-def _is_together(run: dict[Any, Any]) -> bool:
-    return not pd.isna(run["concurrent_runs"]) and run["concurrent_runs"] > 1
+def _is_together(run: dict[str, Any]) -> bool:
+    return (run["concurrent_runs"] or 1) > 1
 
 
-def _first_epoch(run: dict[Any, Any]) -> Cell:
+def _first_epoch(run: dict[str, Any]) -> Cell:
     """Write the epoch, or that it was not reached, which is not the same as no figure at all."""
-    if not pd.isna(epoch := run["first_epoch_below_threshold"]):
+    if (epoch := run["first_epoch_below_threshold"]) is not None:
         return Cell(str(epoch), value=epoch)
-    if pd.isna(run["loss_threshold"]) or pd.isna(run["epochs"]) or run["epochs"] == 0:
+    if run["loss_threshold"] is None or not run["epochs"]:
         return Cell("-")
     missed = _("not reached in {epochs}", epochs=counted(run["epochs"], "epoch"))
     return Cell(missed, short=f">{run['epochs']}" if is_miss(run) else "-")
 
 
-def is_miss(run: dict[Any, Any]) -> bool:
+def is_miss(run: dict[str, Any]) -> bool:
     """Return whether a run was trained to its end and did not get below the threshold."""
     has_ended = run["status"] in {status.value for status in Status if status.has_ended}
-    could_miss = not pd.isna(run["loss_threshold"]) and not pd.isna(run["epochs"]) and run["epochs"] > 0
-    return has_ended and could_miss and pd.isna(run["first_epoch_below_threshold"])
+    could_miss = run["loss_threshold"] is not None and bool(run["epochs"])
+    return has_ended and could_miss and run["first_epoch_below_threshold"] is None
 
 
-def _outcome(run: dict[Any, Any]) -> Cell:
+def _outcome(run: dict[str, Any]) -> Cell:
     """Write how a run ended, and why if there is a reason: `failed: OSError: no space left`."""
-    parts = [_(cell(run[name])) for name in ("status", "ended", "error") if not pd.isna(run[name])]
-    return Cell(": ".join(parts), value=None if pd.isna(run["status"]) else run["status"], short=parts[0])
+    parts = [_(cell(run[name])) for name in ("status", "ended", "error") if run[name] is not None]
+    return Cell(": ".join(parts), value=run["status"], short=parts[0])
 
 
 def _below(runs: pd.DataFrame) -> tuple[str, str]:
@@ -538,17 +539,17 @@ def runs_for_terminal(runs: pd.DataFrame) -> ForTerminal:
         *reversed(differing(runs)),
         "batch_size_hint",
     ]
-    return _for_terminal(run_table(runs), _notes(runs.to_dict("records")), optional, ())
+    return _for_terminal(run_table(runs), _notes(as_dicts(runs)), optional, ())
 
 
-def _notes(runs: Sequence[dict[Any, Any]]) -> Iterator[str]:
+def _notes(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
     if any(map(is_miss, runs)):
         yield _(">30: not reached in 30 epochs, and so on")
     if any(map(_is_together, runs)):
         yield _("*: together with other runs on one machine")
     ends: dict[str, list[str]] = {}
     for run in runs:
-        if not (pd.isna(run["ended"]) and pd.isna(run["error"])):
+        if run["ended"] or run["error"]:
             ends.setdefault(_outcome(run).text, []).append(str(run["run_dir"]))
     for words, names in ends.items():
         yield f"{listed(names)}: {words}"

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-import pandas as pd
-
 from digits_sweep.config.keys import value_of
 from digits_sweep.config.schema import UNTIL_DECIDED
 from digits_sweep.report.ranking import finished, groups_of, ranked, still_compared
 from digits_sweep.report.statistics import UNSTEADY, unsteady
-from digits_sweep.report.study import Study
+from digits_sweep.report.study import Study, as_dicts
 from digits_sweep.report.words import _, capitalized, counted, listed, share
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Record, Status
@@ -131,7 +129,7 @@ def _on_the_goal(study: Study) -> Iterator[str]:
 def _of_runs(study: Study) -> Iterator[str]:
     said = _by(
         ((kind, *fields.items()), str(run["run_dir"]))
-        for run in study.runs.to_dict("records")
+        for run in as_dicts(study.runs)
         for kind, fields in _of_a_run(run, study.records.get(run["run_dir"]))
     )
     kinds = list(OF_A_RUN)
@@ -139,10 +137,10 @@ def _of_runs(study: Study) -> Iterator[str]:
         yield _(OF_A_RUN[kind], names=listed(names), **dict(fields))
 
 
-def _of_a_run(run: dict[Any, Any], record: Record | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _of_a_run(run: dict[str, Any], record: Record | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what is to be said of a run, and what goes into the sentence."""
-    status, why = run["status"], "" if pd.isna(run["error"]) else run["error"]
-    epochs = counted(0 if pd.isna(run["epochs"]) else run["epochs"], "epoch")
+    status, why = run["status"], run["error"] or ""
+    epochs = counted(run["epochs"] or 0, "epoch")
     if status == Status.FAILED:
         yield "failed", {"epochs": epochs, "why": why}
     elif status == Status.INTERRUPTED:
@@ -150,8 +148,8 @@ def _of_a_run(run: dict[Any, Any], record: Record | None) -> Iterator[tuple[str,
     elif why:
         yield "misfit", {"why": why}
     if status == Status.DIVERGED:
-        yield "diverged", {"epoch": run["epochs"], "loss": "nan" if pd.isna(run["final_loss"]) else run["final_loss"]}
-    if not pd.isna(run["resumes"]) and run["resumes"] > 0:
+        yield "diverged", {"epoch": run["epochs"], "loss": "nan" if run["final_loss"] is None else run["final_loss"]}
+    if run["resumes"]:
         yield "resumed", {"times": counted(run["resumes"], "time")}
     for before, after in pairwise(record.environments if record else ()):
         keys = [key for key in (*before, *after) if key != "from_epoch" and before.get(key) != after.get(key)]
