@@ -92,10 +92,8 @@ def test_inputs_have_any_shape_and_kind(load, images, shape):
     digits = load((images, LABELS.int()))
     assert (digits.image_shape, digits.num_classes) == (shape, 3)
     assert digits.train_images.dtype in (torch.uint8, torch.float32, torch.int64)
-    values = torch.as_tensor(images if isinstance(images, torch.Tensor) else np.array(images)).reshape(
-        digits.train_images.shape
-    )
-    assert torch.equal(digits.train_images, values.to(digits.train_images.dtype))
+    values = torch.as_tensor(np.array(images)).to(digits.train_images.dtype)
+    assert torch.equal(digits.train_images, values.reshape(digits.train_images.shape))
     assert digits.train_labels.dtype is torch.int64
 
 
@@ -188,9 +186,7 @@ def test_labels_of_any_kind_are_taken_and_what_was_converted_is_said(load, kind)
     digits = load((FLOATS, labels))
     assert torch.equal(digits.train_labels, LABELS)
     assert digits.notes == ((note,) if note else ())
-    assert digits.class_names == (
-        ("cat", "dog", "owl") if isinstance(note, str) and ("text" in note or "cat" in note) else ()
-    )
+    assert digits.class_names == (("cat", "dog", "owl") if note.startswith("labels from") else ())
 
 
 def test_text_means_the_same_class_in_both_sets(load):
@@ -295,10 +291,7 @@ NAN[4, 0, 0, 0] = float("nan")
 REFUSED = [
     (3, "its training set is int; must be a pair of inputs and labels, or a data set"),
     (Items(), "its training set has no examples"),
-    (
-        (FLOATS, LABELS[:5]),
-        "its training set has inputs of 6 x 3 x 4 x 4 and labels of 5, must be (n, ...) and (n, ...)",
-    ),
+    ((FLOATS, LABELS[:5]), "its training set has inputs of 6 x 3 x 4 x 4 and labels of 5, must be (n, ...)"),
     ((FLOATS[:0], LABELS[:0]), "its training set has inputs of 0 x 3 x 4 x 4 and labels of 0, must be (n, ...)"),
     ((NAN, LABELS), "its training input 4 has values that are NaN or infinite"),
     ((FLOATS, LABELS + 0.5), "its labels such as 0.5 are no classes; loss=mse is for a regression"),
@@ -331,9 +324,8 @@ def test_what_is_no_data_to_train_on_is_refused_in_one_line(load, train, line):
 
 
 def test_more_labels_than_typed_are_refused(load):
-    with pytest.raises(
-        InvalidConfig, match=r"data\.num_classes=2: must be at least 3, as made_up:made has labels 0 to 2"
-    ):
+    right = "must be at least 3, as made_up:made has labels 0 to 2"
+    with pytest.raises(InvalidConfig, match=rf"^data\.num_classes=2: {right}$"):
         load(PAIR, num_classes=2)
 
 
@@ -348,10 +340,7 @@ def test_an_iterable_that_does_not_end_is_refused_before_memory_is_full(load, mo
     [
         ((FLOATS.flatten(1), LABELS), "training and test inputs of 3 x 4 x 4 and 48, must be of one shape"),
         ((IMAGES, LABELS), "training and test inputs of float32 and uint8, must be of one kind"),
-        (
-            (FLOATS, LABELS.float()),
-            "training and test labels of 6 torch.int64 and 6 torch.float32, must be of one kind",
-        ),
+        ((FLOATS, LABELS.float()), "labels of 6 torch.int64 and 6 torch.float32, must be of one kind"),
     ],
 )
 def test_both_sets_are_of_one_kind(load, test, line):

@@ -1,6 +1,5 @@
 """A batch in parts: the same losses and weights as the whole one, or what breaks that is named."""
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -85,15 +84,9 @@ SHARED = nn.ReLU()
     ("layers", "named"),
     [
         ([nn.Linear(9, 8), SHARED, nn.Linear(8, 8), SHARED, nn.Dropout(0.5), nn.LayerNorm(8), nn.Linear(8, 3)], None),
-        (
-            [nn.Linear(9, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)],
-            "what 1 (BatchNorm1d) makes of an example depends",
-        ),
-        (
-            [nn.Linear(9, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 3)],
-            "what 2 (BatchNorm1d) makes of an example depends",
-        ),
-        ([nn.Linear(9, 3), Sizes()], "what 1 (Sizes) makes of an example depends on the others of its batch"),
+        ([nn.Linear(9, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)], "1 (BatchNorm1d)"),
+        ([nn.Linear(9, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, 3)], "2 (BatchNorm1d)"),
+        ([nn.Linear(9, 3), Sizes()], "1 (Sizes)"),
         # What draws by itself draws others in parts: nothing behind it can be compared.
         ([nn.Linear(9, 8), Draws(), nn.Linear(8, 3)], None),
     ],
@@ -103,7 +96,7 @@ def test_the_first_layer_that_differs_is_named(layers, named):
     model, images, labels = nn.Sequential(*layers), torch.randn(8, 9), torch.arange(8) % 3
     before = {name: value.clone() for name, value in model.state_dict().items()}
     why = difference(model, images, labels, PLAIN)
-    assert why is None if named is None else re.match(re.escape(named), why), why
+    assert why == (named and f"what {named} makes of an example depends on the others of its batch")
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 

@@ -81,12 +81,8 @@ def test_there_are_errors_only_where_there_are_classes():
     images, numbers = torch.rand(6, 3), torch.rand(6)
     loss = build_loss(LossConfig("mse"), numbers)
     seen = evaluate(model, images, numbers, loss=loss)
-    assert (seen.error, seen.accuracy, seen.classes_never_predicted, seen.predictions_per_class) == (
-        None,
-        None,
-        None,
-        [],
-    )
+    assert [seen.error, seen.accuracy, seen.classes_never_predicted] == [None] * 3
+    assert seen.predictions_per_class == []
     assert seen.loss == pytest.approx(loss(model(images), numbers).item(), rel=1e-5)
     assert gradient_sums(model, images, numbers, loss).noise().trace > 0
     binary = evaluate(model, images, numbers.round(), loss=build_loss(LossConfig("bce"), numbers.round()))
@@ -94,16 +90,10 @@ def test_there_are_errors_only_where_there_are_classes():
     assert 0 <= binary.error <= 1
 
 
-@pytest.mark.parametrize(
-    "outputs",
-    [
-        SCORES,
-        {"logits": SCORES},
-        SimpleNamespace(logits=SCORES, loss=None),
-        (SCORES, None),
-        {"out": SCORES, "aux": SCORES},
-    ],
-)
+NAMED = SimpleNamespace(logits=SCORES, loss=None)
+
+
+@pytest.mark.parametrize("outputs", [SCORES, {"logits": SCORES}, NAMED, (SCORES, None), {"out": SCORES, "aux": SCORES}])
 def test_the_scores_are_found_in_whatever_a_network_returns(outputs):
     assert tensor_of(outputs) is SCORES
 

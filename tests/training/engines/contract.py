@@ -30,10 +30,7 @@ HEADS = ("softmax", "logits")
 BATCH_SIZES = (20, 30, 100)
 OPTIONS = {"faster": ADAM, "nesterov": SGD, "no momentum": PLAIN_SGD}
 OPTIMIZERS = (*KNOWN_OPTIMIZERS, *OPTIONS)
-CASES = [
-    *product(KNOWN_MODELS, KNOWN_OPTIMIZERS, HEADS, BATCH_SIZES),
-    *product(["mlp"], OPTIONS, HEADS, [30]),
-]
+CASES = [*product(KNOWN_MODELS, KNOWN_OPTIMIZERS, HEADS, BATCH_SIZES), *product(["mlp"], OPTIONS, HEADS, [30])]
 
 
 def case(model: str, optimizer: str, head: str, batch_size: int, device: str = "cpu") -> Workload:
