@@ -67,7 +67,7 @@ def _plain(target: str, column: Any) -> Any:
     if isinstance(column, Tensor):
         return column
     is_categorical = isinstance(getattr(column, "dtype", None), pd.CategoricalDtype)
-    values: Any = pd.Categorical(column) if is_categorical else np.array(column)
+    values: Any = pd.Categorical(column) if is_categorical else np.array(np.asarray(column))
     if pd.isna(values).any():
         raise refused(target, "has labels that are missing; leave their examples out")
     # A column of objects may hold text or numbers only.
