@@ -92,7 +92,7 @@ def test_inputs_have_any_shape_and_kind(load, images, shape):
     digits = load((images, LABELS.int()))
     assert (digits.image_shape, digits.num_classes) == (shape, 3)
     assert digits.train_images.dtype in (torch.uint8, torch.float32, torch.int64)
-    values = torch.as_tensor(np.asarray(images)).to(digits.train_images.dtype)
+    values = torch.as_tensor(np.array(np.asarray(images))).to(digits.train_images.dtype)
     assert torch.equal(digits.train_images, values.reshape(digits.train_images.shape))
     assert digits.train_labels.dtype is torch.int64
 
