@@ -320,12 +320,11 @@ def _show(cost: MachineCost, screen: Screen) -> None:
     screen.table(header, [_row(step) for step in cost.steps])
     if any(step.high > NOISY * step.low for step in cost.steps):
         screen.say("WARNING: rounds differ by more than 10 %: something else runs here, or the clock changes")
-    sizes = [step.batch_size for step in cost.steps]
-    within = f"within {FLAT:.0%} of the highest"
     if cost.flat_from is None:
-        screen.say(f"throughput still rises at batch size {max(sizes):,}, the largest that was measured")
+        largest = max(step.batch_size for step in cost.steps)
+        screen.say(f"throughput still rises at batch size {largest:,}, the largest that was measured")
     else:
-        screen.say(f"throughput is flat from batch size {cost.flat_from:,} on ({within})")
+        screen.say(f"throughput is flat from batch size {cost.flat_from:,} on (within {FLAT:.0%} of the highest)")
 
 
 def _row(step: StepCost) -> list[str]:

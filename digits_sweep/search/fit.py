@@ -142,8 +142,7 @@ def _draws(
     weights[rows, left_out[rows]] = 0
     centres = EXPONENT + EXPONENT_SPREAD * chance.standard_normal(len(drawn))
     can_be_told = (np.isfinite(drawn) & (weights > 0)).sum(axis=1) >= 2
-    several = (each[can_be_told] for each in (drawn, weights, centres))
-    medians, weights, centres = several
+    medians, weights, centres = drawn[can_be_told], weights[can_be_told], centres[can_be_told]
     return Law(*np.exp(_fitted(sizes, medians, bounds, noise, weights, centres, start)).T)
 
 

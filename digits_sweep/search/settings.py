@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -119,8 +119,8 @@ def read_critical(
     """Read and plan the command line of a study, the smallest batch size first.
 
     `batch_sizes`, separated by commas, take the place of those that a study has by default, and goals that follow from
-    pilot runs if `goals_follow`, as they do in a quick study. Raises `InvalidConfig` with
-    key, value and what would be right.
+    pilot runs if `goals_follow`, as they do in a quick study. Raises `InvalidConfig` with key, value and what would be
+    right.
     """
     for argument in arguments:
         # A shell that expands braces makes two words of one cost.
@@ -140,7 +140,7 @@ def read_critical(
         # Until there are goals, there is none to stop at, and no threshold of the loss is looked for.
         overrides = [text for text in overrides if text.lower() != f"{STOP}=true"]
         typed |= {"trainer.loss_threshold"}
-    defaults = [f"{SIZE}={batch_sizes}" if batch_sizes and key_of(text) == SIZE else text for text in settings.runs]
+    defaults = {key_of(text): text for text in settings.runs} | ({SIZE: f"{SIZE}={batch_sizes}"} if batch_sizes else {})
     planned = plan(["-m", *_defaults(defaults, overrides, goals_follow), *overrides])
     if texts := _swept(planned, overrides, SIZE):
         raise InvalidConfig(f"{texts}: give one value; the batch size alone has several")
@@ -261,21 +261,21 @@ def _read(
     return settings, resume, command, [text for text in command if not text.startswith(prefix)]
 
 
-def _defaults(runs: Iterable[str], overrides: Sequence[str], goals_follow: bool) -> list[str]:
-    """Return the overrides of `critical.runs` whose key is not in `overrides`. One target there replaces them all.
+def _defaults(defaults: dict[str, str], overrides: Sequence[str], goals_follow: bool) -> list[str]:
+    """Return the `defaults`, by their keys, whose key is not in `overrides`. One target there replaces them all.
 
-    If goals follow from pilot runs, there are no targets yet, and no threshold.
+    If goals follow from pilot runs, there are no targets yet, nothing to stop at, and no threshold.
     """
     keys = {key_of(override) for override in overrides}
+    if goals_follow or any(name.startswith(TARGETS) for name in keys):
+        defaults = defaults | {name: f"{name}=[]" for name in defaults if name.startswith(TARGETS)}
+    if goals_follow:
+        defaults = defaults | {"trainer.loss_threshold": "trainer.loss_threshold=null"}
+        keys.add(STOP)
     if "command" in keys:
         # It has a network of its own, and evaluates on what it likes.
         keys |= {"model", "evaluation.train_samples", "evaluation.test_samples"}
-    has_others = goals_follow or any(name.startswith(TARGETS) for name in keys)
-    keys |= {STOP} if goals_follow else set()
-    defaults = [default for default in runs if key_of(default) not in keys]
-    if goals_follow and "trainer.loss_threshold" not in keys:
-        defaults.append("trainer.loss_threshold=null")
-    return [f"{key_of(default)}=[]" if has_others and default.startswith(TARGETS) else default for default in defaults]
+    return [text for name, text in defaults.items() if name not in keys]
 
 
 @dataclass(frozen=True)
