@@ -82,15 +82,12 @@ def test_what_two_batch_sizes_cannot_tell_is_said(study):
     assert 0 < answer.noise_scale_low <= answer.noise_scale_at_target <= answer.noise_scale_high
 
 
-def test_a_study_that_is_done_is_resumed_without_training(copied):
+def test_a_study_that_is_done_is_resumed_without_training_and_with_another_configuration_not_at_all(copied):
     before = steps(copied)
     finished = copied(*QUICK, "resume=latest", module=MODULE)
     assert finished.returncode == 0, finished.stderr
     assert "wave" not in finished.stdout
     assert steps(copied) == before
-
-
-def test_a_study_of_another_configuration_is_not_resumed(copied):
     refused = copied(*QUICK, "model.hidden_size=32", "resume=latest", module=MODULE)
     assert refused.returncode == 1
     assert "model.hidden_size was 16, is now 32" in refused.stderr
@@ -288,6 +285,7 @@ def test_other_data_need_no_goal_and_no_batch_size_and_a_full_study_goes_on_from
     assert "wave" not in done.stdout
 
 
+@pytest.mark.full
 def test_pilot_runs_that_learn_nothing_are_said_in_a_line(program, tmp_path):
     (tmp_path / "noise.py").write_text(
         "import torch\ndef noise():\n    return torch.zeros(40, 3), torch.arange(40) % 2\n"

@@ -125,8 +125,7 @@ def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(program):
     assert "Traceback" not in stopped.stdout + stopped.stderr
 
 
-@pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
-@pytest.mark.parametrize("name", ["checkpoint.safetensors", "record.json"])
+@pytest.mark.parametrize(("name", "damage"), [("checkpoint.safetensors", cut_in_half), ("record.json", Path.unlink)])
 def test_a_damaged_file_gives_way_to_the_one_before_and_the_run_ends_with_the_same_bits(
     half_done, undisturbed, name, damage
 ):
@@ -215,19 +214,7 @@ def test_a_recorded_value_that_would_be_resolved_is_refused(half_done):
     assert refused.stderr.count("\n") == 1
 
 
-@pytest.mark.sampled(3)
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("train_samples", "many"),
-        ("train_samples", 10**30),
-        ("environments", [3]),
-        ("test_answers", [-1]),
-        ("number", "first"),
-        ("status", "excellent"),
-        ("format", 99),
-    ],
-)
+@pytest.mark.parametrize(("key", "value"), [("train_samples", 10**30), ("environments", [3]), ("status", "excellent")])
 def test_a_record_of_nonsense_is_a_row_that_says_what_is_wrong_beside_the_others(half_done, key, value):
     change_record(first_run(half_done), lambda content: content.update({key: value}))
     printed = half_done(module="digits_sweep.report")

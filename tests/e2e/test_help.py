@@ -36,7 +36,8 @@ SHELLS = {
 
 @every_command
 @pytest.mark.parametrize("flag", FLAGS)
-def test_it_answers_in_a_folder_of_any_name(tmp_path, module, flag):
+def test_it_answers_in_a_folder_of_any_name_and_without_a_home_folder(tmp_path, module, flag, monkeypatch):
+    monkeypatch.delenv("HOME")
     folder = tmp_path / "a${x}b q'u\"o te new\nline {}"
     folder.mkdir()
     answered = Program(folder)(flag, module=module)
@@ -47,15 +48,6 @@ def test_it_answers_in_a_folder_of_any_name(tmp_path, module, flag):
         assert module in answered.stdout
         assert HELP[module] in answered.stdout
     assert list(folder.iterdir()) == []
-
-
-@every_command
-@pytest.mark.parametrize("flag", FLAGS)
-def test_it_answers_without_a_home_folder(program, module, flag, monkeypatch):
-    monkeypatch.delenv("HOME")
-    answered = program(flag, module=module)
-    assert (answered.returncode, answered.stderr) == (0, "")
-    assert answered.stdout
 
 
 @pytest.mark.full

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from digits_sweep.config.launchers import LAUNCHERS
-from tests.commands import Program
+from tests.commands import Finished, Program
 from tests.e2e.test_critical_batch_size import steps
 from tests.killing import assert_same_results
 from tests.searches import CRITICAL, STUDY
 from tests.servers import free_ports, running, wait_for
 from tests.slurm import cluster, missing
 
+pytestmark = pytest.mark.full
 # Another number of threads may round otherwise, and runs side by side get fewer.
 SWEEP = ("-m", "data.batch_size=500,300,100", "data=mnist_sample", "trainer.num_epochs=3", "num_threads=1")
 
@@ -111,11 +112,29 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program.sweep()
 
 
+def jobs_submitted(text: str) -> list[int]:
+    return [int(count) for count in re.findall(r"^(\d+) jobs? submitted", text, re.MULTILINE)]
+
+
+def slurm_says(environment: dict[str, str], *command: str) -> str:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def assert_as_serial(program: Program, finished: Finished, serial: Path) -> None:
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert_same_results(program.sweep(), serial)
+    assert list(program.table()["batch_size"]) == [500, 300, 100]
+    assert list(program.table()["status"]) == ["completed"] * 3
+
+
+LONG = ("-m", "seed=0,1", "data=mnist_sample", "trainer.num_epochs=3000", "quiet=true")
+# Long enough to be killed after its first epoch.
+TWO_LONG = tuple(each.replace("3000", "120") for each in LONG)
+on_slurm = pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
 # The others show the same while a worker of theirs is killed.
 WITH_A_KILLED_WORKER = ("joblib", "submitit_slurm", "ray_cluster")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     "launcher",
     [name for name, row in LAUNCHERS.items() if not row.in_process and name not in WITH_A_KILLED_WORKER],
@@ -123,18 +142,14 @@ WITH_A_KILLED_WORKER = ("joblib", "submitit_slurm", "ray_cluster")
 )
 def test_every_launcher_gives_the_same_bits_and_one_table(program, serial, launcher):
     finished = program.process(*SWEEP, *launcher.overrides, env=launcher.environment)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert_same_results(program.sweep(), serial)
-    assert list(program.table()["batch_size"]) == [500, 300, 100]
-    assert list(program.table()["status"]) == ["completed"] * 3
+    assert_as_serial(program, finished, serial)
     assert list(program.table()["resumes"]) == [0] * 3
     if "hydra/launcher=slurm" in launcher.overrides:
         # An array of the cluster has two jobs at most.
-        assert re.findall(r"^(\d+) jobs? submitted", finished.stdout, re.MULTILINE) == ["2", "1"]
+        assert jobs_submitted(finished.stdout) == [2, 1]
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+@on_slurm
 def test_a_study_of_the_critical_batch_size_comes_to_the_same_on_a_cluster(program, tmp_path, launcher):
     (tmp_path / "alone").mkdir()
     alone = Program(tmp_path / "alone")
@@ -145,42 +160,35 @@ def test_a_study_of_the_critical_batch_size_comes_to_the_same_on_a_cluster(progr
     assert steps(program) == steps(alone)
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("launcher", WITH_A_KILLED_WORKER, indirect=True)
 def test_a_killed_worker_costs_no_run_and_no_bit(program, serial, launcher, trap):
     trap.set(signal.SIGKILL)
     finished = program.process(*SWEEP, *launcher.overrides, env=launcher.environment)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert_same_results(program.sweep(), serial)
-    assert list(program.table()["batch_size"]) == [500, 300, 100]
-    assert list(program.table()["status"]) == ["completed"] * 3
+    assert_as_serial(program, finished, serial)
     assert program.table()["resumes"].max() == 1
     if LAUNCHERS[launcher.overrides[0].partition("=")[2]].is_slurm:
         # Only the run that was lost.
-        assert jobs_submitted(finished.stdout) == 4
+        assert sum(jobs_submitted(finished.stdout)) == 4
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+@on_slurm
 def test_a_preempted_job_is_queued_again_and_goes_on_with_what_is_left_of_its_runs(program, serial, launcher, trap):
     trap.set(signal.SIGUSR2)
     in_one = "hydra.launcher.runs_per_job=3"
     finished = program.process(*SWEEP, *launcher.overrides, in_one, env=launcher.environment)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert_same_results(program.sweep(), serial)
+    assert_as_serial(program, finished, serial)
     assert sorted(program.table()["resumes"]) == [0, 0, 1]
-    assert jobs_submitted(finished.stdout) == 1
+    assert sum(jobs_submitted(finished.stdout)) == 1
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+@on_slurm
 def test_a_drained_node_a_killed_launcher_and_the_loss_of_all_jobs_submit_what_needs_a_job(program, launcher):
     node = f"nodename={socket.gethostname()}"
     slurm_says(launcher.environment, "scontrol", "update", node, "state=drain", "reason=disk")
     with program.running(*TWO_LONG, *launcher.overrides, environment=launcher.environment) as started:
         wait_for(lambda: re.search("pending .*(NodeNotAvail|DRAINED)", started.text()) is not None, started)
         started.process.kill()
-    assert jobs_submitted(started.text()) == 2
+    assert sum(jobs_submitted(started.text())) == 2
     with program.running("resume=latest", environment=launcher.environment) as resumed:
         wait_for(lambda: "still there" in resumed.text(), resumed)
         slurm_says(launcher.environment, "scontrol", "update", node, "state=resume")
@@ -191,7 +199,7 @@ def test_a_drained_node_a_killed_launcher_and_the_loss_of_all_jobs_submit_what_n
     said = resumed.text()
     assert "2 jobs still there, not submitted again: seed=0 and seed=1" in said
     assert "lost, submitted again: seed=0 and seed=1" in said
-    assert jobs_submitted(said) == 2
+    assert sum(jobs_submitted(said)) == 2
     assert list(program.table()["status"]) == ["completed"] * 2
     assert list(program.table()["resumes"]) == [1] * 2
 
@@ -208,7 +216,6 @@ with Recorder(train_samples=100) as recorder:
 """
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("launcher", ["joblib", "slurm"], indirect=True)
 def test_a_command_is_started_by_workers_and_by_jobs(program, launcher):
     (program.folder / "train.py").write_text(COMMAND)
@@ -222,8 +229,7 @@ def test_a_command_is_started_by_workers_and_by_jobs(program, launcher):
     assert set(table["num_threads"]) == {1}
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+@on_slurm
 def test_a_command_whose_job_is_cancelled_is_interrupted_and_not_launched_again(program, launcher):
     (program.folder / "train.py").write_text(COMMAND.replace("range(2)", "range(10**9)"))
     typed = ("-m", "command=python train.py {seed}", "seed=1", "data.batch_size=25", "quiet=true")
@@ -231,26 +237,12 @@ def test_a_command_whose_job_is_cancelled_is_interrupted_and_not_launched_again(
         wait_for(lambda: any(program.outputs.glob("sweeps/*/*/history.csv")), started)
         slurm_says(launcher.environment, "scancel", "--me")
         assert started.ends() == 1
-    assert jobs_submitted(started.text()) == 1
+    assert sum(jobs_submitted(started.text())) == 1
     assert "cancelled by root: batch_size=25" in started.text()
     assert list(program.table()["status"]) == ["interrupted"]
 
 
-LONG = ("-m", "seed=0,1", "data=mnist_sample", "trainer.num_epochs=3000", "quiet=true")
-# Long enough to be killed after its first epoch.
-TWO_LONG = tuple(each.replace("3000", "120") for each in LONG)
-
-
-def jobs_submitted(text: str) -> int:
-    return sum(int(count) for count in re.findall(r"^(\d+) jobs? submitted", text, re.MULTILINE))
-
-
-def slurm_says(environment: dict[str, str], *command: str) -> str:
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("launcher", ["slurm"], indirect=True)
+@on_slurm
 def test_after_ctrl_c_the_jobs_go_on_and_a_resume_attaches_to_them_until_they_are_cancelled(program, launcher):
     with program.running(*LONG, *launcher.overrides, environment=launcher.environment) as started:
         wait_for(lambda: any(program.outputs.glob("sweeps/*/*/owner.json")), started)
@@ -264,7 +256,7 @@ def test_after_ctrl_c_the_jobs_go_on_and_a_resume_attaches_to_them_until_they_ar
         slurm_says(launcher.environment, "scancel", "--me")
         assert resumed.ends() == 1
     said = resumed.text()
-    assert jobs_submitted(said) == 0
+    assert sum(jobs_submitted(said)) == 0
     assert "2 jobs still there, not submitted again: seed=0 and seed=1" in said
     assert "cancelled by root: seed=0 and seed=1" in said
     assert "resume with:" in said

@@ -202,7 +202,6 @@ def test_the_command_that_a_sweep_shows_resumes_it_from_any_folder(tmp_path, mon
     ("typed", "words"),
     [
         (("optimizer.lr=0.5", "data.batch_size=500,300"), "optimizer.lr was 1e-4, is now 0.5"),
-        (("optimizer=sgd", "data.batch_size=500,300"), "optimizer.name was adam, is now sgd"),
         (("data.batch_size=500,200",), "data.batch_size was 500 and 300, is now 200"),
         (("data.batch_size=500",), "that sweep has 2 runs (batch_size=500, batch_size=300), this one 1"),
     ],
@@ -214,14 +213,10 @@ def test_another_sweep_is_refused_with_what_differs(copy, typed, words):
     assert refused.stdout == ""
 
 
-@pytest.mark.parametrize(
-    ("typed", "words"),
-    [("optimizer.lr=0.5", "optimizer.lr was 1e-4, is now 0.5"), ("optimizer=sgd", "optimizer.name was adam, is now")],
-)
-def test_a_key_that_is_typed_beside_resume_is_named_if_it_differs(copy, typed, words):
-    refused = copy("resume=latest", typed)
+def test_a_key_that_is_typed_beside_resume_is_named_if_it_differs(copy):
+    refused = copy("resume=latest", "optimizer=sgd")
     assert refused.returncode == 1
-    assert words in refused.stderr
+    assert "optimizer.name was adam, is now sgd" in refused.stderr
     assert "2 runs" not in refused.stderr
     assert refused.stderr.count("\n") == 1
 

@@ -120,7 +120,7 @@ TRAINS = {
 }  # fmt: skip
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", TRAINS)
 def test_it_trains_is_evaluated_and_its_noise_is_measured(kind, command, program):
     evaluation = ["evaluation=fine", "evaluation.every_examples=20", "evaluation.noise_scale=true"]

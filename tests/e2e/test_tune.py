@@ -33,10 +33,7 @@ def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, obje
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize(
-    "objective",
-    ["examples_to_threshold", "iterations_to_threshold", "seconds_to_threshold", "epochs_to_threshold"],
-)
+@pytest.mark.parametrize("objective", ["epochs_to_threshold", "iterations_to_threshold", "seconds_to_threshold"])
 def test_a_run_that_needs_more_than_the_best_median_is_given_up_there(tune, found, monkeypatch, objective):
     # Every epoch takes one second.
     monkeypatch.setattr("digits_sweep.sweep.run.Stopwatch", partial(Stopwatch, clock=count().__next__))
@@ -52,13 +49,8 @@ def test_a_run_that_needs_more_than_the_best_median_is_given_up_there(tune, foun
 
 @pytest.mark.full
 def test_a_trial_counts_by_the_median_of_its_seeds_and_the_best_is_confirmed_on_fresh_ones(tune, found, program):
-    command = (
-        "tune.trials=2",
-        "tune.seeds=3",
-        "tune.confirm=2",
-        "tune.lr=[0.001,0.01]",
-        "tune.start_from_lesson=false",
-    )
+    rates = ("tune.lr=[0.001,0.01]", "tune.start_from_lesson=false")
+    command = ("tune.trials=2", "tune.seeds=3", "tune.confirm=2", *rates)
     finished = tune(*command)
     assert finished.returncode == 0, finished.stderr
     runs = found()
@@ -163,11 +155,7 @@ def test_all_trials_are_exported_at_the_end_and_anew_when_the_study_has_gone_on(
         ("nonsense", ""),
         ("sqlite:////no/such/folder/s.db", ""),
         ("sqlite:///{x}.db", "KeyError: "),
-        ("postgresql://nowhere/s", "its driver psycopg"),
-        (
-            "mysql://nowhere/s",
-            "its driver MySQLdb is not installed; in the checkout, .venv/bin/pip install 'mysqlclient'",
-        ),
+        ("mysql://nowhere/s", "its driver MySQLdb is not installed; in the checkout, .venv/bin/pip install 'mysql"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_refused_before_anything_is_trained(tune, program, address, reason):
