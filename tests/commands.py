@@ -43,6 +43,12 @@ class Program:
         """Run a command in this process, which is then as it was before."""
         return call(module_of(module).main, [module, *arguments], self.folder)
 
+    def completes(self, *arguments: str, module: str = "digits_sweep") -> Finished:
+        """Run a command in this process and assert that its exit code is 0."""
+        finished = self(*arguments, module=module)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished
+
     def process(self, *arguments: str, module: str = "digits_sweep", **options: object) -> Finished:
         """Run a command in a process of its own: if a test is about processes, and else for no reason."""
         command = [sys.executable, "-m", module, *arguments]

@@ -15,8 +15,7 @@ def quick(monkeypatch):
 
 @pytest.mark.full
 def test_eight_batch_sizes_are_measured_shown_and_written(program, quick):
-    finished = program(*SMALL, module=COST)
-    assert finished.returncode == 0, finished.stderr
+    finished = program.completes(*SMALL, module=COST)
     cost = read_cost(program.outputs / "cost.json")
     assert [step.batch_size for step in cost.steps] == [5, 20, 50, 100, 300, 1000, 2000, 4000]
     assert all(step.low <= step.seconds <= step.high for step in cost.steps)
@@ -31,6 +30,6 @@ def test_eight_batch_sizes_are_measured_shown_and_written(program, quick):
 
 @pytest.mark.full
 def test_batch_sizes_larger_than_the_data_are_left_out_unless_they_are_typed(program, quick):
-    assert program("data=optdigits", "model.hidden_size=16", module=COST).returncode == 0
+    program.completes("data=optdigits", "model.hidden_size=16", module=COST)
     sizes = [step.batch_size for step in read_cost(program.outputs / "cost.json").steps]
     assert sizes == [5, 20, 50, 100, 300, 1000]

@@ -84,8 +84,7 @@ def test_what_two_batch_sizes_cannot_tell_is_said(study):
 
 def test_a_study_that_is_done_is_resumed_without_training_and_with_another_configuration_not_at_all(copied):
     before = steps(copied)
-    finished = copied(*QUICK, "resume=latest", module=MODULE)
-    assert finished.returncode == 0, finished.stderr
+    finished = copied.completes(*QUICK, "resume=latest", module=MODULE)
     assert "wave" not in finished.stdout
     assert steps(copied) == before
     refused = copied(*QUICK, "model.hidden_size=32", "resume=latest", module=MODULE)
@@ -95,8 +94,7 @@ def test_a_study_that_is_done_is_resumed_without_training_and_with_another_confi
 
 def test_a_run_that_is_gone_is_made_again(copied):
     shutil.rmtree(next(folder_of(copied).glob("batch_size*")))
-    finished = copied(*QUICK, "resume=latest", module=MODULE)
-    assert finished.returncode == 0, finished.stderr
+    finished = copied.completes(*QUICK, "resume=latest", module=MODULE)
     assert "wave 1" in finished.stdout
     assert "1 run" in finished.stdout
 
@@ -104,8 +102,7 @@ def test_a_run_that_is_gone_is_made_again(copied):
 @pytest.mark.full
 def test_four_batch_sizes_give_an_answer_that_is_checked_and_other_machines_get_their_own(program, monkeypatch):
     command = (*QUICK[:1], "data.batch_size=10,50,200,1000", *QUICK[2:], "evaluation.targets.train_error=[0.4]")
-    finished = program(*command, "critical.most_steps=4", module=MODULE)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = program.completes(*command, "critical.most_steps=4", module=MODULE)
     (answer,) = read_answers(folder_of(program))
     assert 10 < answer.b_crit < 1000
     assert answer.check.batch_size in (20, 30, 70, 100, 300, 500, 700)
@@ -122,14 +119,13 @@ def test_four_batch_sizes_give_an_answer_that_is_checked_and_other_machines_get_
     assert (given.b_crit, given.cost_is_given) == (answer.b_crit, True)
     # On a third machine every step takes as long as every other one.
     monkeypatch.setattr("digits_sweep.search.cost.SECONDS", 0.2)
-    assert program(*QUICK[:1], "data.batch_size=10,1000", QUICK[2], module=COST).returncode == 0
+    program.completes(*QUICK[:1], "data.batch_size=10,1000", QUICK[2], module=COST)
     path = program.outputs / "cost.json"
     content = json.loads(path.read_text())
     content |= {"machine": "a vast one", "steps": [step | {"seconds": 1.0} for step in content["steps"]]}
     path.write_text(json.dumps(content))
     vast = ("resume=latest", f"critical.cost={path}", "critical.price=36")
-    answered = program(*command, "critical.most_steps=4", *vast, module=MODULE)
-    assert answered.returncode == 0, answered.stdout + answered.stderr
+    answered = program.completes(*command, "critical.most_steps=4", *vast, module=MODULE)
     assert "at 1 s a step of 10 up to 1 s a step of 1,000 on a vast one" in answered.stdout
     assert "about 1,000" in answered.stdout
     assert "in money, at 36 an hour" in answered.stdout
@@ -147,8 +143,9 @@ FEW = (*QUICK, "data.batch_size=400", "trainer.num_epochs=1", "critical.confirm=
     ids=["never", "diverges"],
 )
 def test_a_goal_that_no_rate_reaches_is_a_result(program, typed):
-    finished = program(*(each for each in FEW if "train_error" not in each or len(typed) > 1), *typed, module=MODULE)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = program.completes(
+        *(each for each in FEW if "train_error" not in each or len(typed) > 1), *typed, module=MODULE
+    )
     assert "not reached at any rate" in finished.stdout
     (row,) = (row for _, row in pd.read_csv(folder_of(program) / "steps_to_target.csv").iterrows())
     assert (row["median"], row["seeds"]) == (float("inf"), 0)
@@ -173,8 +170,9 @@ def test_a_run_that_fails_is_made_again_then_left_out_and_said(program, monkeypa
     (row,) = (row for _, row in pd.read_csv(folder_of(program) / "steps_to_target.csv").iterrows())
     assert row["seeds"] == 3
     assert "Fresh seeds that failed and count nowhere: 1." in finished.stdout
-    again = program(*STUDY[:1], "data.batch_size=100", *STUDY[2:], "critical.confirm=4", "resume=latest", module=MODULE)
-    assert again.returncode == 0, again.stderr
+    again = program.completes(
+        *STUDY[:1], "data.batch_size=100", *STUDY[2:], "critical.confirm=4", "resume=latest", module=MODULE
+    )
     assert "count nowhere" not in again.stdout
     assert pd.read_csv(folder_of(program) / "steps_to_target.csv")["seeds"].tolist() == [4]
 
@@ -191,8 +189,7 @@ def test_a_study_of_which_every_run_fails_ends_with_the_reason(program, monkeypa
 def test_branches_of_a_run_may_be_asked_for_later(copied):
     before = len(list(folder_of(copied).glob("*/record.json")))
     asked = (*QUICK, "resume=latest", "critical.branch=true", "critical.branch_examples=600")
-    finished = copied(*asked, module=MODULE)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = copied.completes(*asked, module=MODULE)
     assert len(list(folder_of(copied).glob("*/record.json"))) == before
     table = pd.read_csv(folder_of(copied) / "branches.csv")
     assert list(table["batch_size"]) == [100, 200, 400]
@@ -200,7 +197,7 @@ def test_branches_of_a_run_may_be_asked_for_later(copied):
     assert set(table["examples"]) == {600}
     assert "Branched from the run at batch size 100, with the square-root rule, up to batch size" in finished.stdout
     assert "Branches of one run" in (folder_of(copied) / "index.html").read_text()
-    assert copied(*asked, module=MODULE).returncode == 0
+    copied.completes(*asked, module=MODULE)
     pd.testing.assert_frame_equal(pd.read_csv(folder_of(copied) / "branches.csv"), table)
 
 
@@ -228,15 +225,13 @@ def test_a_command_is_searched_stopped_at_its_goal_and_resumed_without_a_run(tmp
         "command=python train.py", "data.batch_size=25", "critical.seeds=1", "critical.confirm=1",
         "critical.lr=0.01", "critical.most_steps=2", "evaluation.targets.train_error=[0.3]",
     ]  # fmt: skip
-    finished = program(*typed, module=MODULE)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*typed, module=MODULE)
     runs = load_sweep(folder_of(program))
     assert set(runs["status"]) == {"completed"}
     # A run at a fourth of the best rate is given up; the others are stopped with their goal.
     assert set(runs["ended"]) <= {"all targets reached", "trainer.max_examples reached"}
     assert "all targets reached" in set(runs["ended"])
-    again = program(*typed, "resume=latest", module=MODULE)
-    assert again.returncode == 0, again.stdout + again.stderr
+    again = program.completes(*typed, "resume=latest", module=MODULE)
     assert "wave" not in again.stdout
     assert len(load_sweep(folder_of(program))) == len(runs)
 
@@ -244,8 +239,7 @@ def test_a_command_is_searched_stopped_at_its_goal_and_resumed_without_a_run(tmp
 @pytest.mark.full
 def test_the_best_of_a_pilot_run_is_one_more_goal_and_stays_so_when_the_study_is_resumed(program):
     asked = (*QUICK, "evaluation.targets.train_error=[0.7]", "critical.pilot_examples=1000")
-    finished = program(*asked, module=MODULE)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = program.completes(*asked, module=MODULE)
     assert "a pilot run of 1,000 examples at batch size 100: the best that it reaches is a goal too" in finished.stdout
     thresholds = [answer.threshold for answer in read_answers(folder_of(program))]
     assert len(thresholds) == 2
@@ -264,8 +258,7 @@ WINE = (
 
 @pytest.mark.full
 def test_other_data_need_no_goal_and_no_batch_size_and_a_full_study_goes_on_from_the_quick_ones_runs(program):
-    finished = program(*WINE, module=WHICH)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = program.completes(*WINE, module=WHICH)
     (answer,) = read_answers(folder_of(program))
     assert f"the goal by the pilot runs: train error < {answer.threshold}" in finished.stdout
     assert "within a factor of" in finished.stdout
@@ -273,15 +266,13 @@ def test_other_data_need_no_goal_and_no_batch_size_and_a_full_study_goes_on_from
     assert len(set(load_sweep(folder_of(program))["batch_size"])) == 3
     losses = {path: path.read_bytes() for path in folder_of(program).glob("batch_size=*/losses.npy")}
     full = ("critical.quick=false", "critical.seeds=1", "critical.confirm=1", "resume=latest")
-    again = program(*WINE, *full, module=WHICH)
-    assert again.returncode == 0, again.stdout + again.stderr
+    again = program.completes(*WINE, *full, module=WHICH)
     assert all(path.read_bytes() == before for path, before in losses.items())
     assert not any(f"{path.parent.name}  (" in again.stdout for path in losses)
     assert [each.threshold for each in read_answers(folder_of(program))] == [answer.threshold]
     table = pd.read_csv(folder_of(program) / "steps_to_target.csv")
     assert list(table["batch_size"]) == [2, 4, 8, 20, 30, 70]
-    done = program(*WINE, *full, module=WHICH)
-    assert done.returncode == 0, done.stderr
+    done = program.completes(*WINE, *full, module=WHICH)
     assert "wave" not in done.stdout
 
 

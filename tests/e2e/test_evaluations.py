@@ -19,8 +19,7 @@ DETERMINISTIC = ["iterations", "examples", "train_loss", "train_error", "test_lo
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory) -> Program:
     program = Program(tmp_path_factory.mktemp("evaluated"))
-    finished = program(*SWEEP)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*SWEEP)
     return program
 
 
@@ -55,8 +54,7 @@ def test_a_run_that_was_stopped_within_an_epoch_has_the_same_evaluations_when_it
     program = evaluated.copy(tmp_path)
     run_dir = program.sweep() / "batch_size=100"
     undo_the_last_epoch(run_dir)
-    finished = program("resume=latest")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes("resume=latest")
     assert losses(run_dir) == losses(evaluated.sweep() / "batch_size=100")
     found, expected = evaluations(run_dir), evaluations(evaluated.sweep() / "batch_size=100")
     pd.testing.assert_frame_equal(found[DETERMINISTIC], expected[DETERMINISTIC])
@@ -64,8 +62,7 @@ def test_a_run_that_was_stopped_within_an_epoch_has_the_same_evaluations_when_it
 
 @pytest.mark.full
 def test_a_run_ends_when_all_its_targets_are_reached_and_is_not_trained_further(program):
-    finished = program(*SWEEP, "evaluation.stop=true", "evaluation.targets.train_loss=[2.0]")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*SWEEP, "evaluation.stop=true", "evaluation.targets.train_loss=[2.0]")
     table = program.table().set_index("batch_size")
     assert list(table["status"]) == ["completed"] * 2
     for size, row in table.iterrows():
@@ -77,26 +74,3 @@ def test_a_run_ends_when_all_its_targets_are_reached_and_is_not_trained_further(
     resumed = program("resume=latest", "trainer.num_epochs=5")
     assert resumed.stdout.count("completed before, kept") == 2
     pd.testing.assert_frame_equal(program.table(), before)
-
-
-def test_a_run_ends_with_the_first_iteration_that_reaches_max_examples(program):
-    finished = program("data=mnist_sample", "data.batch_size=300", "trainer.num_epochs=5", "trainer.max_examples=5000")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    (row,) = (row for _, row in program.table().iterrows())
-    # An epoch of 4,000 has 14 iterations, the last one of 100.
-    assert (row["iterations"], row["epochs"], row["status"]) == (14 + 4, 1, "completed")
-    assert "completed before, kept" in program("resume=latest").stdout
-
-
-def test_evaluations_that_were_edited_are_left_out_and_said_in_the_row(evaluated, tmp_path):
-    program = evaluated.copy(tmp_path)
-    path = program.sweep() / "batch_size=40" / "evaluations.csv"
-    path.write_text(path.read_text().replace(",0.", ",0.0", 1))
-    from digits_sweep import load_sweep
-
-    assert list(load_sweep(program.sweep())["error"].dropna()) == ["evaluations.csv: does not fit record.json"]
-
-
-def test_the_running_loss_is_measured_without_evaluations_too(evaluated):
-    table = evaluated.table()
-    assert {"examples_to_threshold", "iterations_to_threshold"} <= set(table.columns)

@@ -108,7 +108,7 @@ def ray(trap: Trap) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = Program(tmp_path_factory.mktemp("serial"))
-    assert program(*SWEEP).returncode == 0
+    program.completes(*SWEEP)
     return program.sweep()
 
 
@@ -154,7 +154,7 @@ def test_a_study_of_the_critical_batch_size_comes_to_the_same_on_a_cluster(progr
     (tmp_path / "alone").mkdir()
     alone = Program(tmp_path / "alone")
     typed = (*STUDY, "data.batch_size=400", "critical.confirm=1")
-    assert alone(*typed, module=CRITICAL).returncode == 0
+    alone.completes(*typed, module=CRITICAL)
     finished = program.process(*typed, *launcher.overrides, module=CRITICAL, env=launcher.environment)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert steps(program) == steps(alone)

@@ -16,8 +16,7 @@ SWEEP = (
 @pytest.fixture(scope="module")
 def completed(tmp_path_factory) -> Program:
     program = Program(tmp_path_factory.mktemp("networks"))
-    finished = program(*SWEEP)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*SWEEP)
     return program
 
 
@@ -34,6 +33,5 @@ def test_every_network_is_trained_and_its_gradient_noise_is_measured(completed):
 @pytest.mark.full
 def test_every_network_is_resumed_to_the_same_bits(completed, program):
     program(*[each.replace("num_epochs=2", "num_epochs=1") for each in SWEEP])
-    resumed = program("resume=latest", "trainer.num_epochs=2")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    program.completes("resume=latest", "trainer.num_epochs=2")
     assert_same_results(program.sweep(), completed.sweep())

@@ -129,8 +129,7 @@ def swept(tmp_path_factory) -> Program:
     """A sweep of two epochs; its module is called `swept`."""
     program = Program(tmp_path_factory.mktemp("swept"))
     (program.folder / "swept.py").write_text(CODE)
-    finished = program(*own("swept", *NOISE))
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*own("swept", *NOISE))
     return program
 
 
@@ -165,11 +164,9 @@ def test_the_table_and_the_records_name_data_networks_and_code(swept):
 
 
 def test_they_are_resumed_to_the_same_bits(swept, module, program):
-    finished = program(*own(module, *NOISE, "trainer.num_epochs=1"))
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*own(module, *NOISE, "trainer.num_epochs=1"))
     _loaded.clear()
-    resumed = program(*own(module, *NOISE, "resume=latest"))
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    program.completes(*own(module, *NOISE, "resume=latest"))
     assert_same_results(program.sweep(), swept.sweep())
 
 
@@ -198,7 +195,7 @@ def test_what_a_sweeps_file_names_is_imported_by_no_resume_and_no_report(copy):
     assert refused.stderr.splitlines() == [
         "resume=latest: data.target=swept:shapes in record.json names code, which must be typed; type the whole command"
     ]
-    assert copy(module="digits_sweep.report").returncode == 0
+    copy.completes(module="digits_sweep.report")
     assert not (copy.folder / "imported").exists()
 
 
@@ -224,16 +221,14 @@ def test_the_line_that_resumes_a_sweep_is_its_whole_command(module, program):
 
 @pytest.mark.full
 def test_several_data_sets_are_one_sweep_each_by_its_name(module, program):
-    finished = program(*own(module, "data.arguments={count:130},{count:140}"))
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*own(module, "data.arguments={count:130},{count:140}"))
     names = [f"{module}:shapes{{count:{count}}}" for count in (130, 140)]
     assert sorted(program.table()["dataset"]) == sorted(names * 2)
 
 
 def test_an_optimizer_of_pytorchs_needs_no_file(program):
     typed = ["optimizer=own", "optimizer.target=torch.optim:NAdam", "optimizer.arguments={eps:1e-7}"]
-    finished = program("data=mnist_sample", "data.batch_size=1000", "trainer.num_epochs=1", *typed)
-    assert finished.returncode == 0, finished.stderr
+    program.completes("data=mnist_sample", "data.batch_size=1000", "trainer.num_epochs=1", *typed)
     (record,) = (read_record(path.parent) for path in program.sweep().glob("*/record.json"))
     assert record.own_code == {}
 
@@ -315,10 +310,9 @@ RUNS = ("-m", "data=mnist_sample", "model=own", "trainer.num_epochs=1", "num_thr
 
 @pytest.mark.parametrize("where", ["when it is built", "while it trains"])
 def test_what_it_changes_of_the_process_is_put_back_and_said(program, module, where):
-    done = program(
+    done = program.completes(
         *RUNS, "data.batch_size=1000,500", f"model.target={module}:Rude", f"model.arguments={{where: '{where}'}}"
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     assert list(program.table()["status"]) == ["completed"] * 2
     who = f"model.target={module}:Rude" if where == "when it is built" else "batch_size=500"
     for line in (
@@ -350,13 +344,12 @@ def test_what_cannot_be_measured_is_said_and_changes_no_outcome(module, program,
 
     monkeypatch.setattr("digits_sweep.sweep.run.PeakMemory.peaks", no_memory)
     lesson = ["data=mnist_sample", "data.batch_size=1000", "trainer.num_epochs=1", "model=own"]
-    assert program(*lesson, f"model.target={module}:OnlyTrains").returncode == 0
+    program.completes(*lesson, f"model.target={module}:OnlyTrains")
     (row,) = program.table().to_dict("records")
     assert (row["status"], row["epochs"]) == ("completed", 1)
     assert row["not_measured"] == "test_accuracy: not in evaluation mode; peak_memory_mb: nobody counts it here"
     noise = ["evaluation=fine", "evaluation.train_samples=100", "evaluation.noise_scale=true"]
-    finished = program(*lesson, *noise, f"model.target={module}:WithoutGradient")
-    assert finished.returncode == 0, finished.stdout
+    finished = program.completes(*lesson, *noise, f"model.target={module}:WithoutGradient")
     assert finished.stdout.count("the gradient noise scale is not measured: element 0 of tensors does not require") == 1
     (row,) = program.table().to_dict("records")
     assert row["status"] == "completed"

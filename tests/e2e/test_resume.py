@@ -25,8 +25,7 @@ FAILING = (*FAILS_THEN_COMPLETES, "trainer.num_epochs=1")
 def completed(tmp_path_factory: pytest.TempPathFactory) -> Program:
     """A folder with a sweep of two runs that completed after 3 epochs each."""
     program = Program(tmp_path_factory.mktemp("completed"))
-    finished = program(*SHORT)
-    assert finished.returncode == 0, finished.stderr
+    program.completes(*SHORT)
     return program
 
 
@@ -49,14 +48,13 @@ def test_a_killed_sweep_ends_with_the_bits_it_would_have_had(program, tmp_path):
         killed.says("  epoch ", times=3)
         killed.process.kill()
     assert "Traceback" not in killed.text()
-    resumed = program("resume=latest")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    program.completes("resume=latest")
     assert_same_results(program.sweep(), undisturbed.sweep())
     assert len(program.table()) == 2
 
 
 def test_the_sweep_of_the_torture_is_one_that_a_user_could_type(program):
-    assert program(*SWEEP, "dry_run=true").returncode == 0
+    program.completes(*SWEEP, "dry_run=true")
 
 
 @pytest.mark.full
@@ -113,8 +111,7 @@ def test_fail_fast_stops_at_the_first_failure_and_the_sweep_is_resumed_without_i
 
 def test_a_completed_sweep_is_extended_after_its_last_epoch_and_keeps_its_losses(copy):
     before = losses(copy.sweep() / "batch_size=500")
-    finished = copy("resume=latest", "trainer.num_epochs=5")
-    assert finished.returncode == 0, finished.stderr
+    finished = copy.completes("resume=latest", "trainer.num_epochs=5")
     assert losses(copy.sweep() / "batch_size=500")[:3] == before
     assert list(copy.table()["epochs"]) == [5, 5]
     assert list(copy.table()["resumes"]) == [1, 1]
@@ -123,8 +120,7 @@ def test_a_completed_sweep_is_extended_after_its_last_epoch_and_keeps_its_losses
 
 
 def test_resuming_a_sweep_that_is_complete_trains_nothing(copy):
-    finished = copy(*SHORT, f"resume={copy.sweep()}")
-    assert finished.returncode == 0, finished.stderr
+    finished = copy.completes(*SHORT, f"resume={copy.sweep()}")
     assert finished.stdout.count("completed before, kept") == 2
     assert list(copy.table()["resumes"]) == [0, 0]
     assert len(copy.sweeps()) == 1
@@ -133,7 +129,7 @@ def test_resuming_a_sweep_that_is_complete_trains_nothing(copy):
 def test_missing_and_failed_runs_are_trained(copy):
     unstart(copy.sweep() / "batch_size=500")
     change_record(copy.sweep() / "batch_size=300", lambda content: content.update(status="failed", error="x"))
-    assert copy("resume=latest").returncode == 0
+    copy.completes("resume=latest")
     assert list(copy.table()["status"]) == ["completed", "completed"]
     assert list(copy.table()["epochs"]) == [3, 3]
 
@@ -142,13 +138,13 @@ def test_a_run_whose_folder_was_removed_is_trained_if_the_whole_command_is_typed
     shutil.rmtree(copy.sweep() / "batch_size=300")
     refused = copy("resume=latest")
     assert refused.stderr == "resume=latest: the record of batch_size=300 cannot be read; type the whole command\n"
-    assert copy(*SHORT, "resume=latest").returncode == 0
+    copy.completes(*SHORT, "resume=latest")
     assert list(copy.table()["status"]) == ["completed"] * 2
 
 
 def test_a_sweep_is_resumed_with_another_launcher(copy):
     unstart(copy.sweep() / "batch_size=300")
-    assert copy("resume=latest", "hydra/launcher=basic").returncode == 0
+    copy.completes("resume=latest", "hydra/launcher=basic")
     assert list(copy.table()["status"]) == ["completed"] * 2
 
 
@@ -241,8 +237,7 @@ def test_if_there_is_no_sweep_to_resume_it_says_so(program, folder):
 def test_a_dry_run_lists_every_run_with_its_rates_and_what_is_done_and_writes_nothing(copy):
     unstart(copy.sweep() / "batch_size=300")
     before = sorted(copy.folder.rglob("*"))
-    listed = copy("resume=latest", "trainer.num_epochs=4", "dry_run=true")
-    assert listed.returncode == 0, listed.stderr
+    listed = copy.completes("resume=latest", "trainer.num_epochs=4", "dry_run=true")
     assert "resume after epoch 3: completed" in listed.stdout
     assert "start at epoch 1" in listed.stdout
     assert listed.stdout.count("1e-4") == 2

@@ -16,8 +16,7 @@ DECAYS, STAYS = "schedule=cosine", "schedule=constant"
 @pytest.fixture(scope="module")
 def completed(tmp_path_factory) -> Program:
     program = Program(tmp_path_factory.mktemp("scheduled"))
-    finished = program(*SWEEP)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*SWEEP)
     return program
 
 
@@ -30,8 +29,7 @@ def copy(completed, tmp_path) -> Program:
 def test_a_run_with_a_schedule_is_resumed_to_the_same_bits(completed, copy):
     for folder in (DECAYS, STAYS):
         undo_the_last_epoch(copy.sweep() / folder)
-    resumed = copy("resume=latest")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    copy.completes("resume=latest")
     assert_same_results(copy.sweep(), completed.sweep())
 
 
@@ -51,9 +49,9 @@ def test_a_run_whose_rate_decays_is_not_made_longer_by_a_resume(copy):
 
 def test_a_run_whose_decay_has_an_end_of_its_own_may_be_made_longer(program):
     ends = (*SWEEP, "schedule=cosine", "schedule.decay_examples=8000")
-    assert program(*ends).returncode == 0
+    program.completes(*ends)
     losses = program.table()["final_loss"]
-    assert program(*ends, "trainer.num_epochs=3", "resume=latest").returncode == 0
+    program.completes(*ends, "trainer.num_epochs=3", "resume=latest")
     # From there on its rate is 0.
     assert program.table()["epochs"].tolist() == [3]
     assert program.table()["final_loss"].tolist() == pytest.approx(losses.tolist(), abs=0.01)

@@ -39,8 +39,7 @@ def resumed(program: Program, module: str) -> tuple[str, ...]:
 @pytest.fixture(scope="module", params=SEARCHES)
 def undisturbed(request, tmp_path_factory) -> tuple[Program, str, tuple[str, ...]]:
     program, (module, command) = Program(tmp_path_factory.mktemp("undisturbed")), SEARCHES[request.param]
-    finished = program(*command, module=module)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*command, module=module)
     return program, module, command
 
 
@@ -99,8 +98,7 @@ def test_a_stopped_one_goes_on_in_the_very_run_by_the_line_that_it_prints(progra
     here, _, again = line.removeprefix("resume with: cd ").partition(" && ")
     assert here == str(program.folder)
     assert again.startswith(f"python -m {module} ")
-    finished = program(*shlex.split(again)[3:], module=module)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = program.completes(*shlex.split(again)[3:], module=module)
     assert "resuming" in finished.stdout
     table = load_sweep(folder_of(program))
     assert set(table["status"]) == {"completed"}

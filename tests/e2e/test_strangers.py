@@ -134,7 +134,7 @@ def test_it_trains_is_evaluated_and_its_noise_is_measured(kind, command, program
     assert evaluations["train_loss"].notna().all()
     assert evaluations["test_error"].notna().all() == has_classes
     assert (evaluations["gradient_trace"] > 0).all()
-    assert program(module="digits_sweep.report").returncode == 0
+    program.completes(module="digits_sweep.report")
 
 
 def test_batches_are_counted_as_they_are_trained(command, program):
@@ -210,14 +210,13 @@ def test_a_threshold_is_asked_for_with_the_loss_at_the_start(program):
         r"trainer\.loss_threshold: name the loss to look for, the untrained network has [\d.]+; null looks for none\n"
     )
     assert re.fullmatch(line, refused.stderr)
-    assert program(*WINE, "evaluation=fine", "evaluation.targets.test_error=[0.1]", "dry_run=true").returncode == 0
+    program.completes(*WINE, "evaluation=fine", "evaluation.targets.test_error=[0.1]", "dry_run=true")
 
 
 @pytest.mark.full
 def test_batch_sizes_that_were_not_typed_fit_the_data(program, tmp_path):
     (tmp_path / "few.py").write_text("import torch\ndef few():\n    return torch.rand(10, 3), torch.arange(10) % 2\n")
-    finished = program("data=own", "data.target=few:few", "trainer.loss_threshold=null", "trainer.num_epochs=1")
-    assert finished.returncode == 0, finished.stderr
+    program.completes("data=own", "data.target=few:few", "trainer.loss_threshold=null", "trainer.num_epochs=1")
     assert list(program.table()["batch_size"]) == [8]
     sizes = fitted(read_critical(["data=optdigits", "model=cnn"]).planned, lambda line: None).runs
     assert [run.config.data.batch_size for run in sizes] == [5, 20, 100, 300, 1000]
@@ -230,8 +229,9 @@ def test_tokens_need_a_network_that_takes_them(module, program):
 
 
 def test_a_data_set_of_scikit_learns_needs_no_code(program):
-    finished = program("-m", *WINE, "data.batch_size=100,20", "trainer.num_epochs=2", "trainer.loss_threshold=0.5")
-    assert finished.returncode == 0, finished.stderr
+    finished = program.completes(
+        "-m", *WINE, "data.batch_size=100,20", "trainer.num_epochs=2", "trainer.loss_threshold=0.5"
+    )
     seen = "sklearn.datasets:load_wine: 142 + 36 rows of 13 float32 features, 3 classes, 1.5 : 1 imbalanced"
     assert finished.stdout.splitlines()[0] == seen
     assert "standardize every column" in finished.stdout

@@ -45,8 +45,7 @@ def test_a_threshold_that_was_not_reached_is_empty_in_the_file_and_words_on_the_
     assert program.table()["first_epoch_below_threshold"].isna().all()
     assert program.table()["seconds_to_threshold"].isna().all()
     assert finished.stdout.count("not reached in 2 epochs") == 3
-    printed = program(module="digits_sweep.report")
-    assert printed.returncode == 0, printed.stderr
+    printed = program.completes(module="digits_sweep.report")
     assert printed.stdout.count("| not reached in 2 epochs |") == 3
 
 
@@ -85,15 +84,13 @@ def test_the_same_command_gives_the_same_losses_twice(program, sweep):
 
 
 def test_one_run_without_m_is_a_sweep_of_one_and_trains_on_a_smaller_last_batch(program):
-    finished = program("data.batch_size=7", *ONE_EPOCH)
-    assert finished.returncode == 0, finished.stderr
+    program.completes("data.batch_size=7", *ONE_EPOCH)
     assert list(program.table()["iterations"]) == list(program.table()["iterations_per_epoch"]) == [572]
 
 
 @pytest.mark.full
 def test_the_lesson_experiment_runs_its_four_rows_once_each(program):
-    finished = program("-m", "experiment=lesson", *ONE_EPOCH)
-    assert finished.returncode == 0, finished.stderr
+    program.completes("-m", "experiment=lesson", *ONE_EPOCH)
     table = program.table()
     assert list(zip(table["batch_size"], table["lr"], table["weight_decay"], strict=True)) == [
         (100, 1e-4, 5e-4),
@@ -145,8 +142,7 @@ def test_a_run_without_memory_keeps_its_row_and_its_traceback_and_the_others_are
 
 def test_offline_every_run_trains_on_the_sample_and_everything_says_so(program):
     root = f"data.root={program.folder / 'data'}"
-    finished = program("-m", "data.batch_size=100,20", "trainer.num_epochs=1", root, NO_MIRROR)
-    assert finished.returncode == 0, finished.stderr
+    finished = program.completes("-m", "data.batch_size=100,20", "trainer.num_epochs=1", root, NO_MIRROR)
     assert "WARNING: every run trains on mnist_sample, not on mnist." in finished.stdout
     assert finished.stdout.count("(mnist_sample, ") == 2
     assert list(program.table()["dataset"]) == ["mnist_sample"] * 2
@@ -161,11 +157,10 @@ def test_offline_without_a_fallback_nothing_is_trained(program):
 
 @pytest.mark.full
 def test_the_lessons_loop_and_the_fast_one_agree_on_real_mnist(program, mnist_root):
-    finished = program(
+    program.completes(
         "-m", "engine=lesson,eager,closed_form", "data.batch_size=1000", "trainer.num_epochs=2", "data.num_workers=2",
         f"data.root={mnist_root}", "data.mirrors=[]",
     )  # fmt: skip
-    assert finished.returncode == 0, finished.stderr
     histories = [pd.read_csv(path)["loss_mean"] for path in program.sweep().glob("*/history.csv")]
     assert len(histories) == 3
     for history in histories[1:]:

@@ -42,8 +42,7 @@ def test_tensorboard_has_every_epoch_of_every_run_also_of_a_sweep_that_is_resume
     sweep = program.sweep()
     run_dirs = [sweep / "batch_size=500", sweep / "batch_size=300"]
     for epochs in (3, 5):
-        finished = program(f"resume={sweep}", "tracker=tensorboard", f"trainer.num_epochs={epochs}")
-        assert finished.returncode == 0, finished.stderr
+        program.completes(f"resume={sweep}", "tracker=tensorboard", f"trainer.num_epochs={epochs}")
         for run_dir in run_dirs:
             assert len(losses(run_dir)) == epochs
             assert scalars(run_dir, "loss_mean") == pytest.approx(losses(run_dir), rel=1e-6)
@@ -54,8 +53,7 @@ def test_tensorboard_has_every_epoch_of_every_run_also_of_a_sweep_that_is_resume
 @needs("tensorboard")
 def test_a_tracker_that_fails_is_reported_once_and_changes_nothing(program):
     fails = ("tracker=tensorboard", "tracker.tensorboard.folder=record.json")
-    finished = program("-m", "data.batch_size=500,300", *fails, *QUICK)
-    assert finished.returncode == 0, finished.stderr
+    finished = program.completes("-m", "data.batch_size=500,300", *fails, *QUICK)
     assert finished.stdout.count("WARNING: tracker tensorboard is tried again later: ") == 1
     assert list(pd.read_csv(program.outputs / "summary.csv")["status"]) == ["completed"] * 2
 
@@ -74,8 +72,7 @@ def test_a_tracker_that_is_not_installed_is_refused_with_what_installs_it(progra
 def test_several_trackers_have_every_run_at_once_mlflow_with_its_configuration_and_its_folder(program):
     import mlflow
 
-    finished = program("-m", "data.batch_size=500,300", "tracker=[tensorboard,mlflow]", *QUICK)
-    assert finished.returncode == 0, finished.stderr
+    program.completes("-m", "data.batch_size=500,300", "tracker=[tensorboard,mlflow]", *QUICK)
     client = mlflow.MlflowClient(f"sqlite:///{program.outputs / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits_sweep")
     runs = {run.data.params["data.batch_size"]: run for run in client.search_runs([experiment.experiment_id])}
@@ -93,14 +90,14 @@ def test_several_trackers_have_every_run_at_once_mlflow_with_its_configuration_a
 @pytest.mark.full
 @needs("mlflow")
 def test_a_server_that_is_not_there_costs_no_result(program):
-    finished = program("data.batch_size=500", "tracker=mlflow", "tracker.mlflow.uri=http://127.0.0.1:9", *QUICK)
-    assert finished.returncode == 0, finished.stderr
+    finished = program.completes(
+        "data.batch_size=500", "tracker=mlflow", "tracker.mlflow.uri=http://127.0.0.1:9", *QUICK
+    )
     assert finished.stdout.count("WARNING: tracker mlflow is tried again later: ") == 1
 
 
 @pytest.mark.full
 @needs("wandb")
 def test_weights_and_biases_keeps_an_offline_run_that_can_be_sent_later(program):
-    finished = program("data.batch_size=500", "tracker=wandb", *QUICK)
-    assert finished.returncode == 0, finished.stderr
+    program.completes("data.batch_size=500", "tracker=wandb", *QUICK)
     assert len(list((program.outputs / "wandb").glob("offline-run-*/run-*.wandb"))) == 1

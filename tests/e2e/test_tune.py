@@ -85,8 +85,7 @@ def test_a_run_that_fails_ends_the_search_and_is_trained_again_by_the_same_comma
 def study(tmp_path_factory) -> Program:
     """A study of two trials."""
     program = Program(tmp_path_factory.mktemp("study"))
-    finished = program(*QUICK, "tune.trials=2", module=TUNE)
-    assert finished.returncode == 0, finished.stderr
+    program.completes(*QUICK, "tune.trials=2", module=TUNE)
     return program
 
 
@@ -110,8 +109,7 @@ def test_a_study_takes_no_trials_of_another_configuration(study):
 def test_a_study_continues_and_never_has_more_trials_than_asked_for(study):
     for _ in range(2):
         # Trials keep the rates that they were tried with, whatever is searched now.
-        finished = study(*QUICK, "tune.trials=4", "tune.lr=[1e-3,1e-1]", "tune.seed=9", module=TUNE)
-        assert finished.returncode == 0, finished.stderr
+        finished = study.completes(*QUICK, "tune.trials=4", "tune.lr=[1e-3,1e-1]", "tune.seed=9", module=TUNE)
         assert len(trials(study)) == 4
         assert list(trials(study)["lr"] < 1e-3) == [True, True, False, False]
     assert "epoch" not in finished.stdout.partition("trial  lr")[0]
@@ -120,8 +118,7 @@ def test_a_study_continues_and_never_has_more_trials_than_asked_for(study):
 def test_what_a_search_has_recorded_is_a_sweep_with_its_tables_and_a_page(study):
     folder = study.outputs / "tune" / "s"
     assert len(pd.read_csv(folder / "summary.csv")) == len(trials(study)) == len(list(folder.glob("*/record.json")))
-    reported = study(str(folder), module="digits_sweep.report")
-    assert reported.returncode == 0, reported.stderr
+    reported = study.completes(str(folder), module="digits_sweep.report")
     assert "| completed" in reported.stdout
 
 

@@ -24,14 +24,11 @@ def seeds(program) -> dict[int, list[int]]:
 @pytest.mark.skipif(find_spec("hydra_plugins") is None, reason="needs the extra joblib")
 def test_seeds_are_added_by_every_launcher_and_by_a_resume_with_more_of_them(program):
     joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    first = program(*SHORT, "max_seeds=6", *joblib)
-    assert first.returncode == 0, first.stderr
+    first = program.completes(*SHORT, "max_seeds=6", *joblib)
     assert seeds(program) == {300: [*range(42, 48)], 500: [*range(42, 48)]}
     assert "eeds" in first.stdout.partition("table ")[0]
     # Decided or not with six seeds, the same command has nothing left to do.
-    again = program("resume=latest")
-    assert again.returncode == 0, again.stderr
+    program.completes("resume=latest")
     assert len(seeds(program)[300]) == 6
-    more = program(*SHORT, "max_seeds=8", "resume=latest")
-    assert more.returncode == 0, more.stderr
+    program.completes(*SHORT, "max_seeds=8", "resume=latest")
     assert all(count in (6, 7, 8) for count in map(len, seeds(program).values()))

@@ -133,6 +133,10 @@ IGNORED = [
     typed("data.root=/nowhere", "data.mirrors=[http://example.org/]", "tracker=mlflow"),
     typed("seed=${oc.env:HOME}", "experiment=../../x", "hydra.searchpath=[file:///nowhere]"),
     typed("hydra/launcher=evil", "hydra/launcher=../x", "hydra.launcher._target_=os.system"),
+    typed(
+        "hydra.launcher.setup=[evil]", "hydra.job_logging.handlers.file.class=evil.Handler", "--config-dir=elsewhere"
+    ),
+    typed("+hydra.job_logging.handlers.x={class:evil.Handler}", "+hydra.callbacks.x={_target_:os.system}"),
     typed("data.root=x" * 1_000),
 ]
 
