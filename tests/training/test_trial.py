@@ -8,12 +8,13 @@ import torch
 from digits_sweep.config.schema import EngineConfig
 from digits_sweep.data.digits import Digits
 from digits_sweep.training import trial
-from digits_sweep.training.building import build_engine, options_here
+from digits_sweep.training.building import build_engine, model_on_meta, options_here, workload_of
 from digits_sweep.training.engines import ENGINES
 from digits_sweep.training.trial import Option, fastest
 from tests.workloads import needs_compiler, settings
 
 LARGE = ("model.hidden_size=1024", "model.hidden_layers=4")
+BOTH_ON_BOTH = [f"{name} on {number}" for name in ("native", "closed_form") for number in ("1 thread", "2 threads")]
 
 
 def options(*overrides: str, cores: int = 4) -> list[str]:
@@ -47,19 +48,13 @@ def test_a_network_of_the_lessons_kind_trains_with_one_engine_on_one_thread_on_e
         (("data.batch_size=1000", "num_threads=2"), 4, ["native on 2 threads"]),
         (("data.batch_size=20", "data.scale=standard"), 2, ["native on 1 thread", "native on 2 threads"]),
         (("engine=closed_form", "data.batch_size=20", "data.scale=standard"), 2, ["closed_form on 1 thread"]),
-        (
-            ("data.batch_size=100", *LARGE), 2,
-            [f"{name} on {threads}" for name in ("native", "closed_form") for threads in ("1 thread", "2 threads")],
-        ),
-        (
-            ("data.batch_size=1", *LARGE), 2,
-            [f"{name} on {threads}" for name in ("native", "closed_form") for threads in ("1 thread", "2 threads")],
-        ),
+        (("data.batch_size=100", *LARGE), 2, BOTH_ON_BOTH),
+        (("data.batch_size=1", *LARGE), 2, BOTH_ON_BOTH),
         (("engine=closed_form", "data.batch_size=100", *LARGE, "num_threads=3"), 2, ["closed_form on 3 threads"]),
         (("model=cnn",), 2, ["eager on 1 thread", "eager on 2 threads"]),
         (("model=cnn",), 1, ["eager on 1 thread"]),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_known_is_tried(overrides, cores, expected):
     assert options(*overrides, cores=cores) == expected
 
@@ -90,8 +85,6 @@ def test_the_fastest_is_taken_and_what_was_measured_is_said(seconds, best, monke
 
 
 def build_workload(config):
-    from digits_sweep.training.building import model_on_meta, workload_of
-
     digits = noise()
     return workload_of(config, digits.train_images, digits.train_labels, model_on_meta(config), torch.device("cpu"))
 
