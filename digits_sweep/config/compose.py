@@ -36,7 +36,7 @@ from omegaconf.errors import (
 )
 from packaging.version import Version
 
-from digits_sweep.config.keys import checked, closest, declared
+from digits_sweep.config.keys import changed, checked, closest, declared
 from digits_sweep.config.launchers import SITE_OPTIONS, as_added, launcher_called
 from digits_sweep.config.scaling import GROW, as_text, scaled, sizes_in
 from digits_sweep.config.schema import FOLDER, RATES, Config, Rule, ScheduleConfig, groups, kinds_of
@@ -224,12 +224,7 @@ class Composer:
         if any(name.rpartition(".")[2] in named for name in free):
             composed = self.composed(overrides)
             return composed, to_config(composed.config), {}
-        for name, value in free.items():
-            group, _, key = name.rpartition(".")
-            config = replace(
-                config, **({group: replace(getattr(config, group), **{key: value})} if group else {key: value})
-            )
-        return composed, checked(config), free
+        return composed, changed(config, free), free
 
     def _is_choice(self, override: Override) -> bool:
         """Return whether `override` chooses from a config group, instead of setting a value."""

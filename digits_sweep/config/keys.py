@@ -128,13 +128,8 @@ def differing(recorded: dict[str, Any], config: Config) -> list[str]:
         + (f", but {why}" if may_grow(key) else "")
         for key in dict.fromkeys([*before, *now])
         if (why or not may_grow(key))
-        and (before[key] != now.get(key) if key in before else not _does_nothing(key, now[key]))
+        and (before[key] != now.get(key) if key in before else now[key] and now[key] != default_of(key))
     ]
-
-
-def _does_nothing(key: str, value: Any) -> bool:
-    """Return whether a key with this value changes nothing for a run that was recorded before the key existed."""
-    return not value or value == default_of(key)
 
 
 def default_of(key: str) -> Any:

@@ -150,12 +150,13 @@ def _refuse(override: Override) -> None:
 def _refuse_command(runs: Sequence[PlannedRun], typed: Collection[str]) -> None:
     """Raise `InvalidConfig` for a command that is not typed, and for a key with several values that it does not use."""
     command = runs[0].config.command
-    if command is not None and "command" not in typed:
+    if command is None:
+        return
+    if "command" not in typed:
         raise InvalidConfig(f"command={command}: comes from a file; only a command that is typed is started")
     configs = [run.config for run in runs]
-    if command is not None and (lines := [line for config in configs for line in command_mistakes(config)]):
-        raise InvalidConfig("\n".join(dict.fromkeys(lines)))
-    if command is not None and (lines := list(unused_keys(configs))):
+    mistakes = dict.fromkeys(line for config in configs for line in command_mistakes(config))
+    if lines := [*mistakes] or [*unused_keys(configs)]:
         raise InvalidConfig("\n".join(lines))
 
 
