@@ -13,39 +13,34 @@ from tests.documents import CHOICES, KEYS, MAKEFILE, ROOT, TEXT
 REFERENCE = TEXT["docs/reference.md"]
 
 
-@pytest.mark.parametrize("target", re.findall(r"^([a-z-]+):.*##", MAKEFILE, flags=re.MULTILINE))
-def test_every_make_target_is_in_the_reference(target):
-    assert f"`make {target}`" in REFERENCE
+ERRORS = [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)]
+DECLARED = {
+    "make targets": ("Commands", [f"make {target}" for target in re.findall(r"^([a-z-]+):.*##", MAKEFILE, re.M)]),
+    "keys": ("Groups and their keys", sorted(key for key in KEYS if not key.startswith(("tune.", "critical.")))),
+    "keys of tune": ("Keys of the search", sorted(key for key in KEYS if key.startswith("tune."))),
+    "keys of a study": ("Keys of the critical batch size", sorted(key for key in KEYS if key.startswith("critical."))),
+    "columns": ("Columns of summary.csv", [column.name for column in COLUMNS]),
+    "launchers": ("Launchers", LAUNCHERS),
+    "errors": ("Errors", ERRORS),
+}
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_is_in_the_reference(group, choice):
-    _, _, section = REFERENCE.partition(f"### {group}\n")
-    assert f"| `{choice}`" in section.partition("### ")[0]
+def named_under(heading: str) -> set[str]:
+    """What the tables under a heading name: the first cell of every row."""
+    level = heading.partition(" ")[0]
+    _, _, section = REFERENCE.partition(f"\n{heading}\n")
+    return set(re.findall(r"^\| `([^`]+)`", re.split(rf"^#{{2,{len(level)}}} ", section, flags=re.M)[0], re.M))
 
 
-@pytest.mark.parametrize("key", sorted(KEYS))
-def test_every_key_is_in_the_reference(key):
-    assert f"| `{key}` |" in REFERENCE
+@pytest.mark.parametrize("kind", DECLARED)
+def test_everything_that_is_declared_is_in_the_reference(kind):
+    section, names = DECLARED[kind]
+    assert names
+    assert not {*names} - named_under(f"## {section}")
 
 
-@pytest.mark.parametrize("column", [column.name for column in COLUMNS])
-def test_every_column_is_in_the_reference(column):
-    _, _, section = REFERENCE.partition("## Columns of summary.csv")
-    assert f"| `{column}` |" in section
-
-
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_every_launcher_is_in_the_reference(launcher):
-    _, _, section = REFERENCE.partition("## Launchers")
-    assert f"| `{launcher}` |" in section
-
-
-@pytest.mark.parametrize(
-    "error", [name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)]
-)
-def test_every_error_is_in_the_reference(error):
-    assert f"| `{error}` |" in REFERENCE
+def test_every_choice_is_in_the_reference_below_its_group():
+    assert not [(group, choice) for group, choice in CHOICES if choice not in named_under(f"### {group}")]
 
 
 @pytest.fixture

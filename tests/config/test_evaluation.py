@@ -56,16 +56,12 @@ def test_the_keys_may_change_a_result_so_that_a_resume_keeps_them():
     "line",
     [
         "evaluation.every_examples=0: must be a whole number from 1 up, or null",
-        "evaluation.every_examples=a: must be a whole number or null",
         "evaluation.per_doubling=0: must be a number from 0.1 to 1,000, or null",
         "evaluation.train_samples=0: must be a whole number from 2 up, or null",
-        "evaluation.test_samples=0: must be a whole number from 1 up, or null",
         "trainer.max_examples=0: must be a whole number from 1 up, or null",
         "evaluation.targets.train_error=[0.1, 1]: must be a list of shares between 0 and 1",
-        "evaluation.targets.test_error=[10]: must be a list of shares between 0 and 1",
         "evaluation.targets.test_loss=[0]: must be a list of numbers above 0",
         "evaluation.targets.train_loss=1.6: must be a list of numbers [a,b]",
-        "evaluation.targets.train_loss=[low]: must be a list of numbers [a,b]",
         "evaluation.targets.loss=[1.6]: there is no such key; did you mean evaluation.targets.test_loss?",
     ],
 )
@@ -102,18 +98,14 @@ def test_what_cannot_be_evaluated_or_reached_is_refused_while_planning(arguments
 
 
 def test_evaluations_on_more_digits_than_there_are_are_refused_before_data_is_read():
-    planned = plan([*SAMPLE, "evaluation=fine", "evaluation.test_samples=1001"])
-    with pytest.raises(InvalidConfig) as refused:
-        preflight.check(planned)
-    assert str(refused.value).splitlines() == [
-        "evaluation.test_samples=1001: must be at most 1000, the number of examples to test with in mnist_sample, "
-        "or null for all",
-    ]
+    right = "must be at most 1000, the number of examples to test with in mnist_sample, or null for all"
+    with pytest.raises(InvalidConfig, match=rf"^evaluation\.test_samples=1001: {right}$"):
+        preflight.check(plan([*SAMPLE, "evaluation=fine", "evaluation.test_samples=1001"]))
 
 
-@pytest.mark.parametrize("samples", ["4000", "null"])
-def test_evaluations_on_all_digits_are_not_refused(samples):
-    preflight.check(plan([*SAMPLE, "evaluation=fine", f"evaluation.train_samples={samples}"]))
+def test_evaluations_on_all_digits_are_not_refused():
+    for samples in ("4000", "null"):
+        preflight.check(plan([*SAMPLE, "evaluation=fine", f"evaluation.train_samples={samples}"]))
 
 
 def test_of_the_fallback_all_digits_are_evaluated_unless_more_of_them_were_typed(program):

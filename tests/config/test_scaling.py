@@ -3,7 +3,6 @@
 import math
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -81,9 +80,7 @@ def test_own_data_and_networks_get_the_lower_rates_if_they_are_typed(settings, g
 SCALED = [
     ("adam", "none", 5, 1e-4, 5e-4, {}),
     ("adam", "linear", 20, 1e-4 * 0.2, 5e-4, {}),
-    ("adam", "linear", 500, 1e-4 * 5.0, 5e-4, {}),
     ("adam", "sqrt", 5, 1e-4 * ROOT_5, 5e-4, {"betas": [0.995, 0.99995], "eps": 1e-8 / ROOT_5}),
-    ("adam", "sqrt", 20, 1e-4 * ROOT_20, 5e-4, {"betas": [0.98, 0.9998], "eps": 1e-8 / ROOT_20}),
     ("adam", "sqrt_lr", 5, 1e-4 * ROOT_5, 5e-4, {}),
     ("adam", "half_life", 20, 1e-4, 5e-4, {"betas": [0.9, 0.999**0.2]}),
     ("adam", "half_life", 1000, 1e-4, 5e-4, {"betas": [0.9, 0.999**10.0]}),
@@ -93,9 +90,7 @@ SCALED = [
     ("adamw", "sqrt_lr", 20, 1e-3 * ROOT_20, 1e-2 * ROOT_20, {}),
     ("adamw", "half_life", 20, 1e-3, 1e-2 * 0.2, {"betas": [0.9, 0.999**0.2]}),
     ("muon", "half_life_sqrt", 20, 1e-3 * ROOT_20, 1e-2 * ROOT_20, {"betas": [0.9, 0.999**0.2]}),
-    ("sgd", "linear", 50, 1e-2 * 0.5, 5e-4, {}),
     ("sgd", "sqrt", 20, 1e-2 * ROOT_20, 5e-4, {}),
-    ("sgd", "half_life", 20, 1e-2, 5e-4, {}),
     ("rmsprop", "sqrt", 20, 1e-3 * ROOT_20, 0.0, {"alpha": 0.998, "eps": 1e-8 / ROOT_20}),
     ("rmsprop", "half_life", 20, 1e-3, 0.0, {"alpha": 0.99**0.2}),
     ("own", "linear", 20, 1e-3 * 0.2, 0.0, {}),
@@ -129,29 +124,33 @@ def test_a_typed_value_wins_over_every_rule(numbers, scaling):
     assert (found["lr"], found["betas"]) == (3e-3, [0.8, 0.9])
 
 
-def test_what_a_file_of_the_users_gives_plainly_is_not_scaled(tmp_path):
-    write(tmp_path / "optimizer" / "slow.yaml", "defaults: [adam, _self_]\nlr: 1e-5\n")
-    (run,) = plan([f"--config-dir={tmp_path}", "optimizer=slow", "scaling=sqrt", "data.batch_size=5"]).runs
+@pytest.fixture
+def own_file(tmp_path):
+    """Writes a file of a configuration folder of the user's; returns what chooses it."""
+
+    def write(group: str, name: str, text: str) -> list[str]:
+        (tmp_path / group).mkdir()
+        (tmp_path / group / f"{name}.yaml").write_text(text)
+        return [f"--config-dir={tmp_path}", f"{group}={name}"]
+
+    return write
+
+
+def test_what_a_file_of_the_users_gives_plainly_is_not_scaled(own_file):
+    slow = own_file("optimizer", "slow", "defaults: [adam, _self_]\nlr: 1e-5\n")
+    (run,) = plan([*slow, "scaling=sqrt", "data.batch_size=5"]).runs
     assert (run.config.optimizer.lr, run.config.optimizer.eps) == (1e-5, approx(1e-8 / ROOT_5))
 
 
-def test_rates_of_ones_own_are_a_file(tmp_path):
-    write(
-        tmp_path / "scaling" / "mine.yaml", 'defaults: [none, _self_]\nrates: {sgd: {"7": {lr: 2, weight_decay: 0}}}\n'
-    )
-    mine = [f"--config-dir={tmp_path}", "optimizer=sgd", "scaling=mine"]
-    assert rates(*mine, "data.batch_size=7,8") == [(7, 2.0, 0.0), (8, 1e-2, 5e-4)]
+def test_rates_of_ones_own_are_a_file(own_file):
+    mine = own_file("scaling", "mine", 'defaults: [none, _self_]\nrates: {sgd: {"7": {lr: 2, weight_decay: 0}}}\n')
+    assert rates(*mine, "optimizer=sgd", "data.batch_size=7,8") == [(7, 2.0, 0.0), (8, 1e-2, 5e-4)]
 
 
-def test_a_batch_size_that_is_no_text_is_refused_in_a_line_that_says_so(tmp_path):
-    write(tmp_path / "scaling" / "mine.yaml", "defaults: [none, _self_]\nrates: {sgd: {7: {lr: 2}}}\n")
+def test_a_batch_size_that_is_no_text_is_refused_in_a_line_that_says_so(own_file):
+    mine = own_file("scaling", "mine", "defaults: [none, _self_]\nrates: {sgd: {7: {lr: 2}}}\n")
     with pytest.raises(InvalidConfig, match=r"^scaling\.rates: must be numbers by optimizer, by batch size in quotes"):
-        plan([f"--config-dir={tmp_path}", "scaling=mine"])
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir()
-    path.write_text(text)
+        plan(mine)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +181,6 @@ def test_a_rule_with_nothing_to_scale_by_or_a_result_out_of_range_is_refused_bef
         ("adam_same_rates", "optimizer=adam scaling=none"),
         ("adam_fixed", "optimizer=adam scaling=none"),
         ("adamw_linear", "optimizer=adamw scaling=linear"),
-        ("sgd_linear", "optimizer=sgd scaling=linear"),
     ],
 )
 def test_an_optimizer_times_a_rule_is_refused_with_the_new_spelling(choice, now):
