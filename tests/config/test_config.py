@@ -76,10 +76,9 @@ def test_help_is_about_this_program(program):
     assert printed.stdout.count("  python -m digits_sweep") == 3
 
 
-def test_help_shows_what_the_command_line_sets_and_the_choices_of_own_folders(program, tmp_path):
-    (tmp_path / "mine" / "optimizer").mkdir(parents=True)
-    (tmp_path / "mine" / "optimizer" / "slow.yaml").write_text("defaults: [adam]\nlr: 1e-6\n")
-    printed = program("data.batch_size=5", "--help", f"--config-dir={tmp_path / 'mine'}")
+def test_help_shows_what_the_command_line_sets_and_the_choices_of_own_folders(program, own_file):
+    folder, _ = own_file("optimizer", "slow", "defaults: [adam]\nlr: 1e-6\n")
+    printed = program("data.batch_size=5", "--help", folder)
     assert "batch_size: 5\n" in printed.stdout
     assert "lr: 1.0e-06\n  weight_decay: 5.0e-06\n" in printed.stdout
     assert "sgd, slow" in printed.stdout

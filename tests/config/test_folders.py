@@ -11,7 +11,7 @@ from digits_sweep.config.compose import composing
 from digits_sweep.config.plan import plan
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import as_override
-from digits_sweep.errors import InvalidConfig, UnusableRoot
+from digits_sweep.errors import UnusableRoot
 from digits_sweep.results.sweep import load_sweep
 from tests.commands import Program
 from tests.mirror import load_mnist
@@ -41,12 +41,6 @@ def composer():
 
 def planned(*arguments: str) -> Config:
     return plan(list(arguments)).settings
-
-
-def refused(*arguments: str) -> str:
-    with pytest.raises(InvalidConfig) as refusal:
-        plan(list(arguments))
-    return str(refusal.value)
 
 
 def test_home_is_expanded_for_everything_that_is_made_of_outputs(home):
@@ -84,14 +78,14 @@ def test_a_folder_that_is_called_by_a_tilde_can_be_meant():
     assert planned("outputs='./~/x'").outputs == "./~/x"
 
 
-def test_a_home_folder_with_a_dollar_sign_is_no_interpolation(monkeypatch):
+def test_a_home_folder_with_a_dollar_sign_is_no_interpolation(refused, monkeypatch):
     monkeypatch.setenv("HOME", "/home/a${b}")
     assert refused("outputs='~/x'").splitlines()[-1] == (
         "outputs=/home/a${b}/x: must be the name of a folder, without ${ and control characters; ~ needs a home folder"
     )
 
 
-def test_without_a_home_folder_only_what_needs_it_is_refused(homeless):
+def test_without_a_home_folder_only_what_needs_it_is_refused(refused, homeless):
     assert planned("data=mnist_sample").outputs == "outputs"
     assert refused("outputs='~/x'").startswith("outputs=~/x: must be the name of a folder")
     with pytest.raises(UnusableRoot, match=r"^data\.root=~/\.cache/digits_sweep: there is no home folder here"):
@@ -108,7 +102,7 @@ def test_the_environment_names_the_folder_of_the_digits_if_it_is_not_empty(home,
 
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("override", ["data.root=", "outputs=", "outputs=' '", 'outputs="a\tb"'])
-def test_a_folder_without_a_name_or_with_a_control_character_is_refused(override):
+def test_a_folder_without_a_name_or_with_a_control_character_is_refused(refused, override):
     key = override.partition("=")[0]
     assert refused(override).startswith(f"{key}=")
     assert "must be the name of a folder" in refused(override)
@@ -150,14 +144,14 @@ def test_other_processes_find_the_sweep_in_a_working_folder_with_quotes(tmp_path
 @pytest.mark.parametrize("name", ["a${x}", "a${", "${now:%Y}"])
 def test_a_working_folder_that_hydra_would_interpolate_is_refused_in_a_line(tmp_path, name):
     (tmp_path / name).mkdir()
-    refused = Program(tmp_path / name)(*QUICK)
-    assert refused.returncode == 1
-    assert refused.stderr == (
+    finished = Program(tmp_path / name)(*QUICK)
+    assert finished.returncode == 1
+    assert finished.stderr == (
         f"the working folder {tmp_path / name} has ${{ in its name, which Hydra replaces; use another one\n"
     )
 
 
-def test_a_working_folder_that_has_been_removed_is_named(tmp_path, monkeypatch):
+def test_a_working_folder_that_has_been_removed_is_named(refused, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
@@ -172,5 +166,5 @@ def test_a_folder_of_configuration_may_have_quotes_and_begin_at_home(home):
     assert planned("--config-dir=~/it's", "model=wide").model.hidden_size == 512
 
 
-def test_a_folder_of_configuration_that_is_not_there_is_refused():
+def test_a_folder_of_configuration_that_is_not_there_is_refused(refused):
     assert refused("--config-dir=nowhere") == "--config-dir=nowhere: there is no such folder"

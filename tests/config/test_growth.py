@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from digits_sweep.config.plan import plan
 from digits_sweep.config.scaling import as_text, sizes_in
-from digits_sweep.errors import InvalidConfig
 
 SAMPLE = "data=mnist_sample"
 NOISE = ("evaluation=fine", "evaluation.noise_scale=true")
@@ -102,10 +101,8 @@ RIGHT = "must be sizes by examples that begin with 0 and rise, such as {0:20,300
         ),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused_with_one_line(arguments, line):
-    with pytest.raises(InvalidConfig) as refused:
-        plan([SAMPLE, *arguments])
-    assert str(refused.value) == line
+def test_a_schedule_that_cannot_be_is_refused_with_one_line(refused, arguments, line):
+    assert refused(SAMPLE, *arguments) == line
 
 
 def test_a_batch_larger_than_the_training_set_and_a_study_of_fixed_sizes_are_refused(program):

@@ -77,8 +77,6 @@ def test_a_key_that_the_recorder_hands_over_need_not_be_in_it():
     assert len(plan(typed).runs) == 16
 
 
-def test_a_command_in_a_file_is_not_started(tmp_path):
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "theirs.yaml").write_text("# @package _global_\ncommand: rm -r files\n")
-    with pytest.raises(InvalidConfig, match="comes from a file; only a command that is typed is started"):
-        plan([f"--config-dir={tmp_path}", "experiment=theirs", "data=mnist_sample"])
+def test_a_command_in_a_file_is_not_started(own_file, refused):
+    theirs = own_file("experiment", "theirs", "# @package _global_\ncommand: rm -r files\n")
+    assert "comes from a file; only a command that is typed is started" in refused(*theirs, "data=mnist_sample")

@@ -1,6 +1,5 @@
 """What a command line would run, and what is refused before anything runs."""
 
-from pathlib import Path
 from shutil import copytree
 
 import pytest
@@ -8,19 +7,12 @@ from hydra.core.config_store import ConfigStore
 
 from digits_sweep.config import compose
 from digits_sweep.config.plan import plan
-from digits_sweep.errors import InvalidConfig
 
 OPTIMIZERS = sorted(path.stem for path in (compose.CONF / "optimizer").glob("*.yaml"))
 
 
 def folders(*arguments: str) -> list[str]:
     return [run.folder for run in plan(arguments).runs]
-
-
-def refused(*arguments: str) -> str:
-    with pytest.raises(InvalidConfig) as error:
-        plan(arguments)
-    return str(error.value)
 
 
 @pytest.mark.sampled(3)
@@ -42,11 +34,17 @@ def test_a_sweep_is_every_combination_in_hydras_order(arguments, expected):
     assert folders(*arguments) == expected
 
 
+def swept(*params: str) -> str:
+    """An experiment with a sweep of its own."""
+    lines = ["# @package _global_", "hydra:", "  sweeper:", "    params:", *(f"      {each}" for each in params)]
+    return "\n".join(lines) + "\n"
+
+
 @pytest.mark.full
-def test_a_choice_may_have_a_sweep_of_its_own(tmp_path):
-    write(tmp_path / "experiment" / "grid" / "wide.yaml", "model.hidden_size: 64,128", "seed: range(2)")
-    write(tmp_path / "experiment" / "grid" / "long.yaml", "trainer.num_epochs: 1,2,3")
-    command = [f"--config-dir={tmp_path}", "-m", "+experiment/grid=wide,long"]
+def test_a_choice_may_have_a_sweep_of_its_own(own_file, refused):
+    own_file("experiment/grid", "wide", swept("model.hidden_size: 64,128", "seed: range(2)"))
+    folder, _ = own_file("experiment/grid", "long", swept("trainer.num_epochs: 1,2,3"))
+    command = [folder, "-m", "+experiment/grid=wide,long"]
     wide = [f"grid=wide_hidden_size={size}_seed={seed}" for size in (64, 128) for seed in (0, 1)]
     assert folders(*command) == [*wide, *(f"grid=long_num_epochs={epochs}" for epochs in (1, 2, 3))]
     # What is typed wins, as everywhere.
@@ -57,12 +55,6 @@ def test_a_choice_may_have_a_sweep_of_its_own(tmp_path):
     assert refused(*command, "max_runs=6") == (
         "this command has more than 6 runs: must be at most 6 (max_runs=N raises this)"
     )
-
-
-def write(path: Path, *params: str) -> None:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    lines = ["# @package _global_", "hydra:", "  sweeper:", "    params:", *(f"      {each}" for each in params)]
-    path.write_text("\n".join(lines) + "\n")
 
 
 def test_scalings_that_come_to_the_same_rates_are_runs_of_their_own():
@@ -79,12 +71,11 @@ def test_what_depends_on_the_moment_is_resolved_once():
     assert len({run.config.outputs for run in planned.runs}) == 1
 
 
-def test_a_configuration_folder_of_the_users_is_found(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "wide.yaml").write_text("defaults: [mlp, _self_]\nhidden_size: 512\n")
-    for flag in (["--config-dir", str(tmp_path)], [f"--config-dir={tmp_path}"], ["-cd", str(tmp_path)]):
-        assert plan([*flag, "model=wide"]).settings.model.hidden_size == 512
-    assert plan([f"hydra.searchpath=[file://{tmp_path}]", "model=wide"]).settings.model.hidden_size == 512
+def test_a_configuration_folder_of_the_users_is_found(own_file):
+    flag, wide = own_file("model", "wide", "defaults: [mlp, _self_]\nhidden_size: 512\n")
+    folder = flag.partition("=")[2]
+    for flags in (["--config-dir", folder], [flag], ["-cd", folder], [f"hydra.searchpath=[file://{folder}]"]):
+        assert plan([*flags, wide]).settings.model.hidden_size == 512
 
 
 def test_hydra_composes_once_for_every_set_of_choices_and_again_if_one_has_changed(monkeypatch, tmp_path):
@@ -113,7 +104,7 @@ def test_hydra_composes_once_for_every_set_of_choices_and_again_if_one_has_chang
     del ConfigStore.instance().repo["model"]
 
 
-def test_a_range_is_counted_without_being_made():
+def test_a_range_is_counted_without_being_made(refused):
     assert refused("-m", "seed=range(100000000)", "model=mlp,mlp_logits") == (
         "this command has 200,000,000 runs: must be at most 10,000 (max_runs=N raises this)"
     )
@@ -186,12 +177,12 @@ def test_a_range_is_counted_without_being_made():
          "hydra.launcher.additional_parameters.nice=VALUE"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_line_with_key_value_and_what_would_be_right(arguments, line):
+def test_a_mistake_is_one_line_with_key_value_and_what_would_be_right(refused, arguments, line):
     assert refused(*arguments) == line
 
 
 @pytest.mark.parametrize("flag", ["--config-name=other", "--config-path=elsewhere", "--experimental-rerun", "-x"])
-def test_a_flag_that_is_not_supported_is_refused_by_name(flag):
+def test_a_flag_that_is_not_supported_is_refused_by_name(refused, flag):
     assert flag in refused(flag)
 
 
@@ -232,11 +223,9 @@ def test_what_a_text_suggests_can_be_typed():
     assert plan(['data.root="a=b"']).settings.data.root == "a=b"
 
 
-def test_callbacks_of_hydras_are_refused_wherever_they_come_from(tmp_path):
-    (tmp_path / "experiment").mkdir()
-    callback = "# @package _global_\nhydra: {callbacks: {mine: {_target_: os.getcwd}}}\n"
-    (tmp_path / "experiment" / "mine.yaml").write_text(callback)
-    assert "callbacks are not called" in refused("--config-dir", str(tmp_path), "experiment=mine")
+def test_callbacks_of_hydras_are_refused_wherever_they_come_from(own_file, refused):
+    mine = own_file("experiment", "mine", "# @package _global_\nhydra: {callbacks: {mine: {_target_: os.getcwd}}}\n")
+    assert "callbacks are not called" in refused(*mine)
     assert "callbacks are not called" in refused("hydra.callbacks.x._target_=os.getcwd")
 
 
@@ -278,11 +267,10 @@ def test_any_key_may_have_a_value_for_every_batch_size():
         ("optimizer.lr={20:fast}", "optimizer.lr={20:fast}: must be a number"),
     ],
 )
-def test_what_gives_no_value_for_the_batch_size_is_refused(override, line):
+def test_what_gives_no_value_for_the_batch_size_is_refused(refused, override, line):
     assert refused(override).startswith(line)
 
 
-def test_a_wrong_value_in_a_file_of_the_users_is_refused_by_its_key(tmp_path):
-    (tmp_path / "optimizer").mkdir()
-    (tmp_path / "optimizer" / "slow.yaml").write_text("defaults: [adam, _self_]\nlr: fast\n")
-    assert refused(f"--config-dir={tmp_path}", "optimizer=slow") == "optimizer.lr: must be a number"
+def test_a_wrong_value_in_a_file_of_the_users_is_refused_by_its_key(own_file, refused):
+    slow = own_file("optimizer", "slow", "defaults: [adam, _self_]\nlr: fast\n")
+    assert refused(*slow) == "optimizer.lr: must be a number"

@@ -25,12 +25,35 @@ def sweep(tmp_path):
     return tmp_path / "sweep"
 
 
-def printed(script, sweep, capsys, svg=None):
-    """The cells of every row of the table that a script prints, and what it prints below."""
-    import_module(script).main(sweep, svg)
-    table, _, below = capsys.readouterr().out.partition("\n\n")
-    _, _, *rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()]
-    return rows, below.strip()
+def rows_and_below(text):
+    """The cells of every row of a table in Markdown, and what stands below it."""
+    table, _, below = text.partition("\n\n")
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]], below.strip()
+
+
+@pytest.fixture
+def printed(sweep, capsys):
+    """Finishes the sweep and runs a script; returns the rows that it prints, and what stands below them."""
+
+    def of(script, svg=None):
+        finished(sweep)
+        import_module(script).main(sweep, svg)
+        return rows_and_below(capsys.readouterr().out)
+
+    return of
+
+
+@pytest.fixture
+def refused(sweep):
+    """Finishes the sweep and runs a script that cannot use it; returns why."""
+
+    def why(script):
+        finished(sweep)
+        with pytest.raises(SystemExit) as end:
+            import_module(script).main(sweep, None)
+        return str(end.value)
+
+    return why
 
 
 def repeated(sweep):
@@ -43,9 +66,9 @@ def repeated(sweep):
     finished(sweep)
 
 
-def test_a_row_of_the_lesson_is_counted_at_every_choice_that_it_does_not_state(sweep, capsys):
+def test_a_row_of_the_lesson_is_counted_at_every_choice_that_it_does_not_state(sweep, printed):
     repeated(sweep)
-    rows, _ = printed("lesson_repeated", sweep, capsys)
+    rows, _ = printed("lesson_repeated")
     assert rows == [
         ["100", "1e-4", "all", "none: 3, 3: 2, 7: 1", "1 of 6 (0 to 64 %)", "2 of 6 (4 to 78 %)"],
         ["100", "1e-4", "scale raw", "none: 3", "0 of 3 (0 to 71 %)", "2 of 3 (9 to 99 %)"],
@@ -53,98 +76,88 @@ def test_a_row_of_the_lesson_is_counted_at_every_choice_that_it_does_not_state(s
     ]
 
 
-def test_of_one_choice_all_runs_are_counted(sweep, capsys):
+def test_of_one_choice_all_runs_are_counted(sweep, printed):
     add_run(sweep, "only", losses_reaching(3, 30), batch_size=100, classes_never_predicted=0)
-    finished(sweep)
-    rows, below = printed("lesson_repeated", sweep, capsys)
+    rows, below = printed("lesson_repeated")
     assert rows == [["100", "1e-4", "all", "3: 1", "0 of 1 (0 to 98 %)", "0 of 1 (0 to 98 %)"]]
     assert not below
 
 
-def test_the_lower_rates_have_no_stated_epoch(sweep, capsys):
+def test_the_lower_rates_have_no_stated_epoch(sweep, printed):
     add_run(sweep, "lower", losses_reaching(None, 30), batch_size=5, lr=1e-6, weight_decay=5e-6)
-    finished(sweep)
-    ((*_, as_stated, _),), _ = printed("lesson_repeated", sweep, capsys)
+    ((*_, as_stated, _),), _ = printed("lesson_repeated")
     assert as_stated == "not stated"
 
 
-def test_a_seed_has_all_first_epochs_of_the_lesson_only_if_each_came_out_at_one_choice(sweep, capsys):
+def test_a_seed_has_all_first_epochs_of_the_lesson_only_if_each_came_out_at_one_choice(sweep, printed):
     for seed, reached in enumerate([(7, 5, None), (7, 5, 2)]):
         for size, epoch in zip((100, 20, 5), reached, strict=True):
             add_run(sweep, f"{size}_{seed}", losses_reaching(epoch, 30), batch_size=size, seed=seed)
-    finished(sweep)
-    _, below = printed("lesson_repeated", sweep, capsys)
+    _, below = printed("lesson_repeated")
     assert below == "All of the lesson's first epochs in one seed at one choice: 1 of 2 (1 to 99 %)."
 
 
 @pytest.mark.parametrize("columns", [{"dataset": "mnist_sample"}, {"optimizer": "sgd"}, {"loss_threshold": 1.7}])
-def test_runs_that_train_something_else_are_not_counted(sweep, columns):
+def test_runs_that_train_something_else_are_not_counted(sweep, columns, refused):
     add_run(sweep, "other", losses_reaching(3), batch_size=100, **columns)
-    finished(sweep)
-    with pytest.raises(SystemExit, match="no run here trains what the lesson trains"):
-        import_module("lesson_repeated").main(sweep, None)
+    assert "no run here trains what the lesson trains" in refused("lesson_repeated")
 
 
-def test_a_run_that_ended_before_it_could_tell_is_not_counted(sweep, capsys):
+def test_a_run_that_ended_before_it_could_tell_is_not_counted(sweep, printed):
     add_run(sweep, "short", losses_reaching(None, 29), batch_size=100, seed=0)
     add_run(sweep, "whole", losses_reaching(None, 30), batch_size=100, seed=1)
     add_run(sweep, "interrupted", losses_reaching(3, 3), batch_size=100, seed=2, status="interrupted")
-    finished(sweep)
-    (row,), _ = printed("lesson_repeated", sweep, capsys)
+    (row,), _ = printed("lesson_repeated")
     assert row[3] == "none: 1"
 
 
-def test_the_figure_has_a_bar_for_each_first_epoch_and_a_frame_around_the_lessons(sweep, tmp_path, capsys):
+def test_the_figure_has_a_bar_for_each_first_epoch_and_a_frame_around_the_lessons(sweep, tmp_path, printed):
     repeated(sweep)
     script = import_module("lesson_repeated")
     rows = script.figure(script.lesson_runs(script.ended_runs(sweep))).rows()
     assert {row["epoch"]: row["runs"] for row in rows if row["kind"] == "bar"} == {"none": 3, "3": 2, "7": 1}
     assert [row["epoch"] for row in rows if row["kind"] == "frame"] == ["7"]
-    printed("lesson_repeated", sweep, capsys, tmp_path / "figure.svg")
+    printed("lesson_repeated", tmp_path / "figure.svg")
     assert "first epoch below the threshold" in (tmp_path / "figure.svg").read_text()
 
 
-def test_runs_that_differ_in_one_setting_alone_are_pairs(sweep, capsys):
+def test_runs_that_differ_in_one_setting_alone_are_pairs(sweep, printed):
     repeated(sweep)
-    rows, below = printed("dead_digits", sweep, capsys)
+    rows, below = printed("dead_digits")
     assert rows == [["scale", "raw", "unit", "2 of 3 (9 to 99 %)", "0 of 3 (0 to 71 %)", "2", "0", "0.5"]]
     assert below == "p: exact, with the seeds as clusters, adjusted by Holm for all 1 rows."
 
 
-def test_runs_that_share_a_seed_are_one_piece_of_evidence(sweep, capsys):
+def test_runs_that_share_a_seed_are_one_piece_of_evidence(sweep, printed):
     for seed, size, scale in product(range(2), (100, 20, 5), ("raw", "unit")):
         add_run(sweep, f"{size}_{scale}_{seed}", losses_reaching(3), batch_size=size, scale=scale, seed=seed,
                 classes_never_predicted=int(scale == "raw" and size != 100))  # fmt: skip
-    finished(sweep)
-    rows, _ = printed("dead_digits", sweep, capsys)
+    rows, _ = printed("dead_digits")
     assert [[row[0], *row[5:]] for row in rows][-1] == ["scale", "4", "0", "1"]
 
 
-def test_settings_that_change_together_are_one(sweep, capsys):
+def test_settings_that_change_together_are_one(sweep, printed):
     for seed in range(2):
         for head in ("softmax", "logits"):
             add_run(sweep, f"{head}_{seed}", losses_reaching(3), seed=seed, head=head,
                     classes_never_predicted=int(head == "softmax"))  # fmt: skip
-    finished(sweep)
-    (row,), _ = printed("dead_digits", sweep, capsys)
+    (row,), _ = printed("dead_digits")
     assert row[:3] == ["model", "mlp", "mlp_logits"]
 
 
-def test_runs_that_differ_in_two_settings_are_no_pair(sweep):
+def test_runs_that_differ_in_two_settings_are_no_pair(sweep, refused):
     for seed, (size, scale) in enumerate([(100, "raw"), (20, "raw"), (100, "unit")]):
         add_run(sweep, f"{size}_{scale}", losses_reaching(3), batch_size=size, scale=scale, seed=min(seed, 1),
                 classes_never_predicted=seed % 2)  # fmt: skip
-    finished(sweep)
-    with pytest.raises(SystemExit, match="no two runs here differ in one setting alone"):
-        import_module("dead_digits").main(sweep, None)
+    assert "no two runs here differ in one setting alone" in refused("dead_digits")
 
 
-def test_the_figure_has_the_share_of_every_value(sweep, tmp_path, capsys):
+def test_the_figure_has_the_share_of_every_value(sweep, tmp_path, printed):
     repeated(sweep)
     script = import_module("dead_digits")
     raw, unit = script.figure(script.dead_digits(script.ended_runs(sweep))).rows()
     assert (raw["value"], unit["value"]) == (pytest.approx(2 / 3, abs=1e-5), 0)
-    printed("dead_digits", sweep, capsys, tmp_path / "figure.svg")
+    printed("dead_digits", tmp_path / "figure.svg")
     svg = (tmp_path / "figure.svg").read_text()
     assert "scale raw" in svg
     assert "scale unit" in svg
@@ -170,8 +183,8 @@ def add_evaluated(sweep, name, size, loss, **columns):
     add_run(sweep, name, losses_reaching(3, 3), batch_size=size, evaluations=rows, **columns)
 
 
-def test_a_rule_is_compared_with_the_batch_size_that_it_starts_from_seed_by_seed(with_rules, capsys):
-    rows, below = printed("rules", with_rules, capsys)
+def test_a_rule_is_compared_with_the_batch_size_that_it_starts_from_seed_by_seed(with_rules, printed):
+    rows, below = printed("rules")
     assert [[*row[:4], row[6]] for row in rows] == [
         ["fixed", "1e-4", "100", "1e-4", "-"],
         ["fixed", "1e-4", "5", "1e-4", "-0.0200 [-0.0200, -0.0200], above in 0 of 2"],
@@ -181,40 +194,33 @@ def test_a_rule_is_compared_with_the_batch_size_that_it_starts_from_seed_by_seed
     assert below == "After 180,000 examples, at frozen weights; medians over the seeds."
 
 
-def test_rates_that_were_tuned_on_other_seeds_are_compared_with_one_another(with_rules, capsys):
+def test_rates_that_were_tuned_on_other_seeds_are_compared_with_one_another(with_rules, printed):
     for size, lr, seed, loss in ((100, 3e-3, 0, 1.51), (5, 3e-4, 0, 1.50), (100, 3e-3, 7, 1.0), (5, 1e-2, 7, 2.0)):
         add_evaluated(with_rules, f"tuned_{size}_{seed}", size, loss, lr=lr, seed=seed)
-    finished(with_rules)
-    rows, _ = printed("rules", with_rules, capsys)
+    rows, _ = printed("rules")
     above = {(row[2], row[3]): row[6].partition(" ")[0] for row in rows if row[0] == "-"}
     assert above == {("100", "3e-3"): "-", ("5", "3e-4"): "-0.0100", ("5", "1e-2"): "-"}
 
 
-def test_runs_that_trained_on_other_numbers_of_examples_are_not_compared(with_rules):
+def test_runs_that_trained_on_other_numbers_of_examples_are_not_compared(with_rules, refused):
     add_run(with_rules, "shorter", losses_reaching(1, 1), batch_size=20, evaluations=[evaluation(3_000, 20)])
-    finished(with_rules)
-    with pytest.raises(SystemExit, match="different numbers of examples"):
-        import_module("rules").main(with_rules, None)
+    assert "different numbers of examples" in refused("rules")
 
 
-def test_runs_without_an_evaluation_are_not_compared(sweep):
+def test_runs_without_an_evaluation_are_not_compared(sweep, refused):
     add_run(sweep, "plain", losses_reaching(1, 1))
-    finished(sweep)
-    with pytest.raises(SystemExit, match="plain was not evaluated; run experiment=rules"):
-        import_module("rules").main(sweep, None)
+    assert "plain was not evaluated; run experiment=rules" in refused("rules")
 
 
-def test_evaluated_runs_without_a_rule_are_compared_with_nothing(sweep):
+def test_evaluated_runs_without_a_rule_are_compared_with_nothing(sweep, refused):
     for size in (100, 20):
         add_run(sweep, f"batch_size={size}", losses_reaching(1, 1), batch_size=size,
                 evaluations=[evaluation(60_000 // size, size)])  # fmt: skip
-    finished(sweep)
-    with pytest.raises(SystemExit, match="no rule here has runs at the batch size and the rate that it starts"):
-        import_module("rules").main(sweep, None)
+    assert "no rule here has runs at the batch size and the rate that it starts" in refused("rules")
 
 
-def test_an_interval_that_is_clear_of_zero_has_another_color(with_rules, tmp_path, capsys):
-    printed("rules", with_rules, capsys, tmp_path / "figure.svg")
+def test_an_interval_that_is_clear_of_zero_has_another_color(with_rules, tmp_path, printed):
+    printed("rules", tmp_path / "figure.svg")
     svg = (tmp_path / "figure.svg").read_text()
     assert "fixed, from lr 1e-4" in svg
     assert "linear, from lr 1e-4" in svg
@@ -252,8 +258,7 @@ def test_a_growing_batch_is_compared_with_the_best_fixed_one_seed_by_seed_and_wi
 ):
     growing(sweep, tmp_path / "study")
     import_module("growing_batch").main(tmp_path / "study", [sweep])
-    table, _, below = capsys.readouterr().out.partition("\n\n")
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+    rows, below = rows_and_below(capsys.readouterr().out)
     assert [row[0] for row in rows] == ["100", "200", "100, 200 from 10,000"]
     assert below.startswith(
         "To train error < 0.1, at 1000 us an iteration and 10 us an example; saved: of batch size 100"
