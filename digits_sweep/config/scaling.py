@@ -63,9 +63,10 @@ def half_life_betas(betas: list[float], ratio: float) -> list[float]:
 
 # What every rule scales, by the name in an optimizer's file: `lr: ${scaled:lr,1e-4}`. An optimizer takes the part of a
 # rule that it has numbers for. A decay that is added to the gradient (L2) is no part of any rule.
-SQRT_LR = {"lr": sqrt, "decoupled_weight_decay": sqrt}
-HALF_LIFE = {"betas": half_life_betas, "alpha": half_life_beta}
-RULES: dict[str, Mapping[str, Callable[[Any, float], Any]]] = {
+Formulas = Mapping[str, Callable[[Any, float], Any]]
+SQRT_LR: Formulas = {"lr": sqrt, "decoupled_weight_decay": sqrt}
+HALF_LIFE: Formulas = {"betas": half_life_betas, "alpha": half_life_beta}
+RULES: dict[str, Formulas] = {
     "fixed": {},
     "linear": {"lr": linear},
     "sqrt": {**SQRT_LR, "betas": sqrt_betas, "alpha": sqrt_beta, "eps": sqrt_eps},
