@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any, get_args, get_origin
 
 from digits_sweep.config.keys import declared, holds_for_the_sweep
-from digits_sweep.config.own_code import GROUPS
+from digits_sweep.config.schema import OWN_GROUPS
 from digits_sweep.notebook.run import choices, keywords
 
 FILE = Path(__file__).resolve().parents[1] / "digits_sweep" / "notebook" / "keys.py"
@@ -51,14 +51,14 @@ def _lines() -> Iterator[str]:
         # As ruff writes it.
         names = [f'"{choice}",' for choice in choices()[key]]
         literal = ["Several[", "    Literal[", *(f"        {name}" for name in names), "    ]", "]"]
-        literal = ["(", *(f"    {line}" for line in [*literal, "| Own"]), ")"] if key in GROUPS else literal
+        literal = ["(", *(f"    {line}" for line in [*literal, "| Own"]), ")"] if key in OWN_GROUPS else literal
         yield from [f"    {word}: {literal[0]}", *(f"    {line}" for line in literal[1:])]
 
 
 def _type(key: str) -> str:
     if key in choices():
         names = ", ".join(f'"{choice}"' for choice in choices()[key])
-        return f"Several[Literal[{names}]]{OR_OWN if key in GROUPS else ''}"
+        return f"Several[Literal[{names}]]{OR_OWN if key in OWN_GROUPS else ''}"
     known = declared()[key]
     kinds = (
         get_args(known.kind) if get_origin(known.kind) not in (list, dict) and get_args(known.kind) else [known.kind]

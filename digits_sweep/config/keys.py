@@ -15,6 +15,7 @@ from digits_sweep.config.scaling import GROW, sizes_in
 from digits_sweep.config.schema import (
     ANYTHING,
     NO_DEFAULT,
+    OWN_GROUPS,
     TARGET,
     Config,
     CrossEntropyConfig,
@@ -236,7 +237,7 @@ def _with(part: Any, key: str, value: Any) -> Any:
 
 def _targets(config: Config) -> Iterator[str]:
     """Yield a line for every part of the user's own that has no name."""
-    for group in ("data", "model", "optimizer", "loss"):
+    for group in OWN_GROUPS:
         if getattr(getattr(config, group), "target", "") is None:
             yield f"{group}.target=null: {TARGET.right}"
 

@@ -29,14 +29,12 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, cast
 
-from digits_sweep.config.schema import Config
+from digits_sweep.config.schema import OWN_GROUPS, Config
 from digits_sweep.config.text import to_text
 from digits_sweep.errors import LONGEST_REASON, InvalidConfig, OwnCodeFailed, shortened
 
 log = logging.getLogger(__name__)
 
-# The groups that may name code.
-GROUPS = ("data", "model", "optimizer", "loss")
 # In the place of a module: the object is one of this process.
 OBJECT = "object"
 NOT_HERE = "was passed to run as an object, and is no file: pass it again, run({group}=...), with all the rest"
@@ -166,7 +164,7 @@ def sources(config: Config) -> dict[str, str]:
     are left out: their versions are in the record. Raises `InvalidConfig` if the code cannot be imported.
     """
     digests = {}
-    for group in GROUPS:
+    for group in OWN_GROUPS:
         target = getattr(getattr(config, group), "target", None)
         if target is None:
             continue

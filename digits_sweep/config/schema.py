@@ -127,6 +127,7 @@ CHANNELS = Rule(
     lambda channels: 1 <= len(channels) <= 16 and all(1 <= each <= MOST_CHANNELS for each in channels),
     f"must be a list of 1 to 16 whole numbers from 1 to {MOST_CHANNELS:,}",
 )
+ACTIVATION = one_of("relu", "tanh", "sigmoid", "gelu")
 KERNEL = Rule(lambda size: 1 <= size <= MOST_KERNEL and size % 2 == 1, f"must be an odd number from 1 to {MOST_KERNEL}")
 
 
@@ -186,7 +187,7 @@ class MLPConfig(ModelConfig):
 
     hidden_size: int = key(whole_number(1, MOST_UNITS))
     hidden_layers: int = key(whole_number(1, MOST_LAYERS))
-    activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
+    activation: str = key(ACTIVATION)
 
 
 @dataclass
@@ -196,7 +197,7 @@ class CNNConfig(ModelConfig):
     channels: list[int] = key(CHANNELS)
     kernel_size: int = key(KERNEL)
     hidden_size: int = key(whole_number(1, MOST_UNITS))
-    activation: str = key(one_of("relu", "tanh", "sigmoid", "gelu"))
+    activation: str = key(ACTIVATION)
 
 
 @dataclass
@@ -413,6 +414,10 @@ def groups() -> dict[str, type]:
     """Return the dataclass of every group of keys, by the group's name."""
     hints: dict[str, type] = get_type_hints(Config)
     return {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+
+
+# The groups that may name code of the user's.
+OWN_GROUPS = tuple(name for name, group in groups().items() if "own" in CHOICES.get(group, {}))
 
 
 def config_from(content: dict[str, Any]) -> Config:

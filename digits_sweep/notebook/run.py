@@ -15,8 +15,9 @@ from torch import nn
 
 from digits_sweep.config.compose import CONF
 from digits_sweep.config.keys import closest, declared, holds_for_the_sweep
-from digits_sweep.config.own_code import GROUPS, expect_changes, is_object, name_object
+from digits_sweep.config.own_code import expect_changes, is_object, name_object
 from digits_sweep.config.plan import plan
+from digits_sweep.config.schema import OWN_GROUPS
 from digits_sweep.config.text import key_of, quoted, to_text
 from digits_sweep.errors import DigitsSweepError, InvalidConfig
 from digits_sweep.notebook.display import screen_for
@@ -73,7 +74,7 @@ def as_overrides(arguments: Mapping[str, Any], beside: Iterable[str] = ()) -> li
         if key in sources:
             raise InvalidConfig(f"{word}: is given as {sources[key]!r} too; give it once")
         sources[key] = word
-        if key in GROUPS and not _is_by_name(value):
+        if key in OWN_GROUPS and not _is_by_name(value):
             overrides += [f"{key}=own", f"{key}.target={_targets(key, value)}"]
         else:
             overrides.append(f"{key}={_text(word, key, value)}")

@@ -27,9 +27,9 @@ from digits_sweep.config.keys import (
     value_of,
 )
 from digits_sweep.config.launchers import LAUNCHERS, SUBMITIT_FOLDER
-from digits_sweep.config.own_code import GROUPS, NOT_HERE, changed_code, is_object
+from digits_sweep.config.own_code import NOT_HERE, changed_code, is_object
 from digits_sweep.config.plan import Plan, PlannedRun, plan
-from digits_sweep.config.schema import Config, Role
+from digits_sweep.config.schema import OWN_GROUPS, Config, Role
 from digits_sweep.config.text import as_override, key_of, to_text
 from digits_sweep.errors import CannotResume, InvalidConfig, UnreadableRecord, first_lines, reason_of
 from digits_sweep.machine import usable_cores
@@ -270,7 +270,7 @@ def _as_passed(targets: str) -> str:
 
 
 def _has_own_code(planned: Plan) -> bool:
-    names = (getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in GROUPS)
+    names = (getattr(getattr(run.config, group), "target", None) for run in planned.runs for group in OWN_GROUPS)
     return planned.settings.command is not None or any(names)
 
 
