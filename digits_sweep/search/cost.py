@@ -208,7 +208,7 @@ def run_cost(about: str, arguments: Sequence[str]) -> None:
     steps = measured_steps(configs, for_run(digits, first))
     largest = largest_batch(first, for_run(digits, first), steps[-1].engine, steps[-1].num_threads)
     cost = MachineCost(
-        machine=_machine(first.device), torch_version=torch.__version__, network=network_of(first), steps=steps,
+        machine=_machine(first.device), torch_version=str(torch.__version__), network=network_of(first), steps=steps,
         measured_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         largest_batch_size=largest.batch_size if largest else None,
     )  # fmt: skip
