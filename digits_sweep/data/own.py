@@ -70,7 +70,7 @@ def load_own(data: OwnDataConfig, report: Report) -> Digits:
     labels = joint_labels(target, [column for _, column, _ in read])
     if len(inputs) == 1:
         how = ", by class," if _are_classes(labels.train) else ", drawn,"
-        notes = [f"one set: {data.test_fraction:.0%} of it{how} are the test set", *notes]
+        notes = [f"one set: {100 * data.test_fraction:.0f} % of it{how} are the test set", *notes]
         inputs, labels = _split(target, inputs[0], labels, data.test_fraction)
     if inputs[0].shape[1:] != inputs[1].shape[1:]:
         shapes = " and ".join(in_words(each.shape[1:]) for each in inputs)

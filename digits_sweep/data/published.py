@@ -229,7 +229,7 @@ def _download(data: Published, address: str, timeout_seconds: float, ends_at: fl
                 if time.monotonic() > ends_at:
                     raise _MirrorFailed(f"not done after {data.most_seconds(timeout_seconds):g} s")
                 if is_shown and (remaining := getattr(answer, "length", None)) is not None:
-                    print(f"\r  {length / (length + remaining):.0%} ", end="", file=sys.stderr)
+                    print(f"\r  {100 * length / (length + remaining):.0f} % ", end="", file=sys.stderr)
                 yield piece
     except HTTPError as error:
         # It is the answer too, whose connection would stay open.

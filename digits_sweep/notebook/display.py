@@ -110,6 +110,6 @@ class RunInNotebook(RunOnScreen):
 
     def draw(self, share: float, text: str) -> None:
         """Draw the bar at a share of its length, with `text` beside it and the run's title below."""
-        bar = f'<progress value="{share:.4f}" max="1" style="width: 20em">{share:.0%}</progress>'
+        bar = f'<progress value="{share:.4f}" max="1" style="width: 20em">{100 * share:.0f} %</progress>'
         words = "<br>".join(escape(escape_controls(line)) for line in (text, self.title))
         self.notebook.show_bar(f"<p>{bar} {words}</p>")

@@ -211,7 +211,7 @@ def _of_many(ranking: _Ranking) -> str:
         )
     else:
         count = sum(ranking.middle(other) <= NEAR * ranking.middle(best) for other in others)
-        near = localized(f"{NEAR - 1:.0%}").replace("%", " %")
+        near = localized(f"{NEAR - 1:.0%}")
         second = (
             _("{others} came within {near} (one run each)", others=counted(count, "other"), near=near)
             if count

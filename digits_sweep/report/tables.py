@@ -239,7 +239,7 @@ def _estimate(figure: Estimate, write: Callable[[float], str], missed: str = "-"
     short, least, most = (missed if math.isinf(each) else write(each) for each in numbers)
     if figure.runs < 2:
         return replace(number_cell(figure.median, write), short=short)
-    least, most = (text.removesuffix(" s") for text in (least, most))
+    least, most = (text.removesuffix(" s").removesuffix(" %") for text in (least, most))
     ends = "" if least == most else f">{least}" if most == "-" else f"{least}-{most}"
     note = _("{low} to {high}", low=write(figure.low), high=write(figure.high))
     note = _("every run") if figure.low == figure.high else note
@@ -256,7 +256,7 @@ def _reached(group: Replicates) -> Cell:
     notes += [_("{count} with a class never predicted", count=group.dead)] if group.dead else []
     notes += [_("{count} unknown", count=group.runs - group.known)] if group.known < group.runs else []
     figure = Cell(share(group.reached, group.known), "; ".join(notes), group.reached / group.known)
-    return replace(figure, low=low, high=high, ends=f"{low:.0%}-{high:.0%}") if several else figure
+    return replace(figure, low=low, high=high, ends=f"{100 * low:.0f}-{ends['high']}") if several else figure
 
 
 def significant(value: float) -> str:

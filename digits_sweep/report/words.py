@@ -69,9 +69,9 @@ def _(text: str, /, **fields: Any) -> str:
 
 
 def localized(number: str) -> str:
-    """Write a number that has English signs, such as `1,234.5`, with those of the present language: `1.234,5`."""
+    """Write a number as Python does, `1,234.5` or `12%`, with the signs of the present language: `1.234,5`, `12 %`."""
     signs = catalogue(_language.get())
-    return number.translate(str.maketrans({".": signs["decimal"], ",": signs["thousands"]}))
+    return number.translate(str.maketrans({".": signs["decimal"], ",": signs["thousands"], "%": " %"}))
 
 
 def seconds(value: float) -> str:

@@ -215,7 +215,7 @@ class Reached:
     def __str__(self) -> str:
         """Say the goals and where they lie, in a line."""
         goals = ", ".join(f"< {to_text(goal.threshold)}" for goal in self.goals)
-        shares = ", ".join(f"{share:.0%}" for share in SHARES)
+        shares = ", ".join(f"{100 * share:.0f} %" for share in SHARES)
         way = f"{shares} of the way from {self.start:.3g} to {self.best:.3g} in logarithms"
         return f"goals by the pilot runs: {self.target.replace('_', ' ')} {goals} ({way})"
 

@@ -300,7 +300,7 @@ def confirmation(best: Trial, values: Sequence[float], objective: str) -> str:
     """Say what the best trial's rates give on fresh seeds, beside what they gave in the search."""
     fresh, name = median(values), objective.replace("_", " ")
     rates = ", ".join(f"{rate.replace('_', ' ')} {best.rates[rate]:.3g}" for rate in SEARCHED)
-    more = f", {abs(fresh / best.value - 1):.0%} {'more' if fresh >= best.value else 'less'}"
+    more = f", {100 * abs(fresh / best.value - 1):.0f} % {'more' if fresh >= best.value else 'less'}"
     return (
         f"{rates} on {len(values)} fresh seeds: {name} {_written(fresh)} ({_written(min(values))} to "
         f"{_written(max(values))}); in the search {_written(best.value)}{more if math.isfinite(fresh) else ''}"

@@ -35,7 +35,7 @@ class Share:
 
     def __str__(self) -> str:
         low, high = self.interval
-        return f"{self.hits} of {self.runs} ({100 * low:.0f} to {high:.0%})".replace("%", " %")
+        return f"{self.hits} of {self.runs} ({100 * low:.0f} to {100 * high:.0f} %)"
 
 
 def rate_text(rate: float) -> str:

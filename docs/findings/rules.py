@@ -17,6 +17,7 @@ from evidence import ended_runs, intervals, print_table, rate_text, read_argumen
 
 from digits_sweep.report.statistics import Estimate, estimate
 from digits_sweep.report.vega import Figure
+from digits_sweep.report.words import localized
 from digits_sweep.results.record import read_record
 
 HEADER = ("rule", "from lr", "batch size", "lr", "seeds", "train loss", "above the reference", "test error", "above it")
@@ -32,7 +33,8 @@ class Difference:
 
     def text(self, form: str) -> str:
         """Return the median difference in a format, with its interval, and in how many pairs it is above."""
-        low, middle, high = (format(value, form) for value in (self.above.low, self.above.median, self.above.high))
+        values = (self.above.low, self.above.median, self.above.high)
+        low, middle, high = (localized(format(value, form)) for value in values)
         return f"{middle} [{low}, {high}], above in {self.larger} of {self.pairs}"
 
 
@@ -146,7 +148,7 @@ def _cells(group: Group) -> list[object]:
         group.seeds,
         f"{group.train_loss:.4f}",
         group.loss_above.text("+.4f") if group.loss_above else "-",
-        f"{group.test_error:.2%}",
+        localized(f"{group.test_error:.2%}"),
         group.error_above.text("+.2%") if group.error_above else "-",
     ]
 

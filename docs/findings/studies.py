@@ -57,7 +57,8 @@ def main(first: Path, second: Path) -> None:
     tables = {str(folder): read_steps(folder / STEPS) for folder in (first, second)}
     for name, steps in [*tables.items(), ("both", pd.concat(tables.values()))]:
         share, error, rows = optimism(steps)
-        print(f"{name}: a tuned minimum is optimistic by {share:+.1%} (standard error {error:.1%}, {rows} of them)")
+        of = f"(standard error {100 * error:.1f} %, {rows} of them)"
+        print(f"{name}: a tuned minimum is optimistic by {100 * share:+.1f} % {of}")
 
 
 if __name__ == "__main__":

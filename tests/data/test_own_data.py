@@ -242,13 +242,13 @@ def test_one_set_is_split_by_class_the_same_every_time(load_from, returned):
     assert digits.test_labels.bincount().tolist() == [2] * 5
     assert digits.train_labels.bincount().tolist() == [8] * 5
     assert digits.digest == again.digest
-    assert digits.notes[0] == "one set: 20% of it, by class, are the test set"
+    assert digits.notes[0] == "one set: 20 % of it, by class, are the test set"
 
 
 def test_one_set_without_classes_is_split_by_chance(load_from):
     digits = load_from(lambda: (torch.rand(50, 3), torch.rand(50)), loss="mse", test_fraction=0.2)
     assert (len(digits.train_labels), len(digits.test_labels)) == (40, 10)
-    assert digits.notes[0] == "one set: 20% of it, drawn, are the test set"
+    assert digits.notes[0] == "one set: 20 % of it, drawn, are the test set"
 
 
 def test_a_dictionary_may_have_a_training_and_a_test_set(load_from):

@@ -190,7 +190,7 @@ def test_a_rule_is_compared_with_the_batch_size_that_it_starts_from_seed_by_seed
         ["fixed", "1e-4", "5", "1e-4", "-0.0200 [-0.0200, -0.0200], above in 0 of 2"],
         ["linear", "1e-4", "5", "5e-6", "+0.1000 [+0.1000, +0.1000], above in 2 of 2"],
     ]
-    assert rows[2][8].startswith("+10.00% ")
+    assert rows[2][8].startswith("+10.00 % ")
     assert below == "After 180,000 examples, at frozen weights; medians over the seeds."
 
 
@@ -302,4 +302,4 @@ def test_two_studies_are_compared_by_what_they_state(tmp_path, capsys):
     import_module("studies").main(tmp_path / "first", tmp_path / "second")
     said = capsys.readouterr().out
     assert "| train error < 0.1 | 300 [240, 375] | 200 [160, 250] | 1.50 | 2.5 | 0.01 |" in said
-    assert "both: a tuned minimum is optimistic by +2.4% (standard error 2.4%, 4 of them)" in said
+    assert "both: a tuned minimum is optimistic by +2.4 % (standard error 2.4 %, 4 of them)" in said

@@ -62,7 +62,7 @@ def test_the_hint_is_in_the_table_and_on_the_page_with_how_far_to_trust_it(tmp_p
         loop(run, 600, torch.Generator().manual_seed(0))
     assert row(run)["batch_size_hint"] == pytest.approx(SCALE, rel=0.25)
     (sentence,) = hint_sentences(counted(run))
-    assert "within a factor of 1.5 in 42% of cases and of 2 in 78%" in sentence
+    assert "within a factor of 1.5 in 42 % of cases and of 2 in 78 %" in sentence
     evaluations = pd.read_csv(run.run_dir / "evaluations.csv")
     assert evaluations["gradient_trace"].iloc[-1] == pytest.approx(DEVIATION.square().sum().item(), rel=0.1)
     # Two readings a doubling, the last of them at the end.
@@ -94,7 +94,7 @@ def test_without_the_name_of_the_optimizer_the_metric_is_plain(tmp_path):
         loop(run, 200, torch.Generator().manual_seed(0))
     evaluations = pd.read_csv(run.run_dir / "evaluations.csv")
     assert list(evaluations["noise_scale"]) == list(evaluations["optimizer_noise_scale"])
-    assert "within a factor of 1.5 in 46% of cases" in hint_sentences(counted(run))[0]
+    assert "within a factor of 1.5 in 46 % of cases" in hint_sentences(counted(run))[0]
 
 
 def test_a_run_that_continues_goes_on_adding(tmp_path):

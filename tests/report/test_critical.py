@@ -211,7 +211,7 @@ def branches_table(losses: dict[int, list[float]], tolerance: float = 0.05) -> p
     [
         (
             {5: [0.4, 0.5], 10: [0.4, 0.51], 20: [0.41, 0.52], 40: [0.5, 0.6], 80: [0.4, 0.5]}, 20,
-            "up to batch size 20 what the loss exceeds its floor by after 20,000 more examples is at most 5% above",
+            "up to batch size 20 what the loss exceeds its floor by after 20,000 more examples is at most 5 % above",
         ),
         # Each seed has an order of its own, and so a loss of its own, that both batch sizes share.
         ({5: [0.2, 0.8], 10: [0.204, 0.816]}, 10, "up to batch size 10, the largest that was tried, what the"),

@@ -25,7 +25,7 @@ def test_a_run_is_a_row_that_answers_both_questions(recorded):
             "first epoch < 1.6": "3",
             "digits to it": "180,000",
             "final loss": "1.5000",
-            "test accuracy": "95.00%",
+            "test accuracy": "95.00 %",
             "status": "completed",
         }
     ]
@@ -79,11 +79,11 @@ def test_a_configuration_is_a_row_with_what_it_differs_in_and_the_medians_of_its
         "digits to 1.6": "180,000 (120,000 to not reached)",
         "iterations": "9,000 (6,000 to not reached)",
         "seconds": "3.9 s (2.6 s to not reached)",
-        "reached": "2 of 3 (9% to 99%)",
+        "reached": "2 of 3 (9 % to 99 %)",
         "first epoch < 1.6": "3 (2 to not reached)",
         "s/epoch": "1.30 (every run)",
         "final loss": "1.5000 (1.5000 to 1.7000)",
-        "test accuracy": "95.00% (every run)",
+        "test accuracy": "95.00 % (every run)",
     }
     assert (second["lr"], second["first epoch < 1.6"]) == ("1e-6", "not reached (every run)")
     # For a program: what is neither missing nor infinite.
@@ -98,7 +98,7 @@ def test_a_configuration_is_a_row_with_what_it_differs_in_and_the_medians_of_its
 @pytest.mark.parametrize(
     ("columns", "title", "cell"),
     [
-        ({"classes_never_predicted": 2}, "reached", "2 of 2 (16% to 100%; 2 with a class never predicted)"),
+        ({"classes_never_predicted": 2}, "reached", "2 of 2 (16 % to 100 %; 2 with a class never predicted)"),
         ({"config": {"trainer.stop_at_threshold": True}}, "final loss", "1.5000 (every run; at the stop of 2 of 2)"),
     ],
 )

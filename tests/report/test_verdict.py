@@ -192,7 +192,7 @@ def test_every_run_is_counted_by_epochs_if_the_losses_of_one_are_known_by_the_ep
 def test_the_page_says_how_late_the_running_loss_is_at_every_batch_size(recorded):
     words = how_counted(recorded(*seeds(100, 100_000), *seeds(5, 20_000)))
     assert "over the last 3,000 examples trained on" in words
-    assert "(2% at batch size 100 and 8% at 5)" in words
+    assert "(2 % at batch size 100 and 8 % at 5)" in words
 
 
 def test_if_evaluations_cannot_be_read_it_is_unknown_who_passed(recorded):

@@ -95,9 +95,9 @@ MONEY = float(Law(14.16, 242.5, 1.5).steps(900)) * 10 / 3600 * 3
          "no law of this form fits (p = 0.0002); batch size 5 takes 0.83 times the steps of the curve."),
         # The soonest batch size with its costs, which are of this machine or of another one.
         (soonest_sentence, ANSWER, "soonest is about 59 [45, 75], at 119 µs an iteration and 8.4 µs an example; it "
-                                   "needs 24% more examples than the fewest."),
+                                   "needs 24 % more examples than the fewest."),
         (soonest_sentence, ELSEWHERE, "soonest is about 900 [45, 75], at 100 µs a step of 5 up to 2 ms a step of 1,000 "
-                                      "on 1 H200; it needs 24% more examples than the fewest."),
+                                      "on 1 H200; it needs 24 % more examples than the fewest."),
         (soonest_sentence, UNKNOWN, None),
         (elsewhere_sentence, ELSEWHERE, "the answer flips: about 900 (500 to 2,000) is soonest at these costs, about "
                                         "60 (31 to 110) here."),

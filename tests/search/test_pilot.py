@@ -26,7 +26,7 @@ def test_goals_lie_at_equal_ratios_between_the_untrained_network_and_the_best():
     assert reached.goals == [Goal("train_error", value) for value in (0.23, 0.15, 0.09)]
     assert str(reached) == (
         "goals by the pilot runs: train error < 0.23, < 0.15, < 0.09 "
-        "(60%, 80%, 100% of the way from 0.9 to 0.09 in logarithms)"
+        "(60 %, 80 %, 100 % of the way from 0.9 to 0.09 in logarithms)"
     )
 
 
