@@ -324,7 +324,8 @@ def _show(cost: MachineCost, screen: Screen) -> None:
         largest = max(step.batch_size for step in cost.steps)
         screen.say(f"throughput still rises at batch size {largest:,}, the largest that was measured")
     else:
-        screen.say(f"throughput is flat from batch size {cost.flat_from:,} on (within {100 * FLAT:.0f} % of the highest)")
+        within = f"within {100 * FLAT:.0f} % of the highest"
+        screen.say(f"throughput is flat from batch size {cost.flat_from:,} on ({within})")
 
 
 def _row(step: StepCost) -> list[str]:

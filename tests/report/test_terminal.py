@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from digits_sweep.config.text import to_text
 from digits_sweep.report.__main__ import main
 from digits_sweep.report.tables import for_terminal, runs_for_terminal
 from digits_sweep.shell import Screen, print_table, without_room
@@ -26,7 +27,11 @@ def lesson(recorded):
     rows = ((100, 1e-4, 5e-4, 3), (20, 1e-4, 5e-4, 2), (5, 1e-4, 5e-4, None), (5, 1e-6, 5e-6, 9))
     return recorded(
         *(
-            {"name": f"batch_size={size},lr={lr:g},weight_decay={decay:g}", "reached": epoch, "epochs": 30}
+            {
+                "name": f"batch_size={size}_lr={to_text(lr)}_weight_decay={to_text(decay)}",
+                "reached": epoch,
+                "epochs": 30,
+            }
             | {"batch_size": size, "lr": lr, "weight_decay": decay}
             for size, lr, decay, epoch in rows
         )
