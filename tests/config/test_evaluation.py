@@ -106,12 +106,13 @@ def test_evaluations_on_all_digits_are_not_refused():
 
 
 def test_of_the_fallback_all_digits_are_evaluated_unless_more_of_them_were_typed(program):
-    unreachable = ["data.mirrors=[]", f"data.root={program.folder / 'data'}", "trainer.num_epochs=1"]
-    refused = program("data.batch_size=100", "evaluation=fine", "evaluation.train_samples=9999", *unreachable)
+    unreachable = ["data.mirrors=[]", f"data.root={program.folder / 'data'}"]
+    quick = ["evaluation=fine", "data.batch_size=500", "model.hidden_size=8", "trainer.num_epochs=1", *unreachable]
+    refused = program("evaluation.train_samples=9999", *quick)
     assert refused.returncode == 1
     assert "evaluation.train_samples=9999: must be at most 4000" in refused.stderr
     assert program.sweeps() == []
-    evaluated = program("data.batch_size=100", "evaluation=fine", *unreachable)
+    evaluated = program(*quick)
     assert evaluated.returncode == 0, evaluated.stderr
 
 

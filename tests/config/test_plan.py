@@ -58,8 +58,7 @@ def test_a_choice_may_have_a_sweep_of_its_own(own_file, refused):
 
 
 def test_scalings_that_come_to_the_same_rates_are_runs_of_their_own():
-    names = ["half_life", "half_life_sqrt", "lesson", "linear", "none", "sqrt", "sqrt_lr"]
-    assert folders("-m", "scaling=glob(*)", "data.batch_size=100") == [f"scaling={name}" for name in names]
+    assert folders("-m", "scaling=none,linear", "data.batch_size=100") == ["scaling=none", "scaling=linear"]
 
 
 def test_shuffled_values_are_all_there():
