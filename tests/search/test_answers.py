@@ -187,15 +187,17 @@ def test_the_cost_of_an_iteration_and_of_an_example_come_from_the_seconds_of_run
 
 
 @pytest.mark.parametrize(("sizes", "fresh"), [((5, 20, 1_000), 0), ((5, 20, 100, 1_000), 7)], ids=["quick", "full"])
-def test_an_answer_is_near_the_truth_and_has_intervals_only_with_fresh_seeds_at_four_batch_sizes(sizes, fresh):
+def test_an_answer_is_near_the_truth_and_has_intervals_only_with_fresh_seeds(sizes, fresh, tmp_path):
     rules = CriticalConfig(lr=1e-3, reference_batch_size=100, factor=2, seeds=1, confirm=fresh)
     law, chance, at = Law(17.0, 240.0, 1.45), np.random.default_rng(0), {}
     for size in sizes:
-        steps = law.steps(size) * np.exp(chance.normal(0, 0.05, fresh + 1))
+        steps = (law.steps(size) * np.exp(chance.normal(0, 0.05, fresh + 1))).tolist()
         results = {(0, replicate): [Outcome(each, 0.1, 100, size)] for replicate, each in enumerate(steps)}
         at[size] = BatchSize(rules, size, 1, results)
     costs = np.array([[1e-4, 1e-6], [2e-4, 1e-6]])
-    (answer,) = answers(at, [Goal("train_error", 0.3)], Cost(*costs[0], costs), least_sizes=3)
+    (answer,) = answers(at, [Goal("train_error", 0.3)], Cost(1e-4, 1e-6, costs), least_sizes=3)
+    write_answers(tmp_path, [answer])
+    assert read_answers(tmp_path) == [answer]
     assert answer.b_crit == pytest.approx(240, rel=0.3)
     assert answer.soonest_batch_size == pytest.approx(float(soonest(law, *costs[0], sizes)), rel=0.3)
     if fresh:
