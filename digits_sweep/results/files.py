@@ -86,8 +86,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def as_json(value: Any) -> bytes:
-    """Return a value, such as a dataclass, as JSON that people can read. A number that JSON does not have is null."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    """Return a value, such as a dataclass, as JSON that people can read. A number that JSON does not have is null.
+
+    Raises TypeError if it holds something else than JSON does and NumPy's numbers.
+    """
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=_of_numpy), indent=2) + b"\n"
+
+
+def _of_numpy(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is nothing that JSON holds")
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:

@@ -90,6 +90,7 @@ SCALED = [
     ("adamw", "half_life", 20, 1e-3, 1e-2 * 0.2, {"betas": [0.9, 0.999**0.2]}),
     ("muon", "half_life_sqrt", 20, 1e-3 * ROOT_20, 1e-2 * ROOT_20, {"betas": [0.9, 0.999**0.2]}),
     ("sgd", "sqrt", 20, 1e-2 * ROOT_20, 5e-4, {}),
+    ("sgd", "half_life", 20, 1e-2, 5e-4, {}),
     ("rmsprop", "sqrt", 20, 1e-3 * ROOT_20, 0.0, {"alpha": 0.998, "eps": 1e-8 / ROOT_20}),
     ("rmsprop", "half_life", 20, 1e-3, 0.0, {"alpha": 0.99**0.2}),
     ("own", "linear", 20, 1e-3 * 0.2, 0.0, {}),

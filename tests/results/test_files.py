@@ -1,12 +1,14 @@
 """Whose the files are that this program writes, and what it leaves behind."""
 
+import json
 import os
 import stat
 import time
 
+import numpy as np
 import pytest
 
-from digits_sweep.results.files import OLD_SECONDS, remove_leftovers
+from digits_sweep.results.files import OLD_SECONDS, as_json, remove_leftovers
 
 QUICK = ("data=mnist_sample", "data.batch_size=500", "trainer.num_epochs=1")
 
@@ -47,3 +49,8 @@ def test_a_leftover_that_another_process_removes_first_is_none(tmp_path, monkeyp
     (tmp_path / ".summary.csv.0a1b2c3d").symlink_to(tmp_path / "nowhere")
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_json_holds_numbers_of_numpy_as_numbers_and_what_is_not_finite_as_null():
+    content = as_json({"rate": np.float64(1.5), "size": np.int64(3), "time": np.inf})
+    assert json.loads(content) == {"rate": 1.5, "size": 3, "time": None}
