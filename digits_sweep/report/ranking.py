@@ -23,7 +23,7 @@ from digits_sweep.report.statistics import (
     share_interval,
     unsteady,
 )
-from digits_sweep.report.study import Study, as_dicts, goal_of, has_trained, settings, with_configurations, with_goal
+from digits_sweep.report.study import Study, as_dicts, has_trained, settings, study_from
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Status
 
@@ -246,14 +246,10 @@ def combine(studies: Sequence[Study]) -> Study:
         return pd.concat(tables, ignore_index=True)
 
     runs, history, evaluations, targets = map(together, ("runs", "history", "evaluations", "targets"))
-    goal = goal_of(runs, targets)
-    runs = with_configurations(with_goal(runs, targets, goal), leave_out=between_sweeps(runs))
-    names = runs.set_index("run_dir")["configuration"]
-    return replace(
-        studies[0], runs=runs, targets=targets, goal=goal, critical=None,
-        history=history.assign(configuration=history["run_dir"].map(names)),
-        evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
+    return study_from(
+        runs, history, evaluations, targets, between_sweeps(runs), folder=studies[0].folder,
         records={f"{label}/{name}": each for label, study in named for name, each in study.records.items()},
+        manifest=studies[0].manifest,
     )  # fmt: skip
 
 
@@ -285,19 +281,20 @@ class Contrast:
     p_value: float | None
 
 
-def contrast(values: Sequence[float], base: Sequence[float]) -> Contrast:
-    """Compare the seconds of some runs with those of `base`; infinity is a run that did not reach the threshold.
+def contrast(own: pd.DataFrame, base: pd.DataFrame, column: str) -> Contrast:
+    """Compare a column of seconds; a missing one is that of a run that did not reach the threshold.
 
     The p value is that of the two-sided test of Mann and Whitney (1947) over the runs, not over their epochs.
     """
-    ours, theirs = median(values), median(base)
+    values, others = or_infinity(own[column]), or_infinity(base[column])
+    ours, theirs = median(values), median(others)
     ratio = math.nan if math.isinf(ours) and math.isinf(theirs) else theirs / ours
-    if 2 / math.comb(len(values) + len(base), len(base)) >= SIGNIFICANT:
+    if 2 / math.comb(len(values) + len(others), len(others)) >= SIGNIFICANT:
         return Contrast(ratio, None)
     # Takes a second to import, which a page of one sweep need not wait for.
     from scipy.stats import mannwhitneyu
 
-    return Contrast(ratio, float(mannwhitneyu(values, base).pvalue))
+    return Contrast(ratio, float(mannwhitneyu(values, others).pvalue))
 
 
 @dataclass
@@ -348,13 +345,9 @@ def _compared(combined: Study) -> Iterator[Compared]:
         for sweep, own in runs.groupby("sweep"):
             row = Compared(str(configuration), str(sweep), own)
             if sweep != "A" and len(base):
-                row.per_epoch = _contrast(own, base, "seconds_per_epoch")
+                row.per_epoch = contrast(own, base, "seconds_per_epoch")
                 row.is_unsteady = not restless.isdisjoint([*own["run_dir"], *base["run_dir"]])
                 if not combined.goal.problem:
                     row.examples = paired(base, own, "examples_to_goal")
-                    row.to_goal = _contrast(own, base, "own_seconds_to_goal")
+                    row.to_goal = contrast(own, base, "own_seconds_to_goal")
             yield row
-
-
-def _contrast(own: pd.DataFrame, base: pd.DataFrame, column: str) -> Contrast:
-    return contrast(or_infinity(own[column]), or_infinity(base[column]))

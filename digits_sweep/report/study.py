@@ -6,6 +6,7 @@ Everything that the report reads from a `RecordedSweep` it reads here, in `study
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +76,27 @@ def study_of(sweep: RecordedSweep) -> Study:
     targets = targets_table(list(targets_in(sweep)))
     refused = _implausible(table, history, sweep)
     records = {name: run.record for name, run in sweep.runs.items() if name not in refused}
-    runs = with_configurations(_with_other_keys(_emptied(table, refused), records))
+    runs = _with_other_keys(_emptied(table, refused), records)
     # The parts of a loop without epochs are no epochs.
     history = history[history["run_dir"].isin([name for name in records if sweep.runs[name].has_epochs])]
     evaluations, targets = (each[~each["run_dir"].isin(list(refused))] for each in (evaluations, targets))
+    critical = load_critical(sweep.folder, loss_floor(runs))
+    return study_from(
+        runs, history, evaluations, targets, folder=sweep.folder, records=records, manifest=sweep.manifest,
+        critical=critical,
+    )  # fmt: skip
+
+
+def study_from(
+    runs: pd.DataFrame, history: pd.DataFrame, evaluations: pd.DataFrame, targets: pd.DataFrame,
+    leave_out: Sequence[str] = (), **others: Any,
+) -> Study:  # fmt: skip
+    """Return the study of these tables: every configuration has its name, which has no setting of `leave_out`."""
     goal = goal_of(runs, targets)
+    runs = with_goal(with_configurations(runs, leave_out), targets, goal)
     names = runs.set_index("run_dir")["configuration"]
-    return Study(
-        folder=sweep.folder,
-        runs=with_goal(runs, targets, goal),
-        history=history.assign(configuration=history["run_dir"].map(names)),
-        targets=targets,
-        evaluations=evaluations.assign(configuration=evaluations["run_dir"].map(names)),
-        goal=goal,
-        records=records,
-        manifest=sweep.manifest,
-        critical=load_critical(sweep.folder, loss_floor(runs)),
-    )
+    history, evaluations = (table.assign(configuration=table["run_dir"].map(names)) for table in (history, evaluations))
+    return Study(runs=runs, history=history, targets=targets, evaluations=evaluations, goal=goal, **others)
 
 
 def as_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -147,11 +152,11 @@ def _implausible(table: pd.DataFrame, history: pd.DataFrame, sweep: RecordedSwee
     """Return why, for every run that cannot be counted, by the name of its folder."""
     epochs = dict(iter(history.groupby("run_dir")))
     cells = {run["run_dir"]: run for run in as_dicts(table)}
-    doubts = {
-        name: [*_in_record(run.record), *_in_history(run.record, epochs.get(name)), *_in_row(cells[name])]
+    doubts = (
+        (name, chain(_in_record(run.record), _in_history(run.record, epochs.get(name)), _in_row(cells[name])))
         for name, run in sweep.runs.items()
-    }
-    return {name: of_run[0] for name, of_run in doubts.items() if of_run}
+    )
+    return {name: doubt for name, of_run in doubts if (doubt := next(of_run, None))}
 
 
 def _in_record(record: Record) -> Iterator[str]:
