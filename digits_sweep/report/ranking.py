@@ -23,7 +23,7 @@ from digits_sweep.report.statistics import (
     share_interval,
     unsteady,
 )
-from digits_sweep.report.study import Study, as_dicts, has_trained, settings, study_from
+from digits_sweep.report.study import Study, as_dicts, grouped, has_trained, settings, study_from
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Status
 
@@ -71,9 +71,7 @@ class Replicates:
 @lru_cache(maxsize=4)
 def groups_of(study: Study) -> list[Replicates]:
     """Return one entry for every configuration of a study that has a run which ended, in the order of the runs."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in as_dicts(finished(study)):
-        groups.setdefault(str(run["configuration"]), []).append(run)
+    groups = grouped((str(run["configuration"]), run) for run in as_dicts(finished(study)))
     return [Replicates(configuration, own) for configuration, own in groups.items()]
 
 

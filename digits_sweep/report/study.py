@@ -4,7 +4,7 @@ Everything that the report reads from a `RecordedSweep` it reads here, in `study
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -103,6 +103,14 @@ def as_dicts(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a table by the names of its columns; a missing cell, or a NaN, is None."""
     plain = table.astype(object)
     return plain.where(plain.notna(), None).to_dict("records")
+
+
+def grouped(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, list[Any]]:
+    """Return what has the same key together: of pairs of a key and, say, the name of a run."""
+    groups: dict[Any, list[Any]] = {}
+    for key, each in pairs:
+        groups.setdefault(key, []).append(each)
+    return groups
 
 
 def _evaluations(sweep: RecordedSweep) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from digits_sweep.report.study import (
     Study,
     as_dicts,
     first_runs,
+    grouped,
     has_trained,
     labels,
     rows_of,
@@ -547,10 +548,7 @@ def _notes(runs: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield _(">30: not reached in 30 epochs, and so on")
     if any(map(_is_together, runs)):
         yield _("*: together with other runs on one machine")
-    ends: dict[str, list[str]] = {}
-    for run in runs:
-        if run["ended"] or run["error"]:
-            ends.setdefault(_outcome(run).text, []).append(str(run["run_dir"]))
+    ends = grouped((_outcome(run).text, run["run_dir"]) for run in runs if run["ended"] or run["error"])
     for words, names in ends.items():
         yield f"{listed(names)}: {words}"
 

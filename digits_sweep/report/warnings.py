@@ -1,7 +1,7 @@
 """What a reader has to know before relying on the figures: how runs ended, what is mixed, what is never predicted."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +9,7 @@ from digits_sweep.config.keys import value_of
 from digits_sweep.config.schema import UNTIL_DECIDED
 from digits_sweep.report.ranking import finished, groups_of, ranked, still_compared
 from digits_sweep.report.statistics import UNSTEADY, unsteady
-from digits_sweep.report.study import Study, as_dicts
+from digits_sweep.report.study import Study, as_dicts, grouped
 from digits_sweep.report.words import _, capitalized, counted, listed, share
 from digits_sweep.results.columns import COLUMNS
 from digits_sweep.results.record import Record, Status
@@ -54,7 +54,7 @@ def seeds_so_far(study: Study) -> str | None:
     most, groups = most_seeds(study), groups_of(study)
     if most is None or not groups:
         return None
-    names = _by((group.runs, group.configuration) for group in groups)
+    names = grouped((group.runs, group.configuration) for group in groups)
     counts = "; ".join(f"{listed(of_count)}: {count}" for count, of_count in sorted(names.items(), reverse=True))
     if still_compared(study):
         return _(
@@ -69,14 +69,6 @@ def seeds_so_far(study: Study) -> str | None:
         else "No run reached the goal, so no more seeds are added ({counts}).",
         counts=counts,
     )
-
-
-def _by(pairs: Iterable[tuple[Any, str]]) -> dict[Any, list[str]]:
-    """Return the names of runs by what is said of them."""
-    names: dict[Any, list[str]] = {}
-    for what, name in pairs:
-        names.setdefault(what, []).append(name)
-    return names
 
 
 def _on_seconds(study: Study) -> Iterator[str]:
@@ -127,7 +119,7 @@ def _on_the_goal(study: Study) -> Iterator[str]:
 
 
 def _of_runs(study: Study) -> Iterator[str]:
-    said = _by(
+    said = grouped(
         ((kind, *fields.items()), str(run["run_dir"]))
         for run in as_dicts(study.runs)
         for kind, fields in _of_a_run(run, study.records.get(run["run_dir"]))
@@ -210,7 +202,7 @@ def _on_predictions(study: Study) -> Iterator[str]:
         name: [label for label, count in enumerate((record.test_answers or [])[: _classes(record)]) if count == 0]
         for name, record in study.records.items()
     }
-    kinds = _by((is_flat(epochs.get(name, [])), name) for name, classes in never.items() if classes)
+    kinds = grouped((is_flat(epochs.get(name, [])), name) for name, classes in never.items() if classes)
     for flat, names in sorted(kinds.items(), reverse=True):
         runs = listed(f"{name} ({listed(never[name])})" for name in names)
         sentence = _(
