@@ -3,7 +3,7 @@
 import math
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from numbers import Integral, Real
 from typing import Any
@@ -206,10 +206,5 @@ def folder_of(config: dict[str, Any]) -> str:
     values = {"model": config["model"]["name"], "optimizer": optimizer["name"], "dataset": config["data"]["name"]}
     values |= {"batch_size": config["data"]["batch_size"], "lr": optimizer["lr"]}
     values |= {"weight_decay": optimizer["weight_decay"], "seed": config["seed"], **config["settings"]}
-    return safe_name("_".join(_parts(values, unnamed)))
-
-
-def _parts(values: dict[str, Any], unnamed: dict[str, Any]) -> Iterator[str]:
-    for name, value in values.items():
-        if name not in unnamed or value != unnamed[name]:
-            yield f"{name}={to_text(value)}"
+    named = {name: value for name, value in values.items() if name not in unnamed or value != unnamed[name]}
+    return safe_name("_".join(f"{name}={to_text(value)}" for name, value in named.items()))

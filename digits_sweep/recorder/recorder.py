@@ -319,7 +319,10 @@ class Recorder:
         the weights changed with it; by default that follows from `accumulate` and the end of the epoch. A batch that
         was left out, without a gradient, has the loss None. Raises `CannotRecord` if there is more than was announced.
         """
-        if self._has_ended or (self._most is not None and self._is_enough(self._most)):
+        if self._most is not None and self._examples >= self._most:
+            # Only now: the last iteration may be evaluated before.
+            self.end(why=MAX_EXAMPLES)
+        if self._has_ended:
             return
         size, steps = self._size_of(examples), self._steps
         if loss is not None:
@@ -331,7 +334,10 @@ class Recorder:
         if update:
             self._since_update = 0
             steps.close()
-            if not self._in_epoch and self._is_due():
+        if update and not self._in_epoch:
+            # The end of a part, of a loop without epochs; several processes come to it together.
+            seconds = time.perf_counter() - self._written_at
+            if len(steps.ends) == ITERATIONS_PER_PART if self.average else seconds > SECONDS_PER_PART:
                 self._write()
 
     def _size_of(self, examples: int | None) -> int:
@@ -349,18 +355,6 @@ class Recorder:
             if not self._in_epoch or rest <= 0 or (examples is not None and examples != size):
                 self._refuse_step(examples, size)
         return size
-
-    def _is_enough(self, most: int) -> bool:
-        """End the run if it has the most examples that its sweep wants; the last iteration may be evaluated before."""
-        if self._examples >= most:
-            self.end(why=MAX_EXAMPLES)
-        return self._has_ended
-
-    def _is_due(self) -> bool:
-        """Return whether a part of a loop without epochs is to be written: of several processes in all at once."""
-        if self.average:
-            return len(self._steps.ends) == ITERATIONS_PER_PART
-        return time.perf_counter() - self._written_at > SECONDS_PER_PART
 
     def _refuse_step(self, examples: int | None = None, size: int = 0) -> None:
         """Raise the `CannotRecord` that says why a step does not fit."""

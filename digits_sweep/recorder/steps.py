@@ -37,12 +37,10 @@ class Steps:
         """Take the mean loss of a step of so many examples. Raises `CannotRecord` if it is not one number."""
         if loss.__class__ is not float:
             try:
-                if not isinstance(loss, Tensor):
-                    loss = _number(loss)
-                elif loss.is_cpu:
-                    loss = loss.item()
-                else:
-                    loss = self._copied(loss)
+                if isinstance(loss, str | bytes):
+                    raise TypeError
+                if isinstance(loss, Tensor):
+                    loss = loss.item() if loss.is_cpu else self._copied(loss)
                 if loss.__class__ is not float:
                     loss = float(loss)
             except (RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -92,9 +90,3 @@ class Steps:
             losses = (np.add.reduceat(values * weights, starts) / sizes).astype("<f4")
         self.losses, self.sizes, self.ends, self.examples = self.losses[end:], self.sizes[end:], [], 0
         return losses, sizes
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, str | bytes) or value is None:
-        raise TypeError
-    return value

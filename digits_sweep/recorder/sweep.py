@@ -20,7 +20,6 @@ from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import Record, read_record
 from digits_sweep.results.sweep import (
     MANIFEST_FILE,
-    Manifest,
     RecordedSweep,
     new_manifest,
     next_counter,
@@ -41,7 +40,8 @@ def add_run(sweep_dir: Path, record: Record) -> None:
         # What a killed process left: nobody else writes here meanwhile.
         remove_leftovers(sweep_dir)
         remove_leftovers(_outputs(sweep_dir), OLD_SECONDS)
-        manifest, folder = _manifest(sweep_dir), str(record.folder)
+        has_one, folder = (sweep_dir / MANIFEST_FILE).exists(), str(record.folder)
+        manifest = read_manifest(sweep_dir) if has_one else new_manifest(next_counter(_outputs(sweep_dir)))
         if manifest.command or manifest.datasets:
             raise CannotRecord(f"{sweep_dir}: a sweep of python -m digits_sweep; choose another folder")
         if folder not in manifest.runs:
@@ -58,12 +58,6 @@ def publish(sweep_dir: Path) -> None:
 
 def _outputs(sweep_dir: Path) -> Path:
     return sweep_dir.absolute().parent.parent
-
-
-def _manifest(sweep_dir: Path) -> Manifest:
-    if (sweep_dir / MANIFEST_FILE).exists():
-        return read_manifest(sweep_dir)
-    return new_manifest(next_counter(_outputs(sweep_dir)))
 
 
 NO_FOLDER = (

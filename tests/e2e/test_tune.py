@@ -93,11 +93,6 @@ def trials(study: Program) -> pd.DataFrame:
     return load_sweep(study.outputs / "tune" / "s")
 
 
-def test_the_rates_of_the_lesson_are_tried_first(study):
-    assert list(trials(study).head(2)["lr"]) == [1e-4, 1e-6]
-    assert list(trials(study).head(2)["weight_decay"]) == [5e-4, 5e-6]
-
-
 def test_a_study_takes_no_trials_of_another_configuration(study):
     before = len(trials(study))
     refused = study(*QUICK, "tune.trials=9", "model.hidden_size=64", module=TUNE)

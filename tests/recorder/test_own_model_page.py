@@ -37,19 +37,17 @@ def folder(program, monkeypatch) -> Iterator[Program]:
 def test_ten_lines_and_two_commands_lead_to_a_page(folder):
     assert len(list(filter(None, MINE.splitlines()))) <= 10
     (sweep,) = (each for each in COMMANDS if "-m data=own" in each)
-    finished = folder(*arguments_of(sweep), "trainer.num_epochs=1")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    folder.completes(*arguments_of(sweep), "trainer.num_epochs=1")
     assert list(folder.table()["batch_size"]) == [100, 20, 5]
     assert "python -m digits_sweep.report" in COMMANDS
-    assert folder(module="digits_sweep.report").returncode == 0
+    folder.completes(module="digits_sweep.report")
     assert (folder.outputs / "report" / "index.html").is_file()
 
 
 @pytest.mark.full
 def test_several_networks_are_a_sweep(folder):
     (command,) = (each for each in COMMANDS if "{width:16}" in each)
-    finished = folder(*arguments_of(command), "trainer.num_epochs=1", "data.batch_size=200")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    folder.completes(*arguments_of(command), "trainer.num_epochs=1", "data.batch_size=200")
     assert list(folder.table()["parameters"]) == [3 * 9 * width + width + 3 * (width * 196 + 1) for width in (8, 16)]
 
 
@@ -59,8 +57,7 @@ def assert_recorded(folder: Program, sweep: str, batch_sizes: list[int]) -> None
     assert set(table["status"]) == {"completed"}
     assert (table["seconds_per_epoch"] > 0).all()
     assert len(pd.read_csv(folder.outputs / "sweeps" / sweep / "targets.csv")) == len(batch_sizes)
-    printed = folder(f"outputs/sweeps/{sweep}", module="digits_sweep.report")
-    assert printed.returncode == 0, printed.stderr
+    printed = folder.completes(f"outputs/sweeps/{sweep}", module="digits_sweep.report")
     assert "passed a test error of 0.1" in printed.stdout
     assert "recorded by digits_sweep.Recorder" in (folder.outputs / "report" / "index.html").read_text()
 
@@ -76,15 +73,13 @@ def test_a_script_is_swept_by_a_command(folder):
     exec(BARE, {})
     (folder.folder / "train.py").write_text(TRAIN)
     (command,) = (each for each in CODE[LOOPS] if each.startswith("python -m digits_sweep -m command="))
-    finished = folder(*(each if "seed" not in each else "seed=0" for each in arguments_of(command)))
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    folder.completes(*(each if "seed" not in each else "seed=0" for each in arguments_of(command)))
     table = folder.table()
     assert list(table["batch_size"]) == [100, 20]
     assert list(table["iterations"]) == [40, 200]
     assert set(table["status"]) == {"completed"}
     assert set(table["engine"]) == {"own loop"}
-    printed = folder(module="digits_sweep.report")
-    assert printed.returncode == 0, printed.stderr
+    printed = folder.completes(module="digits_sweep.report")
     assert " passed 0.5 first" in printed.stdout
 
 
@@ -118,8 +113,7 @@ def test_targets_by_accuracy_are_found(program):
     (command,) = (each for each in COMMANDS if "evaluation.targets.test_error" in each)
     kept = [each for each in arguments_of(command) if not each.startswith(("model=", "data.batch_size="))]
     quick = ["model=linear", "model.head=logits", "optimizer.lr=1e-2", "trainer.num_epochs=1"]
-    finished = program(*kept, *quick, "evaluation.targets.test_error=[0.1,0.3]")
-    assert finished.returncode == 0, finished.stdout + finished.stderr
+    program.completes(*kept, *quick, "evaluation.targets.test_error=[0.1,0.3]")
     targets = pd.read_csv(program.sweep() / "targets.csv").set_index(["target", "threshold"])
     assert not targets.loc[("test_error", 0.1), "reached"]
     assert targets.loc[("test_error", 0.3), "reached"]
