@@ -31,12 +31,6 @@ from digits_sweep.results.writing import write_rows
 from digits_sweep.sweep.checkpoint import CHECKPOINT_FILE, checkpoint_content, split_state
 
 OLD_CHECKPOINT_FILE = "checkpoint.pt"
-# All that the pickle of a checkpoint refers to.
-STORAGES = {
-    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
-}  # fmt: skip
 
 
 def convert_run(run_dir: Path) -> None:
@@ -56,18 +50,14 @@ def convert_run(run_dir: Path) -> None:
     rows = content["history"].tolist()
     epochs = [EpochRow(int(row[0]), row[1], row[2], row[3], row[4], bool(row[5])) for row in rows]
     history = with_counts(epochs, RecordedRun(run_dir, record))
-    written = {LOSSES_FILE: _of_losses(run_dir, content["iterations"])}
+    losses = read_losses(run_dir, count=content["iterations"]).tobytes()
+    written = {LOSSES_FILE: Written(len(losses), zlib.crc32(losses))}
     written[HISTORY_FILE] = write_rows(run_dir / HISTORY_FILE, EpochRow, history)
     if evaluations := [EvaluationRow(*row) for row in content["evaluations"]]:
         written[EVALUATIONS_FILE] = write_rows(run_dir / EVALUATIONS_FILE, EvaluationRow, evaluations)
     write_record(run_dir, record)
     state = split_state(content["model"], {"state": content["optimizer"]})
     replace_file(run_dir / CHECKPOINT_FILE, checkpoint_content(state, record.run_id, written))
-
-
-def _of_losses(run_dir: Path, count: int) -> Written:
-    data = read_losses(run_dir, count=count).tobytes()
-    return Written(len(data), zlib.crc32(data))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -89,6 +79,20 @@ def _read(path: Path) -> dict[str, Any]:
         raise UnreadableRecord(f"{path.name}: not a checkpoint of format 3 ({reason_of(error)})") from error
 
 
+def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], *_: Any) -> Tensor:
+    """Return a tensor as a checkpoint has it: the numbers of `storage` one after the other."""
+    return storage[offset : offset + math.prod(size)].reshape(size)
+
+
+# All that the pickle of a checkpoint refers to.
+ALLOWED: dict[str, Any] = {
+    "collections.OrderedDict": OrderedDict, "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch.FloatStorage": torch.float32, "torch.DoubleStorage": torch.float64, "torch.HalfStorage": torch.float16,
+    "torch.BFloat16Storage": torch.bfloat16, "torch.LongStorage": torch.int64, "torch.IntStorage": torch.int32,
+    "torch.ByteStorage": torch.uint8, "torch.BoolStorage": torch.bool,
+}  # fmt: skip
+
+
 # Python's own one: the one in C takes as much memory as a number in the file says.
 class _Tensors(pickle._Unpickler):
     """Reads dictionaries, lists, numbers, text and tensors, and nothing else."""
@@ -101,11 +105,9 @@ class _Tensors(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what the pickle may refer to. Raises UnpicklingError for anything else."""
-        allowed = {"collections.OrderedDict": OrderedDict, "torch._utils._rebuild_tensor_v2": _tensor}
-        allowed |= {f"torch.{each}": kind for each, kind in STORAGES.items()}
-        if (full := f"{module}.{name}") not in allowed:
+        if (full := f"{module}.{name}") not in ALLOWED:
             raise pickle.UnpicklingError(f"its pickle refers to {full}")
-        return allowed[full]
+        return ALLOWED[full]
 
     def persistent_load(self, pid: tuple[Any, ...]) -> Tensor:
         """Return the numbers of a tensor."""
@@ -114,8 +116,3 @@ class _Tensors(pickle._Unpickler):
             data = bytearray(self._archive.read(f"{self._folder}data/{key}"))
             self._storages[key] = torch.frombuffer(data, dtype=kind) if data else torch.empty(0, dtype=kind)
         return self._storages[key]
-
-
-def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], *_: Any) -> Tensor:
-    """Return a tensor as a checkpoint has it: the numbers of `storage` one after the other."""
-    return storage[offset : offset + math.prod(size)].reshape(size)

@@ -120,7 +120,7 @@ def job(_: DictConfig, progress: SweepProgress | None = None, command: str | Non
     return str(status)
 
 
-# Exit codes: a run failed; the sweep was stopped on purpose. Those of a command that is stopped: `process`.
+# Exit codes: a run failed; the sweep was stopped on purpose. Those of a command that is stopped are in `shell`.
 FAILED, STOPPED = 1, 2
 # How often the table is rebuilt at most while runs train, and what share of the time that may take.
 SECONDS_BETWEEN_TABLES, MOST_OF_THE_TIME = 2.0, 0.05
@@ -217,7 +217,8 @@ def _all_at_once(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
         _launch_together(planned, sweep, planned.runs, screen)
         for _ in range(planned.settings.retries):
             sweep.refresh()
-            if not (lost := lost_runs(planned, sweep)):
+            # If no run has started, no process was lost: the launcher has not worked.
+            if not sweep.runs or not (lost := _unfinished(planned, sweep)):
                 return 0
             screen.say(f"lost worker process for {', '.join(lost)}; restarting")
             _launch_together(planned, sweep, [run for run in planned.runs if run.folder in lost], screen)
@@ -251,7 +252,7 @@ def _in_jobs(planned: Plan, sweep: RecordedSweep, screen: Screen) -> int:
                 if not _through_jobs(planned, sweep, again, alone, jobs, screen):
                     return FAILED
                 sweep.refresh()
-                if not (unfinished := [run for run in session.left(planned, sweep) if not _has_failed(run, sweep)]):
+                if not (unfinished := _unfinished(planned, sweep)):
                     return 0
                 again = slurm.lost(jobs, unfinished, sweep.folder, screen.say)
                 if not again or attempt == planned.settings.retries:
@@ -412,14 +413,7 @@ def _published(planned: Plan, sweep: RecordedSweep) -> Iterator[None]:
         thread.join()
 
 
-def lost_runs(planned: Plan, sweep: RecordedSweep) -> list[str]:
-    """Return the runs to launch again: those whose worker died before it wrote a status, and those waiting behind them.
-
-    If no run has started there are none: no process was lost, because no launcher has worked.
-    """
-    left = session.left(planned, sweep) if sweep.runs else []
-    return [name for name in left if not _has_failed(name, sweep)]
-
-
-def _has_failed(name: str, sweep: RecordedSweep) -> bool:
-    return name in sweep.runs and sweep.runs[name].record.status is Status.FAILED
+def _unfinished(planned: Plan, sweep: RecordedSweep) -> list[str]:
+    """Return the runs whose worker died before it wrote a status, and those waiting behind them."""
+    failed = {name for name, run in sweep.runs.items() if run.record.status is Status.FAILED}
+    return [name for name in session.left(planned, sweep) if name not in failed]

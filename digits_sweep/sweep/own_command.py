@@ -14,13 +14,12 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
-from digits_sweep.config.keys import differing
 from digits_sweep.config.own_command import RUN, keys_in, search_path, words_of
 from digits_sweep.config.schema import Config
 from digits_sweep.config.text import to_text
-from digits_sweep.errors import CannotResume, UnreadableRecord, first_lines
+from digits_sweep.errors import UnreadableRecord
 from digits_sweep.results.changes import open_own
-from digits_sweep.results.files import last_lines, set_aside
+from digits_sweep.results.files import last_lines
 from digits_sweep.results.lock import only_writer
 from digits_sweep.results.record import (
     ENDED_BY_THE_SWEEP,
@@ -32,7 +31,7 @@ from digits_sweep.results.record import (
 )
 from digits_sweep.results.run import RecordedRun, read_run
 from digits_sweep.shell import RunOnScreen, Screen
-from digits_sweep.sweep.run_files import FILES
+from digits_sweep.sweep.run_files import FILES, refuse_another_run, set_run_aside
 from digits_sweep.training.device import threads_for
 
 log = logging.getLogger(__name__)
@@ -66,10 +65,10 @@ def new_attempt(config: Config, run_dir: Path, number: int, say: Callable[[str],
         record = read_record(run_dir)
     except UnreadableRecord as error:
         if any((run_dir / name).exists() for name in FILES):
-            say(f"{run_dir.name}: {error}; its files are in {set_aside(run_dir, FILES)}, the run starts again")
+            set_run_aside(run_dir, error, say)
         record = Record(number)
-    if lines := record.config and differing(record.config, config):
-        raise CannotResume(first_lines([f"{run_dir}: {line}" for line in lines]))
+    if record.config:
+        refuse_another_run(run_dir, record, config)
     record.status, record.config, record.folder = Status.INTERRUPTED, asdict(config), run_dir.name
     record.environments = [{**describe_environment(), "from_epoch": 1}]  # type: ignore[typeddict-item]
     record.started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -52,9 +52,7 @@ def _check(planned: Plan, say: Callable[[str], None]) -> None:
         return
     configs = [run.config for run in planned.runs]
     mistakes = dict.fromkeys(line for each in configs for line in [*_unknown_names(each), *_sizes(each, planned.typed)])
-    mistakes |= dict.fromkeys(
-        line for each in configs for line in _of_own_data(each, planned.typed, say) if not mistakes
-    )
+    mistakes = mistakes or dict.fromkeys(line for each in configs for line in _of_own_data(each, planned.typed, say))
     if mistakes:
         raise InvalidConfig("\n".join(mistakes))
     engines(planned)

@@ -136,17 +136,25 @@ def load_run_state(config: Config, run_dir: Path, number: int, say: Callable[[st
     remove_leftovers(run_dir)
     convert_run(run_dir)
     try:
-        state = _read_state(run_dir, say)
-        if state is None:
-            return RunState(RecordedRun(run_dir, Record(number, folder=run_dir.name)))
-        _refuse_another_run(state, config)
-        return state
+        if state := _read_state(run_dir, say):
+            refuse_another_run(run_dir, state.run.record, config)
+            return state
     except NewerFormat as error:
         raise CannotResume(f"{run_dir}: {error}; resume it with the version that wrote it") from error
     except UnreadableRecord as error:
-        aside = set_aside(run_dir, FILES)
-        say(f"{run_dir.name}: {error}; its files are in {aside}, the run starts again")
-        return RunState(RecordedRun(run_dir, Record(number, folder=run_dir.name)))
+        set_run_aside(run_dir, error, say)
+    return RunState(RecordedRun(run_dir, Record(number, folder=run_dir.name)))
+
+
+def set_run_aside(run_dir: Path, why: UnreadableRecord, say: Callable[[str], None]) -> None:
+    """Set the files of a run aside that cannot be resumed, and say so. Raises OSError if that fails."""
+    say(f"{run_dir.name}: {why}; its files are in {set_aside(run_dir, FILES)}, the run starts again")
+
+
+def refuse_another_run(run_dir: Path, record: Record, config: Config) -> None:
+    """Raise `CannotResume`, which names the keys, if the run of `record` has another configuration than `config`."""
+    if lines := differing(record.config, config):
+        raise CannotResume(first_lines([f"{run_dir}: {line}" for line in lines]))
 
 
 def _read_state(run_dir: Path, say: Callable[[str], None]) -> RunState | None:
@@ -183,12 +191,6 @@ def _read_checkpoint(record: Record, path: Path) -> tuple[Checkpoint, RecordedRu
 def last_checkpoint(run_dir: Path) -> Checkpoint:
     """Read the last checkpoint in `run_dir`, or if it is damaged the one before it. Raises `UnreadableRecord`."""
     return latest_readable(run_dir / CHECKPOINT_FILE, read_checkpoint)[0]
-
-
-def _refuse_another_run(state: RunState, config: Config) -> None:
-    record, run_dir = state.run.record, state.run.folder
-    if lines := differing(record.config, config):
-        raise CannotResume(first_lines([f"{run_dir}: {line}" for line in lines]))
 
 
 class RunLog(logging.FileHandler):

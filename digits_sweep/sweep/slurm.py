@@ -285,19 +285,12 @@ def cause_of(logs: Path) -> list[str]:
 
     A job's logs are made on its node, in the sweep's folder.
     """
-    lines = last_errors(logs)
     if not any(logs.glob("*_log.*")):
         return [f"no log in {logs}: does its node have that folder, under the same path?"]
-    return [*lines, f"its logs: {logs}"]
-
-
-def last_errors(logs: Path) -> list[str]:
-    """Return the last lines that a job has printed to standard error."""
-    lines: list[str] = []
-    for path in sorted(logs.glob("*_log.err")) if not logs.is_symlink() else ():
-        if path.is_file() and not path.is_symlink():
-            lines += last_lines(path, LAST_LINES)
-    return lines[-LAST_LINES:]
+    paths = () if logs.is_symlink() else sorted(logs.glob("*_log.err"))
+    plain = (path for path in paths if path.is_file() and not path.is_symlink())
+    lines = [line for path in plain for line in last_lines(path, LAST_LINES)]
+    return [*lines[-LAST_LINES:], f"its logs: {logs}"]
 
 
 def go_on(jobs: Collection[Job]) -> str:

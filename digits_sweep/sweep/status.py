@@ -82,7 +82,8 @@ def _status(
         state, where = "running", f"{owner.host}, process {owner.pid}"
     logs = (folder / each for each in (COMMAND_LOG, LOG) if (folder / each).exists())
     done = run.epochs if run else 0
-    epochs, left = _left(run, record) if state == "running" else (_epochs(record), None)
+    epochs, pace = _epochs(record), run.seconds_per_epoch if run and state == "running" else None
+    left = None if epochs is None or pace is None else max(0, epochs - done) * pace
     return RunStatus(name, state, done, epochs, left, job.id if job else None, where, str(next(logs, "")) or None)
 
 
@@ -90,13 +91,6 @@ def _epochs(record: Record) -> int | None:
     """Return how many epochs a run is to have; None for a command, which knows that itself."""
     epochs = (record.config.get("trainer") or {}).get("num_epochs")
     return epochs if isinstance(epochs, int) and record.config.get("command") is None else None
-
-
-def _left(run: RecordedRun | None, record: Record) -> tuple[int | None, float | None]:
-    epochs = _epochs(record)
-    if run is None or epochs is None or run.seconds_per_epoch is None:
-        return epochs, None
-    return epochs, max(0, epochs - run.epochs) * run.seconds_per_epoch
 
 
 def cpu_hours(sweep: RecordedSweep) -> str:
@@ -149,7 +143,7 @@ def cancel(sweep: RecordedSweep, say: Callable[[str], None]) -> int:
     that wrote them.
     """
     ended = 0
-    jobs = slurm.read_jobs(sweep.folder) if is_own_file(sweep.folder / slurm.JOBS_FILE) else {}
+    jobs = slurm.read_jobs(sweep.folder) if _is_own_file(sweep.folder / slurm.JOBS_FILE) else {}
     if alive := slurm.living(jobs) or {}:
         ids = sorted({jobs[run].id for run in alive})
         if (why := slurm.cancel(ids)) is None:
@@ -160,7 +154,7 @@ def cancel(sweep: RecordedSweep, say: Callable[[str], None]) -> int:
     # A second signal would end a process before it has saved anything.
     signalled = {os.getpid()}
     for folder in (sweep.folder, *(sweep.folder / name for name in sweep.runs if name not in alive)):
-        owner = writer_of(folder) if is_own_file(folder / "owner.json") else None
+        owner = writer_of(folder) if _is_own_file(folder / "owner.json") else None
         if owner is None or owner.pid in signalled:
             continue
         if owner.host != socket.gethostname():
@@ -173,6 +167,6 @@ def cancel(sweep: RecordedSweep, say: Callable[[str], None]) -> int:
     return ended
 
 
-def is_own_file(path: Path) -> bool:
+def _is_own_file(path: Path) -> bool:
     """Return whether there is such a file, and it is this user's."""
     return path.is_file() and not path.is_symlink() and is_own(path)
