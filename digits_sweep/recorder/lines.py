@@ -8,17 +8,10 @@ from digits_sweep.errors import CannotRecord
 from digits_sweep.recorder.recorder import Recorder
 
 LONGEST_QUOTE = 100
-ABOUT = """\
-The first line says what Recorder() is called with, each of the others what has happened:
-
-  {"train_samples": 60000}              first: any keyword of Recorder()
-  {"loss": 2.31}                        a step: the mean loss of its batch
-  {"test_error": 0.31}                  an evaluation: any keyword of Recorder.evaluated()
-  {"epoch": 1, "seconds": 12.5}         the end of an epoch; without seconds they are measured here"""
 
 
 def record_lines(lines: Iterable[str]) -> None:
-    """Record the run that `lines` tell of, as `ABOUT` says; it ends with them.
+    """Record the run that `lines` tell of, as the command's help says; it ends with them.
 
     Raises `CannotRecord`, with the number of the line, for what is no such line or cannot be recorded.
     """

@@ -44,7 +44,7 @@ from digits_sweep.results.record import describe_environment, read_record
 from digits_sweep.results.sweep import run_folders
 from digits_sweep.search.answers import Cost, soonest_at
 from digits_sweep.search.settings import CriticalConfig, Request, read_critical
-from digits_sweep.shell import Screen, write_line
+from digits_sweep.shell import Screen
 from digits_sweep.sweep import preflight
 from digits_sweep.sweep.fitting import fitted
 from digits_sweep.training.building import BuiltEngine, build_engine
@@ -175,26 +175,17 @@ def _free(device: torch.device) -> float:
 
 # Those of a study, and some between them.
 BATCH_SIZES = "5,20,50,100,300,1000,2000,4000"
-HELP = """{about}
-
-Type the network, the data and the optimizer of the study as there, such as model.hidden_size=32. It takes about
-{seconds:.0f} seconds and writes cost.json into the outputs folder. Where the study is:
-
-  python -m digits_sweep.critical_batch_size resume=latest critical.cost=cost.json critical.price=2.5"""
 # The quartiles of a quiet machine lie closer together.
 NOISY = 1.1
 # Seconds of a whole measurement; rounds that there are at least, and at most.
 SECONDS, LEAST_ROUNDS, ROUNDS = 20.0, 3, 10
 
 
-def run_cost(about: str, arguments: Sequence[str]) -> None:
+def run_cost(arguments: Sequence[str]) -> None:
     """Measure on this machine, show a row for every batch size, and write `cost.json`.
 
     Raises a `DigitsSweepError` if something cannot be trained here, OSError if the file cannot be written.
     """
-    if {"-h", "--help"} & set(arguments):
-        write_line(HELP.format(about=about, seconds=SECONDS))
-        return
     screen = Screen()
     planned = fitted(_read(arguments).planned, screen.say)
     preflight.check(planned, screen.say)
