@@ -175,7 +175,7 @@ def test_a_terminal_shows_how_far_a_download_is(root, serve, mnist_archives):
         shown = terminal.read(1_000_000)
         # A terminal that its last program has left cannot be read any more.
         with suppress(OSError):
-            while re.search(rb"\d%", shown) is None and (more := terminal.read(1_000_000)):
+            while re.search(rb"\d %", shown) is None and (more := terminal.read(1_000_000)):
                 shown += more
         process.kill()
-    assert re.search(rb"\r.*\d%", shown)
+    assert re.search(rb"\r.*\d %", shown)
