@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from digits_sweep.config.compose import CONF, composing, explained, right_kind
-from digits_sweep.config.keys import closest, mistakes
+from digits_sweep.config.keys import mistakes, no_such_key
 from digits_sweep.config.text import key_of
 from digits_sweep.errors import InvalidConfig
 
@@ -87,8 +87,7 @@ def _right(key: str, schema: Any, prefix: str) -> str:
     known = {f"{prefix}{each.name}": each for each in fields(schema)}
     if key in known:
         return right_kind(known[key].type, known[key].metadata["rule"])
-    close = closest(key, known)
-    return "there is no such key" + (f"; did you mean {close}?" if close else "")
+    return no_such_key(key, known)
 
 
 TEXT = """\

@@ -36,7 +36,7 @@ from omegaconf.errors import (
 )
 from packaging.version import Version
 
-from digits_sweep.config.keys import changed, checked, closest, declared
+from digits_sweep.config.keys import changed, checked, declared, no_such_key
 from digits_sweep.config.launchers import SITE_OPTIONS, as_added, launcher_called
 from digits_sweep.config.scaling import GROW, as_text, scaled, sizes_in
 from digits_sweep.config.schema import FOLDER, RATES, Config, Rule, ScheduleConfig, groups, kinds_of
@@ -474,8 +474,7 @@ def _wrong_value(cause: BaseException | None, overrides: Sequence[str], composer
         if key.startswith("hydra.launcher.") and launcher_called(launcher).is_slurm:
             option = f"{SITE_OPTIONS}.{key.rpartition('.')[2]}=VALUE"
             return f"{typed}: this launcher has no such key; an option of sbatch is {option}"
-        close = closest(key, [*known, *(composer.groups() if "." not in key else ())])
-        return f"{typed}: there is no such key" + (f"; did you mean {close}?" if close else " here")
+        return f"{typed}: {no_such_key(key, [*known, *(composer.groups() if '.' not in key else ())])}"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         return f"{typed}: there is no such key with this {key.partition('.')[0]}"
     if isinstance(cause, InterpolationResolutionError) and not isinstance(cause, ValidationError):

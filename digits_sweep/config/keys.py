@@ -164,6 +164,12 @@ def closest(key: str, known: Iterable[str]) -> str | None:
     return best if _likeness(key, best) >= LEAST_LIKENESS else None
 
 
+def no_such_key(key: str, known: Iterable[str]) -> str:
+    """Say that there is no such key, and which of `known` may be meant."""
+    close = closest(key, known)
+    return "there is no such key" + (f"; did you mean {close}?" if close else " here")
+
+
 def _likeness(key: str, other: str) -> float:
     """Return how near two keys are, 0 to 1: by their last parts, by initials (`learning_rate`, `lr`), as a whole."""
     group, _, last = key.rpartition(".")

@@ -337,7 +337,8 @@ class Recorder:
         if update and not self._in_epoch:
             # The end of a part, of a loop without epochs; several processes come to it together.
             seconds = time.perf_counter() - self._written_at
-            if len(steps.ends) == ITERATIONS_PER_PART if self.average else seconds > SECONDS_PER_PART:
+            is_due = len(steps.ends) == ITERATIONS_PER_PART if self.average else seconds > SECONDS_PER_PART
+            if is_due:
                 self._write()
 
     def _size_of(self, examples: int | None) -> int:

@@ -7,6 +7,7 @@ long to make lies in the user's cache folder: it is read only if it is whole and
 import csv
 import hashlib
 import io
+import json
 import os
 import re
 import secrets
@@ -81,16 +82,17 @@ def replace_file(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by a value, such as a dataclass, as JSON. Raises OSError if it cannot be written."""
+    """Replace `path` by a value, such as a dataclass, as JSON. Raises as `as_json` does, and OSError."""
     replace_file(path, as_json(value))
 
 
 def as_json(value: Any) -> bytes:
-    """Return a value, such as a dataclass, as JSON that people can read. A number that JSON does not have is null.
+    """Return a value, such as a dataclass, as JSON that people can read.
 
-    Raises TypeError if it holds something else than JSON does and NumPy's numbers.
+    Raises ValueError for a number that is not finite, TypeError for what neither JSON nor NumPy's numbers are.
     """
-    return msgspec.json.format(msgspec.json.encode(value, enc_hook=_of_numpy), indent=2) + b"\n"
+    plain = msgspec.to_builtins(value, enc_hook=_of_numpy)
+    return json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
 
 
 def _of_numpy(value: Any) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from digits_sweep.config.keys import checked
+from digits_sweep.config.keys import changed, checked
 from digits_sweep.config.plan import Plan, PlannedRun
 from digits_sweep.config.schema import Config, EngineConfig, OwnDataConfig, config_from
 from digits_sweep.data.digits import Digits
@@ -71,9 +71,7 @@ def _of_batch_sizes_that_fit(runs: Sequence[PlannedRun], typed: Collection[str])
     fitting = [run for run in runs if run.config.data.batch_size <= train_examples(run.config)]
     if fitting:
         return fitting
-    configs = (
-        replace(run.config, data=replace(run.config.data, batch_size=train_examples(run.config))) for run in runs
-    )
+    configs = (changed(run.config, {"data.batch_size": train_examples(run.config)}) for run in runs)
     return [replace(run, config=config) for run, config in zip(runs, configs, strict=True)]
 
 
@@ -88,7 +86,7 @@ def with_fixed_decay(config: Config) -> Config:
     if schedule.decay is None or schedule.decay_examples is not None or config.command is not None:
         return config
     last = min(trainer.num_epochs * train_examples(config), trainer.max_examples or math.inf)
-    return replace(config, schedule=replace(schedule, decay_examples=int(last)))
+    return changed(config, {"schedule.decay_examples": int(last)})
 
 
 def fitted_config(config: Config, digits: Digits, typed: Collection[str]) -> Config:

@@ -14,7 +14,7 @@ from digits_sweep.config.schema import DataConfig, OwnDataConfig
 from digits_sweep.config.text import as_argument
 from digits_sweep.data.digits import Digits
 from digits_sweep.data.loading import changed, load, make_ready, name_of
-from digits_sweep.errors import LONGEST_REASON, DataUnavailable, FolderInUse, InvalidConfig, shortened
+from digits_sweep.errors import LONGEST_LINE, LONGEST_REASON, DataUnavailable, FolderInUse, InvalidConfig, shortened
 from digits_sweep.report.sentences import hint_sentences
 from digits_sweep.report.study import study_of
 from digits_sweep.report.tables import run_table, runs_for_terminal
@@ -57,7 +57,7 @@ def execute(planned: Plan, launch: Launch, screen: Screen) -> tuple[int, Path | 
         with traceback_in_file(planned.outputs):
             planned, earlier = resumed(planned)
         if planned.command != typed and (left_out := not_repeated(planned.command, typed)):
-            texts = shlex.join(shortened(each, LONGEST_REASON) for each in left_out)
+            texts = shortened(shlex.join(left_out), LONGEST_LINE)
             screen.say(f"not repeated from sweep.json, type again what is still wanted: {texts}")
     preflight.check(planned, screen.say)
     if planned.settings.dry_run:

@@ -96,11 +96,11 @@ def test_hydra_composes_once_for_every_set_of_choices_and_again_if_one_has_chang
     edited = tmp_path / "conf" / "model" / "mlp.yaml"
     edited.write_text(edited.read_text().replace("hidden_size: 128", "hidden_size: 7"))
     assert plan(["model=mlp"]).settings.model.hidden_size == 7
+    monkeypatch.setattr(ConfigStore.instance(), "repo", {**ConfigStore.instance().repo})
     for size in (8, 9):
         stored = {"defaults": ["mlp", "_self_"], "hidden_size": size}
         ConfigStore.instance().store(group="model", name="stored", node=stored)
         assert plan(["model=stored"]).settings.model.hidden_size == size
-    del ConfigStore.instance().repo["model"]
 
 
 def test_a_range_is_counted_without_being_made(refused):

@@ -51,6 +51,8 @@ def test_a_leftover_that_another_process_removes_first_is_none(tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_json_holds_numbers_of_numpy_as_numbers_and_what_is_not_finite_as_null():
-    content = as_json({"rate": np.float64(1.5), "size": np.int64(3), "time": np.inf})
-    assert json.loads(content) == {"rate": 1.5, "size": 3, "time": None}
+def test_json_holds_numbers_of_numpy_as_numbers_and_none_that_is_not_finite():
+    assert json.loads(as_json({"rate": np.float64(1.5), "size": np.int64(3)})) == {"rate": 1.5, "size": 3}
+    for value in (np.inf, np.float64("nan")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            as_json({"time": value})

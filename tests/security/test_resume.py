@@ -137,6 +137,7 @@ IGNORED = [
         "hydra.launcher.setup=[evil]", "hydra.job_logging.handlers.file.class=evil.Handler", "--config-dir=elsewhere"
     ),
     typed("+hydra.job_logging.handlers.x={class:evil.Handler}", "+hydra.callbacks.x={_target_:os.system}"),
+    typed("+hydra.callbacks.x._target_=evil.f"),
     typed("data.root=x" * 1_000),
 ]
 
@@ -168,6 +169,7 @@ LONG_TEXTS = {
     "data set": in_manifest(lambda manifest: manifest["datasets"][0].update(used=LONG)),
     "note": in_manifest(lambda manifest: manifest["datasets"][0].update(note=LONG)),
     "command": typed(f"data.root={LONG}"),
+    "many overrides": typed(*[f"tracker.mlflow.x{number}=1" for number in range(2_000)]),
     "folder": replaced("runs", [LONG]),
 }
 
