@@ -123,7 +123,8 @@ def test_a_limit_on_the_size_of_files_stops_the_sweep_with_a_line(program):
     assert "Traceback" not in stopped.stdout + stopped.stderr
 
 
-@pytest.mark.parametrize(("name", "damage"), [("checkpoint.safetensors", cut_in_half), ("record.json", Path.unlink)])
+@pytest.mark.parametrize("damage", [cut_in_half, Path.unlink])
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "record.json"])
 def test_a_damaged_file_gives_way_to_the_one_before_and_the_run_ends_with_the_same_bits(
     half_done, undisturbed, name, damage
 ):
@@ -173,11 +174,32 @@ def test_no_code_comes_out_of_a_checkpoint(half_done, undisturbed, tmp_path):
     assert not (tmp_path / "harmed").exists()
 
 
-def test_a_record_of_nonsense_is_a_row_that_says_what_is_wrong_beside_the_others(half_done):
-    change_record(first_run(half_done), lambda content: content.update(status="excellent"))
+@pytest.mark.sampled(3)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train_samples", "many"),
+        ("train_samples", 10**30),
+        ("environments", [3]),
+        ("test_answers", [-1]),
+        ("number", "first"),
+        ("status", "excellent"),
+        ("format", 99),
+    ],
+)
+def test_a_record_of_nonsense_is_a_row_that_says_what_is_wrong_beside_the_others(half_done, key, value):
+    change_record(first_run(half_done), lambda content: content.update({key: value}))
     printed = half_done.completes(module="digits_sweep.report")
     assert "unknown: record.json: " in printed.stdout
     assert "Traceback" not in printed.stderr
+
+
+def test_a_manifest_of_nonsense_is_named_in_one_line(half_done):
+    (half_done.sweep() / "sweep.json").write_text('{"format": 4, "command": 3}')
+    refused = half_done("resume=latest")
+    assert refused.returncode == 1
+    assert "sweep.json: Expected `array`, got `int` - at `$.command`" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 def test_digits_that_changed_under_a_sweep_stop_it_before_it_is_resumed(half_done):

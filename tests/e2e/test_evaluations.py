@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from digits_sweep import load_sweep
 from tests.commands import Program
 from tests.killing import assert_same_results, losses
 from tests.records import undo_the_last_epoch
@@ -74,3 +75,18 @@ def test_a_run_ends_when_all_its_targets_are_reached_and_is_not_trained_further(
     resumed = program("resume=latest", "trainer.num_epochs=5")
     assert resumed.stdout.count("completed before, kept") == 2
     pd.testing.assert_frame_equal(program.table(), before)
+
+
+def test_a_run_ends_with_the_first_iteration_that_reaches_max_examples(program):
+    program.completes("data=mnist_sample", "data.batch_size=300", "trainer.num_epochs=5", "trainer.max_examples=5000")
+    (row,) = (row for _, row in program.table().iterrows())
+    # An epoch of 4,000 has 14 iterations, the last one of 100.
+    assert (row["iterations"], row["epochs"], row["status"]) == (14 + 4, 1, "completed")
+    assert "completed before, kept" in program("resume=latest").stdout
+
+
+def test_evaluations_that_were_edited_are_left_out_and_said_in_the_row(evaluated, tmp_path):
+    program = evaluated.copy(tmp_path)
+    path = program.sweep() / "batch_size=40" / "evaluations.csv"
+    path.write_text(path.read_text().replace(",0.", ",0.0", 1))
+    assert list(load_sweep(program.sweep())["error"].dropna()) == ["evaluations.csv: does not fit record.json"]

@@ -62,7 +62,7 @@ def test_what_only_the_command_line_can_do_is_refused(override):
         run("data=mnist_sample", override)
 
 
-@pytest.mark.parametrize("wrong", ["--help", ["data.batch_size=5"], None])
+@pytest.mark.parametrize("wrong", ["--help", "-m", ["data.batch_size=5"], {"data.batch_size": 5}, 5, None])
 def test_what_is_no_override_is_a_type_error_with_an_example(wrong, tmp_path):
     with pytest.raises(
         TypeError, match=r"must be key=value.*run\('data\.batch_size=100,20', 'trainer\.num_epochs=3'\)"

@@ -11,20 +11,33 @@ from tests.workloads import GPU_ENGINES
 
 SWEEP = "digits_sweep"
 SAMPLE = "data=mnist_sample "
+NO_SUCH_GPU = f"device=cuda:99: PyTorch sees {torch.cuda.device_count()} CUDA devices here; choose auto or cpu"
+TOO_LARGE = "data.batch_size=4001: must be at most 4000, the number of examples to train on in mnist_sample"
+TOO_DEEP = "model.channels=[2, 2, 2, 2, 2]: must be at most 4, because each halves images of 1 x 28 x 28\n"
+NO_DECAY = "needs schedule=linear or schedule=cosine\n"
 REFUSED = [
     (SWEEP, "-m data.batch_size=100,20,-5", "data.batch_size=-5: must be a whole number from 1 up"),
     # Known to the data sets, devices, networks and engines alone.
     (SWEEP, "data.fallback=cifar", f"data.fallback=cifar: choose {' or '.join(DATASETS)} or null"),
-    (SWEEP, "device=cuda:99", f"device=cuda:99: PyTorch sees {torch.cuda.device_count()} CUDA devices here; choose"),
-    (SWEEP, "device=cuda:99 dry_run=true", "device=cuda:99: PyTorch sees"),
-    (SWEEP, SAMPLE + "data.batch_size=4001", "data.batch_size=4001: must be at most 4000, the number of examples to"),
+    (SWEEP, "device=cuda:99", NO_SUCH_GPU),
+    (SWEEP, "device=cuda:99 dry_run=true", NO_SUCH_GPU),
+    (SWEEP, SAMPLE + "data.batch_size=4001", TOO_LARGE),
     (SWEEP, SAMPLE + "data.num_classes=9", "model.num_classes=9: must be at least 10, the classes of mnist_sample\n"),
-    (SWEEP, SAMPLE + "model=cnn model.channels=[2,2,2,2,2]", "model.channels=[2, 2, 2, 2, 2]: must be at most 4, beca"),
-    (SWEEP, SAMPLE + "schedule.final=0.1", "schedule.final=0.1: needs schedule=linear or schedule=cosine\n"),
-    (SWEEP, SAMPLE + "schedule.decay_examples=9", "schedule.decay_examples=9: needs schedule=linear or schedule=cosin"),
+    (SWEEP, SAMPLE + "model=cnn model.channels=[2,2,2,2,2]", TOO_DEEP),
+    (SWEEP, SAMPLE + "schedule.final=0.1", "schedule.final=0.1: " + NO_DECAY),
+    (SWEEP, SAMPLE + "schedule.decay_examples=9", "schedule.decay_examples=9: " + NO_DECAY),
     (SWEEP, "engine=closed_form model.activation=tanh", "engine=closed_form: "),
     (TUNE, "data.batch_size=0", "data.batch_size=0: must be"),
     (TUNE, SAMPLE + "data.batch_size=5000", "data.batch_size=5000: must be at most 4000"),
+    (TUNE, "engine=closed_form model.activation=tanh", "engine=closed_form: "),
+    (TUNE, "device=cuda:99", "device=cuda:99: "),
+    (
+        TUNE,
+        "data.batch_size=100 data.batch_size=5,20",
+        "data.batch_size=100 data.batch_size=5,20: is a sweep of 2 runs",
+    ),
+    (TUNE, "-m", "-m: not for a search"),
+    (TUNE, "tune.lr=0.1", "tune.lr=0.1: must be a list of numbers [a,b]"),
     (TUNE, "tune.trails=3", "tune.trails=3: there is no such key; did you mean tune.trials?"),
     (TUNE, "tune.seeds=2", "tune.seeds=2: must be an odd whole number"),
     (CRITICAL, "critical.quick=maybe", "critical.quick=maybe: must be true or false"),
@@ -62,7 +75,9 @@ def test_an_argument_that_a_command_does_not_know_is_one_line(program, module):
 @pytest.mark.parametrize("name", GPU_ENGINES)
 def test_an_engine_for_a_gpu_is_refused_without_one(name, program):
     refused = program("data=mnist_sample", f"engine={name}")
+    assert refused.returncode == 1
     assert refused.stderr.startswith(f"engine={name}: it needs an NVIDIA GPU")
+    assert not program.outputs.exists()
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="its extra is installed here")

@@ -33,7 +33,9 @@ def test_every_trial_is_a_recorded_run_and_the_best_come_first(tune, found, obje
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("objective", ["epochs_to_threshold", "iterations_to_threshold", "seconds_to_threshold"])
+@pytest.mark.parametrize(
+    "objective", ["examples_to_threshold", "iterations_to_threshold", "seconds_to_threshold", "epochs_to_threshold"]
+)
 def test_a_run_that_needs_more_than_the_best_median_is_given_up_there(tune, found, monkeypatch, objective):
     # Every epoch takes one second.
     monkeypatch.setattr("digits_sweep.sweep.run.Stopwatch", partial(Stopwatch, clock=count().__next__))
@@ -147,7 +149,11 @@ def test_all_trials_are_exported_at_the_end_and_anew_when_the_study_has_gone_on(
         ("nonsense", ""),
         ("sqlite:////no/such/folder/s.db", ""),
         ("sqlite:///{x}.db", "KeyError: "),
-        ("mysql://nowhere/s", "its driver MySQLdb is not installed; in the checkout, .venv/bin/pip install 'mysql"),
+        ("postgresql://nowhere/s", "its driver psycopg"),
+        (
+            "mysql://nowhere/s",
+            "its driver MySQLdb is not installed; in the checkout, .venv/bin/pip install 'mysqlclient'",
+        ),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_refused_before_anything_is_trained(tune, program, address, reason):
